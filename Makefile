@@ -1,0 +1,40 @@
+# Two commands do all the set-up: `make up` and `make test`. They need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: up test check format clean lock
+
+up: $(STAMP)
+	@$(BIN)/tollwire up $(ARGS)
+
+test: $(VENV)/.tox-installed
+	@$(BIN)/tox run $(ARGS)
+
+check: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e format,lint,types,imports,unit $(ARGS)
+
+format: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e fix
+
+clean:
+	@if [ -x $(BIN)/tollwire ]; then $(BIN)/tollwire down --clean; fi
+	@rm -rf $(VENV) .tox .tollwire build *.egg-info
+
+$(STAMP): pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tollwire needs Python 3.11 or newer; this is %s. Try: make up PYTHON=python3.12" % sys.version.split()[0])'
+	@echo "Making the virtual environment in $(VENV) (once, under a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.tox-installed: $(STAMP) requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Writes the pinned, hashed requirements anew from pyproject.toml (needs uv).
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra embedded -o requirements.txt pyproject.toml requirements.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra embedded --extra dev -o requirements-dev.txt pyproject.toml requirements.in
