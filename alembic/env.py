@@ -1,0 +1,47 @@
+"""Alembic's entry: runs the migrations over asyncpg as the owner role.
+
+The DSN comes from the caller (``config.attributes["dsn"]``) or from TOLLWIRE_MIGRATE_DSN.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+from alembic import context
+from sqlalchemy import Connection, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from cli.migrate import async_url, run_sql
+
+BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
+
+
+def run(connection: Connection) -> None:
+    """Prepare roles and schemas when they are missing, then run every missing migration in one transaction each."""
+    prepared = connection.execute(text("select to_regnamespace('tollwire') is not null")).scalar()
+    if not prepared:
+        run_sql(connection, BOOTSTRAP)
+        connection.commit()
+    connection.execute(text("set role tollwire_owner"))
+    connection.execute(text("set lock_timeout = '5s'"))
+    connection.execute(text("set timezone = 'UTC'"))
+    connection.commit()
+    context.configure(
+        connection=connection,
+        version_table="schema_version",
+        version_table_schema="tollwire",
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def main() -> None:
+    dsn = context.config.attributes.get("dsn") or os.environ["TOLLWIRE_MIGRATE_DSN"]
+    engine = create_async_engine(async_url(dsn), poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+
+
+asyncio.run(main())

@@ -1,0 +1,51 @@
+"""Brings the database's schema up to this version: ``tollwire migrate``.
+
+Migrations go forward only (DESIGN 9); a way back is a restore.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def async_url(dsn: str) -> str:
+    """Return the SQLAlchemy URL for a ``postgresql://`` DSN."""
+    scheme, separator, rest = dsn.partition("://")
+    if not separator or not scheme.startswith("postgres"):
+        raise ValueError("the DSN must start with postgresql://")
+    return f"postgresql+asyncpg://{rest}"
+
+
+def run_sql(connection: Connection, *paths: Path) -> None:
+    """Run whole .sql files (several statements each) on the driver's own connection, in its transaction."""
+    driver = connection.connection.driver_connection
+    if driver is None:
+        raise RuntimeError("the connection to PostgreSQL is gone")
+    # SQLAlchemy begins a transaction with the first statement of its own: make sure that one is open.
+    connection.exec_driver_sql("select 1")
+    for path in paths:
+        await_only(driver.execute(path.read_text(encoding="utf-8")))
+
+
+def run_functions(connection: Connection, *names: str) -> None:
+    """Install server-side functions, each named ``folder/function_vN``, from the .sql files beside their callers."""
+    for name in names:
+        folder, function = name.split("/")
+        run_sql(connection, REPOSITORY / folder / "functions" / f"{function}.sql")
+
+
+def upgrade(dsn: str) -> None:
+    """Run every missing migration; running it again does nothing.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database refused a statement; what came before it stands.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(REPOSITORY / "alembic.ini")
+    config.attributes["dsn"] = dsn
+    command.upgrade(config, "head")
