@@ -1,0 +1,74 @@
+"""The metrics that several services share.
+
+A metric that one service alone has lives in that service. Names start with ``tollwire_``; labels are
+bounded sets that we choose (names of batchers, loops, streams), never a client, a number or a text.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# A flush that waits for a disk commit takes 1 to 50 ms; 5 s is where the server's own timeout ends it.
+SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+# A batch of 1 is a lone request, 100 a full bundle, 500 and 1,000 the usual limits of a flush.
+SIZE_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+# Work waits from nothing to the hour that research/operations.md asks to see.
+AGE_BUCKETS: Final = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
+# The loop's lag alarms at 20 ms (P99), so that value is an edge.
+LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+# Batchers, by the batcher's name.
+BATCH_SIZE: Final = Histogram("tollwire_batch_size", "Items in one flush", ["batcher"], buckets=SIZE_BUCKETS)
+BATCH_WAIT: Final = Histogram(
+    "tollwire_batch_wait_seconds",
+    "How long the oldest item of a flush had waited",
+    ["batcher"],
+    buckets=SECONDS_BUCKETS,
+)
+BATCH_FLUSH: Final = Histogram(
+    "tollwire_batch_flush_seconds",
+    "How long a flush took, repeats and halves included",
+    ["batcher"],
+    buckets=SECONDS_BUCKETS,
+)
+BATCH_QUEUE: Final = Gauge("tollwire_batch_queue_length", "Items that wait for a flush", ["batcher"])
+BATCH_REFUSED: Final = Counter("tollwire_batch_refused_total", "Items refused by a full queue", ["batcher"])
+BATCH_ERRORS: Final = Counter(
+    "tollwire_batch_errors_total", "Flushes that raised, by what followed", ["batcher", "followed_by"]
+)
+
+# Loops and the process.
+LOOP_FAILURES: Final = Counter("tollwire_loop_failures_total", "Errors that a loop met", ["loop"])
+LOOP_LAG: Final = Histogram(
+    "tollwire_event_loop_lag_seconds", "How late the event loop ran a timer", buckets=LAG_BUCKETS
+)
+BUILD: Final = Gauge("tollwire_build_info", "Always 1; the labels say what runs", ["service", "version"])
+
+# PostgreSQL.
+DEADLOCKS: Final = Counter(
+    "tollwire_deadlocks_total",
+    "Deadlocks and serialization failures; above 0 a function breaks the lock order (RULES 3)",
+    ["function"],
+)
+CALL_SECONDS: Final = Histogram(
+    "tollwire_db_call_seconds", "One call of a server function, repeats included", ["function"],
+    buckets=SECONDS_BUCKETS,
+)  # fmt: skip
+CALL_REPEATS: Final = Counter(
+    "tollwire_db_call_repeats_total", "Calls sent again after an error", ["function", "sqlstate"]
+)
+POOL_CONNECTIONS: Final = Gauge("tollwire_db_pool_connections", "Pool connections by state", ["state"])
+
+# JetStream.
+PUBLISHES: Final = Counter("tollwire_publish_total", "Publishes by result", ["stream", "result"])
+PUBLISH_SECONDS: Final = Histogram(
+    "tollwire_publish_seconds", "One publish, repeats included", ["stream"], buckets=SECONDS_BUCKETS
+)
+ACKS: Final = Counter("tollwire_consumer_acks_total", "Answers to messages", ["consumer", "answer"])
+REDELIVERED: Final = Counter("tollwire_consumer_redelivered_total", "Messages seen before", ["consumer"])
+
+# Every dependency of ours, by its name.
+CONNECTED: Final = Gauge("tollwire_connected", "1 while the dependency answers", ["dependency"])
+VALKEY_ERRORS: Final = Counter(
+    "tollwire_valkey_errors_total", "Calls that failed or were not tried", ["reason"]
+)
