@@ -41,7 +41,7 @@ class Database:
         self.is_verified_at_the_end = True
 
     def dsn(self, role: str = SUPERUSER) -> str:
-        """The DSN for ``api``, ``worker``, ``dlr``, ``ledger``, ``readonly``, ``migrate`` or the superuser."""
+        """The DSN for ``api``, ``worker``, ``dlr``, ``ledger``, ``readonly``, ``migrate``, or superuser."""
         user = role if role == SUPERUSER else f"tollwire_{role}"
         return self.server.dsn(user=user, database=self.name)
 
