@@ -1,0 +1,285 @@
+"""Settings from the environment: one frozen struct a service, every error at once, in plain words.
+
+A field ``postgres_dsn`` is read from ``TOLLWIRE_POSTGRES_DSN``. Its type and ``msgspec.Meta`` say what
+is right; ``Meta(description=...)`` is the line in ``.env.example``; ``extra={"secret": True}`` keeps the
+value out of errors and logs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_type_hints
+
+import msgspec
+from msgspec import Meta, inspect
+
+PREFIX: Final = "TOLLWIRE_"
+# What a value may hold; the longest real one is a DSN with several hosts.
+VALUE_CHARS_MAX: Final = 4096
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_SECRET: Final = {"secret": True}
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class SettingsError(Exception):
+    """Some settings are missing or wrong; the message has a line for each of them."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """What every process of ours can be told."""
+
+    log_level: Annotated[Level, Meta(description="The least important log line to write.")] = "info"
+    otel_endpoint: Annotated[
+        str, Meta(description="OTLP over HTTP collector, as http://collector:4318. Empty: no tracing.")
+    ] = ""
+    otel_sample_ratio: Annotated[
+        float, Meta(ge=0, le=1, description="Share of requests that start a trace of their own.")
+    ] = 0.01
+    health_port: Annotated[
+        Port, Meta(description="Port of /healthz, /readyz and /metrics. 0: any free one.")
+    ] = 9464
+    health_host: Annotated[str, Meta(description="Address that the health port listens on.")] = "127.0.0.1"
+    crash_point: Annotated[
+        str, Meta(description="For tests only: kill the process at this named place. Empty: never.")
+    ] = ""
+
+    def __repr__(self) -> str:
+        """Show the settings without their secrets: they end up in logs and tracebacks."""
+        hints = get_type_hints(type(self), include_extras=True)
+        shown = ("***" if _is_secret(hints[name]) else repr(getattr(self, name)) for name in hints)
+        pairs = (f"{name}={value}" for name, value in zip(hints, shown, strict=True))
+        return f"{type(self).__name__}({', '.join(pairs)})"
+
+
+class Common(Process, frozen=True, kw_only=True):
+    """What the services that handle messages share besides."""
+
+    postgres_dsn: Annotated[
+        str,
+        Meta(
+            pattern=r"^postgres(ql)?://",
+            description="PostgreSQL of this service's role; several hosts: postgresql://u:p@a:5432,b:5432/db.",
+            extra=_SECRET,
+            examples=["postgresql://tollwire_api:secret@127.0.0.1:5432/tollwire"],
+        ),
+    ]
+    postgres_pool_min: Annotated[
+        int, Meta(ge=0, le=200, description="Connections that stay open while idle.")
+    ] = 5
+    postgres_pool_max: Annotated[
+        int, Meta(ge=1, le=200, description="Connections at most; the sum over all processes must fit.")
+    ] = 25
+    nats_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(nats|tls)://",
+            description="NATS servers, separated by commas.",
+            extra=_SECRET,
+            examples=["nats://127.0.0.1:4222"],
+        ),
+    ] = "nats://127.0.0.1:4222"
+    nats_token: Annotated[
+        str, Meta(description="Token of the NATS servers, if they want one.", extra=_SECRET)
+    ] = ""
+    nats_replicas: Annotated[
+        int, Meta(ge=1, le=5, description="Copies of each stream: 1 on one server, 3 in a cluster.")
+    ] = 1
+    nats_store_bytes: Annotated[
+        int, Meta(ge=64 * 2**20, description="Disk that all streams together may fill on a server.")
+    ] = 1 * 2**30
+    valkey_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^((redis|rediss|unix)://.*)?$",
+            description="Valkey or Redis. Empty: none; limits are then local to each process.",
+            extra=_SECRET,
+            examples=["redis://:secret@127.0.0.1:6379/0"],
+        ),
+    ] = ""
+    keyring_file: Annotated[
+        str, Meta(min_length=1, description="File with the keys that seal texts and secrets; mode 0600.")
+    ]
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Networks whose X-Forwarded-For is believed, as 10.0.0.0/8,192.168.1.7."),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if self.postgres_pool_min > self.postgres_pool_max:
+            raise ValueError(
+                f"{PREFIX}POSTGRES_POOL_MIN: {self.postgres_pool_min} is wrong; "
+                f"it must not exceed {PREFIX}POSTGRES_POOL_MAX, which is {self.postgres_pool_max}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable, as ``.env.example`` and the documents show it."""
+
+    variable: str
+    description: str
+    right: str
+    default: str | None
+    is_secret: bool
+
+    @property
+    def is_required(self) -> bool:
+        """True when the service does not start without it."""
+        return self.default is None
+
+
+def load(kind: type[S], environ: Mapping[str, str]) -> S:
+    """Read a service's settings.
+
+    An empty value counts as absent. Lists are separated by commas.
+
+    Raises:
+        SettingsError: with a line for every variable that is missing or wrong, and what would be right.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for field in msgspec.structs.fields(kind):
+        variable = PREFIX + field.name.upper()
+        text = environ.get(variable, "").strip()
+        annotation = hints[field.name]
+        if not text:
+            if field.required:
+                faults.append(f"{variable} is missing; it must be {_right(annotation)}")
+            continue
+        try:
+            values[field.name] = _convert(text, annotation)
+        except ValueError:
+            shown = "the value (not shown)" if _is_secret(annotation) else repr(text[:80])
+            faults.append(f"{variable}: {shown} is wrong; it must be {_right(annotation)}")
+    if faults:
+        raise SettingsError(faults)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise SettingsError([str(error)]) from error
+
+
+def describe(kind: type[msgspec.Struct]) -> list[Setting]:
+    """List a settings struct's variables in the order of its fields."""
+    hints = get_type_hints(kind, include_extras=True)
+    settings: list[Setting] = []
+    for field in msgspec.structs.fields(kind):
+        annotation = hints[field.name]
+        default = None if field.required else _as_text(_default(field))
+        settings.append(
+            Setting(
+                variable=PREFIX + field.name.upper(),
+                description=str(_schema(annotation).get("description", "")),
+                right=_right(annotation),
+                default=default,
+                is_secret=_is_secret(annotation),
+            )
+        )
+    return settings
+
+
+def env_example(kinds: Mapping[str, type[msgspec.Struct]]) -> str:
+    """Return the text of ``.env.example``: every variable once, with the services that read it."""
+    readers: dict[str, list[str]] = {}
+    settings: dict[str, Setting] = {}
+    for service, kind in kinds.items():
+        for setting in describe(kind):
+            readers.setdefault(setting.variable, []).append(service)
+            settings.setdefault(setting.variable, setting)
+    lines: list[str] = []
+    for variable, setting in settings.items():
+        read_by = "every service" if len(readers[variable]) == len(kinds) else ", ".join(readers[variable])
+        lines += [f"# {setting.description}", f"# Read by {read_by}. It is {setting.right}."]
+        lines += [f"{variable}=" if setting.is_required else f"# {variable}={setting.default}", ""]
+    return "\n".join(lines)
+
+
+def _convert(text: str, annotation: Any) -> Any:
+    """Turn a variable's text into its field's value; ValueError when it is not right."""
+    if len(text) > VALUE_CHARS_MAX:
+        raise ValueError("too long")
+    raw: Any = text
+    if isinstance(_type(annotation), inspect.VarTupleType | inspect.ListType):
+        raw = [part for part in (piece.strip() for piece in text.split(",")) if part]
+    value = msgspec.convert(raw, annotation, strict=False)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not a finite number")
+    return value
+
+
+def _right(annotation: Any) -> str:
+    """Say in words what a variable must hold."""
+    kind = _type(annotation)
+    match kind:
+        case inspect.IntType() | inspect.FloatType():
+            number = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+            return number + _bounds(kind)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.LiteralType(values=values):
+            return "one of " + ", ".join(str(value) for value in values)
+        case inspect.EnumType(cls=members):
+            return "one of " + ", ".join(str(member.value) for member in members)
+        case inspect.VarTupleType() | inspect.ListType():
+            return "a list separated by commas"
+        case inspect.StrType(pattern=str(pattern)):
+            examples = _examples(annotation)
+            return f"like {examples[0]}" if examples else f"text that matches {pattern}"
+        case inspect.StrType():
+            return "text"
+        case _:
+            return "a valid value"
+
+
+def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
+    if kind.ge is not None and kind.le is not None:
+        return f" from {kind.ge} to {kind.le}"
+    if kind.ge is not None:
+        return f" of at least {kind.ge}"
+    return "" if kind.le is None else f" of at most {kind.le}"
+
+
+def _type(annotation: Any) -> inspect.Type:
+    """Return what a field holds, without the wrapping that carries its description."""
+    kind = inspect.type_info(annotation)
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
+
+
+def _schema(annotation: Any) -> Mapping[str, Any]:
+    kind = inspect.type_info(annotation)
+    return (kind.extra_json_schema or {}) if isinstance(kind, inspect.Metadata) else {}
+
+
+def _examples(annotation: Any) -> Sequence[str]:
+    return cast("Sequence[str]", _schema(annotation).get("examples", ()))
+
+
+def _is_secret(annotation: Any) -> bool:
+    kind = inspect.type_info(annotation)
+    return isinstance(kind, inspect.Metadata) and bool((kind.extra or {}).get("secret"))
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return cast("Any", field.default_factory)()
+    return field.default
+
+
+def _as_text(value: object) -> str:
+    """Write a default as the variable would hold it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, tuple | list):
+        return ",".join(str(part) for part in value)
+    return str(value)
