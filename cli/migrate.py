@@ -33,7 +33,7 @@ def run_sql(connection: Connection, *paths: Path) -> None:
 def run_functions(connection: Connection, *names: str) -> None:
     """Install server-side functions, each named ``folder/function_vN``, from the .sql files beside their callers."""
     for name in names:
-        folder, function = name.split("/")
+        folder, _, function = name.rpartition("/")
         run_sql(connection, REPOSITORY / folder / "functions" / f"{function}.sql")
 
 

@@ -3,7 +3,7 @@
 create type tollwire.lane as enum ('express', 'normal', 'bulk');
 create type tollwire.message_state as enum ('SCHEDULED', 'QUEUED', 'SENDING', 'SENT', 'FAILED_TEMP', 'UNKNOWN',
     'DELIVERED', 'UNDELIVERED', 'EXPIRED', 'FAILED_PERM', 'CANCELLED');
-create type tollwire.message_event as enum ('claimed', 'unclaimed', 'submitted', 'throttled', 'refused_temp', 'refused_perm',
+create type tollwire.message_event as enum ('due', 'claimed', 'unclaimed', 'submitted', 'throttled', 'refused_temp', 'refused_perm',
     'uncertain', 'asked_again', 'outcome_wait_ended', 'delivered', 'undelivered', 'carrier_expired', 'receipt_wait_ended',
     'validity_ended', 'cancelled', 'no_route', 'suspended');
 create type tollwire.delivery as enum ('at_most_once', 'at_least_once');
@@ -17,7 +17,7 @@ create table tollwire.config_version (
     version bigint not null default 1
 );
 insert into tollwire.config_version default values;
-create function tollwire.bump_config_version() returns trigger language plpgsql as $$
+create function tollwire.bump_config_version() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update tollwire.config_version set version = version + 1;
     return null;
@@ -162,7 +162,7 @@ create table tollwire.idempotency_keys (
     problem text,
     problem_args jsonb,
     created_at timestamptz not null,
-    primary key (slot, account_id, key, item)
+    primary key (account_id, key, item, slot)
 ) partition by range (slot);
 comment on column tollwire.idempotency_keys.problem is 'null: accepted; else the code of the refusal that stands under this key';
 
@@ -209,6 +209,11 @@ create table tollwire.message_states (
     error_code text,
     check ((final_at is not null) = (state in ('DELIVERED', 'UNDELIVERED', 'EXPIRED', 'FAILED_PERM', 'CANCELLED')))
 ) partition by range (message_id);
+
+create function tollwire.refuse_move() returns trigger language plpgsql as $$
+begin
+    raise exception 'message % cannot move from % to %', old.message_id, old.state, new.state using errcode = 'restrict_violation';
+end $$;
 
 create table tollwire.message_texts (
     message_id uuid not null primary key,
@@ -342,7 +347,6 @@ grant insert, update on tollwire.clients, tollwire.api_keys, tollwire.rates, tol
 grant insert, update, delete on tollwire.routes, tollwire.callback_secrets to tollwire_api;
 grant insert, update on tollwire.api_key_uses to tollwire_api;
 grant insert on tollwire.audit_trail to tollwire_api, tollwire_ledger;
-grant update on tollwire.config_version to tollwire_api, tollwire_ledger;
 grant select on tollwire.config_version, tollwire.clients, tollwire.carriers, tollwire.routes to tollwire_worker, tollwire_dlr;
 grant select on tollwire.callback_endpoints, tollwire.callback_secrets, tollwire.callback_health to tollwire_dlr;
 grant insert, update on tollwire.callback_health to tollwire_dlr;

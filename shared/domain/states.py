@@ -33,6 +33,7 @@ class MessageState(StrEnum):
 class MessageEvent(StrEnum):
     """What can happen to a message."""
 
+    DUE = "due"
     CLAIMED = "claimed"
     UNCLAIMED = "unclaimed"
     SUBMITTED = "submitted"
@@ -71,8 +72,10 @@ _RECEIPT_MAY_COME = (*_WITH_CARRIER, _S.FAILED_TEMP, _S.QUEUED)
 
 def _table() -> dict[tuple[MessageState, MessageEvent], MessageState]:
     moves: dict[tuple[MessageState, MessageEvent], MessageState] = {}
+    moves[_S.SCHEDULED, _E.DUE] = _S.QUEUED
+    moves[_S.QUEUED, _E.CLAIMED] = _S.SENDING
+    moves[_S.FAILED_TEMP, _E.CLAIMED] = _S.SENDING
     for state in _WAITING:
-        moves[state, _E.CLAIMED] = _S.SENDING
         moves[state, _E.VALIDITY_ENDED] = _S.EXPIRED
         moves[state, _E.CANCELLED] = _S.CANCELLED
         moves[state, _E.NO_ROUTE] = _S.FAILED_PERM
@@ -88,7 +91,6 @@ def _table() -> dict[tuple[MessageState, MessageEvent], MessageState]:
         moves[state, _E.UNCERTAIN] = _S.UNKNOWN
     moves[_S.UNKNOWN, _E.ASKED_AGAIN] = _S.QUEUED
     moves[_S.UNKNOWN, _E.OUTCOME_WAIT_ENDED] = _S.FAILED_PERM
-    moves[_S.UNKNOWN, _E.RECEIPT_WAIT_ENDED] = _S.EXPIRED
     moves[_S.SENT, _E.RECEIPT_WAIT_ENDED] = _S.EXPIRED
     for state in _RECEIPT_MAY_COME:
         moves[state, _E.DELIVERED] = _S.DELIVERED

@@ -1,0 +1,39 @@
+"""The server-side functions of the hot path and of the clockwork, with their grants; partitions for the days around."""
+
+from pathlib import Path
+
+from alembic import op
+
+from cli.migrate import run_functions, run_sql
+
+revision = "0003"
+down_revision = "0002"
+
+FUNCTIONS = (
+    "shared/storage/uuid7_floor_v1",
+    "shared/storage/uuid7_v1",
+    "shared/storage/next_state_v1",
+    "shared/storage/add_callbacks_v1",
+    "ledger/require_read_committed_v1",
+    "ledger/entry_hash_v1",
+    "ledger/system_account_v1",
+    "ledger/open_account_v1",
+    "ledger/place_holds_v1",
+    "ledger/settle_holds_v1",
+    "ledger/post_credit_v1",
+    "ledger/finish_v1",
+    "ledger/partitions_v1",
+    "api/accept_batch_v1",
+    "api/cancel_batch_v1",
+    "worker/claim_batch_v1",
+    "worker/record_batch_v1",
+    "dlr/receive_batch_v1",
+    "dlr/settle_batch_v1",
+    "dlr/callbacks_v1",
+    "ledger/clockwork_v1",
+)
+
+
+def upgrade() -> None:
+    run_functions(op.get_bind(), *FUNCTIONS)
+    run_sql(op.get_bind(), Path(__file__).with_suffix(".sql"))

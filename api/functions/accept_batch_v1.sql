@@ -1,0 +1,159 @@
+-- Accepts messages: one call is one flush (DESIGN 2, RULES 1 to 11). For each position, in arrival order within an account:
+--   accepted          hold placed; message, text, state and outbox lease written
+--   replayed          the key (or the id, when the same call is sent again) was accepted before; o_message is that message
+--   refused           decided now; remembered under the key, if there is one
+--   refused_before    the key was refused before, and stays refused
+--   mismatch          the key stands for another request
+-- p_refusal names what the caller decided before (a blocked destination or sender): remembered, never held.
+-- The outbox row is leased to the caller for p_lease_seconds when it may be dispatched now, else it waits for its dispatch_at.
+create function tollwire.accept_batch_v1(
+    p_account bigint[], p_message uuid[], p_key text[], p_item smallint[], p_fingerprint bytea[], p_refusal text[], p_refusal_args jsonb[],
+    p_amount bigint[], p_max_price bigint[], p_msisdn text[], p_region text[], p_sender text[], p_lane tollwire.lane[], p_encoding text[],
+    p_segments smallint[], p_currency text[], p_rate_version bigint[], p_client_ref text[], p_delivery tollwire.delivery[], p_charge tollwire.charge[],
+    p_send_at timestamptz[], p_valid_seconds integer[], p_callback_url text[], p_is_test boolean[], p_text bytea[], p_text_days smallint[],
+    p_carrier smallint[], p_parts smallint[], p_replay_of uuid[], p_fingerprint_version smallint, p_incarnation bigint, p_lease_seconds integer
+) returns table (o_outcome text, o_message uuid, o_problem text, o_args jsonb, o_available bigint, o_state tollwire.message_state,
+                 o_created_at timestamptz, o_dispatch_now boolean)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    c_slot_seconds constant integer := 43200;
+    c_slots_kept constant integer := 6;  -- six whole slots of 12 h before this one: 72 h
+    v_n integer := coalesce(cardinality(p_message), 0);
+    v_now timestamptz;
+    v_soon timestamptz;  -- the holds' clock runs a little after v_now: what is due by then is due
+    v_slot integer;
+    v_min uuid; v_max uuid;
+    r record;
+    v_outcome text[] := array_fill(null::text, array[v_n]);
+    v_message uuid[] := p_message;
+    v_problem text[] := array_fill(null::text, array[v_n]);
+    v_args jsonb[] := array_fill(null::jsonb, array[v_n]);
+    v_available bigint[] := array_fill(null::bigint, array[v_n]);
+    v_dispatch timestamptz[] := array_fill(null::timestamptz, array[v_n]);
+    v_fresh integer[] := '{}';
+    v_twins integer[] := '{}'; v_first integer[] := '{}';
+    i integer; j integer;
+begin
+    perform ledger.require_read_committed_v1();
+    if v_n = 0 then
+        return;
+    end if;
+    perform 1 from ledger.accounts where id = any (p_account) order by id for update;
+    -- From here on nobody else decides for these accounts: what the next statement reads is the truth (RULES 2, 11).
+    v_now := clock_timestamp();
+    v_soon := v_now + interval '50 milliseconds';
+    v_slot := floor(extract(epoch from v_now) / c_slot_seconds)::integer;
+    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    for r in
+        select x.nth::integer as nth, x.fingerprint, x.refusal, x.key,
+               case when x.key is null then x.nth else min(x.nth) over (partition by x.account_id, x.key, x.item) end::integer as first_nth,
+               k.message_id as known_message, k.fingerprint as known_fingerprint, k.problem as known_problem, k.problem_args as known_args,
+               l.message_id is not null as same_id
+        from unnest(p_account, p_message, p_key, p_item, p_fingerprint, p_refusal) with ordinality
+             x(account_id, message_id, key, item, fingerprint, refusal, nth)
+        left join lateral (
+            select k.* from tollwire.idempotency_keys k
+            where k.account_id = x.account_id and k.key = x.key and k.item = x.item
+              and k.slot >= v_slot - c_slots_kept and k.slot <= v_slot and k.created_at > v_now - interval '72 hours'
+            order by k.slot desc limit 1) k on true
+        left join ledger.credit_locks l on l.message_id = x.message_id and l.message_id between v_min and v_max
+        order by x.nth
+    loop
+        if r.same_id then
+            v_outcome[r.nth] := 'replayed';
+        elsif r.known_message is not null then
+            v_message[r.nth] := r.known_message;
+            if r.known_fingerprint <> r.fingerprint then
+                v_outcome[r.nth] := 'mismatch';
+            elsif r.known_problem is not null then
+                v_outcome[r.nth] := case when r.known_message = p_message[r.nth] then 'refused' else 'refused_before' end;
+                v_problem[r.nth] := r.known_problem;
+                v_args[r.nth] := r.known_args;
+            else
+                v_outcome[r.nth] := 'replayed';
+            end if;
+        elsif r.first_nth < r.nth then
+            v_twins := v_twins || r.nth; v_first := v_first || r.first_nth;
+        elsif r.refusal is not null then
+            v_outcome[r.nth] := 'refused';
+            v_problem[r.nth] := r.refusal;
+            v_args[r.nth] := p_refusal_args[r.nth];
+        else
+            v_fresh := v_fresh || r.nth;
+        end if;
+    end loop;
+
+    for r in
+        select f.nth, h.o_problem, h.o_available, h.o_dispatch_at
+        from ledger.place_holds_v1(
+                (select array_agg(p_account[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
+                (select array_agg(p_message[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
+                (select array_agg(p_amount[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
+                (select array_agg(p_max_price[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
+                (select array_agg(p_send_at[n] is null or p_send_at[n] <= v_now order by k) from unnest(v_fresh) with ordinality f(n, k))
+             ) with ordinality h(o_problem, o_available, o_dispatch_at, k)
+        join unnest(v_fresh) with ordinality f(nth, k) on f.k = h.k
+    loop
+        v_outcome[r.nth] := case when r.o_problem is null then 'accepted' else 'refused' end;
+        v_problem[r.nth] := r.o_problem;
+        v_available[r.nth] := r.o_available;
+        v_dispatch[r.nth] := greatest(r.o_dispatch_at, p_send_at[r.nth]);
+        if r.o_problem is not null then
+            v_args[r.nth] := jsonb_build_object('price_micros', p_amount[r.nth], 'available_micros', r.o_available, 'max_price_micros', p_max_price[r.nth]);
+        end if;
+    end loop;
+
+    -- The same key twice in one call: the second gets the first one's answer (RULES 5).
+    for i in 1 .. cardinality(v_twins) loop
+        j := v_first[i];
+        v_message[v_twins[i]] := v_message[j];
+        v_problem[v_twins[i]] := v_problem[j]; v_args[v_twins[i]] := v_args[j];
+        v_outcome[v_twins[i]] := case
+            when p_fingerprint[v_twins[i]] <> p_fingerprint[j] then 'mismatch'
+            when v_outcome[j] = 'accepted' then 'replayed'
+            when v_outcome[j] = 'refused' then 'refused_before'
+            else v_outcome[j] end;
+    end loop;
+
+    insert into tollwire.idempotency_keys (slot, account_id, key, item, fingerprint, fingerprint_version, message_id, problem, problem_args, created_at)
+        select v_slot, x.account_id, x.key, x.item, x.fingerprint, p_fingerprint_version, x.message_id, x.problem, x.args, v_now
+        from unnest(p_account, p_key, p_item, p_fingerprint, p_message, v_outcome, v_message, v_problem, v_args)
+             x(account_id, key, item, fingerprint, message_id, outcome, answered, problem, args)
+        where x.key is not null and x.outcome in ('accepted', 'refused') and x.answered = x.message_id
+        order by x.account_id, x.key, x.item
+        on conflict (account_id, key, item, slot) do nothing;
+
+    with ok as materialized (
+        select x.*, case when x.send_at > v_soon then 'SCHEDULED'::tollwire.message_state else 'QUEUED' end as state,
+               x.dispatch_at <= v_soon as due, greatest(v_now, x.send_at) + x.valid_seconds * interval '1 second' as valid_until
+        from unnest(v_outcome, p_message, p_account, p_msisdn, p_region, p_sender, p_lane, p_encoding, p_segments, p_amount, p_currency, p_rate_version,
+                    p_client_ref, p_delivery, p_charge, p_send_at, p_valid_seconds, p_callback_url, p_is_test, p_text, p_text_days, p_carrier, p_parts,
+                    p_replay_of, v_dispatch)
+             x(outcome, id, client_id, msisdn, region, sender, lane, encoding, segments, amount, currency, rate_version, client_ref, delivery, charge,
+               send_at, valid_seconds, callback_url, is_test, text_sealed, text_days, carrier_id, parts, replay_of, dispatch_at)
+        where x.outcome = 'accepted'
+    ), message as (
+        insert into tollwire.messages (id, client_id, msisdn, region, sender, lane, encoding, segments, price_micros, currency, rate_version, client_ref,
+                                       delivery, charge, send_at, valid_until, callback_url, is_test, replay_of, created_at)
+            select id, client_id, msisdn, region, sender, lane, encoding, segments, amount, currency, rate_version, client_ref, delivery, charge, send_at,
+                   valid_until, callback_url, is_test, replay_of, v_now from ok
+    ), state as (
+        insert into tollwire.message_states (message_id, state, carrier_id, parts_total, updated_at)
+            select id, state, carrier_id, parts, v_now from ok
+    ), body as (
+        insert into tollwire.message_texts (message_id, sealed, expires_on)
+            select id, text_sealed, (greatest(v_now, send_at) at time zone 'UTC')::date + greatest(text_days, 1) from ok
+    )
+    insert into tollwire.outbox (message_id, lane, carrier_id, due_at, dispatch_at, leased_at, lease_seconds, incarnation)
+        select id, lane, carrier_id, case when due then least(v_now + p_lease_seconds * interval '1 second', valid_until) else least(dispatch_at, valid_until) end,
+               case when due then v_now else dispatch_at end, case when due then v_now end, p_lease_seconds, case when due then p_incarnation else 0 end
+        from ok;
+
+    return query
+        select x.outcome, x.message_id, x.problem, x.args, x.available,
+               case when x.outcome = 'accepted' then case when x.send_at > v_soon then 'SCHEDULED'::tollwire.message_state else 'QUEUED' end end,
+               v_now, coalesce(x.outcome = 'accepted' and x.dispatch_at <= v_soon, false)
+        from unnest(v_outcome, v_message, v_problem, v_args, v_available, p_send_at, v_dispatch)
+             x(outcome, message_id, problem, args, available, send_at, dispatch_at);
+end $$;

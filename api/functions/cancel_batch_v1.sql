@@ -1,0 +1,40 @@
+-- Cancels messages that were not handed to a carrier yet; their holds are released (RULES 20). For each position:
+-- cancelled, already_cancelled, already_sending (SENDING, SENT, UNKNOWN), already_final, or not_found (also: another client's).
+create function tollwire.cancel_batch_v1(p_client bigint[], p_message uuid[])
+returns table (o_outcome text, o_state tollwire.message_state)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_min uuid; v_max uuid;
+    v_now timestamptz;
+    v_cancel uuid[];
+    v_answers tollwire.message_state[];
+    v_found boolean[];
+begin
+    perform ledger.require_read_committed_v1();
+    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    perform 1 from ledger.accounts where id = any (p_client) order by id for update;
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    v_now := clock_timestamp();
+    select array_agg(m.id is not null order by x.nth), array_agg(s.state order by x.nth),
+           array_agg(distinct m.id) filter (where tollwire.next_state_v1(s.state, 'cancelled') is not null)
+        into v_found, v_answers, v_cancel
+        from unnest(p_client, p_message) with ordinality x(client_id, message_id, nth)
+        left join tollwire.messages m on m.id = x.message_id and m.client_id = x.client_id and m.id between v_min and v_max
+        left join tollwire.message_states s on s.message_id = m.id and s.message_id between v_min and v_max;
+    if v_cancel is not null then
+        perform tollwire.finish_v1(v_cancel, array_fill('cancelled'::tollwire.message_event, array[cardinality(v_cancel)]),
+                                   array_fill('release'::ledger.entry_kind, array[cardinality(v_cancel)]),
+                                   array_fill('cancelled'::text, array[cardinality(v_cancel)]), 0);
+    end if;
+    return query
+        select case when not x.found then 'not_found'
+                    when x.message_id = any (v_cancel) then 'cancelled'
+                    when x.state = 'CANCELLED' then 'already_cancelled'
+                    when x.state in ('SENDING', 'SENT', 'UNKNOWN') then 'already_sending'
+                    else 'already_final' end,
+               case when not x.found then null when x.message_id = any (v_cancel) then 'CANCELLED' else x.state end
+        from unnest(p_message, v_found, v_answers) x(message_id, found, state);
+end $$;

@@ -1,0 +1,143 @@
+"""The API's SQL on the hot path: one function call a flush (RULES 1)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from shared.domain.fingerprint import FINGERPRINT_VERSION
+from shared.runtime.postgres import Pool, call
+
+# How long the API has the sole right to publish what it accepted; then the clockwork takes over.
+PUBLISH_LEASE_SECONDS: Final = 60
+# A flush takes milliseconds. A database that needs longer is in trouble, and the client should hear so.
+ACCEPT_DEADLINE_SECONDS: Final = 10.0
+
+
+class AcceptItem(NamedTuple):
+    """One message to accept; the fields stand in the order of the function's arrays."""
+
+    account_id: int
+    message_id: UUID
+    key: str | None
+    item: int
+    fingerprint: bytes
+    refusal: str | None
+    refusal_args: dict[str, Any] | None
+    amount_micros: int
+    max_price_micros: int | None
+    msisdn: str
+    region: str
+    sender: str
+    lane: str
+    encoding: str
+    segments: int
+    currency: str
+    rate_version: int
+    client_ref: str | None
+    delivery: str
+    charge: str
+    send_at: datetime | None
+    valid_seconds: int
+    callback_url: str | None
+    is_test: bool
+    text_sealed: bytes
+    text_days: int
+    carrier_id: int
+    parts: int
+    replay_of: UUID | None
+
+
+class AcceptAnswer(NamedTuple):
+    """What became of one item; ``outcome`` as in functions/accept_batch_v1.sql."""
+
+    outcome: str
+    message_id: UUID
+    problem: str | None
+    args: dict[str, Any] | None
+    available_micros: int | None
+    state: str | None
+    created_at: datetime
+    dispatch_now: bool
+
+
+ACCEPT = f"select * from tollwire.accept_batch_v1({', '.join(f'${n}' for n in range(1, 33))})"  # noqa: S608 - only numbers
+
+
+async def accept_batch(pool: Pool, items: Sequence[AcceptItem], incarnation: int) -> list[AcceptAnswer]:
+    """Accept a flush of messages; an answer for each position.
+
+    Raises:
+        shared.runtime.postgres.OutcomeUnknown: the database never answered; the messages may be there.
+    """
+    columns = [list(column) for column in zip(*items, strict=True)]
+    rows = await call(
+        pool,
+        ACCEPT,
+        *columns,
+        FINGERPRINT_VERSION,
+        incarnation,
+        PUBLISH_LEASE_SECONDS,
+        deadline_seconds=ACCEPT_DEADLINE_SECONDS,
+    )
+    return [AcceptAnswer(*row) for row in rows]
+
+
+class CancelAnswer(NamedTuple):
+    """``outcome``: cancelled, already_cancelled, already_sending, already_final or not_found."""
+
+    outcome: str
+    state: str | None
+
+
+CANCEL = "select o_outcome, o_state from tollwire.cancel_batch_v1($1, $2)"
+
+
+async def cancel_batch(pool: Pool, wants: Sequence[tuple[int, UUID]]) -> list[CancelAnswer]:
+    """Cancel messages, each given as (client, message); an answer for each position."""
+    clients, messages = (list(column) for column in zip(*wants, strict=True))
+    rows = await call(pool, CANCEL, clients, messages, deadline_seconds=ACCEPT_DEADLINE_SECONDS)
+    return [CancelAnswer(*row) for row in rows]
+
+
+RETURN_LEASES = "select tollwire.return_leases_v1($1, $2)"
+
+
+async def return_leases(pool: Pool, dispatches: Sequence[tuple[UUID, int]]) -> None:
+    """Give back what could not be published: it is due at once for the clockwork."""
+    messages, numbers = (list(column) for column in zip(*dispatches, strict=True))
+    await call(pool, RETURN_LEASES, messages, numbers, deadline_seconds=ACCEPT_DEADLINE_SECONDS)
+
+
+class Accepted(NamedTuple):
+    """An accepted message as its first answer told it, with the balance of then."""
+
+    message_id: UUID
+    state: str
+    msisdn: str
+    sender: str
+    lane: str
+    encoding: str
+    segments: int
+    price_micros: int
+    currency: str
+    available_micros: int | None
+    client_ref: str | None
+    created_at: datetime
+
+
+LOAD_ACCEPTED = """
+    select m.id, case when m.send_at > m.created_at then 'SCHEDULED' else 'QUEUED' end, m.msisdn, m.sender, m.lane::text, m.encoding, m.segments,
+           m.price_micros, m.currency, e.posted_after_micros - e.held_after_micros + a.credit_limit_micros, m.client_ref, m.created_at
+    from tollwire.messages m
+    join ledger.accounts a on a.id = m.client_id
+    join ledger.credit_locks l on l.message_id = m.id
+    left join ledger.entries e on e.account_id = l.account_id and e.version = l.hold_version and e.day = (l.held_at at time zone 'UTC')::date
+    where m.id = any($1::uuid[])
+"""
+
+
+async def load_accepted(pool: Pool, message_ids: Sequence[UUID]) -> dict[UUID, Accepted]:
+    """Rebuild the first answers of accepted messages (RULES 10)."""
+    rows = await call(pool, LOAD_ACCEPTED, list(message_ids), deadline_seconds=ACCEPT_DEADLINE_SECONDS)
+    return {row[0]: Accepted(*row) for row in rows}

@@ -1,0 +1,171 @@
+-- Settles receipts: finds their messages, notes them on the attempts, and where that decides a message moves it and its money
+-- (DESIGN 3, RULES 17, 23, 24). For each position:
+--   moved          this message reached its final state by this call; o_callback is its callback, leased to the caller
+--   noted          kept on the attempt; it decides nothing (an intermediate report, a part of several, a retry under way)
+--   repeated       the part has its final receipt already; the first stands
+--   late_capture   delivered after the hold was released: taken by an entry of its own kind; one callback tells it
+--   late           after the end, and nothing to take (over 7 days after the submit, waived, or not delivered)
+--   waiting        no such reference yet: kept with a longer lease, up to p_keep_hours; then unmatched
+--   ambiguous      several open messages have this reference: kept for an operator, never guessed
+--   done           settled before
+create function tollwire.settle_batch_v1(p_receipt uuid[], p_lease_seconds integer, p_keep_hours integer)
+returns table (o_outcome text, o_message uuid, o_state tollwire.message_state, o_callback uuid, o_client bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    c_match_window constant interval := '7 days';
+    v_now timestamptz;
+    v_min uuid; v_max uuid;
+    v_m_min uuid; v_m_max uuid;
+    r record;
+    v_n integer := coalesce(cardinality(p_receipt), 0);
+    v_outcome text[] := array_fill(null::text, array[v_n]);
+    v_message uuid[] := array_fill(null::uuid, array[v_n]);
+    v_attempt smallint[] := array_fill(null::smallint, array[v_n]);
+    v_part smallint[] := array_fill(null::smallint, array[v_n]);
+    v_ids uuid[];
+    f_id uuid[] := '{}'; f_event tollwire.message_event[] := '{}'; f_kind ledger.entry_kind[] := '{}'; f_reason text[] := '{}';
+    l_id uuid[] := '{}'; l_sent boolean[] := '{}';
+    b_id uuid[] := '{}'; b_state tollwire.message_state[] := '{}'; b_callback uuid[] := '{}';
+begin
+    perform ledger.require_read_committed_v1();
+    if v_n = 0 then
+        return;
+    end if;
+    v_now := clock_timestamp();
+    select min(m), max(m) into v_min, v_max from unnest(p_receipt) m;
+    -- 1. Match. References are written once, so reading them before any lock is safe; what they lead to is read again under locks.
+    for r in
+        select x.nth::integer as nth, k.id, k.settled_at, k.received_at,
+               c.message_id, c.attempt_no, c.part_no, coalesce(c.open_count, 0) as open_count
+        from unnest(p_receipt) with ordinality x(id, nth)
+        join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max
+        left join lateral (
+            select f.message_id, f.attempt_no, f.part_no, count(*) filter (where a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown')) over () as open_count
+            from tollwire.carrier_references f
+            join tollwire.messages m on m.id = f.message_id
+            join tollwire.attempts a on a.message_id = f.message_id and a.attempt_no = f.attempt_no and a.part_no = f.part_no
+            where f.carrier_id = k.carrier_id and f.reference = k.reference and f.submitted_at > k.received_at - c_match_window
+              and f.submitted_at <= k.received_at + c_match_window
+              and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no)
+            order by (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown')) desc, f.submitted_at desc
+            limit 1) c on k.settled_at is null
+        order by x.nth
+    loop
+        if r.settled_at is not null then
+            v_outcome[r.nth] := 'done';
+        elsif r.open_count > 1 then
+            v_outcome[r.nth] := 'ambiguous';
+        elsif r.message_id is null then
+            v_outcome[r.nth] := case when r.received_at > v_now - p_keep_hours * interval '1 hour' then 'waiting' else 'unmatched' end;
+        else
+            v_message[r.nth] := r.message_id; v_attempt[r.nth] := r.attempt_no; v_part[r.nth] := r.part_no;
+        end if;
+    end loop;
+
+    -- 2. Lock, in the one order (RULES 3).
+    select array_agg(distinct m) filter (where m is not null), min(m), max(m) into v_ids, v_m_min, v_m_max from unnest(v_message) m;
+    if v_ids is not null then
+        perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (v_ids)) order by id for update;
+        perform 1 from tollwire.message_states where message_id = any (v_ids) order by message_id for update;
+        perform 1 from ledger.credit_locks where message_id = any (v_ids) order by message_id for update;
+        perform 1 from tollwire.outbox where message_id = any (v_ids) order by message_id for update;
+    end if;
+    perform 1 from tollwire.receipts where id = any (p_receipt) order by id for update;
+    -- Somebody else may have settled them while we waited.
+    for r in select x.nth::integer as nth from unnest(p_receipt) with ordinality x(id, nth)
+             join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max where k.settled_at is not null loop
+        v_outcome[r.nth] := 'done';
+    end loop;
+    v_now := clock_timestamp();
+
+    -- 3. Note them on the attempts: the first final word on a part stands.
+    for r in
+        select x.nth::integer as nth, k.state, k.done_at, a.receipt, a.message_id, a.attempt_no, a.part_no,
+               row_number() over (partition by x.message_id, x.attempt_no, x.part_no order by (k.state in ('enroute', 'accepted', 'unknown')), x.nth) as word
+        from unnest(p_receipt, v_message, v_attempt, v_part, v_outcome) with ordinality x(id, message_id, attempt_no, part_no, outcome, nth)
+        join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max
+        join tollwire.attempts a on a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no and a.message_id between v_m_min and v_m_max
+        where x.outcome is null
+        order by x.nth
+    loop
+        if r.receipt in ('delivered', 'undelivered', 'expired', 'rejected') or r.word > 1 then
+            v_outcome[r.nth] := 'repeated';
+        else
+            v_outcome[r.nth] := 'noted';
+            update tollwire.attempts a set receipt = r.state, receipt_at = coalesce(r.done_at, v_now)
+                where a.message_id = r.message_id and a.attempt_no = r.attempt_no and a.part_no = r.part_no;
+        end if;
+    end loop;
+
+    -- 4. Fold each message that got news over all its attempts that may have reached the carrier.
+    for r in
+        select n.message_id, s.state, s.submitted_at, l.state as lock_state, l.late_captured_at, m.charge, c.waive_late_capture,
+               s.parts_total, p.delivered, p.open, p.expired
+        from (select distinct x.message_id
+              from unnest(v_message, v_outcome) x(message_id, outcome) where x.outcome = 'noted') n
+        join tollwire.message_states s on s.message_id = n.message_id and s.message_id between v_m_min and v_m_max
+        join tollwire.messages m on m.id = n.message_id and m.id between v_m_min and v_m_max
+        join tollwire.clients c on c.id = m.client_id
+        join ledger.credit_locks l on l.message_id = n.message_id and l.message_id between v_m_min and v_m_max
+        join lateral (
+            select count(distinct a.part_no) filter (where a.receipt = 'delivered') as delivered,
+                   count(*) filter (where (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as open,
+                   count(*) filter (where a.receipt = 'expired') as expired
+            from tollwire.attempts a where a.message_id = n.message_id) p on true
+        order by n.message_id
+    loop
+        if r.delivered > 0 then
+            update tollwire.message_states s set parts_delivered = r.delivered where s.message_id = r.message_id and s.parts_delivered <> r.delivered;
+        end if;
+        if r.delivered >= r.parts_total then
+            if tollwire.next_state_v1(r.state, 'delivered') is not null then
+                f_id := f_id || r.message_id; f_event := f_event || 'delivered'::tollwire.message_event; f_reason := f_reason || 'delivered'::text;
+                f_kind := f_kind || case when r.lock_state = 'HELD' then 'capture'::ledger.entry_kind end;
+            elsif r.lock_state = 'RELEASED' and r.late_captured_at is null then
+                l_id := l_id || r.message_id;
+                l_sent := l_sent || (not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
+            end if;
+        elsif r.open = 0 and r.state in ('SENT', 'UNKNOWN', 'SENDING') then
+            f_id := f_id || r.message_id;
+            f_event := f_event || case when r.expired > 0 and r.delivered = 0 then 'carrier_expired'::tollwire.message_event else 'undelivered' end;
+            f_reason := f_reason || case when r.expired > 0 and r.delivered = 0 then 'expired_by_carrier' when r.delivered > 0 then 'delivered_in_part' else 'undelivered' end;
+            f_kind := f_kind || case when r.lock_state = 'HELD' then 'release'::ledger.entry_kind end;
+        end if;
+    end loop;
+
+    -- 5. The ends: first the ordinary, then what came late.
+    select coalesce(array_agg(t.o_message), '{}'), coalesce(array_agg(t.o_state), '{}'), coalesce(array_agg(t.o_callback), '{}') into b_id, b_state, b_callback
+        from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, p_lease_seconds) t;
+    if cardinality(l_id) > 0 then
+        perform ledger.settle_holds_v1((select array_agg(x.id order by x.id) from unnest(l_id, l_sent) x(id, take) where x.take),
+                                       (select array_agg('late_capture'::ledger.entry_kind) from unnest(l_sent) x(take) where x.take),
+                                       (select array_agg('delivered_late'::text) from unnest(l_sent) x(take) where x.take));
+        update tollwire.message_states s set late_receipt = true, sequence = s.sequence + 1, updated_at = v_now
+            where s.message_id = any (l_id) and s.message_id between v_m_min and v_m_max;
+        for r in select t.o_message, t.o_callback from tollwire.add_callbacks_v1(l_id, array_fill('message.late_receipt'::text, array[cardinality(l_id)]), p_lease_seconds) t loop
+            b_id := b_id || r.o_message; b_state := b_state || null::tollwire.message_state; b_callback := b_callback || r.o_callback;
+        end loop;
+    end if;
+
+    -- 6. One position tells each end; the others of the same message say "noted".
+    for r in select min(x.nth)::integer as nth, x.message_id from unnest(v_message, v_outcome) with ordinality x(message_id, outcome, nth)
+             where x.outcome = 'noted' group by x.message_id loop
+        if r.message_id = any (f_id) then
+            v_outcome[r.nth] := 'moved';
+        elsif r.message_id = any (l_id) then
+            v_outcome[r.nth] := case when l_sent[array_position(l_id, r.message_id)] then 'late_capture' else 'late' end;
+        end if;
+    end loop;
+    update tollwire.receipts k
+        set settled_at = case when x.outcome <> 'waiting' then v_now end, outcome = nullif(x.outcome, 'waiting'), message_id = x.message_id, attempt_no = x.attempt_no, part_no = coalesce(x.part_no, k.part_no),
+            tries = least(k.tries + 1, 30000), due_at = case when x.outcome = 'waiting' then v_now + least(power(2, least(k.tries, 10)), 900) * interval '1 second' else k.due_at end
+        from unnest(p_receipt, v_outcome, v_message, v_attempt, v_part) x(id, outcome, message_id, attempt_no, part_no)
+        where k.id = x.id and k.id between v_min and v_max and x.outcome <> 'done';
+    return query
+        select x.outcome, x.message_id, case when x.outcome = 'moved' then b.state end, case when x.outcome in ('moved', 'late_capture', 'late') then b.callback end, m.client_id
+        from unnest(v_outcome, v_message) with ordinality x(outcome, message_id, nth)
+        left join unnest(b_id, b_state, b_callback) b(message_id, state, callback) on b.message_id = x.message_id
+        left join tollwire.messages m on m.id = x.message_id and m.id between v_m_min and v_m_max
+        order by x.nth;
+end $$;

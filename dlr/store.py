@@ -1,0 +1,149 @@
+"""dlr's SQL: receipts in, settlements, callbacks; one function call a flush (RULES 1, 24, 36)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from shared.runtime.postgres import Pool, call
+
+CALL_DEADLINE_SECONDS: Final = 15.0
+# A settler that died is taken over after this; a settle takes milliseconds.
+SETTLE_LEASE_SECONDS: Final = 30
+# A receipt whose message is not known yet is kept so long (RULES 24: at least 72 h).
+RECEIPT_KEEP_HOURS: Final = 96
+
+
+class ReceivedReceipt(NamedTuple):
+    """A receipt to keep; the fields stand in the order of the function's arrays."""
+
+    receipt_id: UUID
+    carrier_id: int
+    reference: str
+    state: str
+    done_at: datetime | None
+    msisdn: str | None
+    error_code: str | None
+    part_no: int | None
+
+
+RECEIVE = "select tollwire.receive_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+
+
+async def receive_batch(pool: Pool, receipts: Sequence[ReceivedReceipt]) -> None:
+    """Make receipts durable; afterwards the carrier may hear "received"."""
+    columns = [list(column) for column in zip(*receipts, strict=True)]
+    await call(pool, RECEIVE, *columns, SETTLE_LEASE_SECONDS, deadline_seconds=CALL_DEADLINE_SECONDS)
+
+
+class Settled(NamedTuple):
+    """What a receipt did; ``outcome`` as in functions/settle_batch_v1.sql."""
+
+    outcome: str
+    message_id: UUID | None
+    state: str | None
+    callback_id: UUID | None
+    client_id: int | None
+
+
+SETTLE = "select * from tollwire.settle_batch_v1($1, $2, $3)"
+
+
+async def settle_batch(pool: Pool, receipt_ids: Sequence[UUID], callback_lease_seconds: int) -> list[Settled]:
+    """Settle kept receipts; an answer for each position."""
+    rows = await call(
+        pool,
+        SETTLE,
+        list(receipt_ids),
+        callback_lease_seconds,
+        RECEIPT_KEEP_HOURS,
+        deadline_seconds=CALL_DEADLINE_SECONDS,
+    )
+    return [Settled(*row) for row in rows]
+
+
+LEASE_RECEIPTS = "select * from tollwire.lease_receipts_v1($1, $2)"
+
+
+async def lease_receipts(pool: Pool, limit: int) -> list[UUID]:
+    """Take over receipts that are due again."""
+    rows = await call(
+        pool, LEASE_RECEIPTS, limit, SETTLE_LEASE_SECONDS, deadline_seconds=CALL_DEADLINE_SECONDS
+    )
+    return [row[0] for row in rows]
+
+
+class CallbackWork(NamedTuple):
+    """A callback and everything its body tells; as functions/callbacks_v1.sql returns it."""
+
+    callback_id: UUID
+    skip: str | None
+    endpoint_id: int
+    url: str | None
+    event_type: str
+    sequence: int
+    attempts: int
+    created_at: datetime
+    message_id: UUID | None
+    client_id: int
+    state: str | None
+    msisdn: str | None
+    sender: str | None
+    client_ref: str | None
+    segments: int | None
+    price_micros: int | None
+    currency: str | None
+    lock_state: str | None
+    is_late_captured: bool
+    error_code: str | None
+    carrier: str | None
+    message_attempts: int | None
+    is_possible_duplicate: bool | None
+    is_late_receipt: bool | None
+    parts_total: int | None
+    parts_delivered: int | None
+    message_created_at: datetime | None
+    final_at: datetime | None
+
+
+LOAD_CALLBACKS = "select * from tollwire.load_callbacks_v1($1)"
+
+
+async def load_callbacks(pool: Pool, callback_ids: Sequence[UUID]) -> list[CallbackWork]:
+    """Load leased callbacks, in the order asked for."""
+    rows = await call(pool, LOAD_CALLBACKS, list(callback_ids), deadline_seconds=CALL_DEADLINE_SECONDS)
+    return [CallbackWork(*row) for row in rows]
+
+
+LEASE_CALLBACKS = "select * from tollwire.lease_callbacks_v1($1, $2, $3)"
+
+
+async def lease_callbacks(pool: Pool, limit: int, each: int, lease_seconds: int) -> list[UUID]:
+    """Take over callbacks that are due, at most ``each`` of an endpoint."""
+    rows = await call(
+        pool, LEASE_CALLBACKS, limit, each, lease_seconds, deadline_seconds=CALL_DEADLINE_SECONDS
+    )
+    return [row[0] for row in rows]
+
+
+class CallbackRecord(NamedTuple):
+    """What became of one try; ``outcome`` None is "again in retry_seconds"."""
+
+    callback_id: UUID
+    attempt_no: int
+    outcome: str | None
+    status: int | None
+    error: str | None
+    duration_ms: int | None
+    address: str | None
+    answer_head: bytes | None
+    retry_seconds: float
+
+
+RECORD_CALLBACKS = "select tollwire.record_callbacks_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+
+
+async def record_callbacks(pool: Pool, records: Sequence[CallbackRecord]) -> None:
+    """Note tries of callbacks."""
+    columns = [list(column) for column in zip(*records, strict=True)]
+    await call(pool, RECORD_CALLBACKS, *columns, deadline_seconds=CALL_DEADLINE_SECONDS)

@@ -1,0 +1,240 @@
+-- The clockwork: what to do when somebody must look at an outbox row (DESIGN 2 "Leases", RULES 16 to 20, 22).
+-- look_due_v1 only reads; each of the others locks in the one order, looks again, and answers what it moved.
+
+create function tollwire.look_due_v1(p_limit integer) returns table (o_message uuid, o_work text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    c_margin constant interval := '5 seconds';
+    v_now timestamptz := clock_timestamp();
+    v_ids uuid[]; v_min uuid; v_max uuid;
+begin
+    select array_agg(d.message_id), min(d.message_id), max(d.message_id) into v_ids, v_min, v_max
+        from (select o.message_id from tollwire.outbox o where o.due_at <= v_now order by o.due_at limit p_limit) d;
+    return query
+        select o.message_id, case
+                when s.state is null or s.final_at is not null or s.state = 'SENT' then 'forget'
+                when s.state = 'UNKNOWN' then 'expire'
+                when s.state = 'SENDING' and s.claim_deadline + c_margin <= v_now then 'recover'
+                when s.state = 'SENDING' then 'wait'
+                when m.valid_until <= v_now or c.suspended then 'expire'
+                when o.dispatch_at > v_now then 'wait'
+                when s.state = 'SCHEDULED' then 'start'
+                else 'dispatch' end
+        from unnest(v_ids) x(id)
+        join tollwire.outbox o on o.message_id = x.id
+        left join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max
+        left join tollwire.messages m on m.id = x.id and m.id between v_min and v_max
+        left join tollwire.clients c on c.id = m.client_id;
+end $$;
+
+-- Puts off or removes rows that need nothing now.
+create function tollwire.tidy_outbox_v1(p_wait uuid[], p_forget uuid[]) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_min uuid; v_max uuid;
+begin
+    select min(m), max(m) into v_min, v_max from unnest(p_wait || p_forget) m;
+    perform 1 from tollwire.message_states where message_id = any (p_wait || p_forget) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_wait || p_forget) order by message_id for update;
+    update tollwire.outbox o
+        set due_at = greatest(clock_timestamp() + interval '1 second',
+                              case when s.state = 'SENDING' then s.claim_deadline + interval '5 seconds' else least(o.dispatch_at, m.valid_until) end)
+        from tollwire.message_states s, tollwire.messages m
+        where o.message_id = any (p_wait) and s.message_id = o.message_id and s.message_id between v_min and v_max
+          and m.id = o.message_id and m.id between v_min and v_max;
+    delete from tollwire.outbox o where o.message_id = any (p_forget)
+        and not exists (select from tollwire.message_states s where s.message_id = o.message_id and s.final_at is null and s.state <> 'SENT');
+end $$;
+
+-- A scheduled message's time has come: QUEUED, in its client's pace.
+create function tollwire.start_scheduled_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_now timestamptz;
+    v_min uuid; v_max uuid;
+begin
+    perform ledger.require_read_committed_v1();
+    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    v_now := clock_timestamp();
+    return query
+        with due as materialized (
+            select o.message_id, m.client_id, m.valid_until, greatest(v_now, a.next_dispatch_at) as first_slot, a.dispatch_interval_us,
+                   row_number() over (partition by m.client_id order by o.dispatch_at, o.message_id) - 1 as place
+            from unnest(p_message) x(id)
+            join tollwire.outbox o on o.message_id = x.id and o.dispatch_at <= v_now
+            join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SCHEDULED'
+            join tollwire.messages m on m.id = x.id and m.id between v_min and v_max
+            join ledger.accounts a on a.id = m.client_id
+        ), paced as (
+            update ledger.accounts a set next_dispatch_at = d.last_slot
+            from (select client_id, max(first_slot + (place + 1) * dispatch_interval_us * interval '1 microsecond') as last_slot
+                  from due where dispatch_interval_us > 0 group by client_id) d where a.id = d.client_id
+        ), waiting as (
+            update tollwire.outbox o set dispatch_at = d.first_slot + d.place * d.dispatch_interval_us * interval '1 microsecond',
+                                         due_at = least(d.valid_until, d.first_slot + d.place * d.dispatch_interval_us * interval '1 microsecond')
+            from due d where o.message_id = d.message_id
+        )
+        update tollwire.message_states s set state = 'QUEUED', sequence = s.sequence + 1, updated_at = v_now
+        from due d where s.message_id = d.message_id and s.message_id between v_min and v_max
+        returning s.message_id, s.state;
+end $$;
+
+-- Leases for dispatch what is not in the stream any more, or never was (RULES 19). p_oldest: the time of the oldest message still in the
+-- stream for express, normal, bulk (null: none). p_incarnation: the stream's life. Each new lease is twice as long, and the dispatch
+-- number rises, so that an old bundle that turns up is harmless. What is still in the stream is only put off.
+create function tollwire.dispatch_due_v1(p_message uuid[], p_oldest timestamptz[], p_incarnation bigint)
+returns table (o_message uuid, o_dispatch integer, o_lane tollwire.lane, o_carrier smallint)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    c_lease_max_seconds constant integer := 3600;
+    c_clocks_differ constant interval := '5 seconds';
+    v_now timestamptz;
+    v_min uuid; v_max uuid;
+begin
+    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    v_now := clock_timestamp();
+    return query
+        with due as materialized (
+            select o.message_id, m.valid_until,
+                   coalesce(o.incarnation = p_incarnation and o.leased_at >= p_oldest[case o.lane when 'express' then 1 when 'normal' then 2 else 3 end] - c_clocks_differ, false) as in_stream
+            from unnest(p_message) x(id)
+            join tollwire.outbox o on o.message_id = x.id and o.due_at <= v_now and o.dispatch_at <= v_now
+            join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state in ('QUEUED', 'FAILED_TEMP')
+            join tollwire.messages m on m.id = x.id and m.id between v_min and v_max and m.valid_until > v_now
+        ), leased as (
+            update tollwire.outbox o
+                set lease_seconds = case when o.leased_at is null then o.lease_seconds else least(o.lease_seconds * 2, c_lease_max_seconds) end,
+                    due_at = least(d.valid_until, v_now + case when o.leased_at is null then o.lease_seconds else least(o.lease_seconds * 2, c_lease_max_seconds) end * interval '1 second'),
+                    -- The first dispatch of a waiting row keeps its number: nobody has seen it yet.
+                    dispatch_no = case when d.in_stream or o.leased_at is null then o.dispatch_no else o.dispatch_no + 1 end,
+                    leased_at = case when d.in_stream then o.leased_at else v_now end,
+                    incarnation = p_incarnation
+                from due d where o.message_id = d.message_id
+            returning o.message_id, o.dispatch_no, o.lane, o.carrier_id, d.in_stream
+        )
+        select l.message_id, l.dispatch_no, l.lane, l.carrier_id from leased l where not l.in_stream;
+end $$;
+
+-- What could not be published: due again at once.
+create function tollwire.return_leases_v1(p_message uuid[], p_dispatch integer[]) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    update tollwire.outbox o set due_at = least(o.due_at, clock_timestamp()), incarnation = 0
+    from unnest(p_message, p_dispatch) x(id, dispatch_no) where o.message_id = x.id and o.dispatch_no = x.dispatch_no;
+end $$;
+
+-- A worker died between its claim and its record: the attempt's outcome is unknown, and the carrier's and the message's policy decide (RULES 16, 18).
+create function tollwire.recover_claims_v1(p_message uuid[], p_tries_max smallint) returns table (o_message uuid, o_state tollwire.message_state)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    c_margin constant interval := '5 seconds';
+    r record;
+    v_min uuid; v_max uuid;
+begin
+    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    for r in
+        select s.carrier_id, k.idempotent_submit or k.can_query as ask_again, k.receipt_wait_seconds,
+               array_agg(s.message_id order by s.message_id, a.part_no) as ids, array_agg(s.attempt_no order by s.message_id, a.part_no) as attempts,
+               array_agg(a.part_no order by s.message_id, a.part_no) as parts, count(*)::integer as n
+        from unnest(p_message) x(id)
+        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SENDING' and s.claim_deadline + c_margin <= clock_timestamp()
+        join tollwire.attempts a on a.message_id = s.message_id and a.attempt_no = s.attempt_no and a.outcome is null and a.message_id between v_min and v_max
+        join tollwire.carriers k on k.id = s.carrier_id
+        group by s.carrier_id, k.idempotent_submit, k.can_query, k.receipt_wait_seconds order by s.carrier_id
+    loop
+        return query
+            select x.id, t.o_state
+            from tollwire.record_batch_v1(r.ids, r.attempts, r.parts, array_fill('uncertain'::tollwire.attempt_outcome, array[r.n]), array_fill(null::text, array[r.n]),
+                    array_fill('worker_lost'::text, array[r.n]), array_fill('the worker ended before it recorded the answer'::text, array[r.n]),
+                    array_fill(1.0::double precision, array[r.n]), r.carrier_id, r.ask_again, p_tries_max, r.receipt_wait_seconds) with ordinality t(o_moved, o_state, o_receipts, o_client, nth)
+            join unnest(r.ids) with ordinality x(id, nth) on x.nth = t.nth where t.o_moved;
+    end loop;
+end $$;
+
+-- Ends what waited too long: validity over (EXPIRED), client suspended or outcome never known (FAILED_PERM); always with release.
+create function tollwire.expire_due_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_now timestamptz;
+    v_min uuid; v_max uuid;
+    f_id uuid[]; f_event tollwire.message_event[]; f_kind ledger.entry_kind[]; f_reason text[];
+begin
+    perform ledger.require_read_committed_v1();
+    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    v_now := clock_timestamp();
+    select array_agg(e.id order by e.id), array_agg(e.event order by e.id), array_agg(case when e.held then 'release'::ledger.entry_kind end order by e.id), array_agg(e.reason order by e.id)
+        into f_id, f_event, f_kind, f_reason
+        from (
+            select s.message_id as id, l.state = 'HELD' as held,
+                   case when s.state = 'UNKNOWN' then 'outcome_wait_ended'::tollwire.message_event when m.valid_until <= v_now then 'validity_ended' else 'suspended' end as event,
+                   case when s.state = 'UNKNOWN' then 'outcome_unknown' when m.valid_until <= v_now then 'validity_ended' else 'client_suspended' end as reason
+            from unnest(p_message) x(id)
+            join tollwire.outbox o on o.message_id = x.id and o.due_at <= v_now
+            join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max
+            join tollwire.messages m on m.id = x.id and m.id between v_min and v_max
+            join tollwire.clients c on c.id = m.client_id
+            join ledger.credit_locks l on l.message_id = x.id and l.message_id between v_min and v_max
+            where s.state = 'UNKNOWN' or s.state in ('SCHEDULED', 'QUEUED', 'FAILED_TEMP') and (m.valid_until <= v_now or c.suspended)
+        ) e;
+    return query select t.o_message, t.o_state from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, 0) t;
+end $$;
+
+-- The walk over holds (RULES 22, 28): which HELD locks have ids in [p_from, p_to), at most p_limit, in id order.
+create function ledger.walk_holds_v1(p_from uuid, p_to uuid, p_limit integer) returns table (o_message uuid, o_held boolean)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select l.message_id, l.state = 'HELD' from ledger.credit_locks l
+    where l.message_id >= p_from and l.message_id < p_to order by l.message_id limit p_limit
+$$;
+
+-- Ends the holds of SENT messages whose receipt never came, by their carrier's policy, at no_receipt_seconds after the last submit.
+-- What is held and not due yet is watched by its own time.
+create function ledger.expire_holds_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_now timestamptz;
+    v_min uuid; v_max uuid;
+    f_id uuid[]; f_kind ledger.entry_kind[];
+begin
+    perform ledger.require_read_committed_v1();
+    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    perform 1 from ledger.accounts where id in (select account_id from ledger.credit_locks where message_id = any (p_message)) order by id for update;
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    v_now := clock_timestamp();
+    -- A plan that captured at the submit has nothing held; its message still has to end.
+    select array_agg(s.message_id order by s.message_id), array_agg(case when l.state = 'HELD' then k.no_receipt_policy::ledger.entry_kind end order by s.message_id)
+        into f_id, f_kind
+        from unnest(p_message) x(id)
+        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SENT'
+        join ledger.credit_locks l on l.message_id = x.id and l.message_id between v_min and v_max
+        join tollwire.carriers k on k.id = s.carrier_id
+        where s.submitted_at + k.no_receipt_seconds * interval '1 second' <= v_now;
+    delete from tollwire.hold_watch where message_id = any (p_message);
+    insert into tollwire.hold_watch (message_id, due_at)
+        select s.message_id, case when s.state = 'SENT' then s.submitted_at + k.no_receipt_seconds * interval '1 second' else v_now + interval '1 hour' end
+        from unnest(p_message) x(id)
+        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.final_at is null
+        left join tollwire.carriers k on k.id = s.carrier_id
+        where not coalesce(s.message_id = any (f_id), false)
+        order by s.message_id;
+    return query select t.o_message, t.o_state
+        from tollwire.finish_v1(f_id, array_fill('receipt_wait_ended'::tollwire.message_event, array[cardinality(f_id)]), f_kind,
+                                array_fill('no_receipt'::text, array[cardinality(f_id)]), 0) t;
+end $$;

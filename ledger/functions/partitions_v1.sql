@@ -1,0 +1,46 @@
+-- Partitions (DESIGN 9, RULES 11, 28): a day each, but 12 hours for idempotency keys. One catalogue says how each table is cut.
+create table tollwire.partition_rules (
+    parent text primary key,
+    cut text not null check (cut in ('uuid', 'time', 'date', 'slot')),
+    storage text not null default ''
+);
+insert into tollwire.partition_rules values
+    ('ledger.credit_locks', 'uuid', 'fillfactor = 70'), ('ledger.entries', 'date', ''),
+    ('tollwire.messages', 'uuid', ''), ('tollwire.message_states', 'uuid', 'fillfactor = 50'), ('tollwire.message_texts', 'uuid', ''),
+    ('tollwire.attempts', 'uuid', 'fillfactor = 60'), ('tollwire.carrier_references', 'time', ''), ('tollwire.receipts', 'uuid', 'fillfactor = 70'),
+    ('tollwire.callbacks', 'uuid', 'fillfactor = 70'), ('tollwire.callback_attempts', 'uuid', ''), ('tollwire.dead_letters', 'uuid', ''),
+    ('tollwire.idempotency_keys', 'slot', '');
+grant select on tollwire.partition_rules to tollwire_ledger, tollwire_readonly;
+
+-- Makes what is missing for the days [p_from, p_to]; returns how many were made.
+create function tollwire.make_partitions_v1(p_from date, p_to date) returns integer
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    t record; d date; s integer; v_name text; v_schema text; v_low text; v_high text; v_made integer := 0;
+    v_day timestamptz;
+begin
+    for t in select * from tollwire.partition_rules order by parent loop
+        v_schema := split_part(t.parent, '.', 1);
+        for d in select g::date from generate_series(p_from, p_to, interval '1 day') g loop
+            for s in 0 .. case t.cut when 'slot' then 1 else 0 end loop
+                v_name := split_part(t.parent, '.', 2) || '_' || to_char(d, 'YYYYMMDD') || case t.cut when 'slot' then case s when 0 then 'a' else 'b' end else '' end;
+                continue when to_regclass(format('%I.%I', v_schema, v_name)) is not null;
+                v_day := d::timestamp at time zone 'UTC';
+                case t.cut
+                    when 'uuid' then v_low := quote_literal(tollwire.uuid7_floor_v1(v_day)); v_high := quote_literal(tollwire.uuid7_floor_v1(v_day + interval '24 hours'));
+                    when 'time' then v_low := quote_literal(v_day); v_high := quote_literal(v_day + interval '24 hours');
+                    when 'date' then v_low := quote_literal(d); v_high := quote_literal(d + 1);
+                    when 'slot' then v_low := (floor(extract(epoch from v_day) / 43200)::integer + s)::text; v_high := (v_low::integer + 1)::text;
+                end case;
+                execute format('create table %I.%I partition of %s for values from (%s) to (%s)%s', v_schema, v_name, t.parent, v_low, v_high,
+                               case when t.storage <> '' then ' with (' || t.storage || ')' else '' end);
+                if t.parent = 'ledger.entries' then
+                    -- Row triggers are cloned to partitions; a statement's TRUNCATE trigger is not (RULES 26).
+                    execute format('create trigger entries_no_truncate before truncate on %I.%I for each statement execute function ledger.refuse_change()', v_schema, v_name);
+                end if;
+                v_made := v_made + 1;
+            end loop;
+        end loop;
+    end loop;
+    return v_made;
+end $$;

@@ -1,0 +1,61 @@
+"""Writes the state table as SQL, so that the database moves messages by the same table as Python does.
+
+``python -m shared.storage.state_table`` prints the file shared/storage/functions/next_state_v1.sql; a test keeps them equal.
+"""
+
+from shared.domain.states import TRANSITIONS, MessageState
+
+HEAD = """\
+-- Made from shared/domain/states.py by `python -m shared.storage.state_table`; do not edit.
+-- The state after an event; null where the table has no such pair (the caller decides what an absent pair means).
+create function tollwire.next_state_v1(p_state tollwire.message_state, p_event tollwire.message_event) returns tollwire.message_state
+language sql immutable parallel safe as $$
+    select (case p_state
+"""
+
+MIDDLE = """\
+    end)::tollwire.message_state
+$$;
+
+-- True for the moves that some chain of events makes inside one statement; the guard of message_states.
+create function tollwire.may_move_v1(p_from tollwire.message_state, p_to tollwire.message_state) returns boolean
+language sql immutable parallel safe as $$
+    select case p_from
+"""
+
+TAIL = """\
+        else false end
+$$;
+"""
+
+
+def state_table_sql() -> str:
+    """Return the whole .sql file."""
+    lines = [HEAD]
+    for state in MessageState:
+        moves = {event: after for (before, event), after in TRANSITIONS.items() if before is state}
+        if moves:
+            cases = " ".join(f"when '{event.value}' then '{after.value}'" for event, after in moves.items())
+            lines.append(f"        when '{state.value}' then case p_event {cases} end\n")
+    lines.append(MIDDLE)
+    for state in MessageState:
+        targets = sorted(
+            {after.value for (before, _), after in TRANSITIONS.items() if before is state} | _two_steps(state)
+        )
+        if targets:
+            listed = ", ".join(f"'{target}'" for target in targets)
+            lines.append(f"        when '{state.value}' then p_to in ({listed})\n")
+    lines.append(TAIL)
+    return "".join(lines)
+
+
+def _two_steps(state: MessageState) -> set[str]:
+    """Moves that one statement makes in two steps: an outcome becomes UNKNOWN and is asked again at once."""
+    reaches_unknown = any(
+        before is state and after is MessageState.UNKNOWN for (before, _), after in TRANSITIONS.items()
+    )
+    return {MessageState.QUEUED.value} if reaches_unknown else set()
+
+
+if __name__ == "__main__":
+    print(state_table_sql(), end="")  # noqa: T201 - its output is the file

@@ -1,0 +1,133 @@
+-- Records what became of attempts (RULES 15, 17, 18, DESIGN 3). The journal and the carrier's reference are written whatever the
+-- message's state is by now; the state moves only for the attempt that holds the token. For each position:
+--   submitted      SENT; the outbox row ends; captured here when the plan charges the submit
+--   throttled      QUEUED again after p_retry_seconds; uses up no try
+--   refused_temp   FAILED_TEMP and again after p_retry_seconds; after the last try, or past the validity, as refused_perm
+--   refused_perm   FAILED_PERM and release; but UNKNOWN while an earlier attempt may have reached the carrier
+--   uncertain      UNKNOWN; asked again when p_ask_again (the carrier knows our ids), sent again once when the policy is
+--                  at_least_once (then possible_duplicate), else it waits for a receipt until min(validity, receipt wait)
+--   unclaimed      QUEUED at once: nothing was written to the carrier
+-- o_receipts names receipts that waited for this reference: wake dlr with them.
+create function tollwire.record_batch_v1(
+    p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],
+    p_retry_seconds double precision[], p_carrier smallint, p_ask_again boolean, p_tries_max smallint, p_receipt_wait_seconds integer
+) returns table (o_moved boolean, o_state tollwire.message_state, o_receipts uuid[], o_client bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_now timestamptz;
+    v_min uuid; v_max uuid;
+    r record;
+    v_n integer := coalesce(cardinality(p_message), 0);
+    v_state tollwire.message_state[] := array_fill(null::tollwire.message_state, array[v_n]);
+    v_moved boolean[] := array_fill(false, array[v_n]);
+    v_client bigint[] := array_fill(null::bigint, array[v_n]);
+    v_last boolean; v_reached boolean;
+    m_id uuid[] := '{}'; m_state tollwire.message_state[] := '{}'; m_tries smallint[] := '{}'; m_twice boolean[] := '{}'; m_error text[] := '{}'; m_sent boolean[] := '{}';
+    w_id uuid[] := '{}'; w_at timestamptz[] := '{}'; w_wait boolean[] := '{}';
+    f_id uuid[] := '{}'; f_reason text[] := '{}';
+    c_id uuid[] := '{}';
+begin
+    perform ledger.require_read_committed_v1();
+    if v_n = 0 then
+        return;
+    end if;
+    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    -- Accounts first (RULES 3): those that may be captured or released here.
+    perform 1 from ledger.accounts where id in (
+        select m.client_id from unnest(p_message, p_outcome) x(message_id, outcome)
+        join tollwire.messages m on m.id = x.message_id and m.id between v_min and v_max
+        where x.outcome in ('refused_temp', 'refused_perm') or x.outcome = 'submitted' and m.charge = 'submitted') order by id for update;
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.credit_locks l where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    v_now := clock_timestamp();
+
+    with noted as (
+        update tollwire.attempts a
+            set outcome = x.outcome, outcome_at = v_now, reference = x.reference, error_code = x.error, error_detail = left(x.detail, 200)
+            from unnest(p_message, p_attempt, p_part, p_outcome, p_reference, p_error, p_detail) x(message_id, attempt_no, part_no, outcome, reference, error, detail)
+            where a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no and a.message_id between v_min and v_max
+              and (a.outcome is null or a.outcome = 'uncertain')
+        returning a.message_id, a.attempt_no, a.part_no, a.outcome, a.reference
+    )
+    insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
+        select p_carrier, n.reference, v_now, n.message_id, n.attempt_no, n.part_no
+        from noted n where n.outcome = 'submitted' and n.reference is not null;
+
+    -- One verdict a message and attempt: what its parts say together, the worst for certainty first.
+    for r in
+        select x.message_id, x.attempt_no, min(x.nth)::integer as nth, array_agg(x.nth::integer) as positions,
+               case when bool_or(x.outcome = 'uncertain') then 'uncertain' when bool_or(x.outcome = 'refused_perm') then 'refused_perm'
+                    when bool_or(x.outcome = 'refused_temp') then 'refused_temp' when bool_or(x.outcome = 'throttled') then 'throttled'
+                    when bool_or(x.outcome = 'unclaimed') then 'unclaimed' else 'submitted' end as outcome,
+               max(x.retry_seconds) as retry_seconds, max(x.error) as error,
+               s.state, s.attempt_no = x.attempt_no as holds_token, s.tries, s.possible_duplicate, m.valid_until, m.delivery, m.charge, m.client_id
+        from unnest(p_message, p_attempt, p_outcome, p_retry_seconds, p_error) with ordinality x(message_id, attempt_no, outcome, retry_seconds, error, nth)
+        join tollwire.message_states s on s.message_id = x.message_id and s.message_id between v_min and v_max
+        join tollwire.messages m on m.id = x.message_id and m.id between v_min and v_max
+        group by x.message_id, x.attempt_no, s.state, s.attempt_no, s.tries, s.possible_duplicate, m.valid_until, m.delivery, m.charge, m.client_id
+        order by x.message_id, x.attempt_no
+    loop
+        v_state[r.nth] := r.state;
+        v_client[r.nth] := r.client_id;
+        if r.outcome = 'submitted' and r.charge = 'submitted' then
+            c_id := c_id || r.message_id;
+        end if;
+        continue when not r.holds_token or tollwire.next_state_v1(r.state, r.outcome::tollwire.message_event) is null;
+        v_moved[r.nth] := true;
+        if r.outcome in ('refused_temp', 'refused_perm') then
+            v_last := r.outcome = 'refused_perm' or r.tries + 1 >= p_tries_max or v_now + r.retry_seconds * interval '1 second' >= r.valid_until;
+            v_reached := not p_ask_again and exists (
+                select from tollwire.attempts a where a.message_id = r.message_id and a.attempt_no < r.attempt_no
+                   and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown')));
+        end if;
+        if r.outcome = 'submitted' then
+            v_state[r.nth] := 'SENT';
+        elsif r.outcome in ('throttled', 'unclaimed') then
+            v_state[r.nth] := 'QUEUED';
+        elsif r.outcome in ('refused_temp', 'refused_perm') and not v_last then
+            v_state[r.nth] := 'FAILED_TEMP';
+        elsif r.outcome in ('refused_temp', 'refused_perm') and not v_reached then
+            v_state[r.nth] := 'FAILED_PERM';
+            f_id := f_id || r.message_id; f_reason := f_reason || coalesce(r.error, 'refused');
+            continue;
+        elsif r.outcome = 'uncertain' and (p_ask_again or r.delivery = 'at_least_once' and not r.possible_duplicate)
+              and r.tries + 1 < p_tries_max and v_now + r.retry_seconds * interval '1 second' < r.valid_until then
+            v_state[r.nth] := 'QUEUED';
+        else
+            v_state[r.nth] := 'UNKNOWN';
+        end if;
+        m_id := m_id || r.message_id; m_state := m_state || v_state[r.nth]; m_error := m_error || r.error; m_sent := m_sent || (r.outcome = 'submitted');
+        m_tries := m_tries || (r.tries + case when r.outcome in ('throttled', 'unclaimed') then 0 else 1 end)::smallint;
+        m_twice := m_twice || (r.possible_duplicate or r.outcome = 'uncertain' and not p_ask_again and v_state[r.nth] = 'QUEUED');
+        if v_state[r.nth] <> 'SENT' then
+            w_id := w_id || r.message_id; w_wait := w_wait || (v_state[r.nth] = 'UNKNOWN');
+            w_at := w_at || case when v_state[r.nth] = 'UNKNOWN' then least(r.valid_until, v_now + p_receipt_wait_seconds * interval '1 second')
+                                 when r.outcome = 'unclaimed' then v_now else v_now + r.retry_seconds * interval '1 second' end;
+        end if;
+    end loop;
+
+    update tollwire.message_states s
+        set state = x.state, tries = x.tries, possible_duplicate = x.twice, error_code = x.error, sequence = s.sequence + 1, updated_at = v_now, claim_deadline = null,
+            submitted_at = case when x.sent then v_now else s.submitted_at end
+        from unnest(m_id, m_state, m_tries, m_twice, m_error, m_sent) x(message_id, state, tries, twice, error, sent)
+        where s.message_id = x.message_id and s.message_id between v_min and v_max;
+    update tollwire.outbox o set dispatch_no = o.dispatch_no + 1, dispatch_at = x.at, due_at = x.at, leased_at = null, incarnation = 0, lease_seconds = 60
+        from unnest(w_id, w_at) x(message_id, at) where o.message_id = x.message_id;
+    delete from tollwire.outbox where message_id in (select x.id from unnest(m_id, m_sent) x(id, sent) where x.sent);
+    perform tollwire.finish_v1(f_id, array_fill('refused_perm'::tollwire.message_event, array[cardinality(f_id)]),
+                               array_fill('release'::ledger.entry_kind, array[cardinality(f_id)]), f_reason, 0);
+    perform ledger.settle_holds_v1(c_id, array_fill('capture'::ledger.entry_kind, array[cardinality(c_id)]), array_fill('submitted'::text, array[cardinality(c_id)]));
+    perform tollwire.add_callbacks_v1(
+        (select array_agg(x.id) from unnest(m_id, m_sent) x(id, sent) where x.sent),
+        (select array_agg('message.sent'::text) from unnest(m_sent) x(sent) where x.sent), 0);
+    return query
+        select x.moved, x.state, w.ids, x.client_id
+        from unnest(v_moved, v_state, p_reference, p_outcome, v_client) with ordinality x(moved, state, reference, outcome, client_id, nth)
+        left join lateral (
+            select array_agg(k.id) as ids from tollwire.receipts k
+            where k.carrier_id = p_carrier and k.reference = x.reference and k.settled_at is null and k.id > tollwire.uuid7_floor_v1(v_now - interval '4 days')
+        ) w on x.outcome = 'submitted' and x.reference is not null
+        order by x.nth;
+end $$;

@@ -1,0 +1,99 @@
+"""The worker's SQL: claims and records, one function call a flush (RULES 1, 15)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from shared.runtime.postgres import Pool, call
+
+CALL_DEADLINE_SECONDS: Final = 15.0
+
+
+class Claim(NamedTuple):
+    """A won claim, or why not (``refusal``); as functions/claim_batch_v1.sql returns it."""
+
+    refusal: str | None
+    attempt_no: int
+    client_id: int
+    msisdn: str
+    region: str
+    sender: str
+    text_sealed: bytes
+    encoding: str
+    segments: int
+    lane: str
+    valid_seconds: float
+    tries: int
+    delivery: str
+    is_test: bool
+    created_at: datetime
+
+
+CLAIM = "select * from tollwire.claim_batch_v1($1, $2, $3, $4)"
+
+
+async def claim_batch(
+    pool: Pool, work: Sequence[tuple[UUID, int]], carrier_id: int, deadline_seconds: int
+) -> list[Claim]:
+    """Claim (message, dispatch number) pairs for a carrier; an answer for each position."""
+    messages, dispatches = (list(column) for column in zip(*work, strict=True))
+    rows = await call(
+        pool,
+        CLAIM,
+        messages,
+        dispatches,
+        carrier_id,
+        deadline_seconds,
+        deadline_seconds=CALL_DEADLINE_SECONDS,
+    )
+    return [Claim(*row) for row in rows]
+
+
+class Outcome(NamedTuple):
+    """What became of one part of one attempt; the fields stand in the order of the function's arrays."""
+
+    message_id: UUID
+    attempt_no: int
+    part_no: int
+    outcome: str
+    reference: str | None
+    error: str | None
+    detail: str | None
+    retry_seconds: float
+
+
+class Recorded(NamedTuple):
+    """Whether the state moved, where it is now, and the receipts that waited for this reference."""
+
+    moved: bool
+    state: str | None
+    receipt_ids: list[UUID] | None
+    client_id: int | None
+
+
+RECORD = "select * from tollwire.record_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+
+
+async def record_batch(
+    pool: Pool,
+    outcomes: Sequence[Outcome],
+    carrier_id: int,
+    *,
+    may_ask_again: bool,
+    tries_max: int,
+    receipt_wait_seconds: int,
+) -> list[Recorded]:
+    """Record outcomes of one carrier's attempts; an answer for each position."""
+    columns = [list(column) for column in zip(*outcomes, strict=True)]
+    rows = await call(
+        pool,
+        RECORD,
+        *columns,
+        carrier_id,
+        may_ask_again,
+        tries_max,
+        receipt_wait_seconds,
+        deadline_seconds=CALL_DEADLINE_SECONDS,
+    )
+    return [Recorded(*row) for row in rows]
