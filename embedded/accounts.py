@@ -14,11 +14,12 @@ import stat
 from pathlib import Path
 
 from embedded.child import Identity
-from embedded.server import FOLDER_MODE, NotInstalled
+from embedded.unit import NotInstalled
 
 SYSTEM_FOLDER = Path("/var/lib/tollwire")
 UNPRIVILEGED = "nobody"
 SHARED_MODE = 0o755
+FOLDER_MODE = 0o711  # another account reaches its own folder below, and lists nothing on the way
 
 
 def unprivileged_account() -> Identity:
@@ -66,19 +67,22 @@ def reachable_folder(folder: Path, system_folder: Path = SYSTEM_FOLDER) -> Path:
     becomes a link to a folder of its own below ``system_folder``, and stays that.
     """
     if folder.is_symlink():
-        target = folder.resolve()
-        target.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        return target
+        return _made(folder.resolve())
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0 or folder.exists() or is_open_to_all(folder.parent):
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        return folder
+        return _made(folder)
     _make_system_folder(system_folder)
     # A name of its own, not one made from the path: the folder that has the link may be moved or made anew.
-    target = system_folder / f"{folder.name}-{secrets.token_hex(8)}"
-    target.mkdir(mode=FOLDER_MODE)
-    target.chmod(FOLDER_MODE)
+    target = _made(system_folder / f"{folder.name}-{secrets.token_hex(8)}")
     folder.symlink_to(target)
     return target
+
+
+def _made(folder: Path) -> Path:
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        folder.chmod(FOLDER_MODE)  # whatever the umask says
+    return folder
 
 
 def remove_folder(folder: Path) -> None:

@@ -7,15 +7,13 @@ import subprocess
 import sysconfig
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import ClassVar
 
 from embedded.child import StopStep
 from embedded.files import secret_in, write_private
 from embedded.ports import LOOPBACK, free_port
-from embedded.server import EmbeddedServer, NotInstalled, running
+from embedded.unit import NotInstalled, Unit, running
 
 VERSION_MIN = (2, 12)
 PROGRAM_SECONDS = 30.0
@@ -32,7 +30,7 @@ jetstream {{ store_dir: "{store}", max_mem: 64MB, max_file: 2GB }}
 """
 
 
-class NatsServer(EmbeddedServer):
+class NatsServer(Unit):
     """nats-server on 127.0.0.1, open only to who has its token.
 
     Args:
@@ -41,8 +39,7 @@ class NatsServer(EmbeddedServer):
         log: its log, ``nats.log`` in the folder by default.
     """
 
-    name: ClassVar[str] = "nats"
-    stop_steps: ClassVar[Sequence[StopStep]] = (StopStep(signal.SIGTERM, 15.0),)
+    stop_steps = (StopStep(signal.SIGTERM, 15.0),)
 
     def __init__(
         self,
@@ -52,7 +49,7 @@ class NatsServer(EmbeddedServer):
         monitor_port: int | None = None,
         log: Path | None = None,
     ) -> None:
-        super().__init__(folder.absolute(), log)
+        super().__init__("nats", folder.absolute(), log)
         self.port = port or free_port()
         self.monitor_port = monitor_port or free_port({self.port})
         self.version = ""

@@ -5,7 +5,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -74,11 +75,12 @@ def _listening_inodes(table: Path, port: int) -> list[str]:
     return [row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port]
 
 
-def _open_files(process: Path) -> list[str]:
-    try:
-        return [str(link.readlink()) for link in (process / "fd").iterdir()]
-    except OSError:
-        return []  # another account's process, or one that ended just now
+def _open_files(process: Path) -> Iterator[str]:
+    # What cannot be read is another account's, or was closed just now (the listing's own handle is).
+    with suppress(OSError):
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):
+                yield str(link.readlink())
 
 
 def _holder_by_lsof(port: int) -> str | None:

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from embedded.accounts import account_for, reachable_folder
@@ -21,7 +21,7 @@ from embedded.child import Identity, StopStep
 from embedded.files import secret_in, write_private
 from embedded.ports import LOOPBACK, free_port
 from embedded.postgres_programs import Programs, find_programs
-from embedded.server import EmbeddedServer, NotInstalled, StartFailed, running
+from embedded.unit import NotInstalled, StartFailed, Unit, running
 
 SUPERUSER = "postgres"
 INITDB_SECONDS = 120.0  # half a second on a laptop, more on a network disk
@@ -58,7 +58,7 @@ CONFIG_HEAD = "# Written by Tollwire at every start. Put your own settings into 
 CONFIG_MODE = 0o644  # no secret in it, and the account that runs PostgreSQL must read it
 
 
-class PostgresServer(EmbeddedServer):
+class PostgresServer(Unit):
     """PostgreSQL on 127.0.0.1.
 
     Args:
@@ -69,12 +69,11 @@ class PostgresServer(EmbeddedServer):
         log: its log, ``postgresql.log`` in the folder by default.
     """
 
-    name: ClassVar[str] = "postgresql"
     # Fast shutdown writes a checkpoint; immediate shutdown skips it and recovers at the next start.
-    stop_steps: ClassVar[Sequence[StopStep]] = (StopStep(signal.SIGINT, 30.0), StopStep(signal.SIGQUIT, 5.0))
+    stop_steps = (StopStep(signal.SIGINT, 30.0), StopStep(signal.SIGQUIT, 5.0))
     # After a kill of the postmaster alone its backends need a moment to notice; until then
     # "pre-existing shared memory block is still in use".
-    relaunch_seconds: ClassVar[float] = 5.0
+    relaunch_seconds = 5.0
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class PostgresServer(EmbeddedServer):
         programs_folder: Path | None = None,
         log: Path | None = None,
     ) -> None:
-        super().__init__(reachable_folder(folder.absolute()), log)
+        super().__init__("postgresql", reachable_folder(folder.absolute()), log)
         self.port = port or free_port()
         self.data = self.folder / "data"
         self._config = self.folder / "postgresql.conf"

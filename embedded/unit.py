@@ -1,7 +1,7 @@
-"""What PostgreSQL, NATS and Valkey have in common: prepared, started, found ready, stopped.
+"""A unit: one process with a folder, prepared, started, found ready, stopped. Servers and services are units.
 
 Each step that waits is written once, as an iterator of pauses; ``start`` and ``stop`` sleep through
-them, ``running`` awaits them. So the same server serves a fixture and a coroutine.
+them, ``running`` awaits them. So the same unit serves a fixture and a coroutine.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from embedded.child import POLL_SECONDS, Child, StopStep
 from embedded.files import FolderLock, tail
@@ -19,33 +19,37 @@ from embedded.files import FolderLock, tail
 START_LIMIT_SECONDS = 300.0  # a PostgreSQL that recovers from a crash replays its journal first
 RELAUNCH_PAUSE_SECONDS = 0.2
 TAIL_LINES = 12  # of a log in an error: the reason is nearly always in them
-FOLDER_MODE = 0o711  # an account of its own reaches its folder below, but lists nothing on the way
+FOLDER_MODE = 0o700
 
 
 class StartFailed(Exception):  # noqa: N818 - named for what happened
-    """A server did not start; the end of its log says why."""
+    """A process did not start; the end of its log says why."""
 
 
 class NotInstalled(Exception):  # noqa: N818 - named for what happened
     """The program is missing, too old, or cannot be run by this account."""
 
 
-class EmbeddedServer(ABC):
-    """One server with its folder. Not thread-safe; one process holds the folder at a time.
+class Unit(ABC):
+    """One process and its folder. Not thread-safe; one supervisor holds the folder at a time.
 
     Attributes:
         name: how it is called in logs and pid files.
         folder: where everything of it lives.
         child: its process.
+        stop_steps: the signals that stop it, gentle ones first.
+        relaunch_seconds: for how long a start that failed is tried again.
+        start_limit_seconds: how long it may take to be ready.
     """
 
-    name: ClassVar[str]
-    stop_steps: ClassVar[Sequence[StopStep]] = (StopStep(signal.SIGTERM, 10.0),)
-    relaunch_seconds: ClassVar[float] = 0.0  # for how long a start that failed is tried again
+    stop_steps: Sequence[StopStep] = (StopStep(signal.SIGTERM, 10.0),)
+    relaunch_seconds = 0.0
+    start_limit_seconds = START_LIMIT_SECONDS
 
-    def __init__(self, folder: Path, log: Path | None = None) -> None:
+    def __init__(self, name: str, folder: Path, log: Path | None = None) -> None:
+        self.name = name
         self.folder = folder
-        self.child = Child(self.name, folder, log or folder / f"{self.name}.log")
+        self.child = Child(name, folder, log or folder / f"{name}.log")
         self._lock = FolderLock(folder)
 
     @abstractmethod
@@ -64,7 +68,7 @@ class EmbeddedServer(ABC):
         """Make the folder and hold it.
 
         Raises:
-            FolderInUse: another process runs this server.
+            FolderInUse: another process runs this unit.
         """
         self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         self._lock.take()
@@ -86,9 +90,9 @@ class EmbeddedServer(ABC):
                 self.launch()
             elif self.is_ready():
                 return
-            elif waited_seconds >= START_LIMIT_SECONDS:
+            elif waited_seconds >= self.start_limit_seconds:
                 yield from self.child.stopping(self.stop_steps)
-                raise StartFailed(self._why(f"was not ready after {START_LIMIT_SECONDS:.0f} seconds"))
+                raise StartFailed(self._why(f"was not ready after {self.start_limit_seconds:.0f} seconds"))
             yield POLL_SECONDS
 
     def _why(self, what: str) -> str:
@@ -127,17 +131,17 @@ class EmbeddedServer(ABC):
         self._lock.release()
 
 
-S = TypeVar("S", bound=EmbeddedServer)
+U = TypeVar("U", bound=Unit)
 
 
 @asynccontextmanager
-async def running(server: S) -> AsyncIterator[S]:
-    """Run the server while the block lasts."""
-    await server.start_async()
+async def running(unit: U) -> AsyncIterator[U]:
+    """Run the unit while the block lasts."""
+    await unit.start_async()
     try:
-        yield server
+        yield unit
     finally:
-        await server.stop_async()
+        await unit.stop_async()
 
 
 def _sleep_through(pauses: Iterator[float]) -> None:

@@ -1,0 +1,53 @@
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from embedded.files import FolderInUse, FolderLock, secret_in, tail, write_private
+
+
+def test_a_private_file_is_for_its_owner_alone_and_replaced_whole(tmp_path):
+    path = tmp_path / "state.json"
+    write_private(path, "first, and longer")
+    write_private(path, "second")
+    assert path.read_text() == "second"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_secret_is_made_once_and_kept(tmp_path):
+    secret = secret_in(tmp_path / "token.secret")
+    assert len(secret) >= 32
+    assert secret_in(tmp_path / "token.secret") == secret
+    assert secret_in(tmp_path / "other.secret") != secret
+
+
+def test_the_tail_of_a_log_is_its_last_lines(tmp_path):
+    log = tmp_path / "x.log"
+    assert tail(log, 3) == ""
+    log.write_text("".join(f"line {number}\n" for number in range(10_000)))
+    assert tail(log, 2) == "line 9998\nline 9999"
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    with FolderLock(tmp_path) as lock:
+        lock.take()
+        with pytest.raises(FolderInUse, match="in use"):
+            FolderLock(tmp_path).take()
+    with FolderLock(tmp_path):
+        pass
+
+
+def test_a_lock_ends_with_its_process_and_is_not_inherited(tmp_path):
+    holder = (
+        "import subprocess, sys; from pathlib import Path; from embedded.files import FolderLock;"
+        f"FolderLock(Path({str(tmp_path)!r})).take();"
+        "child = subprocess.Popen(['/bin/sleep', '60'], stdout=subprocess.DEVNULL);"
+        "print(child.pid, flush=True); import os; os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -9
+    with FolderLock(tmp_path):
+        os.kill(int(done.stdout), 9)
