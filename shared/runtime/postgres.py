@@ -1,0 +1,190 @@
+"""PostgreSQL: a pool for the hot path, an engine for admin and reads, and the call that knows its outcome.
+
+The hot path's transaction is one function call in autocommit (RULES 1). The pool does not reset a
+connection when it comes back, which would be a second round trip: whoever uses the pool leaves no
+session state behind (no ``SET`` outside a transaction, no session-level advisory lock, no ``LISTEN``).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol, TypeAlias
+
+import asyncpg
+import msgspec
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from shared.runtime import metrics
+from shared.runtime.server_calls import (
+    BACKOFF_FIRST_SECONDS,
+    CONNECT_SECONDS,
+    RELEASE_SECONDS,
+    OutcomeUnknown,
+    Pool,
+    call,
+    is_bisectable,
+    is_lost,
+    is_retryable,
+)
+
+__all__ = [
+    "Connection",
+    "OutcomeUnknown",
+    "Pool",
+    "PostgresSettings",
+    "ServerTooOld",
+    "call",
+    "is_bisectable",
+    "is_retryable",
+    "open_engine",
+    "open_pool",
+]
+
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+
+# transaction_timeout came with PostgreSQL 17, and the roles depend on it (RULES 6).
+SERVER_VERSION_MIN: Final = 170000
+# A failover of a managed server takes 30 to 60 s; a process that waits longer is better restarted.
+START_SECONDS: Final = 60.0
+# asyncpg's own limit of 50,000 queries would reopen a busy connection every few minutes.
+QUERIES_MAX: Final = 100_000_000
+# The engine serves admin and reads only, so a few connections are plenty.
+ENGINE_CONNECTIONS_MAX: Final = 5
+
+_log = structlog.get_logger(__name__)
+
+
+class ServerTooOld(Exception):  # noqa: N818 - named for what happened
+    """The PostgreSQL server is older than Tollwire needs."""
+
+
+class PostgresSettings(Protocol):
+    """The part of a service's settings that says where its PostgreSQL is."""
+
+    @property
+    def postgres_dsn(self) -> str: ...
+    @property
+    def postgres_pool_min(self) -> int: ...
+    @property
+    def postgres_pool_max(self) -> int: ...
+
+
+@asynccontextmanager
+async def open_pool(settings: PostgresSettings, *, application_name: str) -> AsyncIterator[Pool]:
+    """Open the pool and follow the primary of a multi-host DSN.
+
+    jsonb goes in and comes out as Python values. Waits ``START_SECONDS`` for a server that is down.
+
+    Raises:
+        ServerTooOld: the server is older than ``SERVER_VERSION_MIN``.
+        OSError, asyncpg.PostgresError: no server answered in time, or it refuses our name.
+    """
+    pool = await _connect(settings, application_name)
+    metrics.POOL_CONNECTIONS.labels("open").set_function(pool.get_size)
+    metrics.POOL_CONNECTIONS.labels("idle").set_function(pool.get_idle_size)
+    metrics.POOL_CONNECTIONS.labels("max").set_function(pool.get_max_size)
+    try:
+        yield pool
+    finally:
+        await _close(pool)
+
+
+@asynccontextmanager
+async def open_engine(settings: PostgresSettings, *, application_name: str) -> AsyncIterator[AsyncEngine]:
+    """Open a SQLAlchemy engine on the same server, for admin and reads only (RULES 1)."""
+
+    async def connect() -> Any:
+        return await asyncpg.connect(**_connect_args(settings, application_name))
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=ENGINE_CONNECTIONS_MAX,
+        max_overflow=0,
+        pool_pre_ping=True,
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def _connect(settings: PostgresSettings, application_name: str) -> Pool:
+    give_up_at = time.monotonic() + START_SECONDS
+    backoff_seconds = BACKOFF_FIRST_SECONDS
+    while True:
+        try:
+            return await _open_once(settings, application_name)
+        except (asyncpg.PostgresError, asyncpg.TargetServerAttributeNotMatched, OSError) as error:
+            if not is_lost(error) or time.monotonic() >= give_up_at:
+                raise
+            _log.warning("PostgreSQL does not answer yet", error=str(error))
+        await asyncio.sleep(backoff_seconds)
+        backoff_seconds = min(backoff_seconds * 2, CONNECT_SECONDS)
+
+
+async def _open_once(settings: PostgresSettings, application_name: str) -> Pool:
+    pool = await asyncpg.create_pool(
+        **_connect_args(settings, application_name),
+        min_size=settings.postgres_pool_min,
+        max_size=settings.postgres_pool_max,
+        max_queries=QUERIES_MAX,
+        init=_prepare_connection,
+        reset=_keep_session,
+    )
+    try:
+        async with pool.acquire() as connection:
+            await _refuse_old_server(connection)
+    except BaseException:
+        pool.terminate()
+        raise
+    return pool
+
+
+def _connect_args(settings: PostgresSettings, application_name: str) -> dict[str, Any]:
+    return {
+        "dsn": settings.postgres_dsn,
+        "timeout": CONNECT_SECONDS,
+        "target_session_attrs": "read-write",
+        # Compiling costs a short statement more than it can win.
+        "server_settings": {"application_name": application_name, "jit": "off"},
+    }
+
+
+async def _prepare_connection(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_encode_jsonb, decoder=_decode_jsonb, format="binary"
+    )
+
+
+def _encode_jsonb(value: object) -> bytes:
+    return b"\x01" + msgspec.json.encode(value)  # the binary form of jsonb begins with its version, 1
+
+
+def _decode_jsonb(value: bytes) -> Any:
+    return msgspec.json.decode(value[1:])
+
+
+async def _keep_session(_connection: Connection) -> None:
+    """Leave out the pool's reset query; see the module's first lines."""
+
+
+async def _refuse_old_server(connection: Connection) -> None:
+    number = int(await connection.fetchval("select current_setting('server_version_num')::int"))
+    if number < SERVER_VERSION_MIN:
+        raise ServerTooOld(
+            f"PostgreSQL {SERVER_VERSION_MIN // 10000} or newer is needed, this server is {number // 10000}"
+        )
+
+
+async def _close(pool: Pool) -> None:
+    """Close the pool; what is still in use after ``RELEASE_SECONDS`` is cut."""
+    try:
+        async with asyncio.timeout(RELEASE_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

@@ -1,0 +1,167 @@
+"""The call of a server function that knows its outcome (RULES 1 and 4)."""
+
+import asyncio
+import random
+import re
+import time
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import structlog
+
+from shared.runtime import metrics
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+# One TCP and TLS handshake with a server that is alive takes well under a second.
+CONNECT_SECONDS: Final = 5.0
+# A little more than the roles' statement_timeout of 5 s, so that the server's own word comes first.
+TRY_SECONDS: Final = 5.5
+# How long a connection that was given up may take to come back to the pool before it is cut.
+RELEASE_SECONDS: Final = 0.5
+# Between two tries of a call: full jitter up to 20 ms, doubled to 500 ms; a new primary is found in time.
+BACKOFF_FIRST_SECONDS: Final = 0.02
+BACKOFF_MAX_SECONDS: Final = 0.5
+
+_UNKNOWN_CLASSES: Final = ("08", "53", "57")
+_ROLLBACK_CLASS: Final = "40"
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+_READ_ONLY: Final = "25006"
+_DATA_CLASSES: Final = ("22", "23")
+
+_log = structlog.get_logger(__name__)
+
+
+class OutcomeUnknown(Exception):  # noqa: N818 - named for what happened
+    """PostgreSQL did not answer a call before its deadline.
+
+    ``was_sent`` is False when no try ever reached a server: then nothing was done. Otherwise the call
+    may have taken effect, or may still do so; only the same call with the same ids can tell.
+    """
+
+    def __init__(self, function: str, *, was_sent: bool) -> None:
+        super().__init__(f"{function}: " + ("the outcome is not known" if was_sent else "no connection"))
+        self.was_sent = was_sent
+
+
+def is_bisectable(error: BaseException) -> bool:
+    """True when one row of the batch is at fault: SQLSTATE 22 and 23, or a value asyncpg cannot send."""
+    is_not_sendable = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    return is_not_sendable or sqlstate_of(error).startswith(_DATA_CLASSES)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """True when the same call may simply be made again, since nothing was done: SQLSTATE 40 and 55P03."""
+    sqlstate = sqlstate_of(error)
+    return sqlstate.startswith(_ROLLBACK_CLASS) or sqlstate == _LOCK_NOT_AVAILABLE
+
+
+async def call(pool: Pool, function_sql: str, *args: object, deadline_seconds: float) -> list[asyncpg.Record]:
+    """Call a server function in autocommit and return its rows, whatever the connection does (RULES 4).
+
+    After a lost connection, a timeout or SQLSTATE 08, 53, 57 the *same call with the same arguments* is
+    made again until the deadline: the function is idempotent by its ids, so only its answer counts.
+    After SQLSTATE 40 or 55P03, which say that nothing was done, too.
+
+    Raises:
+        OutcomeUnknown: no answer by the deadline.
+        asyncpg.PostgresError: the server's refusal; nothing was done.
+    """
+    function = _function_name(function_sql)
+    started_at = time.monotonic()
+    attempts = _Attempts(pool, function_sql, args, started_at + deadline_seconds)
+    try:
+        return await attempts.until_answered(function)
+    finally:
+        metrics.CALL_SECONDS.labels(function).observe(time.monotonic() - started_at)
+
+
+class _Attempts:
+    """The tries of one call, and whether any of them may have taken effect."""
+
+    def __init__(self, pool: Pool, function_sql: str, args: tuple[object, ...], deadline: float) -> None:
+        self._pool = pool
+        self._function_sql = function_sql
+        self._args = args
+        self._deadline = deadline
+        self._is_sent = False
+        self._may_have_happened = False
+
+    async def until_answered(self, function: str) -> list[asyncpg.Record]:
+        backoff_seconds = BACKOFF_FIRST_SECONDS
+        while True:
+            try:
+                return await self._once()
+            except (asyncpg.PostgresError, asyncpg.TargetServerAttributeNotMatched, OSError) as error:
+                failure = error
+            self._judge(failure, function)
+            if sqlstate_of(failure) == _READ_ONLY:
+                # The primary became a standby under us: every connection to it has to go.
+                await self._pool.expire_connections()
+            pause_seconds = random.random() * backoff_seconds  # noqa: S311 - jitter, not a secret
+            backoff_seconds = min(backoff_seconds * 2, BACKOFF_MAX_SECONDS)
+            if self._seconds_left() <= pause_seconds:
+                self._give_up(failure, function)
+            await asyncio.sleep(pause_seconds)
+
+    async def _once(self) -> list[asyncpg.Record]:
+        self._is_sent = False
+        left = max(self._seconds_left(), 0.001)
+        connection = await self._pool.acquire(timeout=min(left, CONNECT_SECONDS))
+        try:
+            self._is_sent = True
+            left = max(self._seconds_left(), 0.001)
+            return await connection.fetch(self._function_sql, *self._args, timeout=min(left, TRY_SECONDS))
+        except asyncpg.InterfaceError as error:
+            if connection.is_closed():
+                raise ConnectionResetError("the connection was closed") from error
+            raise
+        finally:
+            await _release(self._pool, connection)
+
+    def _judge(self, error: Exception, function: str) -> None:
+        """Note what the error leaves open; raise it when another try could not help."""
+        sqlstate = sqlstate_of(error)
+        if sqlstate.startswith(_ROLLBACK_CLASS):
+            metrics.DEADLOCKS.labels(function).inc()
+        elif is_lost(error):
+            self._may_have_happened |= self._is_sent
+        elif sqlstate not in (_LOCK_NOT_AVAILABLE, _READ_ONLY):
+            raise error
+        metrics.CALL_REPEATS.labels(function, sqlstate or type(error).__name__).inc()
+
+    def _give_up(self, error: Exception, function: str) -> None:
+        if self._may_have_happened or not is_retryable(error):
+            raise OutcomeUnknown(function, was_sent=self._may_have_happened) from error
+        raise error
+
+    def _seconds_left(self) -> float:
+        return self._deadline - time.monotonic()
+
+
+async def _release(pool: Pool, connection: Any) -> None:
+    """Give a connection back; one that does not answer within ``RELEASE_SECONDS`` is cut by the pool."""
+    try:
+        await pool.release(connection, timeout=RELEASE_SECONDS)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        _log.info("connection cut", error=type(error).__name__)
+
+
+def is_lost(error: BaseException) -> bool:
+    """True when the error leaves open what the server did, or says that it is not there now."""
+    if isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched):
+        return True
+    return sqlstate_of(error).startswith(_UNKNOWN_CLASSES)
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """Return the server's code of the error, or nothing when it is not the server's."""
+    return getattr(error, "sqlstate", None) or ""
+
+
+@lru_cache(maxsize=256)
+def _function_name(function_sql: str) -> str:
+    """Find the called function's name for the metrics: ``select * from tollwire.accept_batch_v1(...)``."""
+    match = re.search(r"\b(?:from|select)\s+([a-z_][\w.]*)\s*\(", function_sql, re.IGNORECASE)
+    return match.group(1) if match else "unnamed"
