@@ -2,10 +2,12 @@
 
 A rule set after UAX #29 (extended grapheme clusters) on ``unicodedata`` alone, so its knowledge of new
 characters is that of the running Python. Covered: CR LF, combining marks, variation selectors, emoji
-modifiers and tags, ZWJ sequences, regional indicator pairs (flags), Hangul jamo. Simplified: a symbol
-after a ZWJ always belongs to what stands before it. Left out: the rules for prepended marks (GB9b) and
-for Indic conjuncts (GB9c). A cut at a place this module allows is never wrong for the segment count or
-for the characters; at worst a rare cluster is shown in two halves by a phone that shows parts apart.
+modifiers and tags, ZWJ sequences, regional indicator pairs (flags), Hangul jamo, conjuncts of the living
+Indic scripts. Simplified: a symbol after a ZWJ always belongs to what stands before it, and so does a
+letter right after a linking virama; every spacing mark (Mc) does. Left out: prepended marks (GB9b), and
+joiners between a virama and its letter. A cut at a place this module allows is never wrong for the
+segment count or for the characters; at worst a rare cluster is shown in two halves by a phone that shows
+parts apart.
 """
 
 import unicodedata
@@ -20,6 +22,9 @@ _CONTROLS = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
 _SYMBOLS = frozenset({"So", "Sm"})
 # Extenders that are no marks: the halfwidth katakana sound marks, and the Thai and Lao vowels AM.
 _OTHER_EXTENDERS = frozenset({_ZWNJ, _ZWJ, "\uff9e", "\uff9f", "\u0e33", "\u0eb3"})
+# The viramas that bind the next letter into a conjunct: Devanagari, Bengali, Gujarati, Oriya, Telugu,
+# Malayalam, Myanmar, Khmer, Tai Tham. The others (Tamil's) show as themselves.
+_LINKERS = frozenset("\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d\u1039\u17d2\u1a60")
 _EMOJI_MODIFIERS = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
 _REGIONAL_INDICATORS = range(0x1F1E6, 0x1F200)
@@ -66,6 +71,8 @@ def is_boundary(text: str, index: int) -> bool:
         return False
     if before == _ZWJ:
         return not _is_pictograph(after)
+    if before in _LINKERS:
+        return unicodedata.category(after) != "Lo"
     if ord(after) in _REGIONAL_INDICATORS:
         return _regional_indicators_before(text, index) % 2 == 0
     return (_hangul(before), _hangul(after)) not in _HANGUL_JOINS
