@@ -1,0 +1,113 @@
+"""What is wrong with a document, field by field: msgspec says only the first fault, people want all.
+
+Nothing here runs for a valid request. After a failed decode the document is walked along its type,
+and each fault becomes the field's name and a sentence that says what would be right.
+"""
+
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from api.problems import FIELD_ERRORS_MAX, FieldError, Refusal, invalid
+from shared.domain.problems import ProblemCode
+
+# The length that a quoted name of a field may have in an answer; a hostile one is cut.
+FIELD_NAME_MAX = 100
+RFC3339 = "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z"
+
+_AT = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`$")
+_WORDS = (
+    (re.compile(r"Expected `datetime` .+|Invalid RFC3339 .+"), RFC3339),
+    (re.compile(r"Expected `uuid`.*|Invalid UUID"), "must be a UUID"),
+    (re.compile(r"Expected `(.+)`, got `(.+)`"), r"must be \1, not \2"),
+    (re.compile(r"Expected `\w+` matching regex (.+)"), r"must match \1"),
+    (re.compile(r"Expected `array` of length (.+)"), r"must have \1 items"),
+    (re.compile(r"Expected `\w+` of length (.+)"), r"must have a length \1"),
+    (re.compile(r"Expected `\w+` (.+)"), r"must be \1"),
+    (re.compile(r"Object missing required field `.+`"), "is required"),
+)
+
+
+def refuse_body(error: Exception, raw: bytes, kind: Any) -> Refusal:
+    """The refusal of a body that is not a ``kind``: 400 if it is not JSON, else 422 with each field."""
+    try:
+        document = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        return Refusal(ProblemCode.INVALID_JSON, reason=str(fault) if raw else "it is empty")
+    return invalid(_found(error, document, kind, where=""))
+
+
+def refuse_query(error: Exception, values: Mapping[str, Any], kind: Any) -> Refusal:
+    """The refusal of query parameters that are not a ``kind``."""
+    return invalid(_found(error, dict(values), kind, where="query"))
+
+
+def _found(error: Exception, document: Any, kind: Any, *, where: str) -> list[FieldError]:
+    faults = _faults(document, kind, where)
+    return list(islice(faults, FIELD_ERRORS_MAX)) or [_in_words(error, where)]
+
+
+def _faults(document: Any, kind: Any, path: str) -> Iterator[FieldError]:
+    """Every fault of a document, in its order."""
+    kinds = alternatives(kind)
+    struct = next((k for k in kinds if isinstance(k, type) and issubclass(k, msgspec.Struct)), None)
+    array = next((k for k in kinds if typing.get_origin(k) is list), None)
+    if struct is not None and isinstance(document, dict):
+        yield from _object_faults(document, struct, path)
+        return
+    found = False
+    if array is not None and isinstance(document, list):
+        for index, item in enumerate(document):
+            for fault in _faults(item, typing.get_args(array)[0], f"{path}[{index}]"):
+                found = True
+                yield fault
+    if not found:
+        try:
+            msgspec.convert(document, kind)
+        except msgspec.ValidationError as error:
+            yield _in_words(error, path)
+
+
+def _object_faults(document: dict[str, Any], kind: type[msgspec.Struct], path: str) -> Iterator[FieldError]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name, field in fields.items():
+        if name in document:
+            yield from _faults(document[name], field.type, _join(path, name))
+        elif field.required:
+            yield FieldError(_join(path, name), "is required")
+    if not kind.__struct_config__.forbid_unknown_fields:
+        return
+    for name in document:
+        if name not in fields:
+            yield FieldError(_join(path, name), f"is not a field here; the fields are {', '.join(fields)}")
+
+
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """The members of a union, without their annotations."""
+    if typing.get_origin(kind) is typing.Annotated:
+        return alternatives(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in {typing.Union, types.UnionType}:
+        return tuple(member for arg in typing.get_args(kind) for member in alternatives(arg))
+    return (kind,)
+
+
+def _in_words(error: Exception, path: str) -> FieldError:
+    text = str(error)
+    if match := _AT.search(text):
+        text = text[: match.start()]
+        path = _join(path, match["path"])
+    for pattern, words in _WORDS:
+        if match := pattern.fullmatch(text):
+            return FieldError(path or "body", match.expand(words))
+    return FieldError(path or "body", text)
+
+
+def _join(path: str, name: str) -> str:
+    if len(name) > FIELD_NAME_MAX:
+        name = name[:FIELD_NAME_MAX] + "…"
+    return f"{path}.{name}" if path and not name.startswith("[") else path + name
