@@ -1,0 +1,238 @@
+"""What clients read back: messages, balance, statement, callbacks."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import Meta, Struct, field
+
+from api.schemas import (
+    CURSOR_CHARACTERS_MAX,
+    PAGE_DEFAULT,
+    Amount,
+    CallbackUrl,
+    ClientRef,
+    Currency,
+    Cursor,
+    Delivery,
+    Encoding,
+    Instant,
+    Lane,
+    Limit,
+    Money,
+    Status,
+    Time,
+    To,
+)
+
+# The old secret goes on signing for this long at most (Standard Webhooks: a period of rotation).
+ROTATION_GRACE_MAX_SECONDS = 604_800
+ROTATION_GRACE_DEFAULT_SECONDS = 86_400
+
+EventType = Literal[
+    "message.queued", "message.sent", "message.delivered", "message.undelivered", "message.expired",
+    "message.failed", "message.cancelled", "message.late_receipt",
+]  # fmt: skip
+
+
+class MessagePath(Struct, frozen=True, forbid_unknown_fields=True):
+    """The id of a message."""
+
+    id: UUID
+
+
+class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Filters of a list of messages; all that are given must hold."""
+
+    status: Status | None = None
+    to: To | None = None
+    client_ref: ClientRef | None = None
+    lane: Lane | None = None
+    since: Annotated[Instant | None, Meta(description="Accepted at this time or later.")] = None
+    until: Annotated[Instant | None, Meta(description="Accepted before this time.")] = None
+    cursor: Annotated[Cursor | None, Meta(description="`next_cursor` of the page before: what is older.")] = (
+        None
+    )
+    after: Annotated[
+        Cursor | None,
+        Meta(
+            max_length=CURSOR_CHARACTERS_MAX,
+            description="`after` of an earlier page: what came since, oldest first, up to 5 s before now.",
+        ),
+    ] = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class Attempt(Struct, frozen=True):
+    """One try to hand one part to a carrier."""
+
+    attempt: int
+    part: int
+    carrier: str
+    claimed_at: Time
+    outcome: Annotated[str | None, Meta(description="null while the carrier has not answered.")]
+    outcome_at: Time | None
+    carrier_reference: str | None
+    error: str | None
+    receipt: str | None
+    receipt_at: Time | None
+
+
+class Event(Struct, frozen=True):
+    """Something that happened to the message."""
+
+    at: Time
+    event: str
+    attempt: int | None = None
+    detail: str | None = None
+
+
+class Hold(Struct, frozen=True):
+    """The price, set aside: HELD, then CAPTURED or RELEASED, exactly once."""
+
+    state: Literal["HELD", "CAPTURED", "RELEASED"]
+    amount: Amount
+    currency: Currency
+    held_at: Time
+    resolved_at: Time | None
+    reason: str | None
+    late_captured_at: Time | None
+
+
+class MessageSummary(Struct, frozen=True):
+    """A message in a list."""
+
+    id: UUID
+    status: Status
+    to: str
+    sender: str = field(name="from")
+    lane: Lane
+    encoding: Encoding
+    segments: int
+    price: Money
+    client_ref: str | None
+    error: Annotated[str | None, Meta(description="Why it was not delivered.")]
+    carrier: str | None
+    created_at: Time
+    send_at: Time | None
+    valid_until: Time
+    submitted_at: Time | None
+    final_at: Time | None
+    is_test: bool
+
+
+class MessageDetail(MessageSummary, frozen=True, kw_only=True):
+    """Everything about one message."""
+
+    text: Annotated[str | None, Meta(description="null when its retention has ended.")]
+    text_expired: bool
+    region: str
+    delivery: Delivery
+    rate_version: int
+    callback_url: str | None
+    replay_of: UUID | None
+    parts_delivered: int
+    possible_duplicate: bool
+    late_receipt: bool
+    hold: Hold
+    attempts: list[Attempt]
+    events: list[Event]
+
+
+class MessagePage(Struct, frozen=True):
+    """One page of messages, newest first (with `after`: oldest first)."""
+
+    messages: list[MessageSummary]
+    next_cursor: Annotated[str | None, Meta(description="Pass as `cursor`; null at the end.")]
+    after: Annotated[str | None, Meta(description="Pass as `after` later to get what came since.")]
+
+
+class Balance(Struct, frozen=True):
+    """One snapshot of the account."""
+
+    posted: Annotated[Amount, Meta(description="Top-ups less what was captured.")]
+    held: Annotated[Amount, Meta(description="Set aside for messages on their way.")]
+    available: Annotated[Amount, Meta(description="posted - held + credit_limit.")]
+    credit_limit: Amount
+    currency: Currency
+    open_holds: int
+    as_of: Time
+
+
+class StatementQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of the statement."""
+
+    kind: Literal["top_up", "hold", "capture", "release", "adjustment", "late_capture"] | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    cursor: Cursor | None = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class Entry(Struct, frozen=True):
+    """A line of the journal: append-only, numbered without gaps for each account."""
+
+    version: int
+    at: Time
+    kind: str
+    amount: Amount
+    message_id: UUID | None
+    posted_after: Amount
+    held_after: Amount
+    reference: str | None
+    reason: str | None
+
+
+class Statement(Struct, frozen=True):
+    """Entries of the account, newest first."""
+
+    currency: Currency
+    entries: list[Entry]
+    next_cursor: str | None
+
+
+class CallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where and what to report."""
+
+    url: CallbackUrl
+    events: Annotated[
+        list[EventType] | None, Meta(min_length=1, max_length=16, description="Left out: every final state.")
+    ] = None
+    keep_answers: Annotated[
+        bool, Meta(description="Keep the first 1 KB of your endpoint's answers in the attempt log.")
+    ] = False
+
+
+class CallbackSecret(Struct, frozen=True):
+    """A signing secret as it can be shown later: never the secret itself."""
+
+    id: int
+    created_at: Time
+    expires_at: Time | None
+
+
+class CallbackEndpoint(Struct, frozen=True):
+    """The client's endpoint and how it is doing."""
+
+    url: str
+    events: list[str]
+    keep_answers: bool
+    secrets: list[CallbackSecret]
+    secret: Annotated[str | None, Meta(description="whsec_…, shown once: when it was made.")]
+    open_until: Annotated[Time | None, Meta(description="The breaker waits until then.")]
+    failing_since: Time | None
+    disabled_at: Time | None
+    disabled_reason: str | None
+    updated_at: Time
+
+
+class RotateRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long the old secret goes on signing beside the new one."""
+
+    grace_seconds: Annotated[int, Meta(ge=0, le=ROTATION_GRACE_MAX_SECONDS)] = ROTATION_GRACE_DEFAULT_SECONDS
+
+
+class RotatedSecret(Struct, frozen=True):
+    """The new secret, shown this once."""
+
+    secret: str
+    old_secrets_until: Time
