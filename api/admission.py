@@ -1,0 +1,133 @@
+"""Who may come in, cheapest check first: limits before the key, the key, its scope, the client's limit."""
+
+import math
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import Counter
+
+from api import addresses
+from api.authenticate import Authenticator
+from api.callers import KeyRecord
+from api.gcra import MICROSECONDS, LocalLimiter, Quota, Taken
+from api.limits import Limits, remembered_key
+from api.problems import Refusal
+from api.routing import Call, Operation, refuse_unacceptable
+from shared.domain.idempotency import InvalidIdempotencyKey, parse_idempotency_key
+from shared.domain.problems import ProblemCode
+
+# An operator's key that belongs to no client; consoles and scripts stay far below.
+OPERATOR_QUOTA: Final = Quota(requests_per_minute=6_000, burst=600)
+_EVERYBODY: Final = "everybody"
+
+_rejected = Counter("tollwire_http_rejected_total", "Requests turned away at the door, by reason", ["reason"])
+
+
+class Admission:
+    """Lets requests in: fills the call's address, key and rate limit headers, or refuses."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        limits: Limits,
+        *,
+        trusted_proxies: Sequence[str],
+        address_quota: Quota,
+        total_quota: Quota,
+    ) -> None:
+        self._authenticator = authenticator
+        self._limits = limits
+        self._reader = addresses.AddressReader(trusted_proxies)
+        self._address_quota = address_quota
+        self._total_quota = total_quota
+        self._total = LocalLimiter(subjects_max=1)
+        self._addresses = LocalLimiter()
+
+    def address(self, request: web.BaseRequest) -> str:
+        """The caller's address, behind the proxies that are trusted."""
+        return self._reader.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
+
+    def enter(self, address: str) -> None:
+        """Count a request before anything is known about it.
+
+        Raises:
+            Refusal: too_many_requests.
+        """
+        now_us = time.monotonic() * MICROSECONDS
+        taken = self._addresses.take(addresses.limit_subject(address), self._address_quota, now_us)
+        if not taken.is_allowed:
+            _rejected.labels("address_limit").inc()
+            raise _too_many(taken, self._address_quota)
+        taken = self._total.take(_EVERYBODY, self._total_quota, now_us)
+        if not taken.is_allowed:
+            _rejected.labels("total_limit").inc()
+            raise _too_many(taken, self._total_quota)
+
+    async def admit(self, call: Call, operation: Operation) -> None:
+        """Let a caller with a key in, or refuse.
+
+        Raises:
+            Refusal: unauthorized, address_not_allowed, forbidden, client_suspended, not_acceptable,
+                invalid_idempotency_key, too_many_requests, busy.
+        """
+        headers = call.request.headers
+        key = await self._authenticator.authenticate(headers.get("X-API-Key"), call.address)
+        call.key = key
+        if operation.scope not in key.scopes:
+            _rejected.labels("scope").inc()
+            raise Refusal(ProblemCode.FORBIDDEN, scope=operation.scope)
+        if operation.is_spending and call.client.is_suspended:
+            _rejected.labels("suspended").inc()
+            raise Refusal(ProblemCode.CLIENT_SUSPENDED)
+        refuse_unacceptable(headers.get("Accept"))
+        known = ""
+        if operation.is_idempotent and (header := headers.get("Idempotency-Key")) is not None:
+            call.idempotency_key = _read_key(header)
+            known = remembered_key(call.client.id, operation.path, call.idempotency_key)
+        subject, quota = _limited_as(key)
+        taken = await self._limits.take(subject, quota, known)
+        call.headers["RateLimit-Policy"] = _policy(quota)
+        call.headers["RateLimit"] = (
+            f'"burst";r={taken.remaining};t={math.ceil(taken.reset_us / MICROSECONDS)}'
+        )
+        if not taken.is_allowed:
+            _rejected.labels("client_limit").inc()
+            raise _too_many(taken, quota)
+        call.remembered = taken.remembered
+        call.has_slot = True
+
+    def give_back(self, call: Call) -> None:
+        """Return the slot of a request that turned out not to be new work (RULES 13)."""
+        if call.has_slot:
+            call.has_slot = False
+            self._limits.give_back(*_limited_as(call.caller))
+
+
+def _read_key(header: str) -> str:
+    try:
+        return parse_idempotency_key(header)
+    except InvalidIdempotencyKey as error:
+        raise Refusal(ProblemCode.INVALID_IDEMPOTENCY_KEY, reason=str(error)) from None
+
+
+def _limited_as(key: KeyRecord) -> tuple[str, Quota]:
+    """Whose limit it is: all keys of a client share one."""
+    if key.client is None:
+        return f"key:{key.key_id}", OPERATOR_QUOTA
+    return f"client:{key.client.id}", key.client.quota
+
+
+@lru_cache(maxsize=1_000)
+def _policy(quota: Quota) -> str:
+    """RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers: the contract, and what may come at once."""
+    contract = f'"default";q={quota.requests_per_minute};w=60'
+    return f'{contract}, "burst";q={quota.burst};w={quota.burst_window_seconds}'
+
+
+def _too_many(taken: Taken, quota: Quota) -> Refusal:
+    seconds = max(1, math.ceil(taken.retry_us / MICROSECONDS))
+    headers = {"RateLimit-Policy": _policy(quota), "RateLimit": f'"burst";r=0;t={seconds}'}
+    return Refusal(ProblemCode.TOO_MANY_REQUESTS, retry_after_seconds=seconds, headers=headers)

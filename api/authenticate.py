@@ -1,0 +1,198 @@
+"""API keys: bcrypt once a key and process, then a keyed hash in memory (RULES 31, 32).
+
+Wrong keys cannot burn the CPU: unknown ids never reach bcrypt, wrong secrets are remembered for a few
+seconds and limited by key id and by address, and the verifying threads and their queue are bounded.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import bcrypt
+from prometheus_client import Counter, Gauge
+
+from api import addresses
+from api.callers import KeyRecord
+from api.gcra import MICROSECONDS, LocalLimiter, Quota
+from api.problems import Refusal
+from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
+from shared.domain.problems import ProblemCode
+
+LoadKeys = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]
+"""Loads the live (not revoked) keys among these ids."""
+
+# RULES 31. One verified key is about 1 kB with its record.
+VERIFIED_MAX: Final = 100_000
+REJECTED_MAX: Final = 10_000
+REJECTED_SECONDS: Final = 5.0
+# bcrypt at cost 4 takes a millisecond without the GIL: one thread verifies about 1,000 keys a second.
+VERIFY_THREADS: Final = 1
+# With 1 ms each, the last in the queue waits half a second; beyond that "busy" is the kinder answer.
+VERIFY_QUEUE_MAX: Final = 500
+# A person who mistypes stays below; 300 a minute cost 0.3 s of a core.
+ADDRESS_FAILURES: Final = Quota(requests_per_minute=300, burst=100)
+KEY_FAILURES: Final = Quota(requests_per_minute=60, burst=20)
+# How many cached keys are looked at again in one query after the configuration changed.
+REFRESH_CHUNK: Final = 1_000
+CHALLENGE: Final = {"WWW-Authenticate": 'ApiKey realm="tollwire", header="X-API-Key"'}
+
+_checks = Counter("tollwire_api_key_checks_total", "API keys looked at, by how it went", ["result"])
+_cached = Gauge("tollwire_api_keys_cached", "Verified API keys in memory")
+_hit, _verified, _wrong = (_checks.labels(result) for result in ("cached", "verified", "wrong"))
+_limited, _refused = (_checks.labels(result) for result in ("limited", "refused"))
+
+
+class Authenticator:
+    """Turns the text of X-API-Key into the key's record, or refuses."""
+
+    def __init__(self, load: LoadKeys) -> None:
+        self._load = load
+        # A key of this process only: the hashes in memory are worth nothing elsewhere.
+        self._pepper = secrets.token_bytes(32)
+        self._records: OrderedDict[bytes, KeyRecord] = OrderedDict()
+        self._rejected: OrderedDict[bytes, float] = OrderedDict()
+        self._flights: dict[bytes, asyncio.Task[KeyRecord | None]] = {}
+        self._failures = LocalLimiter()
+        self._generation = 0
+        self._threads = ThreadPoolExecutor(VERIFY_THREADS, thread_name_prefix="bcrypt")
+
+    def close(self) -> None:
+        """Give the threads back."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def authenticate(self, text: str | None, address: str) -> KeyRecord:
+        """Return the record of a valid key that may be used from this address.
+
+        Raises:
+            Refusal: unauthorized, address_not_allowed, too_many_requests (failures), busy.
+        """
+        if text is None:
+            raise _unauthorized()
+        digest = hashlib.blake2b(
+            text.encode("utf-8", "surrogateescape"), key=self._pepper, digest_size=16
+        ).digest()
+        record = self._records.get(digest)
+        if record is None:
+            record = await self._first_time(digest, text, address)
+        else:
+            _hit.inc()
+        if record.expires_at_seconds is not None and record.expires_at_seconds <= time.time():
+            raise _unauthorized()
+        if record.allowed_networks and not _is_allowed(record, address):
+            raise Refusal(ProblemCode.ADDRESS_NOT_ALLOWED, address=address)
+        return record
+
+    async def refresh(self) -> None:
+        """Look at every cached key again; call it when the configuration's version has changed.
+
+        A revoked key is gone, a changed client or scope is seen, when this returns. If it raises, the
+        old records stay and it must be called again.
+        """
+        self._generation += 1
+        self._rejected.clear()
+        digests = list(self._records)
+        for start in range(0, len(digests), REFRESH_CHUNK):
+            chunk = [digest for digest in digests[start : start + REFRESH_CHUNK] if digest in self._records]
+            live = await self._load([self._records[digest].key_id for digest in chunk])
+            for digest in chunk:
+                self._renew(digest, live)
+        _cached.set(len(self._records))
+
+    def _renew(self, digest: bytes, live: Mapping[str, KeyRecord]) -> None:
+        old = self._records.get(digest)
+        if old is None:
+            return
+        new = live.get(old.key_id)
+        if new is None or new.secret_hash != old.secret_hash:
+            del self._records[digest]
+        else:
+            self._records[digest] = new
+
+    async def _first_time(self, digest: bytes, text: str, address: str) -> KeyRecord:
+        until = self._rejected.get(digest)
+        if until is not None and until > time.monotonic():
+            _refused.inc()
+            raise _unauthorized()
+        limits = {f"address:{addresses.limit_subject(address)}": ADDRESS_FAILURES}
+        try:
+            key = parse_api_key(text)
+        except InvalidApiKey:
+            self._refuse_limited(limits)
+            self._reject(digest, limits)
+            raise _unauthorized() from None
+        limits[f"key:{key.key_id}"] = KEY_FAILURES
+        self._refuse_limited(limits)
+        record = await self._verified_once(digest, key)
+        if record is None:
+            self._reject(digest, limits)
+            raise _unauthorized()
+        return record
+
+    async def _verified_once(self, digest: bytes, key: ApiKey) -> KeyRecord | None:
+        """One verification for all requests that bring this key at the same time."""
+        flight = self._flights.get(digest)
+        if flight is None:
+            if len(self._flights) >= VERIFY_QUEUE_MAX:
+                raise Refusal(ProblemCode.BUSY)
+            flight = asyncio.create_task(self._verify(digest, key))
+            self._flights[digest] = flight
+            flight.add_done_callback(lambda done: self._land(digest, done))
+        return await asyncio.shield(flight)
+
+    def _land(self, digest: bytes, flight: asyncio.Task[KeyRecord | None]) -> None:
+        del self._flights[digest]
+        if not flight.cancelled():
+            flight.exception()  # its waiters may all be gone; then nobody else asks for it
+
+    async def _verify(self, digest: bytes, key: ApiKey) -> KeyRecord | None:
+        while True:
+            generation = self._generation
+            record = (await self._load([key.key_id])).get(key.key_id)
+            if record is None or record.is_test != key.is_test:
+                return None
+            if not await asyncio.get_running_loop().run_in_executor(
+                self._threads, bcrypt.checkpw, key.secret.encode(), record.secret_hash
+            ):
+                return None
+            # A revocation that came meanwhile was not looked for in this record: read it again.
+            if generation == self._generation:
+                break
+        _verified.inc()
+        self._records[digest] = record
+        if len(self._records) > VERIFIED_MAX:
+            self._records.popitem(last=False)
+        _cached.set(len(self._records))
+        return record
+
+    def _refuse_limited(self, limits: Mapping[str, Quota]) -> None:
+        now_us = time.monotonic() * MICROSECONDS
+        waits = [self._failures.peek(subject, quota, now_us).retry_us for subject, quota in limits.items()]
+        if any(waits):
+            _limited.inc()
+            raise Refusal(
+                ProblemCode.TOO_MANY_REQUESTS, retry_after_seconds=-int(-max(waits) // MICROSECONDS)
+            )
+
+    def _reject(self, digest: bytes, limits: Mapping[str, Quota]) -> None:
+        """Remember a wrong key for a few seconds and count the failure."""
+        _wrong.inc()
+        now = time.monotonic()
+        for subject, quota in limits.items():
+            self._failures.take(subject, quota, now * MICROSECONDS)
+        self._rejected[digest] = now + REJECTED_SECONDS
+        if len(self._rejected) > REJECTED_MAX:
+            self._rejected.popitem(last=False)
+
+
+def _is_allowed(record: KeyRecord, address: str) -> bool:
+    read = addresses.read_address(address)
+    return read is not None and addresses.is_inside(read, record.allowed_networks)
+
+
+def _unauthorized() -> Refusal:
+    return Refusal(ProblemCode.UNAUTHORIZED, headers=CHALLENGE)

@@ -1,0 +1,86 @@
+"""The generic cell rate algorithm: one number a subject says how much of its quota is used.
+
+The number is the theoretical arrival time (TAT): when the subject's bucket would be full again if it
+stopped now. The same arithmetic stands in ``take_v1.lua``; a test holds the two together. Times are µs.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+MICROSECONDS = 1_000_000
+# One subject is about 150 bytes: 15 MB, and an attacker with more addresses only evicts idle ones first.
+SUBJECTS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """So many requests a minute, of which ``burst`` may come at once."""
+
+    requests_per_minute: int
+    burst: int
+
+    @property
+    def interval_us(self) -> float:
+        """The time that one request uses up."""
+        return 60 * MICROSECONDS / self.requests_per_minute
+
+    @property
+    def burst_window_seconds(self) -> int:
+        """How long an exhausted burst takes to be whole again, rounded up."""
+        return -(-self.burst * 60 // self.requests_per_minute)
+
+
+class Taken(NamedTuple):
+    """The answer to one request: whether it may go on, and what is left."""
+
+    is_allowed: bool
+    remaining: int
+    reset_us: float
+    """Until the whole burst is there again."""
+    retry_us: float
+    """Until the next request may come; 0 when this one may."""
+    remembered: str | None = None
+
+
+def decide(tat_us: float, now_us: float, interval_us: float, burst: int) -> tuple[Taken, float]:
+    """Return the answer for one more request and the TAT to keep.
+
+    A refused request uses up nothing: its TAT is the one it found.
+    """
+    found = max(tat_us, now_us)
+    after = found + interval_us
+    room_us = burst * interval_us - (after - now_us)
+    # Half a µs absorbs what doubles lose in sums of times since the epoch.
+    if room_us < -0.5:
+        return Taken(False, 0, found - now_us, -room_us), found
+    return Taken(True, int((room_us + 0.5) / interval_us), after - now_us, 0), after
+
+
+class LocalLimiter:
+    """Limits that this process keeps by itself, for at most ``subjects_max`` subjects."""
+
+    def __init__(self, subjects_max: int = SUBJECTS_MAX) -> None:
+        self._subjects_max = subjects_max
+        self._tats: OrderedDict[str, float] = OrderedDict()
+
+    def take(self, subject: str, quota: Quota, now_us: float) -> Taken:
+        """Use up one request of the subject's quota, or say how long to wait."""
+        taken, tat_us = decide(self._tats.get(subject, 0.0), now_us, quota.interval_us, quota.burst)
+        self._tats[subject] = tat_us
+        self._tats.move_to_end(subject)
+        if len(self._tats) > self._subjects_max:
+            self._tats.popitem(last=False)
+        return taken
+
+    def peek(self, subject: str, quota: Quota, now_us: float) -> Taken:
+        """Say what `take` would answer, without using anything up."""
+        return decide(self._tats.get(subject, 0.0), now_us, quota.interval_us, quota.burst)[0]
+
+    def give_back(self, subject: str, quota: Quota) -> None:
+        """Return one request that turned out not to be work (RULES 13)."""
+        if subject in self._tats:
+            self._tats[subject] -= quota.interval_us
+
+    def __len__(self) -> int:
+        return len(self._tats)
