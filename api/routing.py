@@ -1,0 +1,230 @@
+"""Our thin layer over aiohttp's HTTP server: one table of operations serves, validates and documents.
+
+An operation's handler is a function ``(resources, call, *, body, query, path)``; it takes those of the
+three that it names, and its annotations are the types that validate and that stand in the OpenAPI document.
+"""
+
+import inspect
+import re
+import typing
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from api.callers import Client, KeyRecord
+from api.problems import Refusal
+from shared.domain.problems import ProblemCode
+
+Body = TypeVar("Body")
+
+# A message of 255 segments in four-byte characters, escaped, and its other fields.
+BODY_MAX_BYTES = 64 * 1024
+# 1,000 messages of about 2 kB each; longer texts need a smaller batch.
+BATCH_MAX_BYTES = 2 * 1024 * 1024
+
+
+class Call:
+    """One request on its way: who calls, and what was read from its headers."""
+
+    __slots__ = (
+        "address",
+        "has_slot",
+        "headers",
+        "idempotency_key",
+        "key",
+        "remembered",
+        "request",
+        "request_id",
+    )
+
+    def __init__(self, request: web.BaseRequest, request_id: str, address: str) -> None:
+        self.request = request
+        self.request_id = request_id
+        self.address = address
+        self.headers: dict[str, str] = {}
+        """Headers that the answer gets, whatever it will be."""
+        self.key: KeyRecord | None = None
+        self.idempotency_key: str | None = None
+        self.remembered: str | None = None
+        """What the fast path knows under the idempotency key; PostgreSQL decides where it knows nothing."""
+        self.has_slot = False
+        """Whether the request holds a slot of its client's rate limit."""
+
+    @property
+    def caller(self) -> KeyRecord:
+        """The API key's record; only operations with a scope have one."""
+        if self.key is None:
+            raise Refusal(ProblemCode.UNAUTHORIZED)
+        return self.key
+
+    @property
+    def client(self) -> Client:
+        """The client whose key it is."""
+        client = self.caller.client
+        if client is None:
+            raise Refusal(ProblemCode.FORBIDDEN, detail="This key belongs to no client.")
+        return client
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[Body]):
+    """An answer that needs more than its body; ``is_replay`` gives the request's slot back (RULES 13)."""
+
+    body: Body | bytes
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    is_replay: bool = False
+
+
+Handler = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path: how it is served, guarded and documented."""
+
+    method: str
+    path: str
+    handler: Handler
+    tag: str
+    scope: str | None
+    """The scope that the key needs; None: no key at all."""
+    status: int = 200
+    problems: tuple[ProblemCode, ...] = ()
+    """What it may refuse with, beside what every operation with its inputs may."""
+    bytes_max: int = BODY_MAX_BYTES
+    is_idempotent: bool = False
+    """Takes an Idempotency-Key."""
+    is_spending: bool = False
+    """Makes new messages: not for suspended clients, and refusals give the limit's slot back."""
+    body: Any = None
+    query: Any = None
+    params: Any = None
+    answer: Any = None
+
+    @property
+    def name(self) -> str:
+        """The handler's name: operationId, and the label of metrics."""
+        return self.handler.__name__
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (inspect.getdoc(self.handler) or self.name).partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """The rest of the handler's docstring."""
+        return (inspect.getdoc(self.handler) or "").partition("\n")[2].strip()
+
+
+def operation(method: str, path: str, handler: Handler, **options: Any) -> Operation:
+    """Make an operation; its types are the annotations of the handler's body, query, path and result."""
+    hints = typing.get_type_hints(handler, include_extras=True)
+    answer = hints["return"]
+    if typing.get_origin(answer) is Reply:
+        answer = typing.get_args(answer)[0]
+    return Operation(
+        method=method,
+        path=path,
+        handler=handler,
+        body=hints.get("body"),
+        query=hints.get("query"),
+        params=hints.get("path"),
+        answer=answer,
+        **options,
+    )
+
+
+Serve = Callable[[web.BaseRequest, dict[str, str]], Awaitable[web.StreamResponse]]
+
+
+class Router:
+    """Finds who serves a path: exact paths by one look-up, templates by their number of parts."""
+
+    def __init__(self, routes: Sequence[tuple[str, str, Serve]]) -> None:
+        self._exact: dict[str, dict[str, Serve]] = {}
+        self._templates: list[tuple[re.Pattern[str], dict[str, Serve]]] = []
+        by_path: dict[str, dict[str, Serve]] = {}
+        for method, path, serve in routes:
+            methods = by_path.setdefault(path, {})
+            if method in methods:
+                raise ValueError(f"{method} {path} is there twice")
+            methods[method] = serve
+            if method == "GET":
+                methods["HEAD"] = serve
+        for path, methods in by_path.items():
+            if "{" in path:
+                pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+                self._templates.append((re.compile(pattern), methods))
+            else:
+                self._exact[path] = methods
+
+    def find(self, method: str, path: str) -> tuple[Serve, dict[str, str]]:
+        """Return who serves it, and the parameters in the path.
+
+        Raises:
+            Refusal: not_found, method_not_allowed.
+        """
+        params: dict[str, str] = {}
+        methods = self._exact.get(path)
+        if methods is None:
+            methods, params = self._match(path)
+        serve = methods.get(method)
+        if serve is None:
+            allowed = ", ".join(sorted(methods))
+            raise Refusal(ProblemCode.METHOD_NOT_ALLOWED, allowed=allowed, headers={"Allow": allowed})
+        return serve, params
+
+    def _match(self, path: str) -> tuple[dict[str, Serve], dict[str, str]]:
+        for pattern, methods in self._templates:
+            if match := pattern.fullmatch(path):
+                return methods, match.groupdict()
+        raise Refusal(ProblemCode.NOT_FOUND, what="resource")
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+    """Read a JSON body of at most ``bytes_max`` bytes.
+
+    Raises:
+        Refusal: unsupported_media_type, payload_too_large.
+    """
+    declared = request.headers.get("Content-Type")
+    if declared is not None and declared != "application/json":
+        media_type = declared.partition(";")[0].strip().lower()
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            raise Refusal(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+    if "Content-Encoding" in request.headers:
+        raise Refusal(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+    length = request.content_length
+    if length is not None and length > bytes_max:
+        raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
+    content = request.content
+    first = await content.readany()
+    if content.at_eof():
+        if len(first) > bytes_max:
+            raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
+        return first
+    whole = bytearray(first)
+    while not content.at_eof():
+        if len(whole) > bytes_max:
+            raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
+        whole += await content.readany()
+    return bytes(whole)
+
+
+def refuse_unacceptable(accept: str | None) -> None:
+    """Refuse a request whose Accept header rules JSON out.
+
+    Raises:
+        Refusal: not_acceptable.
+    """
+    if accept is None or "*/*" in accept or "json" in accept or "application/*" in accept:
+        return
+    raise Refusal(ProblemCode.NOT_ACCEPTABLE)
+
+
+encode = msgspec.json.Encoder().encode

@@ -1,0 +1,205 @@
+"""The HTTP server: finds the operation, lets the caller in, runs the handler, answers, counts.
+
+aiohttp's low-level server without its Application: the hot path pays for no middleware, and every
+answer, also to what is hardly HTTP, is made here.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+from prometheus_client import Counter, Histogram
+
+from api import problems
+from api.admission import Admission
+from api.faults import refusal_for
+from api.parameters import QueryReader, read_path
+from api.problems import Refusal
+from api.routing import Call, Operation, Reply, Router, Serve, encode, read_body
+from api.violations import refuse_body
+from shared.domain.problems import ProblemCode
+from shared.runtime import metrics
+
+# The longest header line that is read; a key, a trace and an idempotency key take 1 kB together.
+LINE_MAX_BYTES: Final = 8_190
+# Longer than the 60 s of common proxies and load balancers, so that they close first and no request
+# meets a connection that is just being closed.
+KEEPALIVE_SECONDS: Final = 75.0
+JSON_HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "tollwire",
+}
+PROBLEM_HEADERS: Final = {**JSON_HEADERS, "Content-Type": problems.CONTENT_TYPE}
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+_log = structlog.get_logger(__name__)
+_requests = Counter("tollwire_http_requests_total", "Requests, by what answered", ["route", "method", "code"])
+_duration = Histogram(
+    "tollwire_http_request_duration_seconds",
+    "From the request's head read to its answer made",
+    ["route", "method"],
+    buckets=metrics.SECONDS_BUCKETS,
+)
+
+
+class Endpoint:
+    """One operation, ready to serve."""
+
+    def __init__(self, operation: Operation, resources: Any, admission: Admission) -> None:
+        self._operation = operation
+        self._handler = operation.handler
+        self._resources = resources
+        self._admission = admission
+        self._decode = msgspec.json.Decoder(operation.body).decode if operation.body is not None else None
+        self._query = QueryReader(operation.query)
+        labels = (operation.path, operation.method)
+        self._observe = _duration.labels(*labels).observe
+        self._counters = {code: _requests.labels(*labels, str(code)).inc for code in (200, 201, 202, 204)}
+
+    async def serve(self, request: web.BaseRequest, params: dict[str, str]) -> web.StreamResponse:
+        """Answer a request, whatever happens on the way."""
+        started_at = time.perf_counter()
+        call = Call(request, request_id_of(request), self._admission.address(request))
+        try:
+            self._admission.enter(call.address)
+            if self._operation.scope is not None:
+                await self._admission.admit(call, self._operation)
+            response = await self._answer(call, params)
+        except Exception as error:  # noqa: BLE001 - the last place where an error becomes an answer
+            response = self._refuse(call, error)
+        count = self._counters.get(response.status)
+        if count is None:
+            count = _requests.labels(self._operation.path, self._operation.method, str(response.status)).inc
+        count()
+        self._observe(time.perf_counter() - started_at)
+        return response
+
+    async def _answer(self, call: Call, params: dict[str, str]) -> web.Response:
+        operation = self._operation
+        inputs: dict[str, Any] = {}
+        if params:
+            inputs["path"] = read_path(params, operation.params, operation.tag)
+        if operation.query is not None or call.request.query_string:
+            inputs["query"] = self._query.read(call.request)
+        if self._decode is not None:
+            raw = await read_body(call.request, operation.bytes_max)
+            inputs["body"] = self._decoded(raw, self._decode)
+        answer = await self._handler(self._resources, call, **inputs)
+        if not isinstance(answer, Reply):
+            answer = Reply(answer)
+        if answer.is_replay:
+            self._admission.give_back(call)
+        body = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
+        headers = {**JSON_HEADERS, **call.headers, **answer.headers, "X-Request-Id": call.request_id}
+        return web.Response(body=body, status=answer.status or operation.status, headers=headers)
+
+    def _decoded(self, raw: bytes, decode: Callable[[bytes], Any]) -> Any:
+        try:
+            return decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise refuse_body(error, raw, self._operation.body) from None
+
+    def _refuse(self, call: Call, error: Exception) -> web.Response:
+        refusal = refusal_for(error)
+        if refusal.status >= 500:
+            _log.error(
+                "request failed",
+                route=self._operation.path,
+                request_id=call.request_id,
+                code=refusal.code,
+                exc_info=error if refusal.code is ProblemCode.INTERNAL_ERROR else None,
+                error=type(error).__name__,
+            )
+        if self._operation.is_spending:
+            self._admission.give_back(call)
+        return problem_response(refusal, call.request_id, call.headers)
+
+
+class Front:
+    """Every request's first step: by method and path to its endpoint, or to a problem."""
+
+    def __init__(self, routes: list[tuple[str, str, Serve]]) -> None:
+        self._router = Router(routes)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        try:
+            serve, params = self._router.find(request.method, request.path)
+        except Refusal as refusal:
+            _requests.labels("none", "any", str(refusal.status)).inc()
+            return problem_response(refusal, request_id_of(request))
+        return await serve(request, params)
+
+
+class _Protocol(web.RequestHandler):
+    """aiohttp's connection, whose own errors are problems too."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP; never with a traceback or a text page."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is on its way already")
+        if status < 500:
+            refusal = Refusal(ProblemCode.MALFORMED_REQUEST, reason=(message or "").partition("\n")[0])
+        else:
+            _log.error("connection failed", error=type(exc).__name__, exc_info=exc)
+            refusal = Refusal(ProblemCode.INTERNAL_ERROR)
+        response = problem_response(refusal, new_request_id())
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """Makes a connection's protocol for each that comes in."""
+
+    def __init__(self, front: Front) -> None:
+        super().__init__(front.handle)
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(
+            self,
+            loop=self._loop,
+            # None is aiohttp's documented way to keep no access log; its annotation forgot it.
+            access_log=None,  # type: ignore[arg-type]
+            # A body that is declared compressed is refused, so a bomb is never unpacked.
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=LINE_MAX_BYTES,
+            max_field_size=LINE_MAX_BYTES,
+        )
+
+
+def problem_response(
+    refusal: Refusal, request_id: str, headers: dict[str, str] | None = None
+) -> web.Response:
+    """A refusal as an HTTP answer."""
+    merged = {**PROBLEM_HEADERS, **(headers or {}), **refusal.headers, "X-Request-Id": request_id}
+    return web.Response(body=refusal.body(request_id), status=refusal.status, headers=merged)
+
+
+def new_request_id() -> str:
+    """A name for a request that named itself in no way."""
+    return os.urandom(8).hex()
+
+
+def request_id_of(request: web.BaseRequest) -> str:
+    """The request's own X-Request-Id when it is a harmless word, else a new one."""
+    given = request.headers.get("X-Request-Id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return new_request_id()
