@@ -17,7 +17,7 @@ BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
 
 
 def run(connection: Connection) -> None:
-    """Prepare roles and schemas when they are missing, then run every missing migration in one transaction each."""
+    """Prepare roles and schemas when they are missing, then run each missing migration in its transaction."""
     prepared = connection.execute(text("select to_regnamespace('tollwire') is not null")).scalar()
     if not prepared:
         run_sql(connection, BOOTSTRAP)

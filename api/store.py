@@ -64,7 +64,9 @@ class AcceptAnswer(NamedTuple):
 ACCEPT = f"select * from tollwire.accept_batch_v1({', '.join(f'${n}' for n in range(1, 33))})"  # noqa: S608 - only numbers
 
 
-async def accept_batch(pool: Pool, items: Sequence[AcceptItem], incarnation: int) -> list[AcceptAnswer]:
+async def accept_batch(
+    pool: Pool, items: Sequence[AcceptItem], incarnation: int, lease_seconds: int
+) -> list[AcceptAnswer]:
     """Accept a flush of messages; an answer for each position.
 
     Raises:
@@ -103,7 +105,7 @@ async def cancel_batch(pool: Pool, wants: Sequence[tuple[int, UUID]]) -> list[Ca
 RETURN_LEASES = "select tollwire.return_leases_v1($1, $2)"
 
 
-async def return_leases(pool: Pool, dispatches: Sequence[tuple[UUID, int]]) -> None:
+async def return_leases(pool: Pool, dispatches: Sequence[tuple[str, int]]) -> None:
     """Give back what could not be published: it is due at once for the clockwork."""
     messages, numbers = (list(column) for column in zip(*dispatches, strict=True))
     await call(pool, RETURN_LEASES, messages, numbers, deadline_seconds=ACCEPT_DEADLINE_SECONDS)
@@ -127,12 +129,14 @@ class Accepted(NamedTuple):
 
 
 LOAD_ACCEPTED = """
-    select m.id, case when m.send_at > m.created_at then 'SCHEDULED' else 'QUEUED' end, m.msisdn, m.sender, m.lane::text, m.encoding, m.segments,
-           m.price_micros, m.currency, e.posted_after_micros - e.held_after_micros + a.credit_limit_micros, m.client_ref, m.created_at
+    select m.id, case when m.send_at > m.created_at then 'SCHEDULED' else 'QUEUED' end,
+           m.msisdn, m.sender, m.lane::text, m.encoding, m.segments, m.price_micros, m.currency,
+           e.posted_after_micros - e.held_after_micros + a.credit_limit_micros, m.client_ref, m.created_at
     from tollwire.messages m
     join ledger.accounts a on a.id = m.client_id
     join ledger.credit_locks l on l.message_id = m.id
-    left join ledger.entries e on e.account_id = l.account_id and e.version = l.hold_version and e.day = (l.held_at at time zone 'UTC')::date
+    left join ledger.entries e on e.account_id = l.account_id and e.version = l.hold_version
+                              and e.day = (l.held_at at time zone 'UTC')::date
     where m.id = any($1::uuid[])
 """
 

@@ -31,7 +31,7 @@ def run_sql(connection: Connection, *paths: Path) -> None:
 
 
 def run_functions(connection: Connection, *names: str) -> None:
-    """Install server-side functions, each named ``folder/function_vN``, from the .sql files beside their callers."""
+    """Install server-side functions, named ``folder/function_vN``, from the files beside their callers."""
     for name in names:
         folder, _, function = name.rpartition("/")
         run_sql(connection, REPOSITORY / folder / "functions" / f"{function}.sql")

@@ -30,13 +30,13 @@ class Claim(NamedTuple):
     created_at: datetime
 
 
-CLAIM = "select * from tollwire.claim_batch_v1($1, $2, $3, $4)"
+CLAIM = "select * from tollwire.claim_batch_v1($1, $2, $3, $4, $5)"
 
 
 async def claim_batch(
-    pool: Pool, work: Sequence[tuple[UUID, int]], carrier_id: int, deadline_seconds: int
+    pool: Pool, work: Sequence[tuple[str, int]], carrier_id: int, deadline_seconds: int, claim_id: UUID
 ) -> list[Claim]:
-    """Claim (message, dispatch number) pairs for a carrier; an answer for each position."""
+    """Claim (message id, dispatch number) pairs for a carrier; an answer for each position."""
     messages, dispatches = (list(column) for column in zip(*work, strict=True))
     rows = await call(
         pool,
@@ -45,6 +45,7 @@ async def claim_batch(
         dispatches,
         carrier_id,
         deadline_seconds,
+        claim_id,
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
     return [Claim(*row) for row in rows]
@@ -61,6 +62,7 @@ class Outcome(NamedTuple):
     error: str | None
     detail: str | None
     retry_seconds: float
+    next_carrier_id: int | None
 
 
 class Recorded(NamedTuple):
@@ -72,7 +74,7 @@ class Recorded(NamedTuple):
     client_id: int | None
 
 
-RECORD = "select * from tollwire.record_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+RECORD = "select * from tollwire.record_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 
 
 async def record_batch(

@@ -202,6 +202,7 @@ create table tollwire.message_states (
     sequence smallint not null default 0,
     possible_duplicate boolean not null default false,
     late_receipt boolean not null default false,
+    claim_id uuid,
     claim_deadline timestamptz,
     submitted_at timestamptz,
     final_at timestamptz,

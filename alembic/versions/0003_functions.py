@@ -1,4 +1,4 @@
-"""The server-side functions of the hot path and of the clockwork, with their grants; partitions for the days around."""
+"""The functions of the hot path and of the clockwork, their grants, and partitions for a week."""
 
 from pathlib import Path
 

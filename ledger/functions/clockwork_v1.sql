@@ -156,7 +156,7 @@ begin
             select x.id, t.o_state
             from tollwire.record_batch_v1(r.ids, r.attempts, r.parts, array_fill('uncertain'::tollwire.attempt_outcome, array[r.n]), array_fill(null::text, array[r.n]),
                     array_fill('worker_lost'::text, array[r.n]), array_fill('the worker ended before it recorded the answer'::text, array[r.n]),
-                    array_fill(1.0::double precision, array[r.n]), r.carrier_id, r.ask_again, p_tries_max, r.receipt_wait_seconds) with ordinality t(o_moved, o_state, o_receipts, o_client, nth)
+                    array_fill(1.0::double precision, array[r.n]), array_fill(null::smallint, array[r.n]), r.carrier_id, r.ask_again, p_tries_max, r.receipt_wait_seconds) with ordinality t(o_moved, o_state, o_receipts, o_client, nth)
             join unnest(r.ids) with ordinality x(id, nth) on x.nth = t.nth where t.o_moved;
     end loop;
 end $$;

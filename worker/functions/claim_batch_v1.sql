@@ -1,8 +1,9 @@
 -- Claims work for a worker (RULES 15, 16). A claim succeeds when, under the row's lock: state QUEUED or FAILED_TEMP, the dispatch
 -- number is the asked one, dispatch_at has come, validity has not ended, and the hold is HELD. It raises the attempt number, which
--- is the token that the outcome must carry. The same message twice in one call is won once. Answers in the order of the arrays;
+-- is the token that the outcome must carry. The same message twice in one call is won once. p_claim names the call: sent again after
+-- a lost answer, it gets the same claims again (RULES 4). Answers in the order of the arrays;
 -- o_refusal says why not: stale, early, expired, suspended, no_hold, lost.
-create function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer)
+create function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
 returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn text, o_region text, o_sender text, o_text bytea, o_encoding text,
                o_segments smallint, o_lane tollwire.lane, o_valid_seconds double precision, o_tries smallint, o_delivery tollwire.delivery,
                o_is_test boolean, o_created_at timestamptz)
@@ -19,7 +20,7 @@ begin
     return query
         with asked as materialized (
             select x.message_id, x.nth, row_number() over (partition by x.message_id order by x.nth) > 1 as again, x.dispatch_no,
-                   s.state, s.attempt_no, s.tries, s.parts_total, o.dispatch_no as wanted, o.dispatch_at, l.state as lock_state, c.suspended,
+                   s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim, false) as ours, o.dispatch_no as wanted, o.dispatch_at, l.state as lock_state, c.suspended,
                    m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, t.sealed
             from unnest(p_message, p_dispatch) with ordinality x(message_id, dispatch_no, nth)
             left join tollwire.message_states s on s.message_id = x.message_id and s.message_id between v_min and v_max
@@ -30,8 +31,9 @@ begin
             left join tollwire.clients c on c.id = m.client_id
         ), judged as materialized (
             select a.*, case
-                when a.wanted is null or tollwire.next_state_v1(a.state, 'claimed') is null or a.wanted <> a.dispatch_no then 'stale'
                 when a.again then 'lost'
+                when a.ours then null
+                when a.wanted is null or tollwire.next_state_v1(a.state, 'claimed') is null or a.wanted <> a.dispatch_no then 'stale'
                 when a.valid_until <= v_now then 'expired'
                 when a.dispatch_at > v_now then 'early'
                 when a.suspended then 'suspended'
@@ -39,18 +41,18 @@ begin
             from asked a
         ), claimed as (
             update tollwire.message_states s
-                set state = 'SENDING', attempt_no = s.attempt_no + 1, sequence = s.sequence + 1, carrier_id = p_carrier, updated_at = v_now,
+                set state = 'SENDING', attempt_no = s.attempt_no + 1, sequence = s.sequence + 1, carrier_id = p_carrier, claim_id = p_claim, updated_at = v_now,
                     claim_deadline = v_now + p_deadline_seconds * interval '1 second'
                 from judged j
-                where j.refusal is null and s.message_id = j.message_id and s.message_id between v_min and v_max
+                where j.refusal is null and not j.ours and s.message_id = j.message_id and s.message_id between v_min and v_max
         ), journal as (
             insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
-                select j.message_id, j.attempt_no + 1, part, p_carrier, v_now from judged j, generate_series(1, j.parts_total) part where j.refusal is null
+                select j.message_id, j.attempt_no + 1, part, p_carrier, v_now from judged j, generate_series(1, j.parts_total) part where j.refusal is null and not j.ours
         ), sweep as (
             -- Not ours to end here: the clockwork looks at once.
             update tollwire.outbox o set due_at = v_now from judged j where j.refusal in ('expired', 'suspended', 'no_hold') and o.message_id = j.message_id
         )
-        select j.refusal, (j.attempt_no + 1)::smallint, j.client_id, j.msisdn, j.region, j.sender, j.sealed, j.encoding, j.segments, j.lane,
+        select j.refusal, (j.attempt_no + case when j.ours then 0 else 1 end)::smallint, j.client_id, j.msisdn, j.region, j.sender, j.sealed, j.encoding, j.segments, j.lane,
                extract(epoch from j.valid_until - v_now)::double precision, j.tries, j.delivery, j.is_test, j.created_at
         from judged j order by j.nth;
 end $$;

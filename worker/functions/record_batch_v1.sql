@@ -7,10 +7,10 @@
 --   uncertain      UNKNOWN; asked again when p_ask_again (the carrier knows our ids), sent again once when the policy is
 --                  at_least_once (then possible_duplicate), else it waits for a receipt until min(validity, receipt wait)
 --   unclaimed      QUEUED at once: nothing was written to the carrier
--- o_receipts names receipts that waited for this reference: wake dlr with them.
+-- p_next_carrier names the carrier to try next, where it is another one. o_receipts names receipts that waited for this reference: wake dlr with them.
 create function tollwire.record_batch_v1(
     p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],
-    p_retry_seconds double precision[], p_carrier smallint, p_ask_again boolean, p_tries_max smallint, p_receipt_wait_seconds integer
+    p_retry_seconds double precision[], p_next_carrier smallint[], p_carrier smallint, p_ask_again boolean, p_tries_max smallint, p_receipt_wait_seconds integer
 ) returns table (o_moved boolean, o_state tollwire.message_state, o_receipts uuid[], o_client bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -24,7 +24,7 @@ declare
     v_client bigint[] := array_fill(null::bigint, array[v_n]);
     v_last boolean; v_reached boolean;
     m_id uuid[] := '{}'; m_state tollwire.message_state[] := '{}'; m_tries smallint[] := '{}'; m_twice boolean[] := '{}'; m_error text[] := '{}'; m_sent boolean[] := '{}';
-    w_id uuid[] := '{}'; w_at timestamptz[] := '{}'; w_wait boolean[] := '{}';
+    w_id uuid[] := '{}'; w_at timestamptz[] := '{}'; w_carrier smallint[] := '{}';
     f_id uuid[] := '{}'; f_reason text[] := '{}';
     c_id uuid[] := '{}';
 begin
@@ -102,7 +102,7 @@ begin
         m_tries := m_tries || (r.tries + case when r.outcome in ('throttled', 'unclaimed') then 0 else 1 end)::smallint;
         m_twice := m_twice || (r.possible_duplicate or r.outcome = 'uncertain' and not p_ask_again and v_state[r.nth] = 'QUEUED');
         if v_state[r.nth] <> 'SENT' then
-            w_id := w_id || r.message_id; w_wait := w_wait || (v_state[r.nth] = 'UNKNOWN');
+            w_id := w_id || r.message_id; w_carrier := w_carrier || p_next_carrier[r.nth];
             w_at := w_at || case when v_state[r.nth] = 'UNKNOWN' then least(r.valid_until, v_now + p_receipt_wait_seconds * interval '1 second')
                                  when r.outcome = 'unclaimed' then v_now else v_now + r.retry_seconds * interval '1 second' end;
         end if;
@@ -113,8 +113,9 @@ begin
             submitted_at = case when x.sent then v_now else s.submitted_at end
         from unnest(m_id, m_state, m_tries, m_twice, m_error, m_sent) x(message_id, state, tries, twice, error, sent)
         where s.message_id = x.message_id and s.message_id between v_min and v_max;
-    update tollwire.outbox o set dispatch_no = o.dispatch_no + 1, dispatch_at = x.at, due_at = x.at, leased_at = null, incarnation = 0, lease_seconds = 60
-        from unnest(w_id, w_at) x(message_id, at) where o.message_id = x.message_id;
+    update tollwire.outbox o set dispatch_no = o.dispatch_no + 1, dispatch_at = x.at, due_at = x.at, leased_at = null, incarnation = 0, lease_seconds = 60,
+                                 carrier_id = coalesce(x.carrier_id, o.carrier_id)
+        from unnest(w_id, w_at, w_carrier) x(message_id, at, carrier_id) where o.message_id = x.message_id;
     delete from tollwire.outbox where message_id in (select x.id from unnest(m_id, m_sent) x(id, sent) where x.sent);
     perform tollwire.finish_v1(f_id, array_fill('refused_perm'::tollwire.message_event, array[cardinality(f_id)]),
                                array_fill('release'::ledger.entry_kind, array[cardinality(f_id)]), f_reason, 0);
