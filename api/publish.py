@@ -1,0 +1,117 @@
+"""Hands what was accepted to JetStream, in bundles, after the commit (DESIGN 2, RULES 15).
+
+Nobody waits for it. What cannot be published is given back to the clockwork at once; what this process
+forgets by dying is dispatched when its lease ends.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from api import store
+from api.store import PUBLISH_LEASE_SECONDS, AcceptAnswer, AcceptItem
+from shared.events.bundles import BUNDLE_MAX, Bundle, encode
+from shared.events.facts import Fact
+from shared.runtime import tracing
+from shared.runtime.clock import Clock
+from shared.runtime.crash_points import crash_point
+from shared.runtime.facts import FactPublisher
+from shared.runtime.jetstream import JetStream, PublishFailed
+from shared.runtime.postgres import Pool
+
+FIRST_DISPATCH: Final = 1
+# While NATS is away there is nothing to lease: the clockwork dispatches as soon as it is back.
+AWAY_LEASE_SECONDS: Final = 1
+# Bundles in flight; beyond it what is accepted waits for the clockwork instead of filling our memory.
+IN_FLIGHT_MAX: Final = 500
+
+_log = structlog.get_logger(__name__)
+
+
+class Publisher:
+    """Publishes bundles of accepted messages in the background. An open async context."""
+
+    def __init__(self, pool: Pool, jetstream: JetStream, facts: FactPublisher, clock: Clock) -> None:
+        self._pool = pool
+        self._jetstream = jetstream
+        self._facts = facts
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "Publisher":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let what is on its way arrive or fail; both are bounded by the publish's own deadline."""
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def can_publish(self) -> bool:
+        """Whether a flush that starts now may count on being published from here."""
+        return self._jetstream.connected and len(self._tasks) < IN_FLIGHT_MAX
+
+    @property
+    def incarnation(self) -> int:
+        """The life of the stream that is published to; 0: none."""
+        return self._jetstream.stream_incarnation("SMS_SEND") if self.can_publish else 0
+
+    @property
+    def lease_seconds(self) -> int:
+        """How long this process alone may publish what the next flush accepts."""
+        return PUBLISH_LEASE_SECONDS if self.can_publish else AWAY_LEASE_SECONDS
+
+    def publish_later(self, items: Sequence[AcceptItem], answers: Sequence[AcceptAnswer]) -> None:
+        """Publish what the flush accepted and what is due now."""
+        crash_point("accept.committed")
+        bundles: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        for item, answer in zip(items, answers, strict=True):
+            if answer.outcome != "accepted":
+                continue
+            self._facts.add(_fact(item, answer))
+            if answer.dispatch_now:
+                bundles.setdefault((item.lane, item.carrier_id), []).append(
+                    (item.message_id.hex, FIRST_DISPATCH)
+                )
+        if not self._jetstream.connected:
+            return
+        for (lane, carrier_id), work in bundles.items():
+            for start in range(0, len(work), BUNDLE_MAX):
+                self._start(Bundle(lane=lane, carrier_id=carrier_id, work=work[start : start + BUNDLE_MAX]))
+
+    def _start(self, bundle: Bundle) -> None:
+        task = asyncio.create_task(self._publish(bundle))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _publish(self, bundle: Bundle) -> None:
+        first_id, number = bundle.work[0]
+        headers: dict[str, str] = {}
+        tracing.inject(headers)
+        try:
+            await self._jetstream.publish(
+                f"sms.send.{bundle.lane}", encode(bundle), message_id=f"{first_id}.{number}", headers=headers
+            )
+        except PublishFailed as error:
+            _log.warning(
+                "bundle not published, the clockwork will", messages=len(bundle.work), error=str(error)
+            )
+            await store.return_leases(self._pool, bundle.work)
+
+
+def _fact(item: AcceptItem, answer: AcceptAnswer) -> Fact:
+    return Fact(
+        message_id=item.message_id.hex,
+        client_id=item.account_id,
+        status=answer.state or "QUEUED",
+        at=answer.created_at,
+        region=item.region,
+        lane=item.lane,
+        segments=item.segments,
+        amount_micros=item.amount_micros,
+        currency=item.currency,
+        carrier_id=item.carrier_id,
+        attempt_no=0,
+    )

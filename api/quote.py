@@ -1,0 +1,119 @@
+"""What a message would be and cost: the one function behind the preview and the bill (RULES 14)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from api.callers import Client
+from api.problems import Refusal
+from shared.domain.msisdn import InvalidMsisdn, Msisdn, parse_msisdn
+from shared.domain.problems import ProblemCode
+from shared.domain.rates import NoRate, RateTable
+from shared.domain.segments import Segmented, TextError, TextTooLong, segment
+from shared.storage.config import CarrierConfig, Routes
+
+EVERYBODY: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What quoting needs of the configuration, at one version."""
+
+    rates: dict[tuple[int, str], RateTable]
+    carriers: dict[int, CarrierConfig]
+    routes: Routes
+
+    def table(self, client: Client) -> RateTable | None:
+        """The client's own rates, else everybody's in its currency."""
+        return self.rates.get((client.id, client.currency)) or self.rates.get((EVERYBODY, client.currency))
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A message, measured and priced. ``blocked`` is the refusal that stands under its idempotency key."""
+
+    msisdn: Msisdn
+    sender: str
+    segmented: Segmented
+    amount_micros: int
+    currency: str
+    rate_version: int
+    carrier: CarrierConfig
+    blocked: Refusal | None
+
+    @property
+    def parts(self) -> int:
+        """How many parts the carrier takes: all in one, or each segment alone."""
+        return self.segmented.count if self.carrier.splits_parts else 1
+
+
+def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None, *, is_test: bool) -> Quote:
+    """Measure and price a message. Test messages cost nothing and go to a simulator (RULES 38).
+
+    Raises:
+        Refusal: invalid_number, text_too_long, text_not_storable, no_rate, no_route.
+    """
+    msisdn = _parse_number(to)
+    segmented = _segment(text)
+    chosen = sender or client.default_sender
+    carrier = _carrier(prices, msisdn, is_test=is_test)
+    blocked = _blocked(client, msisdn, chosen)
+    amount, version = (0, 0) if blocked else _price(prices, client, msisdn, segmented.count)
+    return Quote(
+        msisdn=msisdn,
+        sender=chosen,
+        segmented=segmented,
+        amount_micros=0 if is_test else amount,
+        currency=client.currency,
+        rate_version=version,
+        carrier=carrier,
+        blocked=blocked,
+    )
+
+
+def _parse_number(to: str) -> Msisdn:
+    try:
+        return parse_msisdn(to)
+    except InvalidMsisdn as error:
+        raise Refusal(ProblemCode.INVALID_NUMBER, reason=str(error)) from None
+
+
+def _segment(text: str) -> Segmented:
+    try:
+        return segment(text)
+    except TextTooLong as error:
+        raise Refusal(ProblemCode.TEXT_TOO_LONG, reason=str(error)) from None
+    except TextError as error:
+        raise Refusal(ProblemCode.TEXT_NOT_STORABLE, reason=str(error)) from None
+
+
+def _blocked(client: Client, msisdn: Msisdn, sender: str) -> Refusal | None:
+    if client.allowed_countries is not None and msisdn.region not in client.allowed_countries:
+        return Refusal(ProblemCode.DESTINATION_NOT_ALLOWED, region=msisdn.region)
+    allowed = client.allowed_senders
+    if allowed is not None and sender not in allowed and sender != client.default_sender:
+        return Refusal(ProblemCode.SENDER_NOT_ALLOWED, sender=sender)
+    return None
+
+
+def _price(prices: Prices, client: Client, msisdn: Msisdn, segments: int) -> tuple[int, int]:
+    table = prices.table(client)
+    try:
+        if table is None:
+            raise NoRate
+        priced = table.price(msisdn.e164, segments)
+    except NoRate:
+        raise Refusal(ProblemCode.NO_RATE, to=msisdn.e164[:5] + "…", currency=client.currency) from None
+    return priced.amount_micros, priced.rate_version
+
+
+def _carrier(prices: Prices, msisdn: Msisdn, *, is_test: bool) -> CarrierConfig:
+    """The best carrier that is switched on; when all are off, the best one: they may come back in time."""
+    if is_test:
+        usable = [
+            carrier for carrier in prices.carriers.values() if carrier.is_simulator and carrier.is_enabled
+        ]
+    else:
+        usable = [prices.carriers[id_] for id_ in prices.routes.carriers_for(msisdn.e164)]
+    if not usable:
+        raise Refusal(ProblemCode.NO_ROUTE, region=msisdn.region)
+    return next((carrier for carrier in usable if carrier.is_enabled), usable[0])

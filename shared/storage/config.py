@@ -1,0 +1,138 @@
+"""The configuration that every process keeps in memory, and the watch that keeps it fresh.
+
+One poll of a version number is the guarantee that a revoked key or a suspended client is known
+everywhere within a second (RULES 32); a message over NATS may make it faster, never replace it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from shared.domain.rates import Rate, RateTable
+from shared.runtime.postgres import Connection, Pool
+
+POLL_SECONDS: Final = 0.5
+
+C = TypeVar("C")
+Load = Callable[[Connection, int], Awaitable[C]]
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierConfig:
+    """A carrier and how it wants to be treated."""
+
+    id: int
+    name: str
+    kind: str
+    settings: dict[str, Any]
+    secret_sealed: bytes | None
+    is_enabled: bool
+    is_simulator: bool
+    may_ask_again: bool
+    splits_parts: bool
+    rate_per_second: int
+    window_max: int
+    submit_deadline_seconds: int
+    receipt_wait_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Which carriers carry which prefixes, best first."""
+
+    by_prefix: dict[str, tuple[int, ...]]
+
+    def carriers_for(self, e164: str) -> tuple[int, ...]:
+        """Return the carriers of the longest prefix that has any, best first; empty when nothing fits."""
+        digits = e164.removeprefix("+")
+        for length in range(len(digits), -1, -1):
+            carriers = self.by_prefix.get(digits[:length])
+            if carriers:
+                return carriers
+        return ()
+
+
+LOAD_RATES = """
+    select coalesce(client_id, 0), prefix, price_micros, currency from tollwire.rates
+    where until_version is null
+"""
+
+
+async def load_rates(connection: Connection, version: int) -> dict[tuple[int, str], RateTable]:
+    """Load the rate tables by (client, currency); client 0 is the list for everybody.
+
+    A client with rates of its own has them laid over the list.
+    """
+    rows: dict[tuple[int, str], list[Rate]] = {}
+    for client_id, prefix, price_micros, currency in await connection.fetch(LOAD_RATES):
+        rows.setdefault((client_id, currency), []).append(Rate(prefix, price_micros, currency))
+    tables = {}
+    for (client_id, currency), own in rows.items():
+        laid = {rate.prefix: rate for rate in [*rows.get((0, currency), []), *own]}
+        tables[client_id, currency] = RateTable(laid.values(), version)
+    return tables
+
+
+LOAD_CARRIERS = """
+    select id, name, kind, settings, secret_sealed, enabled, is_simulator, idempotent_submit or can_query,
+           splits_parts, rate_per_second, window_max, submit_deadline_seconds, receipt_wait_seconds
+    from tollwire.carriers
+"""
+
+
+async def load_carriers(connection: Connection) -> dict[int, CarrierConfig]:
+    """Load every carrier by its id, the disabled ones too: their receipts still come."""
+    return {row[0]: CarrierConfig(*row) for row in await connection.fetch(LOAD_CARRIERS)}
+
+
+LOAD_ROUTES = "select prefix, carrier_id from tollwire.routes order by prefix, priority"
+
+
+async def load_routes(connection: Connection) -> Routes:
+    """Load the routes."""
+    by_prefix: dict[str, tuple[int, ...]] = {}
+    for prefix, carrier_id in await connection.fetch(LOAD_ROUTES):
+        by_prefix[prefix] = (*by_prefix.get(prefix, ()), carrier_id)
+    return Routes(by_prefix)
+
+
+READ_VERSION = "select version from tollwire.config_version"
+
+
+class ConfigWatch(Generic[C]):
+    """Keeps one process's configuration: ``load(connection, version)`` reads it in one snapshot."""
+
+    def __init__(self, pool: Pool, load: Load[C]) -> None:
+        self._pool = pool
+        self._load = load
+        self._listeners: list[Callable[[C], None]] = []
+        self.version = 0
+        self._current: C | None = None
+
+    @property
+    def current(self) -> C:
+        """The configuration as of at most a poll ago.
+
+        Raises:
+            RuntimeError: before the first ``refresh()``.
+        """
+        if self._current is None:
+            raise RuntimeError("the configuration was not loaded yet")
+        return self._current
+
+    def on_change(self, listener: Callable[[C], None]) -> None:
+        """Call ``listener`` with every new configuration, in the loop that refreshes."""
+        self._listeners.append(listener)
+
+    async def refresh(self) -> bool:
+        """Load the configuration if its version has changed; return whether it had."""
+        async with self._pool.acquire() as connection:
+            if await connection.fetchval(READ_VERSION) == self.version:
+                return False
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                version = await connection.fetchval(READ_VERSION)
+                current = await self._load(connection, version)
+        self.version, self._current = version, current
+        for listener in self._listeners:
+            listener(current)
+        return True
