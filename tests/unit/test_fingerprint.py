@@ -1,0 +1,113 @@
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pytest
+
+from shared.domain.fingerprint import (
+    FINGERPRINT_VERSION,
+    JSON,
+    JSON_DEPTH_MAX,
+    NotCanonical,
+    canonical_json,
+    fingerprint,
+)
+
+BODY: dict[str, JSON] = {
+    "to": "+4915112345678",
+    "text": "Grüße",
+    "send_at": None,
+    "valid_for_seconds": 600,
+    "nested": {"b": [1, True], "a": {}},
+}
+
+
+def test_the_spelling_is_the_one_that_was_stored_before():
+    """A golden value: if this changes, FINGERPRINT_VERSION must, or replays turn into mismatches."""
+    assert FINGERPRINT_VERSION == 1
+    assert canonical_json(BODY) == (
+        b'{"nested":{"a":{},"b":[1,true]},"send_at":null,"text":"Gr\\u00fc\\u00dfe",'
+        b'"to":"+4915112345678","valid_for_seconds":600}'
+    )
+    assert fingerprint("POST", "/v1/messages", BODY).hex() == (
+        "fd0af1026d63559790c8305f8da03b1cdcb3e28c2e699a467a372666adf9e7e3"
+    )
+
+
+def test_another_method_route_or_body_has_another_fingerprint():
+    prints = {
+        fingerprint("POST", "/v1/messages", BODY),
+        fingerprint("PUT", "/v1/messages", BODY),
+        fingerprint("POST", "/v1/messages/batch", BODY),
+        fingerprint("POST", "/v1/messages", {**BODY, "valid_for_seconds": 601}),
+        fingerprint("POST", "/v1/messages", {**BODY, "valid_for_seconds": "600"}),
+        fingerprint("POST", "/v1/messages", {}),
+    }
+    assert len(prints) == 6
+    assert all(len(value) == 32 for value in prints)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True),
+        (0, False),
+        (0, None),
+        ("", None),
+        ([], {}),
+        ("1", 1),
+        ([1, 2], [2, 1]),
+        ("\u00fc", "u\u0308"),
+    ],
+)
+def test_values_that_look_alike_are_different(one, other):
+    assert canonical_json(one) != canonical_json(other)
+
+
+def test_a_tuple_and_a_read_only_mapping_are_a_list_and_an_object():
+    assert canonical_json((1, "a")) == canonical_json([1, "a"])
+    body: Mapping[str, int] = MappingProxyType({"b": 1, "a": 2})
+    assert canonical_json({"x": body}) == b'{"x":{"a":2,"b":1}}'
+
+
+def test_a_lone_surrogate_is_spelled_rather_than_an_error():
+    assert canonical_json("\ud800") == b'"\\ud800"'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1.0,
+        float("nan"),
+        {"a": 0.5},
+        [[1.5]],
+        {1: "a"},
+        {None: 1},
+        b"a",
+        {1, 2},
+        object(),
+        2**64,
+        -(2**64),
+        -(2**65),
+    ],
+)
+def test_what_has_no_one_spelling_is_refused(value):
+    with pytest.raises(NotCanonical):
+        canonical_json(value)
+
+
+def test_an_integer_of_a_megabyte_is_refused_before_it_is_written_out():
+    with pytest.raises(NotCanonical):
+        canonical_json(1 << 8_000_000)
+
+
+def test_nesting_has_an_end():
+    def nested(depth: int) -> JSON:
+        value: JSON = []
+        for _ in range(depth - 1):
+            value = [value]
+        return value
+
+    assert canonical_json(nested(JSON_DEPTH_MAX)) == b"[" * JSON_DEPTH_MAX + b"]" * JSON_DEPTH_MAX
+    for depth in (JSON_DEPTH_MAX + 1, 50_000):
+        with pytest.raises(NotCanonical, match="deeper"):
+            canonical_json(nested(depth))
