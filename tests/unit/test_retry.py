@@ -1,0 +1,68 @@
+import pytest
+
+from shared.domain.retry import (
+    ATTEMPTS_MAX,
+    BACKOFF_SECONDS_MAX,
+    CALLBACK_ATTEMPTS_MAX,
+    CALLBACK_RETRY_AFTER_SECONDS_MAX,
+    CALLBACK_SCHEDULE_SECONDS,
+    backoff_seconds,
+    callback_delay_seconds,
+)
+
+ALMOST_ONE = 1 - 2**-53
+
+
+def test_the_backoff_doubles_from_a_second_to_a_quarter_of_an_hour():
+    assert ATTEMPTS_MAX == 10
+    assert [backoff_seconds(attempt, 0.0) for attempt in (1, 5, 10, 1_000)] == [1.0] * 4
+    longest = [round(backoff_seconds(attempt, ALMOST_ONE)) for attempt in range(1, ATTEMPTS_MAX + 1)]
+    assert longest == [2, 4, 8, 16, 32, 64, 128, 256, 512, 900]
+
+
+def test_the_backoff_of_any_attempt_has_its_ceiling():
+    assert backoff_seconds(10**9, ALMOST_ONE) <= BACKOFF_SECONDS_MAX == 900
+
+
+def test_a_callback_is_first_posted_at_once():
+    assert callback_delay_seconds(0, ALMOST_ONE, None) == 0
+
+
+def test_a_callback_is_tried_for_three_days_and_then_given_up():
+    delays = [callback_delay_seconds(attempt, 0.0, None) for attempt in range(CALLBACK_ATTEMPTS_MAX)]
+    assert delays == list(CALLBACK_SCHEDULE_SECONDS)
+    assert sum(CALLBACK_SCHEDULE_SECONDS) >= 3 * 24 * 3_600
+    assert callback_delay_seconds(CALLBACK_ATTEMPTS_MAX, 0.5, None) is None
+
+
+def test_retry_after_lengthens_a_wait_and_never_shortens_it():
+    assert callback_delay_seconds(1, 0.0, 120) == 120
+    assert callback_delay_seconds(5, 0.0, 120) == 7_200
+    assert callback_delay_seconds(1, 0.0, 0) == 5
+    assert callback_delay_seconds(1, 0.0, -30) == 5
+    assert callback_delay_seconds(1, 0.0, float("nan")) == 5
+
+
+def test_retry_after_is_honoured_up_to_a_day():
+    assert callback_delay_seconds(1, 0.0, 30 * 86_400) == CALLBACK_RETRY_AFTER_SECONDS_MAX == 86_400
+    assert callback_delay_seconds(1, 0.0, float("inf")) == CALLBACK_RETRY_AFTER_SECONDS_MAX
+    assert callback_delay_seconds(10, 0.5, 30 * 86_400) == 86_400 * 1.1
+
+
+def test_retry_after_gives_no_further_attempts():
+    assert callback_delay_seconds(CALLBACK_ATTEMPTS_MAX, 0.0, 60) is None
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.0, float("nan")])
+def test_jitter_is_a_share_below_one(jitter):
+    with pytest.raises(ValueError, match="jitter"):
+        backoff_seconds(1, jitter)
+    with pytest.raises(ValueError, match="jitter"):
+        callback_delay_seconds(1, jitter, None)
+
+
+def test_attempts_count_from_their_first():
+    with pytest.raises(ValueError, match="from 1"):
+        backoff_seconds(0, 0.0)
+    with pytest.raises(ValueError, match="from 0"):
+        callback_delay_seconds(-1, 0.0, None)
