@@ -1,0 +1,212 @@
+"""Carriers and routes as operators keep them: made or changed by name, each with its line in the trail."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import asyncpg
+import msgspec
+
+from shared.runtime.postgres import Connection
+from shared.storage.audit import Actor, note
+
+# The route that every message may take for which no longer prefix has one.
+DEFAULT_ROUTE_PREFIX: Final = ""
+
+
+class NoSuchCarrier(LookupError):  # noqa: N818 - named for what happened
+    """There is no carrier with this name."""
+
+
+def carrier_secret_aad(name: str) -> bytes:
+    """What the seal of a carrier's secret is bound to, so that no other row can use it."""
+    return b"carrier/" + name.encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierRow:
+    """A carrier without its secret: the columns of tollwire.carriers, with their defaults."""
+
+    name: str
+    kind: str
+    settings: dict[str, Any]
+    enabled: bool = True
+    is_simulator: bool = False
+    idempotent_submit: bool = False
+    can_query: bool = False
+    splits_parts: bool = False
+    rate_per_second: int = 0
+    window_max: int = 1000
+    submit_deadline_seconds: int = 60
+    no_receipt_policy: Literal["release", "capture"] = "release"
+    receipt_wait_seconds: int = 3600
+    no_receipt_seconds: int = 259_200
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCarrier:
+    """A carrier's row as it is stored; ``secret_sealed`` opens with ``carrier_secret_aad(row.name)``."""
+
+    id: int
+    row: CarrierRow
+    secret_sealed: bytes | None = dataclasses.field(repr=False)
+
+
+PUT = """
+    insert into tollwire.carriers (name, kind, settings, enabled, is_simulator, idempotent_submit, can_query,
+        splits_parts, rate_per_second, window_max, submit_deadline_seconds, no_receipt_policy,
+        receipt_wait_seconds, no_receipt_seconds, secret_sealed)
+    values ($1, $2, $3::text::jsonb, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    on conflict (name) do update set kind = $2, settings = $3::text::jsonb, enabled = $4, is_simulator = $5,
+        idempotent_submit = $6, can_query = $7, splits_parts = $8, rate_per_second = $9, window_max = $10,
+        submit_deadline_seconds = $11, no_receipt_policy = $12, receipt_wait_seconds = $13,
+        no_receipt_seconds = $14, secret_sealed = $15
+"""
+
+
+async def put_carrier(
+    conn: Connection, row: CarrierRow, secret_sealed: bytes | None, by: Actor, reason: str | None = None
+) -> StoredCarrier:
+    """Make the carrier of this name, or make it what ``row`` says.
+
+    ``secret_sealed`` None keeps the secret that it has.
+
+    Raises:
+        asyncpg.CheckViolationError: a value is out of its range; nothing was changed.
+    """
+    async with conn.transaction():
+        old = await _find(conn, row.name)
+        if secret_sealed is None and old is not None:
+            secret_sealed = old.secret_sealed
+        if old is not None and old.row == row and old.secret_sealed == secret_sealed:
+            return old
+        values = dataclasses.asdict(row) | {"settings": msgspec.json.encode(row.settings).decode()}
+        await conn.execute(PUT, *values.values(), secret_sealed)
+        has_new_secret = old is None or old.secret_sealed != secret_sealed
+        await note(
+            conn, by, "carrier.set" if old else "carrier.create", f"carrier/{row.name}", reason=reason,
+            before=None if old is None else dataclasses.asdict(old.row),
+            after=dataclasses.asdict(row) | {"new_secret": has_new_secret and secret_sealed is not None},
+        )  # fmt: skip
+        return await stored_carrier(conn, row.name)
+
+
+SELECT = """
+    select id, name, kind, settings::text, enabled, is_simulator, idempotent_submit, can_query, splits_parts,
+           rate_per_second, window_max, submit_deadline_seconds, no_receipt_policy, receipt_wait_seconds,
+           no_receipt_seconds, secret_sealed
+    from tollwire.carriers
+"""
+SELECT_ONE = SELECT + "where name = $1"
+
+
+async def stored_carrier(conn: Connection, name: str) -> StoredCarrier:
+    """Return one carrier.
+
+    Raises:
+        NoSuchCarrier: there is none with this name.
+    """
+    found = await _find(conn, name)
+    if found is None:
+        raise NoSuchCarrier(name)
+    return found
+
+
+async def _find(conn: Connection, name: str) -> StoredCarrier | None:
+    row = await conn.fetchrow(SELECT_ONE, name)
+    return None if row is None else _stored(row)
+
+
+LIST = SELECT + "order by name"
+
+
+async def list_carriers(conn: Connection) -> list[StoredCarrier]:
+    """Return all carriers by name; there are dozens, not thousands."""
+    return [_stored(row) for row in await conn.fetch(LIST)]
+
+
+def _stored(row: asyncpg.Record) -> StoredCarrier:
+    values = dict(row.items())
+    carrier_id, sealed = values.pop("id"), values.pop("secret_sealed")
+    values["settings"] = msgspec.json.decode(values["settings"])
+    return StoredCarrier(carrier_id, CarrierRow(**values), sealed)
+
+
+PUT_ROUTE = """
+    insert into tollwire.routes (prefix, priority, carrier_id) values ($1, $2, $3)
+    on conflict (prefix, priority) do update set carrier_id = $3
+"""
+FIND_ROUTE = """
+    select c.name from tollwire.routes r join tollwire.carriers c on c.id = r.carrier_id
+    where r.prefix = $1 and r.priority = $2
+"""
+
+
+async def put_route(
+    conn: Connection, prefix: str, priority: int, carrier: str, by: Actor, reason: str | None = None
+) -> None:
+    """Send the numbers that begin with ``prefix`` (digits; "" is all) to a carrier, lowest priority first.
+
+    Raises:
+        NoSuchCarrier: there is none with this name.
+    """
+    async with conn.transaction():
+        stored = await stored_carrier(conn, carrier)
+        before = await conn.fetchval(FIND_ROUTE, prefix, priority)
+        if before == carrier:
+            return
+        await conn.execute(PUT_ROUTE, prefix, priority, stored.id)
+        await note(
+            conn,
+            by,
+            "route.set",
+            f"route/{prefix or '*'}/{priority}",
+            before=before,
+            after=carrier,
+            reason=reason,
+        )
+
+
+REMOVE_ROUTE = "delete from tollwire.routes where prefix = $1 and priority = $2"
+
+
+async def remove_route(
+    conn: Connection, prefix: str, priority: int, by: Actor, reason: str | None = None
+) -> bool:
+    """Remove a route; False when there is none."""
+    async with conn.transaction():
+        before = await conn.fetchval(FIND_ROUTE, prefix, priority)
+        if before is None:
+            return False
+        await conn.execute(REMOVE_ROUTE, prefix, priority)
+        await note(
+            conn,
+            by,
+            "route.remove",
+            f"route/{prefix or '*'}/{priority}",
+            before=before,
+            after=None,
+            reason=reason,
+        )
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class RouteListing:
+    """Where the numbers that begin with ``prefix`` go."""
+
+    prefix: str
+    priority: int
+    carrier: str
+
+
+LIST_ROUTES = """
+    select r.prefix, r.priority, c.name as carrier
+    from tollwire.routes r join tollwire.carriers c on c.id = r.carrier_id
+    order by r.prefix, r.priority limit $1
+"""
+
+
+async def list_routes(conn: Connection, *, limit: int) -> list[RouteListing]:
+    """Return the routes by prefix and priority."""
+    return [RouteListing(*row) for row in await conn.fetch(LIST_ROUTES, limit)]
