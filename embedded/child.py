@@ -105,6 +105,11 @@ class Child:
         record = {"pid": self._process.pid, "birth": birth_of(self._process.pid)}
         write_private(self.pid_file, json.dumps(record))
 
+    def send(self, number: signal.Signals) -> None:
+        """Send the signal if the process still runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def stopping(self, steps: Sequence[StopStep]) -> Iterator[float]:
         """Send each signal in turn until the process is gone; yields pauses in seconds."""
         process = self._process

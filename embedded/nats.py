@@ -5,19 +5,17 @@ import shutil
 import signal
 import subprocess
 import sysconfig
-import urllib.error
-import urllib.request
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from embedded.child import StopStep
 from embedded.files import secret_in, write_private
 from embedded.ports import LOOPBACK, free_port
+from embedded.probe import is_ok
 from embedded.unit import NotInstalled, Unit, running
 
 VERSION_MIN = (2, 12)
 PROGRAM_SECONDS = 30.0
-READY_SECONDS = 1.0
 # PostgreSQL holds the truth, so JetStream may lose the last two minutes in a power cut: its default
 # sync interval stays. The file limit is what a million waiting bundles need, many times over.
 CONFIG = """\
@@ -87,12 +85,7 @@ class NatsServer(Unit):
 
     def is_ready(self) -> bool:
         """True when the monitor says that the server and JetStream serve."""
-        try:
-            url = f"http://{LOOPBACK}:{self.monitor_port}/healthz"
-            with urllib.request.urlopen(url, timeout=READY_SECONDS) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        return is_ok(self.monitor_port, "/healthz")
 
 
 def run_nats(

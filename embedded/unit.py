@@ -40,11 +40,13 @@ class Unit(ABC):
         stop_steps: the signals that stop it, gentle ones first.
         relaunch_seconds: for how long a start that failed is tried again.
         start_limit_seconds: how long it may take to be ready.
+        hurry_signal: what ends it when the operator will not wait for it to drain; None: nothing does.
     """
 
     stop_steps: Sequence[StopStep] = (StopStep(signal.SIGTERM, 10.0),)
     relaunch_seconds = 0.0
     start_limit_seconds = START_LIMIT_SECONDS
+    hurry_signal: signal.Signals | None = None
 
     def __init__(self, name: str, folder: Path, log: Path | None = None) -> None:
         self.name = name
@@ -118,16 +120,16 @@ class Unit(ABC):
         """``start`` without blocking the loop; launches from the loop's own thread (see Child)."""
         self.take_folder()
         try:
-            await _await_through(self.child.stopping_leftover(self.stop_steps))
+            await await_through(self.child.stopping_leftover(self.stop_steps))
             await asyncio.to_thread(self.prepare)
-            await _await_through(self.starting())
+            await await_through(self.starting())
         except BaseException:
             await self.stop_async()
             raise
 
     async def stop_async(self) -> None:
         """``stop`` without blocking the loop."""
-        await _await_through(self.child.stopping(self.stop_steps))
+        await await_through(self.child.stopping(self.stop_steps))
         self._lock.release()
 
 
@@ -149,6 +151,7 @@ def _sleep_through(pauses: Iterator[float]) -> None:
         time.sleep(pause_seconds)
 
 
-async def _await_through(pauses: Iterator[float]) -> None:
+async def await_through(pauses: Iterator[float]) -> None:
+    """Go through the steps of ``starting`` or ``stopping``, giving the loop to others in the pauses."""
     for pause_seconds in pauses:
         await asyncio.sleep(pause_seconds)

@@ -1,0 +1,40 @@
+"""One question to a process of ours over HTTP on this machine."""
+
+import http.client
+import json
+
+from embedded.ports import LOOPBACK
+
+ANSWER_SECONDS = 1.0  # a process that is well answers in milliseconds
+BODY_BYTES_MAX = 65_536
+
+
+def get(port: int, path: str) -> tuple[int, bytes] | None:
+    """Return status and body, or None when nothing answers.
+
+    Not urllib: that would ask the proxy that the environment names.
+    """
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(BODY_BYTES_MAX)
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def is_ok(port: int, path: str) -> bool:
+    """True when the answer is 200."""
+    answer = get(port, path)
+    return answer is not None and answer[0] == http.HTTPStatus.OK
+
+
+def get_json(port: int, path: str) -> object:
+    """Return the decoded body whatever the status, or None when there is none to decode."""
+    answer = get(port, path)
+    try:
+        return None if answer is None else json.loads(answer[1])
+    except ValueError:
+        return None
