@@ -18,9 +18,9 @@ class NoSuchCarrier(LookupError):  # noqa: N818 - named for what happened
     """There is no carrier with this name."""
 
 
-def carrier_secret_aad(name: str) -> bytes:
+def carrier_secret_aad(carrier_id: int) -> bytes:
     """What the seal of a carrier's secret is bound to, so that no other row can use it."""
-    return b"carrier/" + name.encode()
+    return b"carrier:%d" % carrier_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class CarrierRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredCarrier:
-    """A carrier's row as it is stored; ``secret_sealed`` opens with ``carrier_secret_aad(row.name)``."""
+    """A carrier's row as it is stored; ``secret_sealed`` opens with ``carrier_secret_aad(id)``."""
 
     id: int
     row: CarrierRow
@@ -55,40 +55,47 @@ class StoredCarrier:
 PUT = """
     insert into tollwire.carriers (name, kind, settings, enabled, is_simulator, idempotent_submit, can_query,
         splits_parts, rate_per_second, window_max, submit_deadline_seconds, no_receipt_policy,
-        receipt_wait_seconds, no_receipt_seconds, secret_sealed)
-    values ($1, $2, $3::text::jsonb, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        receipt_wait_seconds, no_receipt_seconds)
+    values ($1, $2, $3::text::jsonb, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
     on conflict (name) do update set kind = $2, settings = $3::text::jsonb, enabled = $4, is_simulator = $5,
         idempotent_submit = $6, can_query = $7, splits_parts = $8, rate_per_second = $9, window_max = $10,
         submit_deadline_seconds = $11, no_receipt_policy = $12, receipt_wait_seconds = $13,
-        no_receipt_seconds = $14, secret_sealed = $15
+        no_receipt_seconds = $14
 """
 
 
 async def put_carrier(
-    conn: Connection, row: CarrierRow, secret_sealed: bytes | None, by: Actor, reason: str | None = None
+    conn: Connection, row: CarrierRow, by: Actor, reason: str | None = None
 ) -> StoredCarrier:
-    """Make the carrier of this name, or make it what ``row`` says.
-
-    ``secret_sealed`` None keeps the secret that it has.
+    """Make the carrier of this name, or make it what ``row`` says; its secret stays.
 
     Raises:
         asyncpg.CheckViolationError: a value is out of its range; nothing was changed.
     """
     async with conn.transaction():
         old = await _find(conn, row.name)
-        if secret_sealed is None and old is not None:
-            secret_sealed = old.secret_sealed
-        if old is not None and old.row == row and old.secret_sealed == secret_sealed:
+        if old is not None and old.row == row:
             return old
         values = dataclasses.asdict(row) | {"settings": msgspec.json.encode(row.settings).decode()}
-        await conn.execute(PUT, *values.values(), secret_sealed)
-        has_new_secret = old is None or old.secret_sealed != secret_sealed
-        await note(
-            conn, by, "carrier.set" if old else "carrier.create", f"carrier/{row.name}", reason=reason,
-            before=None if old is None else dataclasses.asdict(old.row),
-            after=dataclasses.asdict(row) | {"new_secret": has_new_secret and secret_sealed is not None},
-        )  # fmt: skip
+        await conn.execute(PUT, *values.values())
+        before = None if old is None else dataclasses.asdict(old.row)
+        action = "carrier.create" if old is None else "carrier.set"
+        target = f"carrier/{row.name}"
+        await note(conn, by, action, target, before=before, after=dataclasses.asdict(row), reason=reason)
         return await stored_carrier(conn, row.name)
+
+
+PUT_SECRET = "update tollwire.carriers set secret_sealed = $2 where id = $1"  # noqa: S105 - a statement
+
+
+async def put_secret(
+    conn: Connection, carrier: StoredCarrier, secret_sealed: bytes, by: Actor, reason: str | None = None
+) -> None:
+    """Give a carrier a new secret, sealed with ``carrier_secret_aad(carrier.id)``."""
+    async with conn.transaction():
+        await conn.execute(PUT_SECRET, carrier.id, secret_sealed)
+        target = f"carrier/{carrier.row.name}"
+        await note(conn, by, "carrier.new_secret", target, before=None, after=None, reason=reason)
 
 
 SELECT = """

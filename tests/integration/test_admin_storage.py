@@ -160,21 +160,28 @@ async def test_rates_set_together_have_one_currency_and_different_prefixes(conn)
 
 async def test_a_carrier_keeps_its_secret_when_only_its_settings_change(conn):
     row = carriers.CarrierRow(name="alpha", kind="http", settings={"url": "http://a"})
-    await carriers.put_carrier(conn, row, b"sealed", BY)
+    made = await carriers.put_carrier(conn, row, BY)
+    await carriers.put_secret(conn, made, b"sealed", BY)
     moved = carriers.CarrierRow(name="alpha", kind="http", settings={"url": "http://b"}, window_max=5)
-    stored = await carriers.put_carrier(conn, moved, None, BY)
-    assert (stored.row, stored.secret_sealed) == (moved, b"sealed")
-    before = await version(conn)
-    await carriers.put_carrier(conn, moved, None, BY)
-    assert await version(conn) == before
-    assert [action for action, _ in await trail(conn)] == ["carrier.create", "carrier.set"]
+    stored = await carriers.put_carrier(conn, moved, BY)
+    assert (stored.id, stored.row, stored.secret_sealed) == (made.id, moved, b"sealed")
     assert [carrier.row.name for carrier in await carriers.list_carriers(conn)] == ["alpha"]
+    actions = [action for action, _ in await trail(conn)]
+    assert actions == ["carrier.create", "carrier.new_secret", "carrier.set"]
+
+
+async def test_a_carrier_that_stays_as_it_is_raises_no_version(conn):
+    row = carriers.CarrierRow(name="alpha", kind="http", settings={"url": "http://a"})
+    await carriers.put_carrier(conn, row, BY)
+    before = await version(conn)
+    await carriers.put_carrier(conn, row, BY)
+    assert await version(conn) == before
 
 
 async def test_routes_are_set_moved_and_removed(conn):
     for name in ("alpha", "beta"):
         row = carriers.CarrierRow(name=name, kind="http", settings={})
-        await carriers.put_carrier(conn, row, None, BY)
+        await carriers.put_carrier(conn, row, BY)
     await carriers.put_route(conn, "", 1, "alpha", BY)
     await carriers.put_route(conn, "49", 1, "alpha", BY)
     await carriers.put_route(conn, "49", 1, "beta", BY)
