@@ -44,7 +44,7 @@ begin
     v_now := clock_timestamp();
     v_soon := v_now + interval '50 milliseconds';
     v_slot := floor(extract(epoch from v_now) / c_slot_seconds)::integer;
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     for r in
         select x.nth::integer as nth, x.fingerprint, x.refusal, x.key,
                case when x.key is null then x.nth else min(x.nth) over (partition by x.account_id, x.key, x.item) end::integer as first_nth,

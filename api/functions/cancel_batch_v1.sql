@@ -12,7 +12,7 @@ declare
     v_found boolean[];
 begin
     perform ledger.require_read_committed_v1();
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform 1 from ledger.accounts where id = any (p_client) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;

@@ -10,8 +10,8 @@ set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_me
 declare
     v_min uuid; v_max uuid; v_m_min uuid; v_m_max uuid;
 begin
-    select min(m), max(m) into v_min, v_max from unnest(p_callback) m;
-    select min(c.message_id), max(c.message_id) into v_m_min, v_m_max from tollwire.callbacks c where c.id = any (p_callback) and c.id between v_min and v_max;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_callback) m;
+    select min(c.message_id::text collate "C")::uuid, max(c.message_id::text collate "C")::uuid into v_m_min, v_m_max from tollwire.callbacks c where c.id = any (p_callback) and c.id between v_min and v_max;
     return query
         select c.id,
                case when c.done_at is not null then 'done' when e.id is null or h.disabled_at is not null then 'disabled'
@@ -40,7 +40,7 @@ declare
     v_now timestamptz := clock_timestamp();
     v_min uuid; v_max uuid;
 begin
-    select min(m), max(m) into v_min, v_max from unnest(p_callback) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_callback) m;
     perform 1 from tollwire.callbacks where id = any (p_callback) order by id for update;
     insert into tollwire.callback_attempts (callback_id, attempt_no, at, status, error, duration_ms, address, answer_head)
         select x.id, x.attempt_no, v_now, x.status, left(x.error, 200), x.duration_ms, x.address, x.answer

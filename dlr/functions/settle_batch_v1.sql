@@ -33,7 +33,7 @@ begin
         return;
     end if;
     v_now := clock_timestamp();
-    select min(m), max(m) into v_min, v_max from unnest(p_receipt) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_receipt) m;
     -- 1. Match. References are written once, so reading them before any lock is safe; what they lead to is read again under locks.
     for r in
         select x.nth::integer as nth, k.id, k.settled_at, k.received_at,
@@ -64,7 +64,7 @@ begin
     end loop;
 
     -- 2. Lock, in the one order (RULES 3).
-    select array_agg(distinct m) filter (where m is not null), min(m), max(m) into v_ids, v_m_min, v_m_max from unnest(v_message) m;
+    select array_agg(distinct m) filter (where m is not null), min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_ids, v_m_min, v_m_max from unnest(v_message) m;
     if v_ids is not null then
         perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (v_ids)) order by id for update;
         perform 1 from tollwire.message_states where message_id = any (v_ids) order by message_id for update;

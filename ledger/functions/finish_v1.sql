@@ -15,7 +15,7 @@ begin
     if coalesce(cardinality(p_message), 0) = 0 then
         return;
     end if;
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform ledger.settle_holds_v1(
         (select array_agg(x.m order by x.nth) from unnest(p_message, p_kind) with ordinality x(m, k, nth) where x.k is not null),
         (select array_agg(x.k order by x.nth) from unnest(p_kind) with ordinality x(k, nth) where x.k is not null),

@@ -23,7 +23,7 @@ begin
     if v_n = 0 then
         return;
     end if;
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform 1 from ledger.accounts where id in (
         select l.account_id from unnest(p_message) m join ledger.credit_locks l on l.message_id = m and l.message_id between v_min and v_max) order by id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;

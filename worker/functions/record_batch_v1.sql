@@ -32,7 +32,7 @@ begin
     if v_n = 0 then
         return;
     end if;
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     -- Accounts first (RULES 3): those that may be captured or released here.
     perform 1 from ledger.accounts where id in (
         select m.client_id from unnest(p_message, p_outcome) x(message_id, outcome)

@@ -9,7 +9,7 @@ declare
     v_now timestamptz := clock_timestamp();
     v_min uuid; v_max uuid;
 begin
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     return query
         with asked as (
             select tollwire.uuid7_v1(v_now) as id, m.id as message_id, m.client_id, e.id as endpoint_id, x.event_type, s.sequence
