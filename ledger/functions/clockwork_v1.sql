@@ -9,7 +9,7 @@ declare
     v_now timestamptz := clock_timestamp();
     v_ids uuid[]; v_min uuid; v_max uuid;
 begin
-    select array_agg(d.message_id), min(d.message_id), max(d.message_id) into v_ids, v_min, v_max
+    select array_agg(d.message_id), min(d.message_id::text collate "C")::uuid, max(d.message_id::text collate "C")::uuid into v_ids, v_min, v_max
         from (select o.message_id from tollwire.outbox o where o.due_at <= v_now order by o.due_at limit p_limit) d;
     return query
         select o.message_id, case
@@ -34,7 +34,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
     v_min uuid; v_max uuid;
 begin
-    select min(m), max(m) into v_min, v_max from unnest(p_wait || p_forget) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_wait || p_forget) m;
     perform 1 from tollwire.message_states where message_id = any (p_wait || p_forget) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_wait || p_forget) order by message_id for update;
     update tollwire.outbox o
@@ -56,7 +56,7 @@ declare
     v_min uuid; v_max uuid;
 begin
     perform ledger.require_read_committed_v1();
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
@@ -97,7 +97,7 @@ declare
     v_now timestamptz;
     v_min uuid; v_max uuid;
 begin
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
     v_now := clock_timestamp();
@@ -141,7 +141,7 @@ declare
     r record;
     v_min uuid; v_max uuid;
 begin
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     for r in
         select s.carrier_id, k.idempotent_submit or k.can_query as ask_again, k.receipt_wait_seconds,
                array_agg(s.message_id order by s.message_id, a.part_no) as ids, array_agg(s.attempt_no order by s.message_id, a.part_no) as attempts,
@@ -171,7 +171,7 @@ declare
     f_id uuid[]; f_event tollwire.message_event[]; f_kind ledger.entry_kind[]; f_reason text[];
 begin
     perform ledger.require_read_committed_v1();
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
@@ -212,7 +212,7 @@ declare
     f_id uuid[]; f_kind ledger.entry_kind[];
 begin
     perform ledger.require_read_committed_v1();
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform 1 from ledger.accounts where id in (select account_id from ledger.credit_locks where message_id = any (p_message)) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;

@@ -14,7 +14,7 @@ declare
     v_min uuid; v_max uuid;
 begin
     perform ledger.require_read_committed_v1();
-    select min(m), max(m) into v_min, v_max from unnest(p_message) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     v_now := clock_timestamp();
     return query
