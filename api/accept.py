@@ -22,6 +22,7 @@ from shared.domain.money import MoneyFormatError, format_micros, parse_micros
 from shared.domain.problems import ProblemCode
 from shared.runtime.batcher import Batcher, Busy, DeadlinePassed
 from shared.runtime.clock import Clock
+from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.config import ConfigWatch
@@ -186,6 +187,7 @@ class Accept:
         return send_at
 
     async def _flush(self, items: Sequence[AcceptItem]) -> Sequence[AcceptAnswer | Exception]:
+        crash_point("accept.before_commit")
         answers = await store.accept_batch(
             self._pool, items, self._publisher.incarnation, self._publisher.lease_seconds
         )

@@ -53,7 +53,6 @@ STATUS: Mapping[ProblemCode, int] = MappingProxyType(
         _C.TEXT_NOT_STORABLE: 422,
         _C.NO_RATE: 422,
         _C.NO_ROUTE: 422,
-        _C.NO_ROUTE: 422,
         _C.IDEMPOTENCY_MISMATCH: 422,
         _C.TOO_MANY_REQUESTS: 429,
         _C.INTERNAL_ERROR: 500,

@@ -17,9 +17,9 @@ from shared.events.facts import Fact
 from shared.runtime import tracing
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
-from shared.runtime.facts import FactPublisher
 from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.postgres import Pool
+from shared.storage.facts import FactPublisher
 
 FIRST_DISPATCH: Final = 1
 # While NATS is away there is nothing to lease: the clockwork dispatches as soon as it is back.
@@ -65,7 +65,7 @@ class Publisher:
 
     def publish_later(self, items: Sequence[AcceptItem], answers: Sequence[AcceptAnswer]) -> None:
         """Publish what the flush accepted and what is due now."""
-        crash_point("accept.committed")
+        crash_point("accept.after_commit")
         bundles: dict[tuple[str, int], list[tuple[str, int]]] = {}
         for item, answer in zip(items, answers, strict=True):
             if answer.outcome != "accepted":
@@ -94,6 +94,7 @@ class Publisher:
             await self._jetstream.publish(
                 f"sms.send.{bundle.lane}", encode(bundle), message_id=f"{first_id}.{number}", headers=headers
             )
+            crash_point("accept.after_publish")
         except PublishFailed as error:
             _log.warning(
                 "bundle not published, the clockwork will", messages=len(bundle.work), error=str(error)

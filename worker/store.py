@@ -28,6 +28,8 @@ class Claim(NamedTuple):
     delivery: str
     is_test: bool
     created_at: datetime
+    price_micros: int
+    currency: str
 
 
 CLAIM = "select * from tollwire.claim_batch_v1($1, $2, $3, $4, $5)"
@@ -49,6 +51,13 @@ async def claim_batch(
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
     return [Claim(*row) for row in rows]
+
+
+class Claimed(NamedTuple):
+    """A won claim and the message it is for."""
+
+    message_id: UUID
+    claim: Claim
 
 
 class Outcome(NamedTuple):

@@ -65,7 +65,7 @@ create table tollwire.api_key_uses (
 create table tollwire.rates (
     id bigint generated always as identity primary key,
     client_id bigint references tollwire.clients (id),
-    prefix text not null check (prefix ~ '^[0-9]{0,15}$'),
+    prefix text not null check (prefix ~ '^[1-9][0-9]{0,14}$'),
     currency text not null check (currency ~ '^[A-Z]{3}$'),
     price_micros bigint not null check (price_micros >= 0),
     since_version bigint not null,

@@ -20,7 +20,7 @@ begin
                           ('record_callbacks_v1', '{tollwire_dlr}'), ('lease_callbacks_v1', '{tollwire_dlr}'), ('lease_receipts_v1', '{tollwire_dlr}'),
                           ('look_due_v1', '{tollwire_ledger}'), ('tidy_outbox_v1', '{tollwire_ledger}'), ('start_scheduled_v1', '{tollwire_ledger}'),
                           ('dispatch_due_v1', '{tollwire_ledger}'), ('recover_claims_v1', '{tollwire_ledger}'), ('expire_due_v1', '{tollwire_ledger}'),
-                          ('walk_holds_v1', '{tollwire_ledger}'), ('expire_holds_v1', '{tollwire_ledger}'), ('make_partitions_v1', '{tollwire_ledger}')
+                          ('walk_holds_v1', '{tollwire_ledger}'), ('expire_holds_v1', '{tollwire_ledger}'), ('make_partitions_v1', '{tollwire_ledger}'), ('set_watermark_v1', '{tollwire_ledger}')
                   ) g(name, roles)
              join pg_proc p on p.proname = g.name join pg_namespace n on n.oid = p.pronamespace and n.nspname in ('tollwire', 'ledger')
              cross join lateral unnest(g.roles) r(role) loop

@@ -143,7 +143,8 @@ begin
             select id, state, carrier_id, parts, v_now from ok
     ), body as (
         insert into tollwire.message_texts (message_id, sealed, expires_on)
-            select id, text_sealed, (greatest(v_now, send_at) at time zone 'UTC')::date + greatest(text_days, 1) from ok
+            -- 0 days: gone at the final state. Else the text outlives the message's validity, since a retry needs it.
+            select id, text_sealed, case when text_days = 0 then date '0001-01-01' else (valid_until at time zone 'UTC')::date + text_days end from ok
     )
     insert into tollwire.outbox (message_id, lane, carrier_id, due_at, dispatch_at, leased_at, lease_seconds, incarnation)
         select id, lane, carrier_id, case when due then least(v_now + p_lease_seconds * interval '1 second', valid_until) else least(dispatch_at, valid_until) end,

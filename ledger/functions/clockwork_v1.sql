@@ -238,3 +238,10 @@ begin
         from tollwire.finish_v1(f_id, array_fill('receipt_wait_ended'::tollwire.message_event, array[cardinality(f_id)]), f_kind,
                                 array_fill('no_receipt'::text, array[cardinality(f_id)]), 0) t;
 end $$;
+
+-- Where a walk stands.
+create function tollwire.set_watermark_v1(p_name text, p_position text) returns void
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+    insert into tollwire.watermarks (name, position) values (p_name, p_position)
+    on conflict (name) do update set position = excluded.position, at = clock_timestamp()
+$$;

@@ -30,6 +30,7 @@ begin
     )
     select array_agg(m.message_id), array_agg(m.state) into v_moved, v_states from moved m;
     delete from tollwire.outbox where message_id = any (p_message);
+    delete from tollwire.message_texts where message_id = any (p_message) and expires_on = date '0001-01-01';
     insert into tollwire.dead_letters (message_id, client_id, reason, attempts, at)
         select m.id, m.client_id, coalesce(s.error_code, 'unknown'), s.attempt_no, v_now
         from unnest(v_moved, v_states) x(message_id, state)

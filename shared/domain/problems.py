@@ -41,7 +41,6 @@ class ProblemCode(StrEnum):
     TEXT_NOT_STORABLE = "text_not_storable"
     NO_RATE = "no_rate"
     NO_ROUTE = "no_route"
-    NO_ROUTE = "no_route"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL_ERROR = "internal_error"
@@ -238,13 +237,6 @@ _KINDS = (
         "There is no price for this destination",
         "There is no rate for {to} in {currency}.",
         "Ask the operator for a rate for this destination.",
-        repeatable=True,
-    ),
-    ProblemKind(
-        _C.NO_ROUTE,
-        "There is no carrier for this destination",
-        "No carrier takes messages to the region {region}.",
-        "Ask the operator for a route to this destination.",
         repeatable=True,
     ),
     ProblemKind(

@@ -36,6 +36,11 @@ class CarrierConfig:
     receipt_wait_seconds: int
 
 
+def carrier_aad(carrier_id: int) -> bytes:
+    """What a carrier's sealed secret is bound to: a secret moved to another row does not open."""
+    return b"carrier:%d" % carrier_id
+
+
 @dataclass(frozen=True, slots=True)
 class Routes:
     """Which carriers carry which prefixes, best first."""

@@ -6,7 +6,8 @@
 create function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
 returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn text, o_region text, o_sender text, o_text bytea, o_encoding text,
                o_segments smallint, o_lane tollwire.lane, o_valid_seconds double precision, o_tries smallint, o_delivery tollwire.delivery,
-               o_is_test boolean, o_created_at timestamptz)
+               o_is_test boolean, o_created_at timestamptz,
+               o_price bigint, o_currency text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -21,7 +22,7 @@ begin
         with asked as materialized (
             select x.message_id, x.nth, row_number() over (partition by x.message_id order by x.nth) > 1 as again, x.dispatch_no,
                    s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim, false) as ours, o.dispatch_no as wanted, o.dispatch_at, l.state as lock_state, c.suspended,
-                   m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, t.sealed
+                   m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.price_micros, m.currency, t.sealed
             from unnest(p_message, p_dispatch) with ordinality x(message_id, dispatch_no, nth)
             left join tollwire.message_states s on s.message_id = x.message_id and s.message_id between v_min and v_max
             left join tollwire.outbox o on o.message_id = x.message_id
@@ -53,6 +54,6 @@ begin
             update tollwire.outbox o set due_at = v_now from judged j where j.refusal in ('expired', 'suspended', 'no_hold') and o.message_id = j.message_id
         )
         select j.refusal, (j.attempt_no + case when j.ours then 0 else 1 end)::smallint, j.client_id, j.msisdn, j.region, j.sender, j.sealed, j.encoding, j.segments, j.lane,
-               extract(epoch from j.valid_until - v_now)::double precision, j.tries, j.delivery, j.is_test, j.created_at
+               extract(epoch from j.valid_until - v_now)::double precision, j.tries, j.delivery, j.is_test, j.created_at, j.price_micros, j.currency
         from judged j order by j.nth;
 end $$;

@@ -1,0 +1,109 @@
+"""Settles kept receipts in group commits and hands out the callbacks they caused (DESIGN 2, RULES 24)."""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Protocol, Self
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from dlr import store
+from dlr.store import Settled
+from shared.runtime.batcher import Batcher, Busy
+from shared.runtime.crash_points import crash_point
+from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
+from shared.storage.facts import FactPublisher, load_facts
+
+# Not in a hurry: receipts gather this long when there is traffic.
+LINGER_SECONDS: Final = 0.02
+FLUSH_MAX: Final = 500
+QUEUE_MAX: Final = 20_000
+FLUSHES_IN_FLIGHT: Final = 2
+# How long this process alone may deliver a callback that a settle made.
+CALLBACK_LEASE_SECONDS: Final = 60
+
+RECEIPTS: Final = Counter("tollwire_receipts_settled_total", "Receipts by what they did", ["outcome"])
+
+_log = structlog.get_logger(__name__)
+
+
+class Deliver(Protocol):
+    """Who takes callbacks that are leased to this process."""
+
+    def deliver_soon(self, callback_ids: Sequence[UUID]) -> None:
+        """Take them; never waits. What cannot be taken is swept when its lease ends."""
+        ...
+
+
+class Settle:
+    """The use case behind every receipt. An open async context; leaving it settles what is queued."""
+
+    def __init__(self, pool: Pool, facts: FactPublisher, deliver: Deliver) -> None:
+        self._pool = pool
+        self._facts = facts
+        self._deliver = deliver
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._batcher: Batcher[UUID, Settled] = Batcher(
+            self._flush,
+            name="settle",
+            batch_max=FLUSH_MAX,
+            queue_max=QUEUE_MAX,
+            concurrency=FLUSHES_IN_FLIGHT,
+            linger_seconds=LINGER_SECONDS,
+            is_bisectable=is_bisectable,
+            is_retryable=is_retryable,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._batcher.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*self._tasks)
+        await self._batcher.__aexit__(kind, error, trace)
+
+    def settle_soon(self, receipt_ids: Sequence[UUID]) -> None:
+        """Settle receipts that are leased to this process; never waits. The sweep heals what fails."""
+        task = asyncio.create_task(self._settle_logged(receipt_ids))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self, receipt_ids: Sequence[UUID]) -> list[Settled]:
+        """Settle receipts; an answer for each position.
+
+        Raises:
+            OutcomeUnknown: the database did not answer; their leases end and the sweep goes on.
+            Busy: too many wait already.
+        """
+        return await self._batcher.submit_many(receipt_ids)
+
+    async def sweep(self) -> None:
+        """Take over receipts that are due again: a settler died, or a reference was not known yet."""
+        while receipt_ids := await store.lease_receipts(self._pool, FLUSH_MAX):
+            await self.settle(receipt_ids)
+            if len(receipt_ids) < FLUSH_MAX:
+                return
+
+    async def _settle_logged(self, receipt_ids: Sequence[UUID]) -> None:
+        try:
+            await self.settle(receipt_ids)
+        except (OutcomeUnknown, Busy) as error:
+            _log.warning("receipts not settled yet", receipts=len(receipt_ids), error=str(error))
+
+    async def _flush(self, receipt_ids: Sequence[UUID]) -> Sequence[Settled | Exception]:
+        crash_point("settle.before_commit")
+        settled = await store.settle_batch(self._pool, receipt_ids, CALLBACK_LEASE_SECONDS)
+        crash_point("settle.after_commit")
+        for answer in settled:
+            RECEIPTS.labels(answer.outcome).inc()
+            if answer.outcome == "ambiguous":
+                _log.warning("receipt fits several messages, kept for an operator")
+        self._deliver.deliver_soon([answer.callback_id for answer in settled if answer.callback_id])
+        moved = [answer.message_id for answer in settled if answer.outcome == "moved" and answer.message_id]
+        for fact in await load_facts(self._pool, moved) if moved else ():
+            self._facts.add(fact)
+        return settled

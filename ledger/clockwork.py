@@ -1,0 +1,147 @@
+"""The clockwork: dispatches what is due, recovers what was dropped, ends what waited too long (DESIGN 2).
+
+One turn looks at what is due and does each kind of work in a call of its own. Several ledger processes
+may run: every function looks again under its locks, so two that meet do the work once.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from ledger import clockwork_store as store
+from ledger.clockwork_store import Dispatch, Moved
+from shared.domain.retry import ATTEMPTS_MAX
+from shared.events.bundles import BUNDLE_MAX, Bundle, encode
+from shared.runtime.crash_points import crash_point
+from shared.runtime.jetstream import JetStream, PublishFailed
+from shared.runtime.postgres import Pool
+from shared.storage.facts import FactPublisher, load_facts
+
+LANES: Final = ("express", "normal", "bulk")
+# Rows looked at in a turn: a second of the peak, and each function stays within its statement_timeout.
+DUE_MAX: Final = 2_000
+# Turns follow each other at once while there is more; this bounds how long one call of `turn` lasts.
+TURNS_MAX: Final = 50
+WALK_MAX: Final = 5_000
+WALKS_MAX: Final = 20
+PARTITION_DAYS_AHEAD: Final = 7
+FIRST_ID: Final = UUID(int=0)
+WALK_NAME: Final = "expire_holds"
+
+DUE: Final = Counter(
+    "tollwire_clockwork_total", "Outbox rows looked after, by the work they needed", ["work"]
+)
+OUTBOX_ROWS: Final = Gauge("tollwire_outbox_rows", "Rows in the outbox, as PostgreSQL estimates")
+OUTBOX_AGE: Final = Gauge("tollwire_outbox_oldest_due_seconds", "How long the oldest due row has waited")
+PARTITIONS_AHEAD: Final = Gauge("tollwire_partitions_days_ahead", "Days of partitions that are there already")
+
+_log = structlog.get_logger(__name__)
+
+
+class Clockwork:
+    """The ledger process's loops over the outbox, the holds and the partitions."""
+
+    def __init__(self, pool: Pool, jetstream: JetStream, facts: FactPublisher) -> None:
+        self._pool = pool
+        self._jetstream = jetstream
+        self._facts = facts
+
+    async def turn(self) -> None:
+        """Look after everything that is due."""
+        for _ in range(TURNS_MAX):
+            if await self._turn_once() < DUE_MAX:
+                return
+
+    async def _turn_once(self) -> int:
+        due = await store.look_due(self._pool, DUE_MAX)
+        for work, ids in due.items():
+            DUE.labels(work).inc(len(ids))
+        if expired := due.get("expire"):
+            await self._tell(await store.expire_due(self._pool, expired))
+            crash_point("expire.after_commit")
+        if started := due.get("start"):
+            await self._tell(await store.start_scheduled(self._pool, started))
+        if lost := due.get("recover"):
+            await self._tell(await store.recover_claims(self._pool, lost, ATTEMPTS_MAX))
+            _log.warning("took over claims of a worker that is gone", messages=len(lost))
+        if due.keys() & {"wait", "forget"}:
+            await store.tidy_outbox(self._pool, due.get("wait", []), due.get("forget", []))
+        if waiting := due.get("dispatch"):
+            await self._dispatch(waiting)
+        # What waits for NATS stays due: another turn at once would only look at it again.
+        return sum(map(len, due.values())) if self._jetstream.connected else 0
+
+    async def _dispatch(self, message_ids: Sequence[UUID]) -> None:
+        incarnation = self._jetstream.stream_incarnation("SMS_SEND")
+        if not self._jetstream.connected or not incarnation:
+            return
+        oldest = [_moment(await self._jetstream.oldest_ms(f"sms.send.{lane}")) for lane in LANES]
+        leased = await store.dispatch_due(self._pool, message_ids, oldest, incarnation)
+        crash_point("dispatch.after_lease")
+        groups: dict[tuple[str, int], list[Dispatch]] = {}
+        for dispatch in leased:
+            groups.setdefault((dispatch.lane, dispatch.carrier_id), []).append(dispatch)
+        for (lane, carrier_id), group in groups.items():
+            for start in range(0, len(group), BUNDLE_MAX):
+                await self._publish(lane, carrier_id, group[start : start + BUNDLE_MAX])
+
+    async def _publish(self, lane: str, carrier_id: int, group: Sequence[Dispatch]) -> None:
+        work = [(dispatch.message_id.hex, dispatch.dispatch_no) for dispatch in group]
+        first_id, number = work[0]
+        bundle = Bundle(lane=lane, carrier_id=carrier_id, work=work)
+        try:
+            await self._jetstream.publish(
+                f"sms.send.{lane}", encode(bundle), message_id=f"{first_id}.{number}", headers={}
+            )
+            crash_point("dispatch.after_publish")
+        except PublishFailed as error:
+            _log.warning("bundle not published, will try again", messages=len(group), error=str(error))
+            await store.return_leases(self._pool, group)
+
+    async def expire_holds(self) -> None:
+        """Walk the holds that a receipt can no longer be expected for, and those that are watched."""
+        for _ in range(WALKS_MAX):
+            position = await store.read_watermark(self._pool, WALK_NAME)
+            last, seen, held = await store.walk_holds(
+                self._pool, UUID(position) if position else FIRST_ID, WALK_MAX
+            )
+            if held:
+                await self._tell(await store.expire_holds(self._pool, held))
+            if seen:
+                # The walk starts at the last id again, which is harmless: it is settled or watched by now.
+                await store.write_watermark(self._pool, WALK_NAME, str(last))
+            if seen < WALK_MAX:
+                break
+        while watched := await store.watched_holds(self._pool, WALK_MAX):
+            await self._tell(await store.expire_holds(self._pool, watched))
+            if len(watched) < WALK_MAX:
+                return
+
+    async def make_partitions(self) -> None:
+        """Keep the partitions of the next days made."""
+        today = datetime.now(UTC).date()
+        made = await store.make_partitions(
+            self._pool, today - timedelta(days=1), today + timedelta(days=PARTITION_DAYS_AHEAD)
+        )
+        if made:
+            _log.info("partitions made", partitions=made)
+
+    async def measure(self) -> None:
+        """Renew the gauges."""
+        gauges = await store.read_gauges(self._pool)
+        OUTBOX_ROWS.set(max(gauges.outbox_rows, 0))
+        OUTBOX_AGE.set(gauges.outbox_oldest_seconds)
+        PARTITIONS_AHEAD.set(gauges.partitions_days_ahead)
+
+    async def _tell(self, moved: Sequence[Moved]) -> None:
+        if moved:
+            for fact in await load_facts(self._pool, [move.message_id for move in moved]):
+                self._facts.add(fact)
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds is not None else None

@@ -1,0 +1,183 @@
+"""The clockwork's SQL: what is due, and the functions that do it (ledger/functions/clockwork_v1.sql)."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from shared.runtime.postgres import Pool, call
+
+CALL_DEADLINE_SECONDS: Final = 20.0
+
+
+class Moved(NamedTuple):
+    """A message that the clockwork moved, and where to."""
+
+    message_id: UUID
+    state: str
+
+
+class Dispatch(NamedTuple):
+    """A leased outbox row to publish."""
+
+    message_id: UUID
+    dispatch_no: int
+    lane: str
+    carrier_id: int
+
+
+LOOK_DUE = "select o_message, o_work from tollwire.look_due_v1($1)"
+
+
+async def look_due(pool: Pool, limit: int) -> dict[str, list[UUID]]:
+    """Return the ids of due outbox rows by the work they need."""
+    due: dict[str, list[UUID]] = {}
+    for message_id, work in await call(pool, LOOK_DUE, limit, deadline_seconds=CALL_DEADLINE_SECONDS):
+        due.setdefault(work, []).append(message_id)
+    return due
+
+
+TIDY = "select tollwire.tidy_outbox_v1($1, $2)"
+
+
+async def tidy_outbox(pool: Pool, wait: Sequence[UUID], forget: Sequence[UUID]) -> None:
+    """Put off rows that wait, remove rows that nobody needs."""
+    await call(pool, TIDY, list(wait), list(forget), deadline_seconds=CALL_DEADLINE_SECONDS)
+
+
+START_SCHEDULED = "select o_message, o_state::text from tollwire.start_scheduled_v1($1)"
+
+
+async def start_scheduled(pool: Pool, message_ids: Sequence[UUID]) -> list[Moved]:
+    """Queue scheduled messages whose time has come, in their clients' pace."""
+    return await _moved(pool, START_SCHEDULED, message_ids)
+
+
+EXPIRE_DUE = "select o_message, o_state::text from tollwire.expire_due_v1($1)"
+
+
+async def expire_due(pool: Pool, message_ids: Sequence[UUID]) -> list[Moved]:
+    """End what waited too long, with release."""
+    return await _moved(pool, EXPIRE_DUE, message_ids)
+
+
+RECOVER_CLAIMS = "select o_message, o_state::text from tollwire.recover_claims_v1($1, $2)"
+
+
+async def recover_claims(pool: Pool, message_ids: Sequence[UUID], tries_max: int) -> list[Moved]:
+    """Take over claims whose worker is gone."""
+    return await _moved(pool, RECOVER_CLAIMS, message_ids, tries_max)
+
+
+EXPIRE_HOLDS = "select o_message, o_state::text from tollwire.expire_holds_v1($1)"
+
+
+async def expire_holds(pool: Pool, message_ids: Sequence[UUID]) -> list[Moved]:
+    """End the holds of messages whose receipt never came; watch those that are not due yet."""
+    return await _moved(pool, EXPIRE_HOLDS, message_ids)
+
+
+async def _moved(pool: Pool, sql: str, message_ids: Sequence[UUID], *more: object) -> list[Moved]:
+    rows = await call(pool, sql, list(message_ids), *more, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return [Moved(*row) for row in rows]
+
+
+DISPATCH_DUE = "select * from tollwire.dispatch_due_v1($1, $2, $3)"
+
+
+async def dispatch_due(
+    pool: Pool, message_ids: Sequence[UUID], oldest: Sequence[datetime | None], incarnation: int
+) -> list[Dispatch]:
+    """Lease what has to be published again or at last."""
+    rows = await call(
+        pool,
+        DISPATCH_DUE,
+        list(message_ids),
+        list(oldest),
+        incarnation,
+        deadline_seconds=CALL_DEADLINE_SECONDS,
+    )
+    return [Dispatch(*row) for row in rows]
+
+
+RETURN_LEASES = "select tollwire.return_leases_v1($1, $2)"
+
+
+async def return_leases(pool: Pool, dispatches: Sequence[Dispatch]) -> None:
+    """Give back what could not be published."""
+    ids, numbers = [d.message_id for d in dispatches], [d.dispatch_no for d in dispatches]
+    await call(pool, RETURN_LEASES, ids, numbers, deadline_seconds=CALL_DEADLINE_SECONDS)
+
+
+WALK_HOLDS = """
+    select o_message, o_held from ledger.walk_holds_v1($1, tollwire.uuid7_floor_v1(
+        clock_timestamp() - (select coalesce(min(no_receipt_seconds), 259200) from tollwire.carriers) * interval '1 second'), $2)
+"""
+
+
+async def walk_holds(pool: Pool, after: UUID, limit: int) -> tuple[UUID, int, list[UUID]]:
+    """Walk locks from an id on, as far as a receipt's wait can have ended.
+
+    Returns:
+        The last id seen (``after`` when there was none), how many were seen, and those still HELD.
+    """
+    rows = await call(pool, WALK_HOLDS, after, limit, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return rows[-1][0] if rows else after, len(rows), [row[0] for row in rows if row[1]]
+
+
+WATCHED_HOLDS = (
+    "select message_id from tollwire.hold_watch where due_at <= clock_timestamp() order by due_at limit $1"
+)
+
+
+async def watched_holds(pool: Pool, limit: int) -> list[UUID]:
+    """Return the watched holds that are due."""
+    rows = await call(pool, WATCHED_HOLDS, limit, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return [row[0] for row in rows]
+
+
+MAKE_PARTITIONS = "select tollwire.make_partitions_v1($1, $2)"
+
+
+async def make_partitions(pool: Pool, first: date, last: date) -> int:
+    """Make the partitions that are missing; return how many."""
+    rows = await call(pool, MAKE_PARTITIONS, first, last, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return int(rows[0][0])
+
+
+READ_WATERMARK = "select position from tollwire.watermarks where name = $1"
+WRITE_WATERMARK = "select tollwire.set_watermark_v1($1, $2)"
+
+
+async def read_watermark(pool: Pool, name: str) -> str | None:
+    """Return where a walk stands."""
+    rows = await call(pool, READ_WATERMARK, name, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return str(rows[0][0]) if rows else None
+
+
+async def write_watermark(pool: Pool, name: str, position: str) -> None:
+    """Remember where a walk stands."""
+    await call(pool, WRITE_WATERMARK, name, position, deadline_seconds=CALL_DEADLINE_SECONDS)
+
+
+class Gauges(NamedTuple):
+    """What the clockwork counts for the metrics."""
+
+    outbox_rows: int
+    outbox_oldest_seconds: float
+    partitions_days_ahead: int
+
+
+READ_GAUGES = """
+    select (select reltuples::bigint from pg_class where oid = 'tollwire.outbox'::regclass),
+           coalesce(extract(epoch from clock_timestamp() - (
+               select min(due_at) from tollwire.outbox where due_at <= clock_timestamp())), 0)::double precision,
+           (select count(*)::integer from generate_series(1, 7) day
+            where to_regclass('tollwire.messages_' || to_char((clock_timestamp() at time zone 'UTC')::date + day, 'YYYYMMDD')) is not null)
+"""
+
+
+async def read_gauges(pool: Pool) -> Gauges:
+    """Read the clockwork's gauges."""
+    rows = await call(pool, READ_GAUGES, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return Gauges(*rows[0])

@@ -1,0 +1,103 @@
+"""Takes bundles of a lane from JetStream, and acknowledges them when all of them is recorded (DESIGN 2)."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+from prometheus_client import Counter
+
+from shared.events.bundles import Bundle, MalformedEvent, decode
+from shared.runtime import tracing
+from shared.runtime.batcher import Busy
+from shared.runtime.crash_points import crash_point
+from shared.runtime.jetstream import IN_PROGRESS_SECONDS, JetStream, Msg
+from shared.runtime.loops import Loop, Stop
+from shared.runtime.postgres import OutcomeUnknown
+from worker.submit import Submit
+
+STREAM: Final = "SMS_SEND"
+# Bundles taken at once; at low load each holds one message, at high load a hundred.
+FETCH_MAX: Final = 200
+# Groups of bundles that each lane works on side by side: its reserved capacity, so that a slow campaign
+# never stands before a one-time password.
+GROUPS_IN_FLIGHT: Final = 4
+LINGER_SECONDS: Final = 0.02
+# What is given back after trouble comes again a little later.
+NAK_SECONDS: Final = 1.0
+
+BUNDLES: Final = Counter("tollwire_bundles_total", "Bundles by lane and what became of them", ["lane", "result"])
+
+_log = structlog.get_logger(__name__)
+
+
+def lane_loops(jetstream: JetStream, lanes: Sequence[str], submit: Submit) -> list[Loop]:
+    """The loops of a worker: one a lane."""
+    return [partial(consume, jetstream, lane, submit) for lane in lanes]
+
+
+async def consume(jetstream: JetStream, lane: str, submit: Submit, stop: Stop) -> None:
+    """Take and do the work of a lane until the stop; then finish what was taken."""
+    groups: set[asyncio.Task[None]] = set()
+    places = asyncio.Semaphore(GROUPS_IN_FLIGHT)
+    consumer = jetstream.consumer(STREAM, f"worker-{lane}", f"sms.send.{lane}")
+    while not stop.requested:
+        await places.acquire()
+        await asyncio.sleep(LINGER_SECONDS)
+        messages = await consumer.fetch(FETCH_MAX, 1.0)
+        if not messages:
+            places.release()
+            continue
+        task = asyncio.create_task(_work(lane, submit, messages))
+        groups.add(task)
+        task.add_done_callback(groups.discard)
+        task.add_done_callback(lambda _: places.release())
+    await asyncio.gather(*groups)
+
+
+async def _work(lane: str, submit: Submit, messages: Sequence[Msg]) -> None:
+    """Do one group of bundles and answer it. Never raises: the next group is not to suffer."""
+    keeper = asyncio.create_task(_keep_in_progress(messages))
+    try:
+        readable, bundles = await _decode_all(lane, messages)
+        with tracing.span("worker.submit", headers=messages[0].headers):
+            await submit.bundles(bundles)
+        await asyncio.gather(*(message.ack() for message in readable))
+        crash_point("record.after_ack")
+        BUNDLES.labels(lane, "done").inc(len(readable))
+    except (OutcomeUnknown, Busy) as error:
+        # What was claimed is recovered at its deadline; what was not comes again.
+        _log.warning("bundles given back", lane=lane, bundles=len(messages), error=str(error))
+        await _give_back(lane, messages)
+    except Exception:
+        _log.exception("bundles failed", lane=lane, bundles=len(messages))
+        await _give_back(lane, messages)
+    finally:
+        keeper.cancel()
+
+
+async def _decode_all(lane: str, messages: Sequence[Msg]) -> tuple[list[Msg], list[Bundle]]:
+    readable, bundles = [], []
+    for message in messages:
+        try:
+            bundles.append(decode(message.data))
+        except MalformedEvent as error:
+            # Nobody can ever read it; its messages' leases end, and the clockwork dispatches them anew.
+            _log.error("malformed bundle dropped", lane=lane, error=str(error))
+            BUNDLES.labels(lane, "malformed").inc()
+            await message.term()
+        else:
+            readable.append(message)
+    return readable, bundles
+
+
+async def _give_back(lane: str, messages: Sequence[Msg]) -> None:
+    BUNDLES.labels(lane, "given_back").inc(len(messages))
+    await asyncio.gather(*(message.nak(NAK_SECONDS) for message in messages), return_exceptions=True)
+
+
+async def _keep_in_progress(messages: Sequence[Msg]) -> None:
+    while True:
+        await asyncio.sleep(IN_PROGRESS_SECONDS)
+        await asyncio.gather(*(message.in_progress() for message in messages), return_exceptions=True)

@@ -1,0 +1,95 @@
+"""All carriers of this worker, opened and closed as the configuration changes."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from shared.runtime.keyring import Keyring
+from shared.storage.config import CarrierConfig, Routes, carrier_aad
+from worker.carriers.registry import CarrierSettingsFault, make_carrier
+from worker.desk import Desk
+
+# How long a carrier that is replaced may finish what it has.
+CLOSE_AFTER_SECONDS: Final = 120.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Desks:
+    """The desks by carrier id. ``apply`` follows the configuration; an open async context."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._desks: dict[int, tuple[Desk, AsyncExitStack]] = {}
+        self._routes = Routes({})
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._closing:
+            task.cancel()
+        for _, stack in self._desks.values():
+            await stack.aclose()
+
+    def get(self, carrier_id: int) -> Desk | None:
+        """The desk of a carrier that is switched on."""
+        found = self._desks.get(carrier_id)
+        return found[0] if found else None
+
+    def another(self, msisdn: str, than: int, *, is_test: bool) -> int | None:
+        """The best other carrier that carries this number, is switched on and not down."""
+        if is_test:
+            candidates: Sequence[int] = [
+                id_ for id_, (desk, _) in self._desks.items() if desk.config.is_simulator
+            ]
+        else:
+            candidates = self._routes.carriers_for(msisdn)
+        for carrier_id in candidates:
+            desk = self.get(carrier_id)
+            if carrier_id != than and desk is not None and not desk.is_down:
+                return carrier_id
+        return None
+
+    async def apply(self, carriers: dict[int, CarrierConfig], routes: Routes) -> None:
+        """Open what is new, replace what has changed, close what is gone or switched off."""
+        self._routes = routes
+        for carrier_id in list(self._desks):
+            wanted = carriers.get(carrier_id)
+            if wanted is None or not wanted.is_enabled or wanted != self._desks[carrier_id][0].config:
+                self._close_later(self._desks.pop(carrier_id)[1])
+        for carrier_id, config in carriers.items():
+            if config.is_enabled and carrier_id not in self._desks:
+                await self._open(config)
+
+    async def _open(self, config: CarrierConfig) -> None:
+        stack = AsyncExitStack()
+        try:
+            secret = None
+            if config.secret_sealed is not None:
+                secret = self._keyring.unseal(config.secret_sealed, carrier_aad(config.id))
+            carrier = await stack.enter_async_context(
+                make_carrier(config.kind, config.name, config.settings, secret)
+            )
+        except (CarrierSettingsFault, ValueError) as error:
+            # One wrong row must not stop the other carriers; its messages wait and the log says why.
+            _log.error("carrier cannot be opened", carrier=config.name, error=str(error))
+            return
+        self._desks[config.id] = (Desk(config, carrier), stack)
+        _log.info("carrier open", carrier=config.name, kind=config.kind)
+
+    def _close_later(self, stack: AsyncExitStack) -> None:
+        async def close() -> None:
+            await asyncio.sleep(CLOSE_AFTER_SECONDS)
+            await stack.aclose()
+
+        task = asyncio.create_task(close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

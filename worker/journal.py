@@ -1,0 +1,219 @@
+"""Claims and records in group commits, and what follows a record (DESIGN "Group commit")."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+from uuid import UUID
+
+import structlog
+
+from shared.domain.retry import ATTEMPTS_MAX
+from shared.events.dead_letters import DeadLetter
+from shared.events.dead_letters import encode as encode_dead_letter
+from shared.events.facts import Fact
+from shared.events.receipts import BUNDLE_MAX, ReceiptBundle
+from shared.events.receipts import encode as encode_receipts
+from shared.runtime.batcher import Batcher
+from shared.runtime.clock import Clock
+from shared.runtime.crash_points import crash_point
+from shared.runtime.jetstream import JetStream, PublishFailed
+from shared.runtime.postgres import Pool, is_bisectable, is_retryable
+from shared.storage.config import CarrierConfig
+from shared.storage.facts import FactPublisher
+from worker import store
+from worker.store import Claim, Claimed, Outcome, Recorded
+
+# Only accept is in a hurry: work gathers this long when there is traffic.
+LINGER_SECONDS: Final = 0.02
+# Chunks in a flush and waiting; a chunk has up to CLAIM_MAX messages.
+CHUNKS_MAX: Final = 5
+CHUNKS_WAITING_MAX: Final = 1_000
+FLUSHES_IN_FLIGHT: Final = 2
+
+_log = structlog.get_logger(__name__)
+
+
+class _ClaimChunk(NamedTuple):
+    carrier_id: int
+    deadline_seconds: int
+    work: Sequence[tuple[str, int]]
+
+
+class _RecordChunk(NamedTuple):
+    carrier: CarrierConfig
+    outcomes: Sequence[Outcome]
+
+
+class Journal:
+    """The attempt journal. An open async context; leaving it writes what is queued."""
+
+    def __init__(self, pool: Pool, jetstream: JetStream, facts: FactPublisher, clock: Clock) -> None:
+        self._pool = pool
+        self._jetstream = jetstream
+        self._facts = facts
+        self._clock = clock
+        self._carriers: Mapping[int, CarrierConfig] = {}
+        self._claims: Batcher[_ClaimChunk, list[Claim]] = Batcher(
+            self._flush_claims,
+            name="claim",
+            batch_max=CHUNKS_MAX,
+            queue_max=CHUNKS_WAITING_MAX,
+            concurrency=FLUSHES_IN_FLIGHT,
+            linger_seconds=LINGER_SECONDS,
+            is_retryable=is_retryable,
+        )
+        self._records: Batcher[_RecordChunk, list[Recorded]] = Batcher(
+            self._flush_records,
+            name="record",
+            batch_max=CHUNKS_MAX,
+            queue_max=CHUNKS_WAITING_MAX,
+            concurrency=FLUSHES_IN_FLIGHT,
+            linger_seconds=LINGER_SECONDS,
+            is_bisectable=is_bisectable,
+            is_retryable=is_retryable,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._claims.__aenter__()
+        await self._records.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._claims.__aexit__(kind, error, trace)
+        await self._records.__aexit__(kind, error, trace)
+
+    def apply(self, carriers: Mapping[int, CarrierConfig]) -> None:
+        """Follow the configuration."""
+        self._carriers = carriers
+
+    def carrier(self, carrier_id: int) -> CarrierConfig | None:
+        """The row of a carrier, switched on or not."""
+        return self._carriers.get(carrier_id)
+
+    async def claim(
+        self, carrier_id: int, work: Sequence[tuple[str, int]], deadline_seconds: int
+    ) -> list[Claim]:
+        """Claim work; an answer for each position.
+
+        Raises:
+            OutcomeUnknown: the database did not answer; what was claimed is recovered at its deadline.
+        """
+        return await self._claims.submit(_ClaimChunk(carrier_id, deadline_seconds, work))
+
+    async def record(
+        self, carrier: CarrierConfig, claimed: Sequence[Claimed], outcomes: Sequence[Outcome]
+    ) -> list[Recorded]:
+        """Record what became of claims; an answer for each position. What has to be told is told.
+
+        Raises:
+            OutcomeUnknown: the database did not answer; the claims' deadline recovers the messages.
+        """
+        crash_point("record.before_commit")
+        recorded = await self._records.submit(_RecordChunk(carrier, outcomes))
+        crash_point("record.after_commit")
+        self._add_facts(carrier, claimed, outcomes, recorded)
+        await self._tell(carrier, outcomes, recorded)
+        return recorded
+
+    async def _flush_claims(self, chunks: Sequence[_ClaimChunk]) -> Sequence[list[Claim] | Exception]:
+        answers: dict[int, list[Claim]] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, chunk in enumerate(chunks):
+            groups.setdefault((chunk.carrier_id, chunk.deadline_seconds), []).append(index)
+        for (carrier_id, deadline_seconds), indices in groups.items():
+            work = [pair for index in indices for pair in chunks[index].work]
+            claims = iter(
+                await store.claim_batch(
+                    self._pool, work, carrier_id, deadline_seconds, self._clock.new_uuid7()
+                )
+            )
+            for index in indices:
+                answers[index] = [next(claims) for _ in chunks[index].work]
+        return [answers[index] for index in range(len(chunks))]
+
+    async def _flush_records(self, chunks: Sequence[_RecordChunk]) -> Sequence[list[Recorded] | Exception]:
+        answers: dict[int, list[Recorded]] = {}
+        groups: dict[int, list[int]] = {}
+        for index, chunk in enumerate(chunks):
+            groups.setdefault(chunk.carrier.id, []).append(index)
+        for indices in groups.values():
+            carrier = chunks[indices[0]].carrier
+            outcomes = [outcome for index in indices for outcome in chunks[index].outcomes]
+            recorded = iter(
+                await store.record_batch(
+                    self._pool,
+                    outcomes,
+                    carrier.id,
+                    may_ask_again=carrier.may_ask_again,
+                    tries_max=ATTEMPTS_MAX,
+                    receipt_wait_seconds=carrier.receipt_wait_seconds,
+                )
+            )
+            for index in indices:
+                answers[index] = [next(recorded) for _ in chunks[index].outcomes]
+        return [answers[index] for index in range(len(chunks))]
+
+    async def _tell(
+        self, carrier: CarrierConfig, outcomes: Sequence[Outcome], recorded: Sequence[Recorded]
+    ) -> None:
+        waiting = [id_.hex for record in recorded for id_ in record.receipt_ids or ()]
+        try:
+            await self._wake_dlr(carrier, waiting)
+            for outcome, record in zip(outcomes, recorded, strict=True):
+                if record.moved and record.state == "FAILED_PERM":
+                    await self._bury(outcome, record)
+        except PublishFailed as error:
+            # dlr's own sweep finds the receipts, and the dead letter is in PostgreSQL.
+            _log.warning("not told", receipts=len(waiting), error=str(error))
+
+    def _add_facts(
+        self,
+        carrier: CarrierConfig,
+        claimed: Sequence[Claimed],
+        outcomes: Sequence[Outcome],
+        recorded: Sequence[Recorded],
+    ) -> None:
+        now = self._clock.now()
+        for (message_id, claim), outcome, record in zip(claimed, outcomes, recorded, strict=True):
+            if record.moved and record.state is not None:
+                fact = Fact(
+                    message_id=message_id.hex,
+                    client_id=claim.client_id,
+                    status=record.state,
+                    at=now,
+                    region=claim.region,
+                    lane=claim.lane,
+                    segments=claim.segments,
+                    amount_micros=claim.price_micros,
+                    currency=claim.currency,
+                    carrier_id=carrier.id,
+                    attempt_no=claim.attempt_no,
+                    error=outcome.error,
+                )
+                self._facts.add(fact)
+
+    async def _wake_dlr(self, carrier: CarrierConfig, receipt_ids: Sequence[str]) -> None:
+        for start in range(0, len(receipt_ids), BUNDLE_MAX):
+            bundle = ReceiptBundle(
+                carrier_id=carrier.id, receipt_ids=list(receipt_ids[start : start + BUNDLE_MAX])
+            )
+            await self._jetstream.publish(
+                f"sms.receipt.{carrier.name}",
+                encode_receipts(bundle),
+                message_id=f"{bundle.receipt_ids[0]}.{len(bundle.receipt_ids)}",
+                headers={},
+            )
+
+    async def _bury(self, outcome: Outcome, record: Recorded) -> None:
+        letter = DeadLetter(
+            message_id=outcome.message_id.hex,
+            client_id=record.client_id or 0,
+            reason=outcome.error or "refused",
+            attempts=outcome.attempt_no,
+            at=self._clock.now(),
+        )
+        await self._jetstream.publish(
+            "sms.dlq", encode_dead_letter(letter), message_id=f"dlq.{outcome.message_id.hex}", headers={}
+        )

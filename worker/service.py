@@ -1,0 +1,67 @@
+"""tollwire-worker on one screen: what it opens, which loops it runs."""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from shared.runtime.clock import keep_clock, open_clock
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.keyring import Keyring
+from shared.runtime.loops import Loop, every
+from shared.runtime.monitor import open_monitor
+from shared.runtime.postgres import Connection, open_pool
+from shared.runtime.settings import load
+from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Routes, load_carriers, load_routes
+from shared.storage.facts import FactPublisher
+from worker.consume import lane_loops
+from worker.desks import Desks
+from worker.journal import Journal
+from worker.settings import WorkerSettings
+from worker.submit import Submit
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The worker's part of the configuration."""
+
+    carriers: dict[int, CarrierConfig]
+    routes: Routes
+
+
+async def load_config(connection: Connection, _version: int) -> Config:
+    """Read it in one snapshot."""
+    return Config(await load_carriers(connection), await load_routes(connection))
+
+
+@asynccontextmanager
+async def worker() -> AsyncIterator[Sequence[Loop]]:
+    """Everything this process opens, and everything it runs."""
+    settings = load(WorkerSettings, os.environ)
+    keyring = Keyring.load(settings.keyring_file)
+    async with (
+        open_pool(settings, application_name="tollwire-worker") as pool,
+        open_clock(pool) as clock,
+        open_jetstream(settings, name="tollwire-worker") as jetstream,
+        FactPublisher(jetstream) as facts,
+        Journal(pool, jetstream, facts, clock) as journal,
+        Desks(keyring) as desks,
+        open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
+    ):
+        watch = ConfigWatch(pool, load_config)
+
+        async def follow() -> None:
+            if await watch.refresh():
+                journal.apply(watch.current.carriers)
+                await desks.apply(watch.current.carriers, watch.current.routes)
+
+        await follow()
+        yield [
+            *lane_loops(jetstream, settings.lanes, Submit(desks, journal, keyring, clock)),
+            partial(_every, POLL_SECONDS, follow),
+            partial(keep_clock, clock, pool),
+            facts.run,
+        ]
+
+
