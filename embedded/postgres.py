@@ -25,11 +25,12 @@ from embedded.unit import NotInstalled, StartFailed, Unit, running
 
 SUPERUSER = "postgres"
 INITDB_SECONDS = 120.0  # half a second on a laptop, more on a network disk
+CONNECTIONS_MAX = 200
 # One machine that has other things to do as well; the services' pools (25 each at most) fit in it.
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # TCP only: a socket's path must fit in 107 bytes
-    "max_connections": "200",
+    "max_connections": str(CONNECTIONS_MAX),
     "shared_buffers": "256MB",
     "random_page_cost": "1.1",  # the disk is an SSD
     "wal_compression": "pglz",  # the only one that every build has; whole-page images shrink by half

@@ -1,0 +1,64 @@
+"""`tollwire up --detach`: starts the supervisor in the background and waits until all is ready."""
+
+import subprocess
+import sys
+import time
+
+import click
+from rich.console import Console
+
+from cli.home import Home, State
+from cli.screen import print_step, print_summary
+from embedded.files import tail
+
+POLL_SECONDS = 0.1
+TAIL_LINES = 20
+# Ctrl-C while waiting: the background goes on, and that is said.
+INTERRUPTED_EXIT = 130
+
+
+def start_detached(console: Console, home: Home, scale: str, how_to_stop: str) -> None:
+    """Start the supervisor in a session of its own; return when the instance is ready.
+
+    Raises:
+        click.ClickException: it did not get ready; the message says why.
+    """
+    log = home.log_of("supervisor")
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-P", "-m", "cli", "up", "--in-background", "--scale", scale],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        state = _wait(console, home, process)
+    except KeyboardInterrupt:
+        console.print("  It goes on starting in the background; `tollwire status` shows how far it is.")
+        raise SystemExit(INTERRUPTED_EXIT) from None
+    print_summary(console, home, state, how_to_stop)
+
+
+def _wait(console: Console, home: Home, process: "subprocess.Popen[bytes]") -> State:
+    shown = 0
+    with console.status("Starting …", spinner_style="cyan"):
+        while True:
+            is_over = process.poll() is not None
+            state = home.read_state()
+            if state is not None and state.supervisor_pid == process.pid:
+                for line in state.steps[shown:]:
+                    print_step(console, line)
+                shown = len(state.steps)
+                if state.phase == "running":
+                    return state
+            if is_over:
+                raise click.ClickException(_why(home, state, process.pid))
+            time.sleep(POLL_SECONDS)
+
+
+def _why(home: Home, state: State | None, pid: int) -> str:
+    if state is not None and state.supervisor_pid == pid and state.problem:
+        return state.problem
+    log = home.log_of("supervisor")
+    return f"It ended before it was ready. The end of {log}:\n{tail(log, TAIL_LINES)}"

@@ -1,0 +1,59 @@
+"""`tollwire down`: stops what runs in the background."""
+
+import asyncio
+import os
+import signal
+import time
+
+import click
+from rich.console import Console
+
+from cli.home import Home
+from cli.leftovers import stop_leftovers
+
+POLL_SECONDS = 0.1
+# Services drain for 30 s, PostgreSQL writes its last checkpoint in up to 30 s more.
+LIMIT_SECONDS = 90.0
+
+
+@click.command()
+@click.option("--clean", is_flag=True, help="Remove the data folder too: messages, money, keys, everything.")
+def down(clean: bool) -> None:
+    """Finish what is in hand and stop everything. With nothing running, it is done already."""
+    home = Home.of(os.environ)
+    console = Console(highlight=False)
+    if home.is_running:
+        with console.status("Stopping; what is in hand is finished first …"):
+            _stop(home)
+        console.print("Stopped.")
+    else:
+        console.print(f"Nothing runs in {home.path}.")
+    if home.path.exists() and home.run.exists():
+        with home.lock:
+            asyncio.run(stop_leftovers(home, lambda _: None))
+    if clean:
+        home.remove()
+        console.print(f"Removed {home.path}.")
+
+
+def _stop(home: Home) -> None:
+    until = time.monotonic() + LIMIT_SECONDS
+    pid = home.supervisor_pid()
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+    while home.is_running:
+        if time.monotonic() >= until:
+            _kill(home)
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _kill(home: Home) -> None:
+    pid = home.supervisor_pid()
+    if pid is None:
+        raise click.ClickException(
+            f"{home.path} is held by a process that does not say which: stop it by hand."
+        )
+    os.kill(pid, signal.SIGKILL)
+    while home.is_running:
+        time.sleep(POLL_SECONDS)

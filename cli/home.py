@@ -1,0 +1,156 @@
+"""TOLLWIRE_HOME: the one folder that holds everything of one instance, and what it says about itself."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import msgspec
+
+from embedded.accounts import remove_folder
+from embedded.child import birth_of
+from embedded.files import FolderInUse, FolderLock, write_private
+
+DEFAULT_HOME = ".tollwire"
+# Another account passes through to PostgreSQL's folder when root runs us; nobody lists what is here.
+MODE_AS_ROOT, MODE = 0o711, 0o700
+MARK = "README"
+MARK_TEXT = """\
+Everything of one Tollwire instance: databases, secrets, logs. `tollwire down --clean` removes it.
+postgresql/own.conf may hold settings of your own for PostgreSQL.
+"""
+
+Phase = Literal["starting", "running", "stopping", "stopped", "failed"]
+
+
+class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
+    """One process, as the supervisor last saw it. ``health_port`` is None for the servers."""
+
+    name: str
+    pid: int | None
+    port: int | None
+    health_port: int | None
+    restarts: int
+    state: str
+
+
+class State(msgspec.Struct, kw_only=True):
+    """What a running instance says about itself, in ``state.json``."""
+
+    phase: Phase = "starting"
+    supervisor_pid: int = 0
+    supervisor_birth: str | None = None
+    started_at: str = ""
+    api_url: str = ""
+    versions: dict[str, str | None] = {}
+    steps: list[str] = []
+    problem: str = ""
+    processes: list[ProcessState] = []
+
+
+class Home:
+    """The folder of one instance.
+
+    Args:
+        path: absolute; made by ``make``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self.run = path / "run"
+        self.postgres = path / "postgresql"
+        self.nats = path / "nats"
+        self.valkey = path / "valkey"
+        self.demo_key = path / "demo.key"
+        self.keyring = path / "keyring.json"
+        self.lock = FolderLock(path)
+        self._state = path / "state.json"
+        self._ports = path / "ports.json"
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Home":
+        """The home that TOLLWIRE_HOME names, ``.tollwire`` in the present folder by default."""
+        return cls(Path(environ.get("TOLLWIRE_HOME") or DEFAULT_HOME).expanduser().absolute())
+
+    def make(self) -> None:
+        """Make the folder when it is missing.
+
+        Raises:
+            click.ClickException: it cannot be made or written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(MODE_AS_ROOT if os.geteuid() == 0 else MODE)
+            for folder in (self.logs, self.run):
+                folder.mkdir(mode=MODE, exist_ok=True)
+            (self.path / MARK).write_text(MARK_TEXT)
+        except OSError as error:
+            raise click.ClickException(
+                f"{self.path} cannot be used ({error.strerror}). "
+                "It may belong to another account; TOLLWIRE_HOME names another folder."
+            ) from None
+
+    @property
+    def is_running(self) -> bool:
+        """True while a supervisor holds the folder."""
+        if not self.path.exists():
+            return False
+        try:
+            with FolderLock(self.path):
+                return False
+        except FolderInUse:
+            return True
+
+    def read_state(self) -> State | None:
+        """What the last supervisor said; None when nothing ever ran here, or nothing readable."""
+        try:
+            return msgspec.json.decode(self._state.read_bytes(), type=State)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def write_state(self, state: State) -> None:
+        """Replace what is said, at once for every reader."""
+        write_private(self._state, msgspec.json.encode(state).decode())
+
+    def supervisor_pid(self) -> int | None:
+        """The pid of the supervisor that runs now, if one does."""
+        state = self.read_state()
+        if state is None or state.supervisor_birth is None:
+            return None
+        return state.supervisor_pid if birth_of(state.supervisor_pid) == state.supervisor_birth else None
+
+    def read_ports(self) -> dict[str, int]:
+        """The ports that were used last time, by what uses them."""
+        try:
+            return msgspec.json.decode(self._ports.read_bytes(), type=dict[str, int])
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return {}
+
+    def write_ports(self, ports: Mapping[str, int]) -> None:
+        """Remember the ports for the next start."""
+        write_private(self._ports, msgspec.json.encode(ports).decode())
+
+    def log_of(self, name: str) -> Path:
+        """The log of a process."""
+        return self.logs / f"{name}.log"
+
+    def remove(self) -> None:
+        """Remove the folder and all data, also what PostgreSQL keeps elsewhere (see embedded/accounts.py).
+
+        Raises:
+            click.ClickException: it is no folder of ours.
+        """
+        if not self.path.exists():
+            return
+        if not (self.path / MARK).exists():
+            raise click.ClickException(f"{self.path} was not made by Tollwire: it is left alone.")
+        remove_folder(self.postgres)
+        shutil.rmtree(self.path)
+
+
+def as_json(value: Any) -> str:
+    """Return indented JSON of a value or a struct."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

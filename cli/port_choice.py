@@ -1,0 +1,78 @@
+"""Which port each part of an instance gets: the one that is set, the last one, or a free one."""
+
+from collections.abc import Mapping
+
+import click
+
+from embedded.ports import free_port, holder_of, is_free
+
+API_PORT = 8080
+PORT_LAST = 65_535
+# What may be set, by the part that it is for. Health ports are always chosen.
+VARIABLES: Mapping[str, str] = {
+    "api": "TOLLWIRE_PORT",
+    "postgresql": "TOLLWIRE_POSTGRES_PORT",
+    "nats": "TOLLWIRE_NATS_PORT",
+    "valkey": "TOLLWIRE_VALKEY_PORT",
+    "dlr": "TOLLWIRE_DLR_PORT",
+    "simulator": "TOLLWIRE_SIMULATOR_PORT",
+}
+
+
+class PortTaken(click.ClickException):
+    """A port that was asked for is in use."""
+
+    exit_code = 4
+
+    def __init__(self, part: str, port: int, variable: str) -> None:
+        holder = holder_of(port) or "another program"
+        super().__init__(
+            f"Port {port}, which {part} wants, is in use by {holder}.\n"
+            f"Stop that program, or choose another port: {variable}={port + 1} tollwire up"
+        )
+
+
+class PortChoice:
+    """Gives each part its port, and the same again at the next start if it is still free.
+
+    Args:
+        remembered: the ports of the last start.
+        environ: where ports may be set (VARIABLES).
+    """
+
+    def __init__(self, remembered: Mapping[str, int], environ: Mapping[str, str]) -> None:
+        self._remembered = remembered
+        self._environ = environ
+        self.chosen: dict[str, int] = {}
+
+    def port_of(self, part: str) -> int:
+        """Return the part's port.
+
+        Raises:
+            PortTaken: the port that is set for it, or the API's default, is in use.
+            click.BadParameter: what is set is no port.
+        """
+        if part not in self.chosen:
+            self.chosen[part] = self._choose(part)
+        return self.chosen[part]
+
+    def _choose(self, part: str) -> int:
+        variable = VARIABLES.get(part, "")
+        asked = self._environ.get(variable, "")
+        if asked or part == "api":
+            port = _parsed(variable, asked) if asked else API_PORT
+            if not is_free(port):
+                raise PortTaken(part, port, variable)
+            return port
+        remembered = self._remembered.get(part)
+        if remembered is not None and remembered not in self.chosen.values() and is_free(remembered):
+            return remembered
+        return free_port({*self.chosen.values(), *self._remembered.values()})
+
+
+def _parsed(variable: str, text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= PORT_LAST:
+        raise click.BadParameter(
+            f"{variable}={text!r} is no port; it must be a number from 1 to {PORT_LAST}."
+        )
+    return int(text)

@@ -1,0 +1,118 @@
+"""What `tollwire up` shows: a line for each step, then a short screen with all that one needs to begin."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from cli.home import Home, State
+
+TITLE_WIDTH = 34  # the longest title and a little air, so that the times stand in one column
+SLOW_SECONDS = 0.05  # below that a time says nothing
+
+
+class Screen:
+    """Tells what happens, to a person and in logs/supervisor.log.
+
+    Args:
+        console: where a person reads; quiet when there is none.
+        log: the supervisor's log.
+    """
+
+    def __init__(self, console: Console, log: Path) -> None:
+        self._console = console
+        self._log = log
+        self.steps: list[str] = []
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[list[str]]:
+        """Show that something is being done, then that it was; a text in the list replaces the title."""
+        started_at = time.monotonic()
+        better_titles: list[str] = []
+        with self._console.status(Text(f"{title} …"), spinner_style="cyan"):
+            yield better_titles
+        done = "".join(better_titles[-1:]) or title
+        waited_seconds = time.monotonic() - started_at
+        line = f"{done:<{TITLE_WIDTH}}{waited_seconds:6.1f} s" if waited_seconds >= SLOW_SECONDS else done
+        self.steps.append(line)
+        print_step(self._console, line)
+        self.record(f"{done}: done in {waited_seconds:.2f} s")
+
+    def note(self, text: str) -> None:
+        """Show something that needs no doing."""
+        self.steps.append(text)
+        print_step(self._console, text)
+        self.record(text)
+
+    def tell(self, text: str, *, is_bad: bool) -> None:
+        """Show an event of the day, with its time."""
+        now = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
+        style = "yellow" if is_bad else "green"
+        line = Text.assemble("  ", (now, "dim"), "  ", (text, style))
+        self._console.print(line, soft_wrap=True)
+        self.record(text)
+
+    def record(self, text: str) -> None:
+        """Write into the supervisor's log alone."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(f"{now} {text}\n")
+
+    def show(self, home: Home, state: State, how_to_stop: str) -> None:
+        """Show the last screen."""
+        print_summary(self._console, home, state, how_to_stop)
+
+
+def print_step(console: Console, line: str) -> None:
+    """Print one finished step."""
+    console.print(Text.assemble("  ", ("✓", "green"), " ", line), soft_wrap=True)
+
+
+def print_summary(console: Console, home: Home, state: State, how_to_stop: str) -> None:
+    """Print where everything is and what to paste first."""
+    key = home.demo_key.read_text(encoding="utf-8").strip()
+    url = state.api_url
+    rows = {
+        "API": f"{url}   (documentation: {url}/docs)",
+        "Key": f"{key}   (client demo)",
+        "Data": short(home.path),
+        "Logs": short(home.logs),
+        "Stop": how_to_stop,
+    }
+    console.print()
+    console.print(Text.assemble("  ", ("Tollwire is running.", "bold green")))
+    console.print()
+    for name, value in rows.items():
+        console.print(Text.assemble("  ", (f"{name:<6}", "dim"), value), soft_wrap=True)
+    _print_command(
+        console,
+        "Send a message:",
+        f"curl -s {url}/v1/messages -H 'X-API-Key: {key}' -H 'Content-Type: application/json' \\",
+        """  -d '{"to": "+4915112345678", "text": "Hello from Tollwire"}'""",
+    )
+    _print_command(
+        console,
+        "See what became of it, with the id from the answer:",
+        f"curl -s {url}/v1/messages/ID -H 'X-API-Key: {key}'",
+    )
+    console.print()
+
+
+def _print_command(console: Console, title: str, *lines: str) -> None:
+    console.print()
+    console.print(Text.assemble("  ", (title, "dim")))
+    # No wrapping: a command must come out of the clipboard as it is.
+    for line in lines:
+        console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
+
+
+def short(path: Path) -> str:
+    """Return the path as a person writes it: relative to here when it is below here, else with ~."""
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if path.is_relative_to(base) and path != base:
+            return prefix + str(path.relative_to(base))
+    return str(path)

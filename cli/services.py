@@ -1,0 +1,139 @@
+"""The services of an instance: what each runs, and what its environment says."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+
+from cli.home import Home
+from cli.port_choice import PortChoice
+from cli.servers import Servers
+from embedded.child import StopStep
+from embedded.files import secret_in
+from embedded.postgres import CONNECTIONS_MAX
+from embedded.probe import is_ok
+from embedded.unit import Unit
+
+# A service drains for 25 s at most and then cancels what is left (shared/runtime/loops.py).
+DRAIN_SECONDS = 30.0
+START_LIMIT_SECONDS = 60.0  # importing everything takes a second, ten on a machine that is busy
+INSTANCES_MAX = 16
+POOL_MAX = 25
+CONNECTIONS_SPARE = 20  # for the operator's psql, the migrations and what PostgreSQL keeps back
+
+# In the order of their start; all but the simulator talk to PostgreSQL, each in its own role.
+NAMES = ("simulator", "ledger", "api", "worker", "dlr")
+ONE_ONLY = "simulator"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How one instance of a service is started."""
+
+    name: str
+    module: str
+    environ: Mapping[str, str]
+    port: int | None
+    health_port: int
+
+
+class Service(Unit):
+    """A service in a process of its own, ready when its ``/readyz`` says so."""
+
+    stop_steps = (StopStep(signal.SIGTERM, DRAIN_SECONDS),)
+    start_limit_seconds = START_LIMIT_SECONDS
+    hurry_signal = signal.SIGKILL
+
+    def __init__(self, home: Home, launch: Launch) -> None:
+        super().__init__(launch.name, home.run / launch.name, home.log_of(launch.name))
+        self.told = launch
+
+    def prepare(self) -> None:
+        """A service keeps nothing on disk."""
+
+    def launch(self) -> None:
+        """Start the process and return at once."""
+        # -P: a folder named like a package of ours in the present directory is not what is meant.
+        command = [sys.executable, "-P", "-m", self.told.module]
+        environ = {**os.environ, **self.told.environ}
+        self.child.launch(command, death_signal=signal.SIGTERM, environ=environ, folder=str(self.folder))
+
+    def is_ready(self) -> bool:
+        """True when it says that it can serve."""
+        return is_ok(self.told.health_port, "/readyz")
+
+
+def parse_scale(text: str) -> dict[str, int]:
+    """Read ``worker=2,api=2`` into how many of each; those not named run once.
+
+    Raises:
+        click.BadParameter: an unknown name, or a number that makes no sense.
+    """
+    scale = dict.fromkeys(NAMES, 1)
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = part.partition("=")
+        if name not in scale:
+            raise click.BadParameter(f"{name!r} is no service; there are {', '.join(NAMES)}.")
+        if not number.isdecimal() or not 1 <= int(number) <= INSTANCES_MAX:
+            raise click.BadParameter(f"{part!r} must be {name}=N with N from 1 to {INSTANCES_MAX}.")
+        if name == ONE_ONLY and int(number) != 1:
+            raise click.BadParameter(f"{name} runs once: it keeps what it was sent in its memory.")
+        scale[name] = int(number)
+    return scale
+
+
+def plan(home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, int]) -> list[Launch]:
+    """Return every process to start, with its environment."""
+    talkers = sum(count for name, count in scale.items() if name != "simulator")
+    pool_max = min(POOL_MAX, (CONNECTIONS_MAX - CONNECTIONS_SPARE) // talkers)
+    launches = []
+    for name in NAMES:
+        for number in range(1, scale[name] + 1):
+            instance = name if scale[name] == 1 else f"{name}-{number}"
+            health_port = ports.port_of(f"{instance} health")
+            environ = {
+                **servers.environ(name),
+                **_own_environ(name, home, ports),
+                "TOLLWIRE_HEALTH_PORT": str(health_port),
+                "TOLLWIRE_KEYRING_FILE": str(home.keyring),
+                "TOLLWIRE_POSTGRES_POOL_MAX": str(pool_max),
+                "TOLLWIRE_REUSE_PORT": "true" if scale[name] > 1 else "false",
+            }
+            port = ports.port_of(name) if name in {"api", "dlr", "simulator"} else None
+            launches.append(Launch(instance, name, environ, port, health_port))
+    return launches
+
+
+def simulator_url(ports: PortChoice) -> str:
+    """Where the simulated carrier takes submits."""
+    return f"http://127.0.0.1:{ports.port_of('simulator')}"
+
+
+def simulator_secret(home: Home) -> str:
+    """What the simulated carrier and its route share."""
+    return secret_in(home.path / "simulator.secret")
+
+
+def _own_environ(name: str, home: Home, ports: PortChoice) -> dict[str, str]:
+    match name:
+        case "api":
+            return {"TOLLWIRE_PORT": str(ports.port_of("api"))}
+        case "dlr":
+            # `tollwire listen` is on this machine; a production setting never has this on.
+            allow_private = os.environ.get("TOLLWIRE_CALLBACK_ALLOW_PRIVATE") or "true"
+            return {
+                "TOLLWIRE_DLR_PORT": str(ports.port_of("dlr")),
+                "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": allow_private,
+            }
+        case "simulator":
+            return {
+                "TOLLWIRE_SIMULATOR_PORT": str(ports.port_of("simulator")),
+                "TOLLWIRE_SIMULATOR_RECEIPT_URL": f"http://127.0.0.1:{ports.port_of('dlr')}/receipts/simulator",
+                "TOLLWIRE_SIMULATOR_SECRET": simulator_secret(home),
+                "TOLLWIRE_SIMULATOR_LOG": str(home.path / "simulator.jsonl"),
+            }
+        case _:
+            return {}

@@ -1,0 +1,104 @@
+"""`tollwire status`: what runs, and how each part is."""
+
+import os
+from collections.abc import Mapping
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from cli.home import Home, ProcessState, State, as_json
+from embedded.ports import is_free
+from embedded.probe import get
+
+HEALTHY_EXIT, DEGRADED_EXIT, NOT_RUNNING_EXIT = 0, 1, 3  # 3 is what LSB init scripts answer too
+READY = "ready"
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What `tollwire status --json` prints."""
+
+    running: bool
+    phase: str
+    api_url: str | None
+    demo_key: str | None
+    data_folder: str
+    started_at: str | None
+    supervisor_pid: int | None
+    versions: Mapping[str, str | None]
+    processes: list[ProcessState]
+    health: Mapping[str, str]
+
+
+@click.command()
+@click.option("--json", "wants_json", is_flag=True, help="For programs.")
+def status(wants_json: bool) -> None:
+    """Show what runs. Exit status: 0 all is well, 1 something is not, 3 nothing runs."""
+    home = Home.of(os.environ)
+    report = look(home)
+    if wants_json:
+        click.echo(as_json(report))
+    else:
+        _print(Console(highlight=False), report)
+    if not report.running:
+        raise SystemExit(NOT_RUNNING_EXIT)
+    is_well = report.phase == "running" and all(how == READY for how in report.health.values())
+    raise SystemExit(HEALTHY_EXIT if is_well else DEGRADED_EXIT)
+
+
+def look(home: Home) -> Report:
+    """Ask every part how it is."""
+    state = home.read_state() or State(phase="stopped")
+    is_running = home.is_running
+    processes = state.processes if is_running else []
+    return Report(
+        running=is_running,
+        phase=state.phase if is_running else "stopped",
+        api_url=state.api_url if is_running else None,
+        demo_key=home.demo_key.read_text(encoding="utf-8").strip() if home.demo_key.exists() else None,
+        data_folder=str(home.path),
+        started_at=state.started_at if is_running else None,
+        supervisor_pid=home.supervisor_pid(),
+        versions=state.versions,
+        processes=processes,
+        health={process.name: _health(process) for process in processes},
+    )
+
+
+def _health(process: ProcessState) -> str:
+    if process.pid is None or process.state != "running":
+        return process.state
+    if process.health_port is None:
+        is_listening = process.port is not None and not is_free(process.port)
+        return READY if is_listening else "does not listen"
+    answer = get(process.health_port, "/readyz")
+    if answer is None:
+        return "does not answer"
+    code, body = answer
+    return READY if code == 200 else f"not ready: {body.decode(errors='replace').strip()[:200]}"
+
+
+def _print(console: Console, report: Report) -> None:
+    if not report.running:
+        console.print(f"Nothing runs in {report.data_folder}. `tollwire up` starts it.")
+        return
+    versions = ", ".join(f"{name} {version or '-'}" for name, version in report.versions.items())
+    console.print(
+        f"Tollwire is {report.phase} at {report.api_url}, since {report.started_at}", soft_wrap=True
+    )
+    console.print(f"Data: {report.data_folder}   Versions: {versions}", soft_wrap=True, style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("process", "pid", "port", "health port", "restarts", "health"):
+        table.add_column(column, justify="left" if column in {"process", "health"} else "right")
+    for process in report.processes:
+        how = report.health[process.name]
+        table.add_row(
+            process.name,
+            str(process.pid or "-"),
+            str(process.port or "-"),
+            str(process.health_port or "-"),
+            str(process.restarts),
+            f"[green]{how}" if how == READY else f"[yellow]{how}",
+        )
+    console.print(table)

@@ -1,0 +1,83 @@
+"""`tollwire up`: everything from one command."""
+
+import asyncio
+import os
+
+import asyncpg
+import click
+from rich.console import Console
+from sqlalchemy.exc import DBAPIError
+
+from cli.detach import start_detached
+from cli.home import Home
+from cli.instance import Instance
+from cli.screen import Screen, print_summary
+from cli.services import NAMES, parse_scale
+from embedded.files import FolderInUse
+from embedded.ports import NoFreePort
+from embedded.unit import NotInstalled, StartFailed
+
+STOP_BY_KEY = "Ctrl-C"
+STOP_BY_COMMAND = "tollwire down"
+# What can go wrong without being a bug: its message is for the operator, its traceback for nobody.
+PLAIN_ERRORS = (
+    StartFailed,
+    NotInstalled,
+    FolderInUse,
+    NoFreePort,
+    asyncpg.PostgresError,
+    DBAPIError,
+    OSError,
+)
+
+
+@click.command()
+@click.option(
+    "--scale", default="", metavar="NAME=N,…", help=f"How many of each service ({', '.join(NAMES)})."
+)
+@click.option("--detach", is_flag=True, help="Go on in the background; return when everything is ready.")
+@click.option("--in-background", is_flag=True, hidden=True, help="What --detach starts.")
+def up(scale: str, detach: bool, in_background: bool) -> None:
+    """Start PostgreSQL, NATS, Valkey and all services, and show how to send the first message.
+
+    Data lives in TOLLWIRE_HOME (.tollwire by default) and survives a restart. The API listens on
+    TOLLWIRE_PORT (8080 by default).
+    """
+    counts = parse_scale(scale)
+    home = Home.of(os.environ)
+    home.make()
+    console = Console(quiet=in_background, highlight=False)
+    try:
+        home.lock.take()
+    except FolderInUse:
+        _tell_running(console, home)
+        return
+    if detach:
+        home.lock.release()
+        start_detached(console, home, scale, STOP_BY_COMMAND)
+        return
+    _run(console, home, counts, STOP_BY_COMMAND if in_background else STOP_BY_KEY)
+
+
+def _run(console: Console, home: Home, counts: dict[str, int], how_to_stop: str) -> None:
+    screen = Screen(console, home.log_of("supervisor"))
+
+    async def run() -> None:
+        await Instance(home, os.environ, counts, screen).run(how_to_stop)
+
+    try:
+        asyncio.run(run())
+    except PLAIN_ERRORS as error:
+        screen.record(str(error))
+        raise click.ClickException(str(error)) from None
+    finally:
+        home.lock.release()
+    console.print("  Stopped. `make up` (or `tollwire up`) goes on where it was.")
+
+
+def _tell_running(console: Console, home: Home) -> None:
+    state = home.read_state()
+    if state is None or state.phase != "running":
+        phase = "starting" if state is None else state.phase
+        raise click.ClickException(f"An instance in {home.path} is {phase}; see `tollwire status`.")
+    print_summary(console, home, state, STOP_BY_COMMAND)
