@@ -73,8 +73,8 @@ begin
     insert into ledger.credit_locks (message_id, account_id, amount_micros, hold_version, held_at)
         select x.message_id, x.account_id, x.amount, x.version, x.at
         from unnest(e_message, e_account, e_amount, e_version, e_at) x(message_id, account_id, amount, version, at) order by x.message_id;
-    update ledger.accounts a set held_micros = x.held, open_holds = x.open, version = x.version, chain_head = x.head, last_entry_at = x.at, next_dispatch_at = x.next
+    update ledger.accounts t set held_micros = x.held, open_holds = x.open, version = x.version, chain_head = x.head, last_entry_at = x.at, next_dispatch_at = x.next
         from unnest(s_account, s_held, s_open, s_version, s_head, s_at, s_next) x(account_id, held, open, version, head, at, next)
-        where a.id = x.account_id and a.version <> x.version;
+        where t.id = x.account_id and t.version <> x.version;
     return query select * from unnest(v_problem, v_left, v_dispatch);
 end $$;

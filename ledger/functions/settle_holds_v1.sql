@@ -81,9 +81,9 @@ begin
             late_captured_at = case x.kind when 'late_capture' then x.at else l.late_captured_at end
         from unnest(e_message, e_kind, e_reason, e_at) x(message_id, kind, reason, at)
         where l.message_id = x.message_id and l.message_id between v_min and v_max;
-    update ledger.accounts a set posted_micros = x.posted, held_micros = x.held, open_holds = x.open, overdrawn_micros = x.over,
+    update ledger.accounts t set posted_micros = x.posted, held_micros = x.held, open_holds = x.open, overdrawn_micros = x.over,
                                  version = x.version, chain_head = x.head, last_entry_at = x.at
         from unnest(s_account, s_posted, s_held, s_open, s_over, s_version, s_head, s_at) x(account_id, posted, held, open, over, version, head, at)
-        where a.id = x.account_id;
+        where t.id = x.account_id;
     return query select * from unnest(v_settled, v_amount);
 end $$;
