@@ -87,11 +87,16 @@ class Home:
             for folder in (self.logs, self.run):
                 folder.mkdir(mode=MODE, exist_ok=True)
             (self.path / MARK).write_text(MARK_TEXT)
+        except PermissionError:
+            raise self._not_ours() from None
         except OSError as error:
-            raise click.ClickException(
-                f"{self.path} cannot be used ({error.strerror}). "
-                "It may belong to another account; TOLLWIRE_HOME names another folder."
-            ) from None
+            raise click.ClickException(f"{self.path} cannot be used: {error.strerror}") from None
+
+    def _not_ours(self) -> click.ClickException:
+        return click.ClickException(
+            f"{self.path} belongs to another account. Run this command as that account, "
+            "or name another folder in TOLLWIRE_HOME."
+        )
 
     @property
     def is_running(self) -> bool:
@@ -103,6 +108,8 @@ class Home:
                 return False
         except FolderInUse:
             return True
+        except PermissionError:
+            raise self._not_ours() from None
 
     def read_state(self) -> State | None:
         """What the last supervisor said; None when nothing ever ran here, or nothing readable."""
@@ -110,6 +117,8 @@ class Home:
             return msgspec.json.decode(self._state.read_bytes(), type=State)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
+        except PermissionError:
+            raise self._not_ours() from None
 
     def write_state(self, state: State) -> None:
         """Replace what is said, at once for every reader."""

@@ -29,6 +29,7 @@ def write_private(path: Path, text: str) -> None:
 def secret_in(path: Path) -> str:
     """Return the secret kept in ``path``; the first call makes it (letters, digits, ``-`` and ``_``)."""
     if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, secrets.token_urlsafe(SECRET_BYTES))
     return path.read_text(encoding="utf-8").strip()
 

@@ -1,0 +1,74 @@
+import os
+import stat
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.home import Home, ProcessState, State
+from embedded.child import birth_of
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    made.make()
+    return made
+
+
+def test_the_home_is_named_by_the_environment_and_absolute():
+    assert Home.of({"TOLLWIRE_HOME": "/srv/x"}).path == Path("/srv/x")
+    assert Home.of({}).path == Path.cwd() / ".tollwire"
+    assert Home.of({"TOLLWIRE_HOME": "~/x"}).path == Path.home() / "x"
+
+
+def test_nobody_else_can_list_a_home(home):
+    assert stat.S_IMODE(home.path.stat().st_mode) & 0o066 == 0
+    assert stat.S_IMODE(home.logs.stat().st_mode) == 0o700
+
+
+def test_a_state_is_read_back_as_it_was_written(home):
+    process = ProcessState(name="api", pid=7, port=8080, health_port=9, restarts=1, state="running")
+    state = State(phase="running", api_url="http://127.0.0.1:8080", processes=[process])
+    home.write_state(state)
+    assert home.read_state() == state
+
+
+def test_a_home_where_nothing_ran_has_no_state(home):
+    assert home.read_state() is None
+    assert home.read_ports() == {}
+    assert home.supervisor_pid() is None
+
+
+def test_it_runs_while_its_lock_is_held(home):
+    assert not home.is_running
+    with home.lock:
+        assert home.is_running
+    assert not home.is_running
+
+
+def test_the_supervisor_is_known_by_pid_and_birth(home):
+    home.write_state(State(supervisor_pid=os.getpid(), supervisor_birth=birth_of(os.getpid())))
+    assert home.supervisor_pid() == os.getpid()
+    home.write_state(State(supervisor_pid=os.getpid(), supervisor_birth="another boot:1"))
+    assert home.supervisor_pid() is None
+
+
+def test_removing_a_home_removes_all_and_twice_is_harmless(home):
+    (home.postgres / "data").mkdir(parents=True)
+    home.remove()
+    home.remove()
+    assert not home.path.exists()
+
+
+def test_a_folder_that_is_no_home_is_not_removed(tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(click.ClickException, match="left alone"):
+        Home(tmp_path).remove()
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(click.ClickException, match="cannot be used"):
+        Home(tmp_path / "file" / "home").make()

@@ -1,0 +1,51 @@
+import os
+import socket
+
+import click
+import pytest
+
+from cli.port_choice import PortChoice, PortTaken
+from embedded.ports import free_port
+
+
+@pytest.fixture
+def taken():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_part_gets_the_port_that_is_set_for_it():
+    port = free_port()
+    assert PortChoice({}, {"TOLLWIRE_PORT": str(port)}).port_of("api") == port
+
+
+def test_a_set_port_that_is_taken_names_who_has_it_and_what_to_change(taken):
+    with pytest.raises(PortTaken) as caught:
+        PortChoice({}, {"TOLLWIRE_NATS_PORT": str(taken)}).port_of("nats")
+    assert f"Port {taken}, which nats wants, is in use by" in caught.value.message
+    assert f"pid {os.getpid()}" in caught.value.message
+    assert f"TOLLWIRE_NATS_PORT={taken + 1}" in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "80.5"])
+def test_what_is_no_port_is_refused(text):
+    with pytest.raises(click.BadParameter, match="TOLLWIRE_PORT"):
+        PortChoice({}, {"TOLLWIRE_PORT": text}).port_of("api")
+
+
+def test_a_part_keeps_its_port_from_one_start_to_the_next():
+    port = free_port()
+    assert PortChoice({"nats": port}, {}).port_of("nats") == port
+
+
+def test_a_remembered_port_that_was_taken_meanwhile_is_replaced(taken):
+    assert PortChoice({"nats": taken}, {}).port_of("nats") != taken
+
+
+def test_no_two_parts_get_the_same_port_and_each_is_asked_once():
+    port = free_port()
+    choice = PortChoice({"nats": port, "valkey": port}, {})
+    ports = [choice.port_of(part) for part in ("nats", "valkey", "dlr", "worker health")]
+    assert len(set(ports)) == 4
+    assert choice.port_of("valkey") == ports[1]
+    assert list(choice.chosen.values()) == ports

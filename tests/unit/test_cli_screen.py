@@ -1,0 +1,40 @@
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from cli.home import Home, State
+from cli.screen import Screen, print_summary, short
+
+KEY = "tw_abcdefghijkl_" + "x" * 43
+
+
+def test_steps_are_plain_lines_without_a_terminal_and_land_in_the_log(tmp_path):
+    output = io.StringIO()
+    screen = Screen(Console(file=output), tmp_path / "supervisor.log")
+    with screen.step("Starting nats") as titles:
+        titles.append("NATS 2.15.1")
+    screen.note("No Valkey here")
+    assert output.getvalue() == "  ✓ NATS 2.15.1\n  ✓ No Valkey here\n"
+    assert screen.steps == ["NATS 2.15.1", "No Valkey here"]
+    assert "NATS 2.15.1: done in 0.0" in (tmp_path / "supervisor.log").read_text()
+
+
+def test_commands_to_paste_are_whole_lines_on_a_narrow_terminal(tmp_path):
+    home = Home(tmp_path)
+    home.demo_key.write_text(KEY)
+    output = io.StringIO()
+    console = Console(file=output, width=40, force_terminal=False)
+    print_summary(console, home, State(api_url="http://127.0.0.1:8080"), "Ctrl-C")
+    lines = output.getvalue().splitlines()
+    start = next(number for number, line in enumerate(lines) if "curl" in line)
+    headers = f"-H 'X-API-Key: {KEY}' -H 'Content-Type: application/json'"
+    assert lines[start].strip() == f"curl -s http://127.0.0.1:8080/v1/messages {headers} \\"
+    assert lines[start + 1].strip() == """-d '{"to": "+4915112345678", "text": "Hello from Tollwire"}'"""
+
+
+def test_paths_are_short_where_they_can_be(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert short(tmp_path / ".tollwire" / "logs") == ".tollwire/logs"
+    assert short(Path.home() / "x") == "~/x"
+    assert short(Path("/srv/x")) == "/srv/x"

@@ -1,0 +1,79 @@
+import click
+import pytest
+
+from cli.home import Home
+from cli.port_choice import PortChoice
+from cli.servers import Servers
+from cli.services import NAMES, Launch, parse_scale, plan
+from embedded.ports import free_port
+from embedded.postgres import CONNECTIONS_MAX
+
+
+def planned(tmp_path, scale: str = "", **environ: str) -> dict[str, Launch]:
+    home = Home(tmp_path / "home")
+    home.make()
+    ports = PortChoice({}, {"TOLLWIRE_PORT": str(free_port()), **environ})
+    servers = Servers(home, ports, environ)
+    return {launch.name: launch for launch in plan(home, ports, servers, parse_scale(scale))}
+
+
+def test_each_service_runs_once_unless_told_otherwise():
+    assert parse_scale("") == dict.fromkeys(NAMES, 1)
+    assert parse_scale("worker=3, api=2") == {**dict.fromkeys(NAMES, 1), "worker": 3, "api": 2}
+
+
+@pytest.mark.parametrize(
+    "text", ["workers=2", "worker", "worker=", "worker=0", "worker=99", "simulator=2", "=1"]
+)
+def test_a_scale_that_makes_no_sense_is_refused(text):
+    with pytest.raises(click.BadParameter):
+        parse_scale(text)
+
+
+def test_each_process_has_its_own_role_and_health_port(tmp_path):
+    launches = planned(tmp_path)
+    assert list(launches) == list(NAMES)
+    for name in ("ledger", "api", "worker", "dlr"):
+        assert f"//tollwire_{name}:" in launches[name].environ["TOLLWIRE_POSTGRES_DSN"]
+    assert "TOLLWIRE_POSTGRES_DSN" not in launches["simulator"].environ
+    health_ports = [launch.health_port for launch in launches.values()]
+    assert len(set(health_ports)) == len(NAMES)
+    for launch in launches.values():
+        assert launch.environ["TOLLWIRE_HEALTH_PORT"] == str(launch.health_port)
+
+
+def test_several_of_a_service_share_its_port_and_have_their_own_names(tmp_path):
+    launches = planned(tmp_path, "api=2")
+    assert {"api-1", "api-2"} <= launches.keys()
+    first, second = launches["api-1"], launches["api-2"]
+    assert first.environ["TOLLWIRE_PORT"] == second.environ["TOLLWIRE_PORT"]
+    assert first.environ["TOLLWIRE_REUSE_PORT"] == "true"
+    assert first.health_port != second.health_port
+    assert launches["worker"].environ["TOLLWIRE_REUSE_PORT"] == "false"
+
+
+def test_the_pools_of_all_processes_fit_into_postgres(tmp_path):
+    launches = planned(tmp_path, "api=8,worker=8,dlr=4")
+    pools = [int(launch.environ["TOLLWIRE_POSTGRES_POOL_MAX"]) for launch in launches.values()]
+    assert sum(pools[1:]) < CONNECTIONS_MAX
+
+
+def test_real_servers_take_the_place_of_embedded_ones(tmp_path):
+    dsn, own = "postgresql://u@db/x", "postgresql://tollwire_api@db/x"
+    launches = planned(
+        tmp_path,
+        TOLLWIRE_POSTGRES_DSN=dsn,
+        TOLLWIRE_API_POSTGRES_DSN=own,
+        TOLLWIRE_NATS_URL="nats://n:4222",
+        TOLLWIRE_VALKEY_URL="redis://v",
+    )
+    assert launches["worker"].environ["TOLLWIRE_POSTGRES_DSN"] == dsn
+    assert launches["api"].environ["TOLLWIRE_POSTGRES_DSN"] == own
+    assert not {"TOLLWIRE_NATS_URL", "TOLLWIRE_VALKEY_URL"} & launches["api"].environ.keys()
+    assert not (tmp_path / "home" / "postgresql").exists()
+
+
+def test_the_simulator_posts_its_receipts_to_dlr(tmp_path):
+    launches = planned(tmp_path)
+    url = launches["simulator"].environ["TOLLWIRE_SIMULATOR_RECEIPT_URL"]
+    assert url == f"http://127.0.0.1:{launches['dlr'].environ['TOLLWIRE_DLR_PORT']}/receipts/simulator"
