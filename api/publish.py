@@ -6,7 +6,7 @@ forgets by dying is dispatched when its lease ends.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
 import structlog
 
@@ -40,7 +40,7 @@ class Publisher:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "Publisher":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

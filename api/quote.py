@@ -97,12 +97,13 @@ def _blocked(client: Client, msisdn: Msisdn, sender: str) -> Refusal | None:
 
 def _price(prices: Prices, client: Client, msisdn: Msisdn, segments: int) -> tuple[int, int]:
     table = prices.table(client)
+    no_rate = Refusal(ProblemCode.NO_RATE, to=msisdn.e164[:5] + "…", currency=client.currency)
+    if table is None:
+        raise no_rate
     try:
-        if table is None:
-            raise NoRate
         priced = table.price(msisdn.e164, segments)
     except NoRate:
-        raise Refusal(ProblemCode.NO_RATE, to=msisdn.e164[:5] + "…", currency=client.currency) from None
+        raise no_rate from None
     return priced.amount_micros, priced.rate_version
 
 

@@ -79,7 +79,7 @@ async def accept_batch(
         *columns,
         FINGERPRINT_VERSION,
         incarnation,
-        PUBLISH_LEASE_SECONDS,
+        lease_seconds,
         deadline_seconds=ACCEPT_DEADLINE_SECONDS,
     )
     return [AcceptAnswer(*row) for row in rows]

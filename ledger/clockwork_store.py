@@ -111,7 +111,8 @@ async def return_leases(pool: Pool, dispatches: Sequence[Dispatch]) -> None:
 
 WALK_HOLDS = """
     select o_message, o_held from ledger.walk_holds_v1($1, tollwire.uuid7_floor_v1(
-        clock_timestamp() - (select coalesce(min(no_receipt_seconds), 259200) from tollwire.carriers) * interval '1 second'), $2)
+        clock_timestamp() - interval '1 second'
+            * (select coalesce(min(no_receipt_seconds), 259200) from tollwire.carriers)), $2)
 """
 
 
@@ -171,9 +172,11 @@ class Gauges(NamedTuple):
 READ_GAUGES = """
     select (select reltuples::bigint from pg_class where oid = 'tollwire.outbox'::regclass),
            coalesce(extract(epoch from clock_timestamp() - (
-               select min(due_at) from tollwire.outbox where due_at <= clock_timestamp())), 0)::double precision,
+               select min(due_at) from tollwire.outbox where due_at <= clock_timestamp()
+           )), 0)::double precision,
            (select count(*)::integer from generate_series(1, 7) day
-            where to_regclass('tollwire.messages_' || to_char((clock_timestamp() at time zone 'UTC')::date + day, 'YYYYMMDD')) is not null)
+            where to_regclass('tollwire.messages_' || to_char(
+                (clock_timestamp() at time zone 'UTC')::date + day, 'YYYYMMDD')) is not null)
 """
 
 

@@ -27,7 +27,9 @@ LINGER_SECONDS: Final = 0.02
 # What is given back after trouble comes again a little later.
 NAK_SECONDS: Final = 1.0
 
-BUNDLES: Final = Counter("tollwire_bundles_total", "Bundles by lane and what became of them", ["lane", "result"])
+BUNDLES: Final = Counter(
+    "tollwire_bundles_total", "Bundles by lane and what became of them", ["lane", "result"]
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +72,7 @@ async def _work(lane: str, submit: Submit, messages: Sequence[Msg]) -> None:
         # What was claimed is recovered at its deadline; what was not comes again.
         _log.warning("bundles given back", lane=lane, bundles=len(messages), error=str(error))
         await _give_back(lane, messages)
-    except Exception:
+    except Exception:  # noqa: BLE001 - logged and given back; the next group is not to suffer
         _log.exception("bundles failed", lane=lane, bundles=len(messages))
         await _give_back(lane, messages)
     finally:

@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
+from prometheus_client import Counter, Gauge, Histogram
 
 from shared.runtime.metrics import SECONDS_BUCKETS
 from shared.storage.config import CarrierConfig
 from worker.carriers.base import UNREACHABLE, Carrier, Outcome, Refused, Submission, Throttled, Uncertain
-
-from prometheus_client import Counter, Gauge, Histogram
 
 # After a throttle the rate is halved, then grows by a twentieth a quiet second (AIMD, research F.4).
 THROTTLE_FACTOR: Final = 0.5
@@ -70,7 +69,7 @@ class Desk:
 
     @asynccontextmanager
     async def places(self, count: int) -> AsyncIterator[None]:
-        """Wait for ``count`` places in the window and for the carrier's pace; give the places back at the end."""
+        """Wait for ``count`` places in the window and for the carrier's pace; give them back at the end."""
         taken = 0
         try:
             for _ in range(count):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, Self
-from uuid import UUID
 
 import structlog
 

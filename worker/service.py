@@ -59,9 +59,7 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
         await follow()
         yield [
             *lane_loops(jetstream, settings.lanes, Submit(desks, journal, keyring, clock)),
-            partial(_every, POLL_SECONDS, follow),
+            partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
             partial(keep_clock, clock, pool),
             facts.run,
         ]
-
-

@@ -12,5 +12,7 @@ class WorkerSettings(Common, frozen=True, kw_only=True):
 
     lanes: Annotated[
         tuple[str, ...],
-        Meta(min_length=1, description="Lanes that this worker serves; a worker may be kept for express alone."),
+        Meta(
+            min_length=1, description="Lanes that this worker serves; a worker may be kept for express alone."
+        ),
     ] = ("express", "normal", "bulk")

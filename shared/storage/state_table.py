@@ -1,14 +1,16 @@
 """Writes the state table as SQL, so that the database moves messages by the same table as Python does.
 
-``python -m shared.storage.state_table`` prints the file shared/storage/functions/next_state_v1.sql; a test keeps them equal.
+``python -m shared.storage.state_table`` prints shared/storage/functions/next_state_v1.sql; a test keeps
+them equal.
 """
 
 from shared.domain.states import TRANSITIONS, MessageState
 
 HEAD = """\
 -- Made from shared/domain/states.py by `python -m shared.storage.state_table`; do not edit.
--- The state after an event; null where the table has no such pair (the caller decides what an absent pair means).
-create function tollwire.next_state_v1(p_state tollwire.message_state, p_event tollwire.message_event) returns tollwire.message_state
+-- The state after an event; null where the table has no such pair: the caller decides what that means.
+create function tollwire.next_state_v1(p_state tollwire.message_state, p_event tollwire.message_event)
+returns tollwire.message_state
 language sql immutable parallel safe as $$
     select (case p_state
 """
@@ -18,7 +20,8 @@ MIDDLE = """\
 $$;
 
 -- True for the moves that some chain of events makes inside one statement; the guard of message_states.
-create function tollwire.may_move_v1(p_from tollwire.message_state, p_to tollwire.message_state) returns boolean
+create function tollwire.may_move_v1(p_from tollwire.message_state, p_to tollwire.message_state)
+returns boolean
 language sql immutable parallel safe as $$
     select case p_from
 """
@@ -58,4 +61,4 @@ def _two_steps(state: MessageState) -> set[str]:
 
 
 if __name__ == "__main__":
-    print(state_table_sql(), end="")  # noqa: T201 - its output is the file
+    print(state_table_sql(), end="")

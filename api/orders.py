@@ -1,0 +1,120 @@
+"""From a request to an item of the accept flush: quoted, sealed, complete."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+from api.callers import Client
+from api.problems import Refusal, invalid_field
+from api.quote import Prices, Quote, quote
+from api.schemas import SEND_AT_MAX_DAYS, MessageRequest
+from api.store import AcceptItem
+from shared.domain.fingerprint import fingerprint
+from shared.domain.money import MoneyFormatError, parse_micros
+from shared.domain.problems import ProblemCode
+from shared.runtime.clock import Clock
+from shared.runtime.keyring import Keyring
+from shared.storage.config import ConfigWatch
+
+# Two days: what most carriers keep a message for an absent phone.
+VALID_FOR_DEFAULT_SECONDS: Final = 172_800
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Who sends, and under which idempotency key."""
+
+    client: Client
+    is_test: bool
+    idempotency_key: str | None
+
+
+class Orders:
+    """Makes items with what the configuration says now."""
+
+    def __init__(self, prices: ConfigWatch[Prices], keyring: Keyring, clock: Clock) -> None:
+        self._prices = prices
+        self._keyring = keyring
+        self._clock = clock
+
+    def item(
+        self, sending: Sending, request: MessageRequest, route: str, index: int
+    ) -> tuple[AcceptItem, Quote]:
+        """Return the item of a request, the ``index``-th under its idempotency key.
+
+        Raises:
+            Refusal: the request can never be accepted as it is; nothing is remembered of it.
+        """
+        client = sending.client
+        quoted = quote(
+            self._prices.current, client, request.to, request.text, request.sender, is_test=sending.is_test
+        )
+        _refuse_unstorable(request.client_ref, "client_ref")
+        blocked = quoted.blocked or _blocked_callback(client, request.callback_url)
+        message_id = self._clock.new_uuid7()
+        lane = request.lane or "normal"
+        return AcceptItem(
+            account_id=client.id, message_id=message_id, key=sending.idempotency_key, item=index,
+            fingerprint=_fingerprint(route, request),
+            refusal=blocked.code.value if blocked else None,
+            refusal_args={name: str(value) for name, value in blocked.arguments.items()} if blocked else None,
+            amount_micros=quoted.amount_micros, max_price_micros=_max_price(request.max_price),
+            msisdn=quoted.msisdn.e164, region=quoted.msisdn.region, sender=quoted.sender, lane=lane,
+            encoding=quoted.segmented.encoding.value, segments=quoted.segmented.count,
+            currency=quoted.currency, rate_version=quoted.rate_version, client_ref=request.client_ref,
+            delivery=request.delivery or ("at_least_once" if lane == "express" else "at_most_once"),
+            charge=client.charge, send_at=self._send_at(request.send_at),
+            valid_seconds=request.valid_for_seconds or VALID_FOR_DEFAULT_SECONDS,
+            callback_url=request.callback_url, is_test=sending.is_test,
+            text_sealed=self._keyring.seal(request.text.encode(), message_id.bytes),
+            text_days=client.text_retention_days, carrier_id=quoted.carrier.id, parts=quoted.parts,
+            replay_of=None,
+        ), quoted  # fmt: skip
+
+    def _send_at(self, send_at: datetime | None) -> datetime | None:
+        if send_at is None:
+            return None
+        latest = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC) + timedelta(days=SEND_AT_MAX_DAYS)
+        if send_at > latest:
+            raise invalid_field("send_at", f"must be at most {SEND_AT_MAX_DAYS} days ahead")
+        return send_at
+
+
+def _blocked_callback(client: Client, url: str | None) -> Refusal | None:
+    if url is None:
+        return None
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        raise invalid_field("callback_url", "must be a URL such as https://example.com/sms") from None
+    return None if host in client.allowed_callback_hosts else Refusal(ProblemCode.CALLBACK_NOT_ALLOWED)
+
+
+def _max_price(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_micros(text)
+    except MoneyFormatError as error:
+        raise invalid_field("max_price", str(error)) from None
+
+
+def _refuse_unstorable(text: str | None, field: str) -> None:
+    """Refuse what PostgreSQL cannot store, before one client's text can fail a whole flush (RULES 8)."""
+    if text is not None and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):
+        raise invalid_field(field, "must not hold NUL or unpaired surrogates")
+
+
+def _fingerprint(route: str, request: MessageRequest) -> bytes:
+    send_at = request.send_at.astimezone(UTC).isoformat() if request.send_at else None
+    return fingerprint(
+        "POST",
+        route,
+        {
+            "to": request.to, "text": request.text, "from": request.sender, "lane": request.lane,
+            "client_ref": request.client_ref, "send_at": send_at, "delivery": request.delivery,
+            "valid_for_seconds": request.valid_for_seconds, "max_price": request.max_price,
+            "callback_url": request.callback_url,
+        },
+    )  # fmt: skip

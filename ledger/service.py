@@ -1,0 +1,38 @@
+"""tollwire-ledger on one screen: what it opens, which loops it runs."""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from ledger.clockwork import Clockwork
+from ledger.settings import LedgerSettings
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.loops import Loop, every
+from shared.runtime.monitor import open_monitor
+from shared.runtime.postgres import open_pool
+from shared.runtime.settings import load
+from shared.storage.facts import FactPublisher
+
+PARTITIONS_SECONDS = 600.0
+MEASURE_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def ledger() -> AsyncIterator[Sequence[Loop]]:
+    """Everything this process opens, and everything it runs."""
+    settings = load(LedgerSettings, os.environ)
+    async with (
+        open_pool(settings, application_name="tollwire-ledger") as pool,
+        open_jetstream(settings, name="tollwire-ledger") as jetstream,
+        FactPublisher(jetstream) as facts,
+        open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
+    ):
+        clockwork = Clockwork(pool, jetstream, facts)
+        yield [
+            partial(every, interval_seconds=settings.turn_seconds, run_once=clockwork.turn),
+            partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
+            partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
+            partial(every, interval_seconds=MEASURE_SECONDS, run_once=clockwork.measure),
+            facts.run,
+        ]
