@@ -21,7 +21,7 @@ declare
     c_slots_kept constant integer := 6;  -- six whole slots of 12 h before this one: 72 h
     v_n integer := coalesce(cardinality(p_message), 0);
     v_now timestamptz;
-    v_soon timestamptz;  -- the holds' clock runs a little after v_now: what is due by then is due
+    v_soon timestamptz;  -- what is due by then is due: the clockwork would not be faster
     v_slot integer;
     v_min uuid; v_max uuid;
     r record;
@@ -84,6 +84,7 @@ begin
         end if;
     end loop;
 
+    -- What is not scheduled takes a place in its account's pace; what is scheduled takes it when its time has come.
     for r in
         select f.nth, h.o_problem, h.o_available, h.o_dispatch_at
         from ledger.place_holds_v1(
@@ -91,14 +92,14 @@ begin
                 (select array_agg(p_message[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
                 (select array_agg(p_amount[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
                 (select array_agg(p_max_price[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
-                (select array_agg(p_send_at[n] is null or p_send_at[n] <= v_now order by k) from unnest(v_fresh) with ordinality f(n, k))
+                (select array_agg(p_send_at[n] is null or p_send_at[n] <= v_soon order by k) from unnest(v_fresh) with ordinality f(n, k))
              ) with ordinality h(o_problem, o_available, o_dispatch_at, k)
         join unnest(v_fresh) with ordinality f(nth, k) on f.k = h.k
     loop
         v_outcome[r.nth] := case when r.o_problem is null then 'accepted' else 'refused' end;
         v_problem[r.nth] := r.o_problem;
         v_available[r.nth] := r.o_available;
-        v_dispatch[r.nth] := greatest(r.o_dispatch_at, p_send_at[r.nth]);
+        v_dispatch[r.nth] := greatest(r.o_dispatch_at, p_send_at[r.nth], v_now);
         if r.o_problem is not null then
             v_args[r.nth] := jsonb_build_object('price_micros', p_amount[r.nth], 'available_micros', r.o_available, 'max_price_micros', p_max_price[r.nth]);
         end if;

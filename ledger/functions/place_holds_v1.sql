@@ -1,6 +1,7 @@
 -- Holds credit for each request, greedily in arrival order (RULES 9): a request takes its price from what is left or is
 -- refused alone, and a refused one takes nothing. Answers in the order of the arrays.
--- Shape: four arrays of one length. o_problem is null when the hold was placed.
+-- Shape: five arrays of one length. o_problem is null when the hold was placed. o_dispatch_at is the place in the account's pace of
+-- what is paced, and -infinity for what may go at once.
 -- The caller has locked the accounts already; the lock here makes the function safe alone, in the same order.
 create function ledger.place_holds_v1(p_account bigint[], p_message uuid[], p_amount bigint[], p_max bigint[], p_paced boolean[])
 returns table (o_problem text, o_available bigint, o_dispatch_at timestamptz)
@@ -11,6 +12,7 @@ declare
     r record;
     v_n integer := coalesce(cardinality(p_message), 0);
     v_holds bigint;
+    v_now timestamptz;
     v_at_us bigint;
     v_available bigint;
     v_problem text[] := array_fill(null::text, array[v_n]);
@@ -35,7 +37,8 @@ begin
                 raise exception 'there is no client account %', r.account_id using errcode = 'foreign_key_violation';
             end if;
             v_holds := ledger.system_account_v1(a.currency, 'holds');
-            a.last_entry_at := greatest(clock_timestamp(), a.last_entry_at);
+            v_now := clock_timestamp();
+            a.last_entry_at := greatest(v_now, a.last_entry_at);
             v_at_us := (extract(epoch from a.last_entry_at) * 1000000)::bigint;
         end if;
         v_available := a.posted_micros - a.held_micros + a.credit_limit_micros;
@@ -50,9 +53,9 @@ begin
             a.version := a.version + 1;
             a.chain_head := ledger.entry_hash_v1(a.chain_head, a.id, a.version, v_at_us, 'hold', r.message_id, a.id, v_holds, r.amount,
                                                  a.posted_micros, a.held_micros, null, null);
-            v_dispatch[r.nth] := a.last_entry_at;
+            v_dispatch[r.nth] := '-infinity';
             if r.paced and a.dispatch_interval_us > 0 then
-                v_dispatch[r.nth] := greatest(a.last_entry_at, a.next_dispatch_at);
+                v_dispatch[r.nth] := greatest(v_now, a.next_dispatch_at);
                 a.next_dispatch_at := v_dispatch[r.nth] + a.dispatch_interval_us * interval '1 microsecond';
             end if;
             e_account := e_account || a.id; e_version := e_version || a.version; e_at := e_at || a.last_entry_at;
