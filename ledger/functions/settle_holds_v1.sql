@@ -53,10 +53,11 @@ begin
             when 'late_capture' then
                 v_debit := a.id; v_credit := v_revenue;
                 a.posted_micros := a.posted_micros - r.amount;
-                a.overdrawn_micros := greatest(a.overdrawn_micros, -(a.posted_micros - a.held_micros + a.credit_limit_micros));
             else
                 raise exception 'a hold does not end by %', r.kind using errcode = 'invalid_parameter_value';
         end case;
+        -- What is missing, never more: a late capture raises it, what comes back lowers it first (RULES 23).
+        a.overdrawn_micros := greatest(0, -(a.posted_micros - a.held_micros + a.credit_limit_micros));
         a.version := a.version + 1;
         a.chain_head := ledger.entry_hash_v1(a.chain_head, a.id, a.version, v_at_us, r.kind, r.message_id, v_debit, v_credit, r.amount,
                                              a.posted_micros, a.held_micros, null, r.reason);
