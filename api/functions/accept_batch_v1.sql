@@ -47,7 +47,8 @@ begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     for r in
         select x.nth::integer as nth, x.fingerprint, x.refusal, x.key,
-               case when x.key is null then x.nth else min(x.nth) over (partition by x.account_id, x.key, x.item) end::integer as first_nth,
+               least(min(x.nth) over (partition by x.message_id),
+                     case when x.key is not null then min(x.nth) over (partition by x.account_id, x.key, x.item) end)::integer as first_nth,
                k.message_id as known_message, k.fingerprint as known_fingerprint, k.problem as known_problem, k.problem_args as known_args,
                l.message_id is not null as same_id
         from unnest(p_account, p_message, p_key, p_item, p_fingerprint, p_refusal) with ordinality
@@ -105,7 +106,7 @@ begin
         end if;
     end loop;
 
-    -- The same key twice in one call: the second gets the first one's answer (RULES 5).
+    -- The same key or id twice in one call: the second gets the first one's answer (RULES 5).
     for i in 1 .. cardinality(v_twins) loop
         j := v_first[i];
         v_message[v_twins[i]] := v_message[j];
