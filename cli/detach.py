@@ -45,20 +45,22 @@ def _wait(console: Console, home: Home, process: "subprocess.Popen[bytes]") -> S
     with console.status("Starting …", spinner_style="cyan"):
         while True:
             is_over = process.poll() is not None
-            state = home.read_state()
-            if state is not None and state.supervisor_pid == process.pid:
-                for line in state.steps[shown:]:
-                    print_step(console, line)
-                shown = len(state.steps)
-                if state.phase == "running":
-                    return state
+            state = _state_of(home, process.pid)
+            for line in state.steps[shown:]:
+                print_step(console, line)
+            shown = len(state.steps)
+            if state.phase == "running":
+                return state
             if is_over:
-                raise click.ClickException(_why(home, state, process.pid))
+                raise click.ClickException(state.problem or _last_words(home))
             time.sleep(POLL_SECONDS)
 
 
-def _why(home: Home, state: State | None, pid: int) -> str:
-    if state is not None and state.supervisor_pid == pid and state.problem:
-        return state.problem
+def _state_of(home: Home, pid: int) -> State:
+    state = home.read_state()
+    return state if state is not None and state.supervisor_pid == pid else State()
+
+
+def _last_words(home: Home) -> str:
     log = home.log_of("supervisor")
     return f"It ended before it was ready. The end of {log}:\n{tail(log, TAIL_LINES)}"

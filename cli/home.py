@@ -26,12 +26,13 @@ Phase = Literal["starting", "running", "stopping", "stopped", "failed"]
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
-    """One process, as the supervisor last saw it. ``health_port`` is None for the servers."""
+    """One process, as the supervisor last saw it. Servers have no health port."""
 
     name: str
     pid: int | None
     port: int | None
     health_port: int | None
+    health_path: str
     restarts: int
     state: str
 

@@ -14,7 +14,7 @@ VARIABLES: Mapping[str, str] = {
     "postgresql": "TOLLWIRE_POSTGRES_PORT",
     "nats": "TOLLWIRE_NATS_PORT",
     "valkey": "TOLLWIRE_VALKEY_PORT",
-    "dlr": "TOLLWIRE_DLR_PORT",
+    "dlr": "TOLLWIRE_RECEIPTS_PORT",
     "simulator": "TOLLWIRE_SIMULATOR_PORT",
 }
 

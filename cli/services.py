@@ -30,6 +30,14 @@ ONE_ONLY = "simulator"
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """Where a process says over HTTP whether it can serve."""
+
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """How one instance of a service is started."""
 
@@ -37,11 +45,11 @@ class Launch:
     module: str
     environ: Mapping[str, str]
     port: int | None
-    health_port: int
+    health: Health
 
 
 class Service(Unit):
-    """A service in a process of its own, ready when its ``/readyz`` says so."""
+    """A service in a process of its own, ready when it says so over HTTP."""
 
     stop_steps = (StopStep(signal.SIGTERM, DRAIN_SECONDS),)
     start_limit_seconds = START_LIMIT_SECONDS
@@ -63,7 +71,7 @@ class Service(Unit):
 
     def is_ready(self) -> bool:
         """True when it says that it can serve."""
-        return is_ok(self.told.health_port, "/readyz")
+        return is_ok(self.told.health.port, self.told.health.path)
 
 
 def parse_scale(text: str) -> dict[str, int]:
@@ -93,18 +101,32 @@ def plan(home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, in
     for name in NAMES:
         for number in range(1, scale[name] + 1):
             instance = name if scale[name] == 1 else f"{name}-{number}"
-            health_port = ports.port_of(f"{instance} health")
+            health = _health_of(name, instance, ports)
             environ = {
                 **servers.environ(name),
                 **_own_environ(name, home, ports),
-                "TOLLWIRE_HEALTH_PORT": str(health_port),
+                "TOLLWIRE_HEALTH_PORT": str(health.port),
                 "TOLLWIRE_KEYRING_FILE": str(home.keyring),
                 "TOLLWIRE_POSTGRES_POOL_MAX": str(pool_max),
                 "TOLLWIRE_REUSE_PORT": "true" if scale[name] > 1 else "false",
+                # `tollwire listen` is on this machine. In production this stays off.
+                "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": os.environ.get("TOLLWIRE_CALLBACK_ALLOW_PRIVATE")
+                or "true",
             }
-            port = ports.port_of(name) if name in {"api", "dlr", "simulator"} else None
-            launches.append(Launch(instance, name, environ, port, health_port))
+            launches.append(Launch(instance, name, environ, _port_of(name, ports), health))
     return launches
+
+
+def _health_of(name: str, instance: str, ports: PortChoice) -> Health:
+    if name == "simulator":
+        return Health(
+            ports.port_of("simulator"), "/healthz"
+        )  # it stands on nothing, so it is ready when it lives
+    return Health(ports.port_of(f"{instance} health"), "/readyz")
+
+
+def _port_of(name: str, ports: PortChoice) -> int | None:
+    return ports.port_of(name) if name in {"api", "dlr", "simulator"} else None
 
 
 def simulator_url(ports: PortChoice) -> str:
@@ -122,12 +144,7 @@ def _own_environ(name: str, home: Home, ports: PortChoice) -> dict[str, str]:
         case "api":
             return {"TOLLWIRE_PORT": str(ports.port_of("api"))}
         case "dlr":
-            # `tollwire listen` is on this machine; a production setting never has this on.
-            allow_private = os.environ.get("TOLLWIRE_CALLBACK_ALLOW_PRIVATE") or "true"
-            return {
-                "TOLLWIRE_DLR_PORT": str(ports.port_of("dlr")),
-                "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": allow_private,
-            }
+            return {"TOLLWIRE_RECEIPTS_PORT": str(ports.port_of("dlr"))}
         case "simulator":
             return {
                 "TOLLWIRE_SIMULATOR_PORT": str(ports.port_of("simulator")),

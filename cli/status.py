@@ -72,7 +72,7 @@ def _health(process: ProcessState) -> str:
     if process.health_port is None:
         is_listening = process.port is not None and not is_free(process.port)
         return READY if is_listening else "does not listen"
-    answer = get(process.health_port, "/readyz")
+    answer = get(process.health_port, process.health_path)
     if answer is None:
         return "does not answer"
     code, body = answer

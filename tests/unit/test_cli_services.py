@@ -36,10 +36,10 @@ def test_each_process_has_its_own_role_and_health_port(tmp_path):
     for name in ("ledger", "api", "worker", "dlr"):
         assert f"//tollwire_{name}:" in launches[name].environ["TOLLWIRE_POSTGRES_DSN"]
     assert "TOLLWIRE_POSTGRES_DSN" not in launches["simulator"].environ
-    health_ports = [launch.health_port for launch in launches.values()]
+    health_ports = [launch.health.port for launch in launches.values()]
     assert len(set(health_ports)) == len(NAMES)
     for launch in launches.values():
-        assert launch.environ["TOLLWIRE_HEALTH_PORT"] == str(launch.health_port)
+        assert launch.environ["TOLLWIRE_HEALTH_PORT"] == str(launch.health.port)
 
 
 def test_several_of_a_service_share_its_port_and_have_their_own_names(tmp_path):
@@ -48,7 +48,7 @@ def test_several_of_a_service_share_its_port_and_have_their_own_names(tmp_path):
     first, second = launches["api-1"], launches["api-2"]
     assert first.environ["TOLLWIRE_PORT"] == second.environ["TOLLWIRE_PORT"]
     assert first.environ["TOLLWIRE_REUSE_PORT"] == "true"
-    assert first.health_port != second.health_port
+    assert first.health.port != second.health.port
     assert launches["worker"].environ["TOLLWIRE_REUSE_PORT"] == "false"
 
 
@@ -76,4 +76,4 @@ def test_real_servers_take_the_place_of_embedded_ones(tmp_path):
 def test_the_simulator_posts_its_receipts_to_dlr(tmp_path):
     launches = planned(tmp_path)
     url = launches["simulator"].environ["TOLLWIRE_SIMULATOR_RECEIPT_URL"]
-    assert url == f"http://127.0.0.1:{launches['dlr'].environ['TOLLWIRE_DLR_PORT']}/receipts/simulator"
+    assert url == f"http://127.0.0.1:{launches['dlr'].environ['TOLLWIRE_RECEIPTS_PORT']}/receipts/simulator"
