@@ -1,0 +1,95 @@
+"""What every carrier takes and answers.
+
+A carrier never raises for a fault of the company at the other end, and never invents certainty. Two
+questions decide every failure: can any byte have left, and did the carrier itself say no?
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+from uuid import UUID
+
+from shared.domain.alphabet import Encoding
+
+# Codes of refusals that are ours: nothing was written, so the message may go out again, here or elsewhere.
+UNREACHABLE = "carrier_unreachable"
+BUSY = "carrier_busy"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One thing to submit: a whole message, or one part of it for carriers that split.
+
+    `msisdn` is in E.164 with its plus, `text` exact (never cut, never normalised), `segments` what the client
+    pays for. `deadline_seconds` is what is left of the claim's deadline when `submit_many` is called: no byte
+    is written after half of it, and nobody waits for an answer beyond it (RULES 16).
+    """
+
+    message_id: UUID
+    attempt_no: int
+    part_no: int
+    msisdn: str
+    sender: str
+    text: str
+    encoding: Encoding
+    segments: int
+    valid_for_seconds: int | None
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The carrier took it; `reference` is its name for it."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The carrier certainly did not take it. `permanent`: nor would it the next time."""
+
+    code: str
+    detail: str
+    permanent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """The carrier certainly did not take it and wants us slower; the wait it asked for, if it did."""
+
+    retry_after_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """Bytes may have left and no answer settles what became of them. Never blindly repeated."""
+
+    detail: str
+
+
+Outcome = Submitted | Refused | Throttled | Uncertain
+
+
+class Carrier(Protocol):
+    """One company's way of taking messages, open while entered."""
+
+    name: str
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Submit all, and answer for each position.
+
+        Never raises for a carrier's fault. When it is cancelled nothing stays open, and what became of the
+        submissions is not known: the attempt journal says which they were.
+        """
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Make ready to submit. Does not wait for the carrier to be there."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        ...

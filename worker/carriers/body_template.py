@@ -1,0 +1,104 @@
+"""The body of a submit, from a template in the carrier's settings.
+
+    {"to": "$msisdn", "text": "$text", "meta": {"ref": "tollwire-$message_id"}, "priority": 1}
+
+A value that is one placeholder keeps the field's type ("$segments" becomes a number); inside a longer
+text it is spelled out; "$$" is a dollar sign. A key whose value is one placeholder of an absent field
+(`$valid_for_seconds` of a message without a validity) is left out.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from worker.carriers.base import Submission
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Fill = Callable[[Submission], Json]
+
+PLACEHOLDERS: Mapping[str, Fill] = MappingProxyType(
+    {
+        "message_id": lambda submission: str(submission.message_id),
+        "attempt_no": lambda submission: submission.attempt_no,
+        "part_no": lambda submission: submission.part_no,
+        "msisdn": lambda submission: submission.msisdn,
+        "msisdn_digits": lambda submission: submission.msisdn.removeprefix("+"),
+        "sender": lambda submission: submission.sender,
+        "text": lambda submission: submission.text,
+        "encoding": lambda submission: submission.encoding.value,
+        "segments": lambda submission: submission.segments,
+        "valid_for_seconds": lambda submission: submission.valid_for_seconds,
+    }
+)
+# A template is written by a person; deeper is a slip, and would only slow every message.
+DEPTH_MAX = 8
+
+_PLACEHOLDER = re.compile(r"\$(\$|[a-z_]+)")
+
+
+class TemplateFault(ValueError):  # noqa: N818 - named for what it is
+    """A placeholder that does not exist, or a template that is too deep."""
+
+
+def compile_template(template: Mapping[str, Json]) -> Callable[[Submission], dict[str, Json]]:
+    """Return the function that fills the template for a submission.
+
+    Raises:
+        TemplateFault: the template names a field that there is not.
+    """
+    return _compile_object(template, 1)
+
+
+def _compile(value: Json, depth: int) -> Fill:
+    if depth > DEPTH_MAX:
+        raise TemplateFault(f"body: deeper than {DEPTH_MAX} levels")
+    if isinstance(value, dict):
+        return _compile_object(value, depth)
+    if isinstance(value, list):
+        items = [_compile(item, depth + 1) for item in value]
+        return lambda submission: [fill(submission) for fill in items]
+    if isinstance(value, str):
+        return _compile_text(value)
+    return lambda _: value
+
+
+def _compile_object(template: Mapping[str, Json], depth: int) -> Callable[[Submission], dict[str, Json]]:
+    fills = [(key, _compile(value, depth + 1), value is not None) for key, value in template.items()]
+
+    def fill_object(submission: Submission) -> dict[str, Json]:
+        filled = {}
+        for key, fill, left_out_when_absent in fills:
+            value = fill(submission)
+            if value is not None or not left_out_when_absent:
+                filled[key] = value
+        return filled
+
+    return fill_object
+
+
+def _compile_text(text: str) -> Fill:
+    whole = _PLACEHOLDER.fullmatch(text)
+    if whole and whole[1] != "$":
+        return _placeholder(whole[1])
+    fills = {name: _placeholder(name) for name in _PLACEHOLDER.findall(text) if name != "$"}
+    if not fills:
+        constant = text.replace("$$", "$")
+        return lambda _: constant
+
+    def fill_text(submission: Submission) -> str:
+        spelled = {name: fill(submission) for name, fill in fills.items()}
+        return _PLACEHOLDER.sub(lambda match: "$" if match[1] == "$" else _spell(spelled[match[1]]), text)
+
+    return fill_text
+
+
+def _spell(value: Json) -> str:
+    return "" if value is None else str(value)
+
+
+def _placeholder(name: str) -> Fill:
+    try:
+        return PLACEHOLDERS[name]
+    except KeyError:
+        known = ", ".join(f"${known}" for known in PLACEHOLDERS)
+        raise TemplateFault(f"body: ${name} is not one of {known}") from None

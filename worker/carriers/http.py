@@ -1,0 +1,151 @@
+"""The HTTP carrier: JSON out, JSON in, by the mapping in its settings; single submits or bulks."""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from shared.domain.carrier_secrets import SUBMIT_SECRET, named_secret
+from shared.domain.dotted_path import look_up
+from shared.domain.receipt_fields import plain_text
+from worker.carriers.base import Outcome, Refused, Submission, Submitted, Uncertain
+from worker.carriers.body_template import compile_template
+from worker.carriers.http_exchange import HttpExchange, Lost, NotSent
+from worker.carriers.http_settings import BulkSettings, HttpSettings
+from worker.carriers.verdicts import Answer, compile_judge, retry_after_seconds
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
+_IN_HEADER = re.compile(r"\$(\$|secret(?:\.([a-z_]+))?)?")
+# What frames the request is not for settings to say.
+_OURS = frozenset({"content-length", "transfer-encoding", "connection", "content-type", "accept-encoding"})
+
+
+class HttpCarrier:
+    """A carrier that takes a JSON POST. Enter it to open its connections."""
+
+    def __init__(self, name: str, settings: HttpSettings, secret: bytes | None) -> None:
+        """Take the settings of the row, and what its sealed secret opened to.
+
+        Raises:
+            ValueError: a header asks for a secret that there is not, or is none that HTTP can carry.
+        """
+        self.name = name
+        self._settings = settings
+        self._fill = compile_template(settings.body)
+        self._judge = compile_judge(settings)
+        self._exchange = HttpExchange(settings, fill_headers(settings.headers, secret))
+
+    @classmethod
+    def from_settings(cls, name: str, settings: Mapping[str, object], secret: bytes | None) -> Self:
+        """Make the carrier of a row; ValueError names the setting that is wrong."""
+        return cls(name, msgspec.convert(settings, HttpSettings), secret)
+
+    async def __aenter__(self) -> Self:
+        """Make ready; connections open with the first submit."""
+        await self._exchange.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        await self._exchange.__aexit__(kind, error, trace)
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Submit all, and answer for each position (see Carrier)."""
+        batch_max = self._settings.bulk.batch_max if self._settings.bulk else 1
+        groups = [submissions[begin : begin + batch_max] for begin in range(0, len(submissions), batch_max)]
+        answered = await asyncio.gather(*(self._submit_group(group) for group in groups))
+        return [outcome for outcomes in answered for outcome in outcomes]
+
+    async def _submit_group(self, group: Sequence[Submission]) -> list[Outcome]:
+        if self._settings.bulk is None or len(group) == 1:
+            return [await self._submit_one(group[0], group[0].deadline_seconds)]
+        return await self._submit_bulk(self._settings.bulk, group)
+
+    async def _submit_one(self, submission: Submission, deadline_seconds: float) -> Outcome:
+        body = msgspec.json.encode(self._fill(submission))
+        came = await self._exchange.post(self._settings.url, body, deadline_seconds)
+        if isinstance(came, Answer):
+            return self._judge(came, submission.message_id)
+        return _unanswered(came)
+
+    async def _submit_bulk(self, bulk: BulkSettings, group: Sequence[Submission]) -> list[Outcome]:
+        clock = asyncio.get_running_loop().time
+        deadline_seconds = min(submission.deadline_seconds for submission in group)
+        end = clock() + deadline_seconds
+        items = [self._fill(submission) for submission in group]
+        body = msgspec.json.encode(items if bulk.items is None else {bulk.items: items})
+        came = await self._exchange.post(bulk.url, body, deadline_seconds)
+        if not isinstance(came, Answer):
+            return [_unanswered(came)] * len(group)
+        answers = look_up(came.document, bulk.answers)
+        if isinstance(answers, list) and len(answers) == len(group):
+            pairs = zip(group, answers, strict=True)
+            return [self._judge_position(bulk, came, answer, submission) for submission, answer in pairs]
+        outcome = self._judge(came, group[0].message_id)
+        if isinstance(outcome, Refused) and outcome.permanent:
+            # The whole was refused for the fault of one: nothing was taken, so ask for each alone.
+            left_seconds = end - clock()
+            return list(await asyncio.gather(*(self._submit_one(one, left_seconds) for one in group)))
+        return [_of_the_whole(outcome)] * len(group)
+
+    def _judge_position(
+        self, bulk: BulkSettings, whole: Answer, answer: object, submission: Submission
+    ) -> Outcome:
+        if not isinstance(answer, dict):
+            return Uncertain("the carrier's list of answers has none at this position")
+        status = whole.status if bulk.status is None else _status(look_up(answer, bulk.status), whole.status)
+        if status is None:
+            return Uncertain("the carrier's answer at this position has a status that is no HTTP status")
+        wait = None if bulk.retry_after is None else look_up(answer, bulk.retry_after)
+        return self._judge(
+            Answer(status, answer, retry_after_seconds(wait, datetime.now(UTC))), submission.message_id
+        )
+
+
+def fill_headers(headers: Mapping[str, str], secret: bytes | None) -> dict[str, str]:
+    """Return the headers with their secrets: `$secret`, `$secret.<use>`, and `$$` for a dollar sign.
+
+    Raises:
+        ValueError: an unknown placeholder, a missing secret, or something that is no header.
+    """
+
+    def spell(match: re.Match[str]) -> str:
+        if match[1] == "$":
+            return "$"
+        if match[1] is None:
+            raise ValueError("headers: after a dollar sign comes secret, secret.<use> or another dollar sign")
+        return named_secret(secret, match[2] or SUBMIT_SECRET)
+
+    filled = {name: _IN_HEADER.sub(spell, value) for name, value in headers.items()}
+    for name, value in filled.items():
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS:
+            raise ValueError(f"headers: {name!r} cannot be set")
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"headers: the value of {name} has characters that a header cannot carry")
+    return filled
+
+
+def _unanswered(came: NotSent | Lost) -> Outcome:
+    if isinstance(came, NotSent):
+        return Refused(came.code, came.why, permanent=False)
+    return Uncertain(came.why)
+
+
+def _of_the_whole(outcome: Outcome) -> Outcome:
+    """Return what the answer to a bulk means for each position, when it has no list of answers."""
+    if isinstance(outcome, Submitted):
+        return Uncertain("the carrier answered the bulk without an answer for each position")
+    return outcome
+
+
+def _status(value: object | None, of_the_whole: int) -> int | None:
+    if value is None:
+        return of_the_whole
+    text = plain_text(value) or ""
+    return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else None

@@ -1,0 +1,148 @@
+"""One POST to a carrier and what came of it: an answer, nothing sent, or nobody knows.
+
+The whole care is for the line between the last two. A request that never got a connection has sent
+nothing. From the moment it has one, every failure leaves the message's fate open.
+"""
+
+import asyncio
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace, TracebackType
+from typing import Self
+
+import aiohttp
+import msgspec
+
+from worker.carriers.base import BUSY, UNREACHABLE
+from worker.carriers.http_settings import HttpSettings
+from worker.carriers.verdicts import Answer, Unread, retry_after_seconds
+
+# An answer is a reference and a sentence, a bulk's one each; whatever is larger is not read.
+ANSWER_MAX_BYTES = 1_048_576
+USER_AGENT = "Tollwire/0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """No byte has left: for certain the carrier has nothing."""
+
+    code: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Bytes may have left, and no answer came."""
+
+    why: str
+
+
+@dataclass(slots=True)
+class _Progress:
+    has_connection: bool = False
+
+
+class HttpExchange:
+    """Keep-alive connections to one carrier, at most `connections_max` requests at a time."""
+
+    def __init__(self, settings: HttpSettings, headers: dict[str, str]) -> None:
+        self._settings = settings
+        # identity: a small answer gains nothing from compression, and a bomb must not unfold here.
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": USER_AGENT,
+            **headers,
+        }
+        self._places = asyncio.Semaphore(settings.connections_max)
+
+    async def __aenter__(self) -> Self:
+        self._connector = aiohttp.TCPConnector(
+            limit=self._settings.connections_max,
+            keepalive_timeout=self._settings.keepalive_seconds,
+        )
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(_note_connection)
+        trace.on_connection_reuseconn.append(_note_connection)
+        self._session = aiohttp.ClientSession(
+            connector=self._connector,
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace],
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def post(self, url: str, body: bytes, deadline_seconds: float) -> Answer | NotSent | Lost:
+        """Send one request and read its answer, within the settings' timeouts and the deadline.
+
+        Nothing is written after half of the deadline. A redirect is an answer; it is not followed.
+        """
+        clock = asyncio.get_running_loop().time
+        write_by, answer_by = clock() + deadline_seconds / 2, clock() + deadline_seconds
+        try:
+            async with asyncio.timeout_at(write_by):
+                await self._places.acquire()
+        except TimeoutError:
+            return NotSent(BUSY, "no connection was free before half of the deadline")
+        progress = _Progress()
+        try:
+            if (
+                clock() >= write_by
+            ):  # a place and a connection may be free at once, and it is late all the same
+                return NotSent(BUSY, "half of the deadline had passed")
+            return await self._exchange(url, body, progress, write_by, answer_by)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            why = type(error).__name__
+            if not progress.has_connection:
+                return NotSent(UNREACHABLE, f"no connection: {why}")
+            return Lost(f"sent, but no answer came: {why}")
+        finally:
+            self._places.release()
+
+    async def _exchange(
+        self, url: str, body: bytes, progress: _Progress, write_by: float, answer_by: float
+    ) -> Answer:
+        now = asyncio.get_running_loop().time()
+        connect_seconds = min(self._settings.connect_timeout_seconds, write_by - now)
+        # math.inf: aiohttp would round a timeout of more than 5 s up to a whole second, past the deadline.
+        timeout = aiohttp.ClientTimeout(connect=connect_seconds, ceil_threshold=math.inf)
+        async with (
+            asyncio.timeout_at(min(now + self._settings.total_timeout_seconds, answer_by)),
+            self._session.request(
+                self._settings.method,
+                url,
+                data=body,
+                allow_redirects=False,
+                timeout=timeout,
+                trace_request_ctx=progress,
+            ) as response,
+        ):
+            document = await _document(response)
+            wait = retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC))
+            return Answer(response.status, document, wait)
+
+
+async def _document(response: aiohttp.ClientResponse) -> object | Unread:
+    """Read the body, bounded. The status is known already, so a body that fails does not undo the answer."""
+    body = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > ANSWER_MAX_BYTES:
+                response.close()
+                return Unread(f"its body is larger than {ANSWER_MAX_BYTES} bytes")
+        return msgspec.json.decode(body) if body else None
+    except (aiohttp.ClientError, OSError) as error:
+        return Unread(f"its body broke off: {type(error).__name__}")
+    except (ValueError, RecursionError):
+        return Unread("its body is not JSON")
+
+
+async def _note_connection(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.has_connection = True

@@ -1,0 +1,138 @@
+"""From a carrier's HTTP answer to an outcome: pure, so that every row of the table is a test."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from uuid import UUID
+
+from shared.domain.dotted_path import look_up
+from shared.domain.receipt_fields import error_code, plain_text
+from worker.carriers.base import Outcome, Refused, Submitted, Throttled, Uncertain
+from worker.carriers.http_settings import HttpSettings, Verdict, status_range
+
+# A carrier that wants us away for longer will tell us again.
+RETRY_AFTER_MAX_SECONDS = 3_600.0
+# Long enough for a sentence, short enough for a row of attempts.
+DETAIL_MAX_CHARS = 200
+
+# The carrier said no to us rather than to this message (our account, our address, our settings): another
+# try after an operator's correction, or another route, may well succeed. 307 and 308 ask to send the same
+# elsewhere, so nothing was taken here.
+_NOT_THE_MESSAGES_FAULT = frozenset(
+    {307, 308, 401, 402, 403, 404, 405, 406, 407, 410, 415, 421, 425, 426, 501, 503, 505, 511}
+)
+# It may have been taken before somebody gave up on it (408), or it is there already (409).
+_MAY_HAVE_BEEN_TAKEN = frozenset({408, 409})
+_TOO_MANY_REQUESTS = 429
+_UNAVAILABLE = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A body that could not be read whole, or not as JSON; why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: its status, its decoded body, and the wait it asks for."""
+
+    status: int
+    document: object | Unread
+    retry_after_seconds: float | None
+
+
+def default_verdict(status: int, *, asks_to_wait: bool) -> Verdict:
+    """Return what a status means unless the settings say otherwise.
+
+    2xx submitted. 429, and 503 with Retry-After: throttled. Other 4xx: permanent, but for those that speak of
+    us and not of the message: temporary. 3xx, 5xx and whatever is unknown: uncertain, since a gateway in
+    between says 500, 502 or 504 of messages that were taken. 503 and 501 say that nothing was.
+    """
+    if 200 <= status <= 299:
+        return Verdict.SUBMITTED
+    if status == _TOO_MANY_REQUESTS or (status == _UNAVAILABLE and asks_to_wait):
+        return Verdict.THROTTLED
+    if status in _NOT_THE_MESSAGES_FAULT:
+        return Verdict.TEMPORARY
+    if 400 <= status <= 499 and status not in _MAY_HAVE_BEEN_TAKEN:
+        return Verdict.PERMANENT
+    return Verdict.UNCERTAIN
+
+
+def compile_judge(settings: HttpSettings) -> Callable[[Answer, UUID], Outcome]:
+    """Return the function from an answer and our message id to the outcome, by these settings."""
+    ranges = sorted(
+        ((*status_range(written), verdict) for written, verdict in settings.statuses.items()),
+        key=lambda entry: (entry[1] - entry[0], entry[0]),
+    )
+
+    def verdict_of(answer: Answer, code: str | None) -> Verdict:
+        if code is not None and code in settings.error_codes:
+            return settings.error_codes[code]
+        for first, last, verdict in ranges:
+            if first <= answer.status <= last:
+                return verdict
+        return default_verdict(answer.status, asks_to_wait=answer.retry_after_seconds is not None)
+
+    def judge(answer: Answer, message_id: UUID) -> Outcome:
+        code = error_code(_at(answer, settings.error_code))
+        match verdict_of(answer, code):
+            case Verdict.SUBMITTED:
+                return _submitted(settings, answer, message_id)
+            case Verdict.THROTTLED:
+                return Throttled(answer.retry_after_seconds)
+            case Verdict.UNCERTAIN:
+                return Uncertain(_sentence(settings, answer, code))
+            case verdict:
+                detail = _sentence(settings, answer, code)
+                return Refused(
+                    code or f"http_{answer.status}", detail, permanent=verdict is Verdict.PERMANENT
+                )
+
+    return judge
+
+
+def retry_after_seconds(written: object | None, now: datetime) -> float | None:
+    """Return the wait of a Retry-After (RFC 9110, 10.2.3): seconds or a date; None when it is neither."""
+    text = plain_text(written) if not isinstance(written, float) else str(written)
+    if text is None:
+        return None
+    try:
+        wait_seconds = float(text)
+    except ValueError:
+        wait_seconds = _seconds_until(text, now)
+    return (
+        min(max(wait_seconds, 0.0), RETRY_AFTER_MAX_SECONDS) if wait_seconds == wait_seconds else None
+    )  # NaN
+
+
+def _seconds_until(date: str, now: datetime) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return float("nan")
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
+
+
+def _submitted(settings: HttpSettings, answer: Answer, message_id: UUID) -> Outcome:
+    if isinstance(answer.document, Unread) and (settings.reference is not None or settings.error_codes):
+        return Uncertain(f"status {answer.status}, but {answer.document.why}")
+    if settings.reference is None:
+        return Submitted(str(message_id))
+    reference = plain_text(_at(answer, settings.reference))
+    if reference is None:
+        return Uncertain(f"status {answer.status}, but no reference at {settings.reference!r}")
+    return Submitted(reference)
+
+
+def _at(answer: Answer, path: str | None) -> object | None:
+    return None if path is None or isinstance(answer.document, Unread) else look_up(answer.document, path)
+
+
+def _sentence(settings: HttpSettings, answer: Answer, code: str | None) -> str:
+    text = plain_text(_at(answer, settings.error_text))
+    parts = (f"status {answer.status}", code and f"code {code}", text)
+    return ", ".join(part for part in parts if part)[:DETAIL_MAX_CHARS]
