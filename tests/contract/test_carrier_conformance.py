@@ -1,0 +1,164 @@
+"""What every carrier does, whatever the company at the other end does (worker/carriers/base.py).
+
+Parametrized over the rigs of tests/support/carrier_rigs.py: a new kind of carrier joins there, not here.
+"""
+
+import asyncio
+import csv
+from pathlib import Path
+
+import pytest
+
+from tests.support.carrier_rigs import RIGS, Behaviour
+from tests.support.submissions import REFUSED_MSISDN, submission, submissions
+from worker.carriers.base import UNREACHABLE, Outcome, Refused, Submitted, Throttled, Uncertain
+
+MESSAGES = Path(__file__).parents[1] / "data" / "messages.csv"
+ANY_REPLY_LOST = Uncertain("")
+EXPECTED: dict[Behaviour, Outcome] = {
+    Behaviour.TAKES: Submitted(""),
+    Behaviour.REFUSES_FOR_GOOD: Refused("unknown_number", "", permanent=True),
+    Behaviour.REFUSES_FOR_NOW: Refused("try_again", "", permanent=False),
+    Behaviour.THROTTLES: Throttled(None),
+    Behaviour.NOBODY_LISTENS: Refused(UNREACHABLE, "", permanent=False),
+    Behaviour.NEVER_ANSWERS: ANY_REPLY_LOST,
+    Behaviour.CLOSES_BEFORE_THE_REPLY: ANY_REPLY_LOST,
+    Behaviour.RESETS: ANY_REPLY_LOST,
+    Behaviour.CLOSES_MID_REPLY: ANY_REPLY_LOST,
+    Behaviour.ANSWERS_GARBAGE: ANY_REPLY_LOST,
+    Behaviour.ANSWERS_TOO_MUCH: ANY_REPLY_LOST,
+    Behaviour.ANSWERS_WITHOUT_REFERENCE: ANY_REPLY_LOST,
+}
+CASES = [
+    (name, behaviour) for name, kind in RIGS.items() for behaviour in EXPECTED if behaviour in kind.behaviours
+]
+
+every_rig = pytest.mark.parametrize("name", RIGS)
+
+
+def essence(outcome: Outcome) -> tuple[object, ...]:
+    """What a caller decides by: the kind, and for a refusal its code and whether it is for good."""
+    if isinstance(outcome, Refused):
+        return Refused, outcome.code, outcome.permanent
+    return (type(outcome),)
+
+
+def test_the_table_knows_every_behaviour():
+    assert set(EXPECTED) | {Behaviour.REFUSES_SOME} == set(Behaviour)
+
+
+@pytest.mark.parametrize(("name", "behaviour"), CASES)
+async def test_each_behaviour_has_its_outcome_at_every_position(name, behaviour):
+    async with RIGS[name].open(behaviour, {}) as rig:
+        outcomes = await rig.carrier.submit_many(submissions(3))
+        assert [essence(outcome) for outcome in outcomes] == [essence(EXPECTED[behaviour])] * 3
+
+
+@pytest.mark.parametrize(("name", "behaviour"), CASES)
+async def test_no_message_is_sent_twice_unasked(name, behaviour):
+    async with RIGS[name].open(behaviour, {}) as rig:
+        for _ in range(2):  # the second finds connections that were used before
+            await rig.carrier.submit_many(submissions(3))
+        ids = [message_id for message_id, _ in await rig.reached()]
+        assert all(ids.count(message_id) <= 2 for message_id in ids)
+
+
+@every_rig
+async def test_answers_keep_the_order_of_the_submissions(name):
+    wanted = [submission(n, msisdn=REFUSED_MSISDN if n % 3 == 0 else "+4915112345678") for n in range(1, 251)]
+    async with RIGS[name].open(Behaviour.REFUSES_SOME, {}) as rig:
+        outcomes = await rig.carrier.submit_many(wanted)
+    assert [isinstance(outcome, Refused) for outcome in outcomes] == [n % 3 == 0 for n in range(1, 251)]
+    references = [outcome.reference for outcome in outcomes if isinstance(outcome, Submitted)]
+    assert len(set(references)) == len(references)
+
+
+@every_rig
+async def test_a_reference_belongs_to_its_position(name):
+    async with RIGS[name].open(Behaviour.TAKES, {}) as rig:
+        (alone,) = await rig.carrier.submit_many([submission(7)])
+        assert isinstance(alone, Submitted)
+        assert alone.reference
+        assert [message_id for message_id, _ in await rig.reached()] == [str(submission(7).message_id)]
+
+
+@every_rig
+async def test_every_text_arrives_exactly(name):
+    with MESSAGES.open(encoding="utf-8", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file)][::20]
+    texts += [
+        "",
+        " leading and trailing ",
+        "a\r\nb\tc",
+        '"\\/',
+        "\u2028\u200f\ufeff",
+        "👩\u200d👩\u200d👧 🇪🇺 𝒳",
+        "\x01\x7f",
+    ]
+    wanted = [submission(number, text=text) for number, text in enumerate(texts)]
+    async with RIGS[name].open(Behaviour.TAKES, {}) as rig:
+        outcomes = await rig.carrier.submit_many(wanted)
+        assert all(isinstance(outcome, Submitted) for outcome in outcomes)
+        arrived = dict(await rig.reached())
+    assert arrived == {str(one.message_id): one.text for one in wanted}
+
+
+@every_rig
+async def test_no_submissions_have_no_answers(name):
+    async with RIGS[name].open(Behaviour.TAKES, {}) as rig:
+        assert await rig.carrier.submit_many([]) == []
+        assert await rig.reached() == []
+
+
+@every_rig
+async def test_nobody_waits_beyond_the_deadline(name):
+    late = [submission(number, deadline_seconds=0.25) for number in range(3)]
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, {"total_timeout_seconds": 60.0}) as rig:
+        async with asyncio.timeout(10):
+            outcomes = await rig.carrier.submit_many(late)
+    assert [essence(outcome) for outcome in outcomes] == [(Uncertain,)] * 3
+
+
+@every_rig
+async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(name):
+    patient = {"total_timeout_seconds": 60.0, "connections_max": 1}
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, patient) as rig:
+        first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
+        await rig.until_one_arrived()
+        (second,) = await rig.carrier.submit_many([submission(2, deadline_seconds=0.1)])
+        assert essence(second) == (Refused, "carrier_busy", False)
+        assert [message_id for message_id, _ in await rig.reached()] == [str(submission(1).message_id)]
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+@every_rig
+@pytest.mark.parametrize("deadline_seconds", [0.0, -1.0])
+async def test_what_is_too_late_already_is_not_written(name, deadline_seconds):
+    async with RIGS[name].open(Behaviour.TAKES, {}) as rig:
+        await rig.carrier.submit_many([submission(1)])  # so that a connection is at hand
+        outcomes = await rig.carrier.submit_many([submission(2, deadline_seconds=deadline_seconds)] * 2)
+        assert [essence(outcome) for outcome in outcomes] == [(Refused, "carrier_busy", False)] * 2
+        assert len(await rig.reached()) == 1
+
+
+@every_rig
+async def test_a_cancelled_submit_leaves_nothing_open(name):
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, {"total_timeout_seconds": 60.0}) as rig:
+        submitting = asyncio.create_task(rig.carrier.submit_many(submissions(5)))
+        await rig.until_one_arrived()
+        submitting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await submitting
+        async with asyncio.timeout(10):
+            await rig.until_nothing_is_open()
+
+
+@every_rig
+async def test_after_a_fault_the_carrier_goes_on(name):
+    async with RIGS[name].open(Behaviour.CLOSES_BEFORE_THE_REPLY, {"connections_max": 1}) as rig:
+        for _ in range(3):
+            (outcome,) = await rig.carrier.submit_many([submission()])
+            assert isinstance(outcome, Uncertain)
+        assert len(await rig.reached()) == 3
