@@ -1,5 +1,6 @@
--- Cancels messages that were not handed to a carrier yet; their holds are released (RULES 20). For each position:
--- cancelled, already_cancelled, already_sending (SENDING, SENT, UNKNOWN), already_final, or not_found (also: another client's).
+-- Cancels messages that were not handed to a carrier yet; their holds are released (RULES 20). For each position: cancelled (the
+-- first, where an id stands twice), already_cancelled, already_sending (SENDING, SENT, UNKNOWN), already_final, or not_found (also:
+-- another client's).
 create function tollwire.cancel_batch_v1(p_client bigint[], p_message uuid[])
 returns table (o_outcome text, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -31,10 +32,10 @@ begin
     end if;
     return query
         select case when not x.found then 'not_found'
-                    when x.message_id = any (v_cancel) then 'cancelled'
-                    when x.state = 'CANCELLED' then 'already_cancelled'
+                    when x.message_id = any (v_cancel) and x.nth = min(x.nth) over (partition by x.message_id, x.found) then 'cancelled'
+                    when x.message_id = any (v_cancel) or x.state = 'CANCELLED' then 'already_cancelled'
                     when x.state in ('SENDING', 'SENT', 'UNKNOWN') then 'already_sending'
                     else 'already_final' end,
                case when not x.found then null when x.message_id = any (v_cancel) then 'CANCELLED' else x.state end
-        from unnest(p_message, v_found, v_answers) x(message_id, found, state);
+        from unnest(p_message, v_found, v_answers) with ordinality x(message_id, found, state, nth) order by x.nth;
 end $$;
