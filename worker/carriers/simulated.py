@@ -2,6 +2,30 @@
 
 from shared.domain.receipt_auth import SIGNATURE_HEADER
 
+_BODY = {
+    "id": "$message_id",
+    "attempt": "$attempt_no",
+    "part": "$part_no",
+    "to": "$msisdn",
+    "from": "$sender",
+    "text": "$text",
+    "encoding": "$encoding",
+    "segments": "$segments",
+    "validity": "$valid_for_seconds",
+}
+_RECEIPTS = {
+    "auth": {"kind": "hmac", "header": SIGNATURE_HEADER},
+    "items": "receipts",
+    "reference": "reference",
+    "state": "state",
+    "done_at": "done_at",
+    "msisdn": "to",
+    "error_code": "error",
+    "part_no": "part",
+    "message_id": "id",
+    "attempt_no": "attempt",
+}
+
 
 def simulator_carrier_settings(base_url: str) -> dict[str, object]:
     """Return the settings of an HTTP carrier that submits to a simulator at `base_url`.
@@ -13,17 +37,7 @@ def simulator_carrier_settings(base_url: str) -> dict[str, object]:
     return {
         "url": f"{base}/submit",
         "headers": {"Authorization": "Bearer $secret"},
-        "body": {
-            "id": "$message_id",
-            "attempt": "$attempt_no",
-            "part": "$part_no",
-            "to": "$msisdn",
-            "from": "$sender",
-            "text": "$text",
-            "encoding": "$encoding",
-            "segments": "$segments",
-            "validity": "$valid_for_seconds",
-        },
+        "body": dict(_BODY),
         "reference": "reference",
         "error_code": "error.code",
         "error_text": "error.text",
@@ -34,16 +48,5 @@ def simulator_carrier_settings(base_url: str) -> dict[str, object]:
             "status": "status",
             "retry_after": "retry_after",
         },
-        "receipts": {
-            "auth": {"kind": "hmac", "header": SIGNATURE_HEADER},
-            "items": "receipts",
-            "reference": "reference",
-            "state": "state",
-            "done_at": "done_at",
-            "msisdn": "to",
-            "error_code": "error",
-            "part_no": "part",
-            "message_id": "id",
-            "attempt_no": "attempt",
-        },
+        "receipts": {**_RECEIPTS},
     }
