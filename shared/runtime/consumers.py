@@ -1,0 +1,241 @@
+"""A durable pull consumer that outlives its server, its stream and itself being deleted.
+
+Acks decide nothing: they can be lost when a server dies, so a message may come again after it was
+acknowledged. Fenced claims in PostgreSQL decide who does what (RULES 15).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg as NatsMsg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from shared.runtime import metrics
+from shared.runtime.nats_connection import NatsConnection
+
+# A message that is neither answered nor marked as in progress for so long goes to another worker.
+ACK_WAIT_SECONDS: Final = 30.0
+# RULES 16: often enough that one lost message does not end the lease.
+IN_PROGRESS_SECONDS: Final = ACK_WAIT_SECONDS / 3
+# Messages that all workers together may hold: of 100 ids each more than they can submit in a second.
+ACK_PENDING_MAX: Final = 1000
+# What a pull may ask for; the server's own default limit is higher.
+FETCH_MAX: Final = 1000
+# The server's last word on a pull comes this much after its end at the latest, or was lost.
+ANSWER_SECONDS: Final = 1.0
+# Between two tries while the stream or the consumer cannot be made.
+RETRY_SECONDS: Final = 0.5
+
+_NO_MESSAGES: Final = ("404", "408")
+_HEARTBEAT: Final = "100"
+
+_log = structlog.get_logger(__name__)
+
+
+class Msg:
+    """One message of a consumer. Answer it once: ``ack``, ``nak`` or ``term``."""
+
+    __slots__ = ("_consumer", "_raw")
+
+    def __init__(self, raw: NatsMsg, consumer: "Consumer") -> None:
+        self._raw = raw
+        self._consumer = consumer
+
+    @property
+    def data(self) -> bytes:
+        """The payload."""
+        return self._raw.data
+
+    @property
+    def subject(self) -> str:
+        """The subject that it was published to."""
+        return self._raw.subject
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its headers, the trace context among them."""
+        return self._raw.headers or {}
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was handed out, this time included."""
+        return self._raw.metadata.num_delivered or 1
+
+    async def ack(self) -> None:
+        """Say that all of it is done. May be lost; then it comes again."""
+        await self._consumer.answer(self._raw, b"+ACK", "ack")
+
+    async def in_progress(self) -> None:
+        """Ask for another ``ACK_WAIT_SECONDS``."""
+        await self._consumer.answer(self._raw, b"+WPI", "in_progress")
+
+    async def nak(self, delay_seconds: float = 0.0) -> None:
+        """Give it back, for delivery after the delay."""
+        nanos = int(delay_seconds * 1_000_000_000)
+        await self._consumer.answer(self._raw, b'-NAK {"delay": %d}' % nanos, "nak")
+
+    async def term(self) -> None:
+        """Never deliver it again: it is malformed."""
+        await self._consumer.answer(self._raw, b"+TERM", "term")
+
+
+class _Gone(Exception):  # noqa: N818 - named for what happened
+    """The server says that the consumer, or JetStream itself, is not there."""
+
+
+class Consumer:
+    """Fetches messages of one subject in the name of one durable consumer."""
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        ensure_streams: Callable[[], Awaitable[None]],
+        *,
+        stream: str,
+        durable: str,
+        subject: str,
+    ) -> None:
+        self.durable = durable
+        self._connection = connection
+        self._ensure_streams = ensure_streams
+        self._stream = stream
+        self._subject = subject
+        self._arrived: asyncio.Queue[NatsMsg] = asyncio.Queue()
+        self._is_made = False
+        self._client: Client | None = None  # the one that our inbox is subscribed on
+        self._inbox = ""
+
+    async def fetch(self, batch_max: int, wait_seconds: float) -> list[Msg]:
+        """Return what there is, up to ``batch_max``; if nothing, the first that comes within the wait.
+
+        Returns nothing, and never raises, while NATS is away or the consumer is being made again.
+        """
+        give_up_at = time.monotonic() + wait_seconds
+        if not await self._connection.wait_connected(wait_seconds):
+            return []
+        try:
+            await self._prepare()
+            return await self._pull(min(batch_max, FETCH_MAX), give_up_at)
+        except (_Gone, nats.errors.Error, OSError, TimeoutError) as error:
+            kind = type(error).__name__
+            _log.warning("consumer is made again", consumer=self.durable, error=kind, cause=str(error))
+            self._is_made = False
+            await asyncio.sleep(min(RETRY_SECONDS, wait_seconds))
+            return []
+
+    async def answer(self, message: NatsMsg, word: bytes, name: str) -> None:
+        """Send one of JetStream's answers; one that cannot be sent is counted and forgotten."""
+        try:
+            await self._connection.client.publish(message.reply, word)
+        except (nats.errors.Error, OSError):
+            name = "lost"
+        metrics.ACKS.labels(self.durable, name).inc()
+
+    async def _prepare(self) -> None:
+        """Make the consumer, and subscribe to an inbox on the client of now."""
+        client = self._connection.client
+        if self._client is not client:
+            self._is_made = False
+            self._inbox = client.new_inbox()
+            await client.subscribe(self._inbox, cb=self._on_message)
+            self._client = client
+        if not self._is_made:
+            await self._make(client)
+            self._is_made = True
+
+    async def _make(self, client: Client) -> None:
+        config = ConsumerConfig(
+            durable_name=self.durable,
+            name=self.durable,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_SECONDS,
+            max_ack_pending=ACK_PENDING_MAX,
+            filter_subject=self._subject,
+        )
+        try:
+            await client.jetstream().add_consumer(self._stream, config)
+        except nats.js.errors.NotFoundError:
+            await self._ensure_streams()
+            await client.jetstream().add_consumer(self._stream, config)
+
+    async def _on_message(self, message: NatsMsg) -> None:
+        self._arrived.put_nowait(message)
+
+    async def _pull(self, batch_max: int, give_up_at: float) -> list[Msg]:
+        """Ask for what is there; wait for one if there is none; then ask for its neighbours.
+
+        So the server hands out nothing that nobody has asked for yet: what lay here unseen would be
+        lost to the other workers for ``ACK_WAIT_SECONDS``.
+        """
+        messages = await self._ask(batch_max, 0.0)
+        left = give_up_at - time.monotonic()
+        if messages or left <= 0:
+            return messages
+        messages = await self._ask(1, left)
+        if messages and batch_max > 1:
+            messages += await self._ask(batch_max - 1, 0.0)
+        return messages
+
+    async def _ask(self, batch_max: int, wait_seconds: float) -> list[Msg]:
+        messages = self._take_arrived(batch_max)
+        if len(messages) >= batch_max:
+            return messages
+        wanted = batch_max - len(messages)
+        order: dict[str, object] = {"batch": wanted, "no_wait": True}
+        if wait_seconds > 0 and not messages:
+            order = {"batch": wanted, "expires": int(wait_seconds * 1_000_000_000)}
+        client = self._connection.client
+        next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.durable}"
+        await client.publish(next_subject, msgspec.json.encode(order), reply=self._inbox)
+        try:
+            async with asyncio.timeout(wait_seconds + ANSWER_SECONDS):
+                while len(messages) < batch_max:
+                    message = await self._arrived.get()
+                    if _is_end(message):
+                        break
+                    if not _is_heartbeat(message):
+                        messages.append(self._receive(message))
+        except TimeoutError:
+            _log.info("pull without an end", consumer=self.durable, messages=len(messages))
+        return messages
+
+    def _take_arrived(self, batch_max: int) -> list[Msg]:
+        """Take what came after an earlier pull was given up; its status messages mean nothing now."""
+        messages: list[Msg] = []
+        while len(messages) < batch_max and not self._arrived.empty():
+            message = self._arrived.get_nowait()
+            if not _status(message):
+                messages.append(self._receive(message))
+        return messages
+
+    def _receive(self, raw: NatsMsg) -> Msg:
+        message = Msg(raw, self)
+        if message.deliveries > 1:
+            metrics.REDELIVERED.labels(self.durable).inc()
+        return message
+
+
+def _status(message: NatsMsg) -> str:
+    return (message.headers or {}).get("Status", "")
+
+
+def _is_heartbeat(message: NatsMsg) -> bool:
+    return _status(message) == _HEARTBEAT
+
+
+def _is_end(message: NatsMsg) -> bool:
+    """True for the server's last word on a pull; raises ``_Gone`` when there will be none any more."""
+    status = _status(message)
+    if not status or status == _HEARTBEAT:
+        return False
+    if status in _NO_MESSAGES:
+        return True
+    raise _Gone(f"{status} {(message.headers or {}).get('Description', '')}".strip())

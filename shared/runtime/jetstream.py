@@ -1,0 +1,253 @@
+"""JetStream: carries work and facts; never the only place where either is (DESIGN 7, RULES 19)."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.js.client import JetStreamContext
+
+from shared.runtime import metrics, tracing
+from shared.runtime.consumers import (
+    ACK_WAIT_SECONDS,
+    IN_PROGRESS_SECONDS,
+    Consumer,
+    Msg,
+)
+from shared.runtime.loops import Stop, cancel_all
+from shared.runtime.nats_connection import NatsConnection, NatsSettings
+from shared.runtime.streams import STREAMS, Stream, differs, stream_of
+
+__all__ = [
+    "ACK_WAIT_SECONDS",
+    "IN_PROGRESS_SECONDS",
+    "STREAMS",
+    "Consumer",
+    "JetStream",
+    "JetStreamDown",
+    "Msg",
+    "PublishFailed",
+    "open_jetstream",
+]
+
+# One answer of a healthy server takes a millisecond, of a cluster a few; then the try is repeated.
+TRY_SECONDS: Final = 2.0
+# A cluster was seen to take 5.9 s for a new leader; 15 s leave room for a second one.
+PUBLISH_SECONDS: Final = 15.0
+# When there has been no server for so long, a publish fails at once: the outbox knows what to do.
+OUTAGE_SECONDS: Final = 2.0
+# Between two tries of a publish.
+RETRY_SECONDS: Final = 0.25
+# Publishes in flight; each is up to 100 messages, so more than this is a server that does not answer.
+PUBLISHES_MAX: Final = 2000
+# How soon a stream that was deleted behind our back is noticed and made again.
+CHECK_SECONDS: Final = 5.0
+# A pull waits this long for a first message, so a consumer reacts to the stop within it.
+PULL_SECONDS: Final = 1.0
+
+# JetStream's codes for a stream that is full: nothing that a repeat within seconds could mend.
+_FULL: Final = frozenset({10077, 10047, 10023, 10054})
+
+_log = structlog.get_logger(__name__)
+
+
+class PublishFailed(Exception):  # noqa: N818 - named for what happened
+    """JetStream did not take the message in time. It may still arrive; a claim's fence copes with that."""
+
+
+class JetStreamDown(Exception):  # noqa: N818 - named for what happened
+    """JetStream did not answer a question, so the answer is not known."""
+
+
+class JetStream:
+    """Publishes, consumes, and keeps the streams there. Everything here outlives an outage."""
+
+    def __init__(self, settings: NatsSettings, connection: NatsConnection) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._incarnations: dict[str, int] = {}
+        self._ensuring = asyncio.Lock()
+        self._ensured_at = 0.0
+        self._last_error = ""
+        self._in_flight = 0
+
+    @property
+    def connected(self) -> bool:
+        """True while a server answers."""
+        return self._connection.connected
+
+    async def wait_connected(self, timeout_seconds: float) -> bool:
+        """Wait for a connection, at most so long; return whether there is one."""
+        return await self._connection.wait_connected(timeout_seconds)
+
+    async def publish(
+        self, subject: str, payload: bytes, *, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Store a message, once for each ``message_id`` within the stream's duplicate window.
+
+        Many may be in flight at once. A try without an answer is repeated with the same id for up to
+        ``PUBLISH_SECONDS``. The trace context of now travels along.
+
+        Raises:
+            PublishFailed: no answer in time, no server for ``OUTAGE_SECONDS``, or the stream is full.
+        """
+        stream = stream_of(subject)
+        if self._in_flight >= PUBLISHES_MAX:
+            metrics.PUBLISHES.labels(stream, "refused").inc()
+            raise PublishFailed(f"{PUBLISHES_MAX} publishes are in flight already")
+        all_headers = {**(headers or {}), "Nats-Msg-Id": message_id}
+        tracing.inject(all_headers)
+        started_at = time.monotonic()
+        self._in_flight += 1
+        result = "failed"
+        try:
+            await self._publish_until(started_at + PUBLISH_SECONDS, subject, payload, all_headers)
+            result = "stored"
+        finally:
+            self._in_flight -= 1
+            metrics.PUBLISHES.labels(stream, result).inc()
+            metrics.PUBLISH_SECONDS.labels(stream).observe(time.monotonic() - started_at)
+
+    async def _publish_until(
+        self, deadline: float, subject: str, payload: bytes, headers: dict[str, str]
+    ) -> None:
+        while True:
+            outage_left = OUTAGE_SECONDS - self._connection.down_seconds
+            if not await self._connection.wait_connected(max(outage_left, 0.0)):
+                raise PublishFailed("NATS is not connected")
+            left = deadline - time.monotonic()
+            try:
+                await self._api().publish(subject, payload, timeout=min(TRY_SECONDS, left), headers=headers)
+                return
+            except nats.js.errors.NoStreamResponseError as error:
+                failure: Exception = error
+                await self._ensure_or_log()
+            except nats.js.errors.APIError as error:
+                if error.err_code in _FULL:
+                    raise PublishFailed(f"{subject}: {error.description}") from error
+                failure = error
+            except (nats.errors.Error, OSError) as error:
+                failure = error
+            if deadline - time.monotonic() <= RETRY_SECONDS:
+                raise PublishFailed(f"{subject}: no answer ({type(failure).__name__})") from failure
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def ensure_streams(self) -> None:
+        """Make the streams that are missing, and change those that are not as we want them.
+
+        Raises:
+            nats.errors.Error: the server refused, or did not answer.
+        """
+        asked_at = time.monotonic()
+        async with self._ensuring:
+            if self._ensured_at >= asked_at:
+                return  # somebody else looked while we waited
+            started_at = time.monotonic()
+            for stream in STREAMS:
+                await self._ensure(stream)
+            self._ensured_at = started_at
+
+    async def _ensure(self, stream: Stream) -> None:
+        wanted = stream.config(
+            replicas=self._settings.nats_replicas, store_bytes=self._settings.nats_store_bytes
+        )
+        api = self._api()
+        try:
+            info = await api.stream_info(stream.name)
+        except nats.js.errors.NotFoundError:
+            info = await api.add_stream(wanted)
+            _log.info("stream made", stream=stream.name)
+        if differs(info.config, wanted):
+            info = await api.update_stream(wanted)
+            _log.info("stream changed", stream=stream.name)
+        if info.created is not None:
+            self._incarnations[stream.name] = int(info.created.timestamp() * 1000)
+
+    def stream_incarnation(self, name: str) -> int:
+        """Return when the stream was made, in ms since the epoch; 0 while that is not known.
+
+        A stream that was wiped and made again has another one: whatever was published into the earlier
+        one is gone. At most ``CHECK_SECONDS`` old while connected.
+        """
+        return self._incarnations.get(name, 0)
+
+    async def oldest_ms(self, subject: str) -> int | None:
+        """Return when the oldest message that is still in the stream came, in ms since the epoch.
+
+        By the clock of the NATS server. A message that is being worked on counts; None if there is none.
+
+        Raises:
+            JetStreamDown: no answer. That is not the same as none.
+        """
+        if not self.connected:
+            raise JetStreamDown("NATS is not connected")
+        try:
+            message = await self._api().get_msg(stream_of(subject), seq=1, subject=subject, next=True)
+        except nats.js.errors.NotFoundError:
+            return None
+        except (nats.errors.Error, OSError) as error:
+            raise JetStreamDown(f"{subject}: {type(error).__name__}") from error
+        if message.time is None:
+            raise JetStreamDown(f"{subject}: an answer without a time")
+        return int(message.time.timestamp() * 1000)
+
+    def consumer(self, stream: str, durable: str, subject: str) -> Consumer:
+        """Return a consumer to fetch from at one's own pace."""
+        return Consumer(
+            self._connection, self.ensure_streams, stream=stream, durable=durable, subject=subject
+        )
+
+    async def consume(
+        self, stream: str, durable: str, subject: str, batch_max: int, *, stop: Stop | None = None
+    ) -> AsyncIterator[list[Msg]]:
+        """Yield lists of 1 to ``batch_max`` messages, for ever or until the stop.
+
+        Nothing is asked for before the next list is wanted, so a busy worker hoards nothing.
+        """
+        consumer = self.consumer(stream, durable, subject)
+        while stop is None or not stop.requested:
+            messages = await consumer.fetch(batch_max, PULL_SECONDS)
+            if messages:
+                yield messages
+
+    async def keep_streams(self) -> None:
+        """Look after the streams on every connection, and every ``CHECK_SECONDS``, until cancelled."""
+        while not self._connection.is_closing:
+            await self._connection.wait_connected()
+            is_done = await self._ensure_or_log()
+            await self._connection.wait_change(CHECK_SECONDS if is_done else RETRY_SECONDS)
+
+    async def _ensure_or_log(self) -> bool:
+        error_text = ""
+        try:
+            await self.ensure_streams()
+        except (nats.errors.Error, OSError) as error:
+            error_text = str(error) or type(error).__name__
+            if error_text != self._last_error:
+                _log.warning("streams could not be made", error=error_text)
+        self._last_error = error_text
+        return not error_text
+
+    def _api(self) -> JetStreamContext:
+        return self._connection.client.jetstream(timeout=TRY_SECONDS)
+
+
+@asynccontextmanager
+async def open_jetstream(settings: NatsSettings, *, name: str = "tollwire") -> AsyncIterator[JetStream]:
+    """Open JetStream without waiting for it: the connection is made in the background, for ever."""
+    connection = NatsConnection(settings, name=name)
+    jetstream = JetStream(settings, connection)
+    tasks = [
+        asyncio.create_task(connection.run(), name="nats"),
+        asyncio.create_task(jetstream.keep_streams(), name="streams"),
+    ]
+    try:
+        yield jetstream
+    finally:
+        connection.is_closing = True
+        await cancel_all(tasks)
+        await connection.close()

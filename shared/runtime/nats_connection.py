@@ -1,0 +1,140 @@
+"""The connection to NATS: made in the background, for ever; whoever opens it never waits for it."""
+
+import asyncio
+import time
+from typing import Final, Protocol
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from shared.runtime import metrics
+
+# One handshake with a server that is alive takes milliseconds; then the next server is tried.
+CONNECT_SECONDS: Final = 2.0
+# Between two tries of the same server: quick enough for a restart, slow enough for an outage.
+RECONNECT_SECONDS: Final = 0.5
+# A dead peer is found after two pings without an answer.
+PING_SECONDS: Final = 5
+UNANSWERED_PINGS_MAX: Final = 2
+# nats-py's close() may wait for a socket that is gone.
+CLOSE_SECONDS: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class NatsSettings(Protocol):
+    """The part of a service's settings that says where NATS is."""
+
+    @property
+    def nats_url(self) -> str: ...
+    @property
+    def nats_token(self) -> str: ...
+    @property
+    def nats_replicas(self) -> int: ...
+    @property
+    def nats_store_bytes(self) -> int: ...
+
+
+class NatsConnection:
+    """Keeps a client connected; a client that closed itself is replaced by a new one."""
+
+    def __init__(self, settings: NatsSettings, *, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self.client = Client()
+        self.is_closing = False
+        self._is_up = asyncio.Event()
+        self._is_closed = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._down_since = time.monotonic()
+        self._last_error = ""
+
+    @property
+    def connected(self) -> bool:
+        """True while a server answers."""
+        return self._is_up.is_set()
+
+    @property
+    def down_seconds(self) -> float:
+        """How long there has been no connection; 0 while there is one."""
+        return 0.0 if self.connected else time.monotonic() - self._down_since
+
+    async def wait_connected(self, timeout_seconds: float | None = None) -> bool:
+        """Wait for a connection, at most so long; return whether there is one."""
+        return await _wait(self._is_up, timeout_seconds)
+
+    async def wait_change(self, timeout_seconds: float) -> None:
+        """Return when the connection was made anew, or after so long."""
+        await _wait(self._changed, timeout_seconds)
+        self._changed.clear()
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        while not self.is_closing:
+            self._is_closed.clear()
+            self.client = Client()
+            await self.client.connect(
+                servers=[server.strip() for server in self._settings.nats_url.split(",")],
+                token=self._settings.nats_token or None,
+                name=self._name,
+                connect_timeout=CONNECT_SECONDS,  # type: ignore[arg-type] # seconds; a float works
+                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type] # seconds; a float works
+                max_reconnect_attempts=-1,
+                ping_interval=PING_SECONDS,
+                max_outstanding_pings=UNANSWERED_PINGS_MAX,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_down,
+                reconnected_cb=self._on_up,
+                closed_cb=self._on_closed,
+            )
+            await self._on_up()
+            await self._is_closed.wait()
+            _log.warning("NATS client closed, opening another")
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def close(self) -> None:
+        """Close at once. Never ``drain()``: it can take longer than a process may take to stop."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.client.close()
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            _log.info("NATS connection closed badly", error=type(error).__name__)
+        self._is_up.clear()
+        metrics.CONNECTED.labels("nats").set(0)
+
+    async def _on_up(self) -> None:
+        _log.info(
+            "NATS connected", server=str(self.client.connected_url and self.client.connected_url.netloc)
+        )
+        self._last_error = ""
+        self._is_up.set()
+        self._changed.set()
+        metrics.CONNECTED.labels("nats").set(1)
+
+    async def _on_down(self) -> None:
+        if self._is_up.is_set():
+            _log.warning("NATS disconnected")
+            self._down_since = time.monotonic()
+            self._is_up.clear()
+        metrics.CONNECTED.labels("nats").set(0)
+
+    async def _on_closed(self) -> None:
+        await self._on_down()
+        self._is_closed.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        # The same error comes twice a second while a server is away: say it once.
+        text = str(error) or type(error).__name__
+        if text != self._last_error:
+            self._last_error = text
+            _log.warning("NATS error", error=text)
+
+
+async def _wait(event: asyncio.Event, timeout_seconds: float | None) -> bool:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await event.wait()
+    except TimeoutError:
+        return event.is_set()
+    return True
