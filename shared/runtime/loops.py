@@ -10,11 +10,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvloop
@@ -33,6 +33,8 @@ BACKOFF_FIRST_SECONDS: Final = 1.0
 BACKOFF_MAX_SECONDS: Final = 30.0
 # Even a loop of a few milliseconds waits this long after an error, so that it cannot spin.
 BACKOFF_MIN_SECONDS: Final = 0.1
+# A task that cleans up after its cancellation is left in peace for so long.
+CANCEL_AGAIN_SECONDS: Final = 1.0
 # How often the event loop's lag is measured.
 LAG_INTERVAL_SECONDS: Final = 0.5
 
@@ -106,6 +108,20 @@ def _pause_seconds(interval_seconds: float, failures: int) -> float:
     first = max(min(interval_seconds, BACKOFF_FIRST_SECONDS), BACKOFF_MIN_SECONDS)
     doublings = min(failures - 1, 30)  # beyond that any pause is past its cap
     return min(first * 2.0**doublings, max(interval_seconds, BACKOFF_MAX_SECONDS))
+
+
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they have ended; what they raise is dropped.
+
+    Asks again every ``CANCEL_AGAIN_SECONDS``: in Python 3.11 ``asyncio.wait_for`` swallows a cancellation
+    that meets its result (https://github.com/python/cpython/issues/86296).
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        ended, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+        await asyncio.gather(*ended, return_exceptions=True)
 
 
 def run_service(name: str, open_service: OpenService) -> int:
@@ -182,9 +198,7 @@ class _Service:
                 for task in ended:
                     self._note_end(task)
         finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            await cancel_all(pending)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         loop_name = task.get_name()
