@@ -50,8 +50,11 @@ begin
             insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
                 select j.message_id, j.attempt_no + 1, part, p_carrier, v_now from judged j, generate_series(1, j.parts_total) part where j.refusal is null and not j.ours
         ), sweep as (
-            -- Not ours to end here: the clockwork looks at once.
-            update tollwire.outbox o set due_at = v_now from judged j where j.refusal in ('expired', 'suspended', 'no_hold') and o.message_id = j.message_id
+            -- Not ours to end here: the clockwork looks at once. Locked in id order (RULES 3): return_leases_v1 takes only outbox rows.
+            update tollwire.outbox o set due_at = v_now
+                from (select k.message_id from judged j join tollwire.outbox k on k.message_id = j.message_id
+                      where j.refusal in ('expired', 'suspended', 'no_hold') order by k.message_id for update of k) x
+                where o.message_id = x.message_id
         )
         select j.refusal, (j.attempt_no + case when j.ours then 0 else 1 end)::smallint, j.client_id, j.msisdn, j.region, j.sender, j.sealed, j.encoding, j.segments, j.lane,
                extract(epoch from j.valid_until - v_now)::double precision, j.tries, j.delivery, j.is_test, j.created_at, j.price_micros, j.currency
