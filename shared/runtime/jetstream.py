@@ -219,7 +219,8 @@ class JetStream:
         while not self._connection.is_closing:
             await self._connection.wait_connected()
             is_done = await self._ensure_or_log()
-            await self._connection.wait_change(CHECK_SECONDS if is_done else RETRY_SECONDS)
+            if not self._connection.is_closing:
+                await self._connection.wait_change(CHECK_SECONDS if is_done else RETRY_SECONDS)
 
     async def _ensure_or_log(self) -> bool:
         error_text = ""

@@ -1,0 +1,263 @@
+"""JetStream on a real server: what is published arrives, whatever is wiped or killed in between."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from embedded.nats import NatsServer
+from shared.runtime import jetstream as runtime
+from shared.runtime.jetstream import JetStream, JetStreamDown, PublishFailed, open_jetstream
+from shared.runtime.loops import Stop
+from shared.runtime.streams import STREAMS
+
+WAIT_SECONDS = 20.0
+EXPRESS = "sms.send.express"
+
+
+@dataclass
+class Settings:
+    nats_url: str
+    nats_token: str = ""
+    nats_replicas: int = 1
+    nats_store_bytes: int = 256 * 2**20
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[JetStream]:
+    async with asyncio.timeout(60), open_jetstream(settings) as jetstream:
+        assert await jetstream.wait_connected(WAIT_SECONDS)
+        await jetstream.ensure_streams()
+        yield jetstream
+
+
+@asynccontextmanager
+async def bare_client(settings: Settings) -> AsyncIterator[Any]:
+    client = await nats.connect(settings.nats_url, token=settings.nats_token or None)
+    yield client
+    await client.close()
+
+
+async def next_list(lists: AsyncIterator[list[Any]]) -> list[Any]:
+    async with asyncio.timeout(WAIT_SECONDS):
+        return await anext(lists)
+
+
+@pytest.fixture
+def settings(nats_server: NatsServer) -> Settings:
+    return Settings(nats_server.url, nats_server.token)
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that the test may kill; not started yet."""
+    server = NatsServer(tmp_path / "nats")
+    yield server
+    server.stop()
+
+
+async def test_the_streams_are_as_the_design_names_them(settings: Settings) -> None:
+    async with connected(settings), bare_client(settings) as client:
+        found = {info.config.name: info.config for info in await client.jetstream().streams_info()}
+    assert set(found) == {"SMS_SEND", "SMS_DLQ", "SMS_RECEIPT", "SMS_EVENT"}
+    assert found["SMS_SEND"].subjects == ["sms.send.express", "sms.send.normal", "sms.send.bulk"]
+    assert found["SMS_SEND"].retention == found["SMS_RECEIPT"].retention == "workqueue"
+    assert found["SMS_DLQ"].max_age == 30 * 86400
+    assert found["SMS_EVENT"].max_age == 7 * 86400
+    assert {config.storage for config in found.values()} == {"file"}
+    assert all(config.duplicate_window >= 120 for config in found.values())
+
+
+async def test_all_streams_together_fit_the_disk_they_are_given() -> None:
+    assert sum(stream.store_percent for stream in STREAMS) == 100
+
+
+async def test_a_stream_that_differs_is_changed_and_keeps_its_messages(settings: Settings) -> None:
+    async with connected(settings) as jetstream:
+        await jetstream.publish(EXPRESS, b"kept", message_id="1")
+        made_at = jetstream.stream_incarnation("SMS_SEND")
+    larger = Settings(settings.nats_url, settings.nats_token, nats_store_bytes=512 * 2**20)
+    async with connected(larger) as jetstream, bare_client(settings) as client:
+        info = await client.jetstream().stream_info("SMS_SEND")
+        assert info.config.max_bytes == 512 * 2**20 * 40 // 100
+        assert info.state.messages == 1
+        assert jetstream.stream_incarnation("SMS_SEND") == made_at
+
+
+async def test_a_published_message_arrives_with_its_headers_and_is_gone_when_acked(
+    settings: Settings,
+) -> None:
+    async with connected(settings) as jetstream:
+        await jetstream.publish(EXPRESS, b"bundle", message_id="m1", headers={"traceparent": "00-ab"})
+        lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 10)
+        (message,) = await next_list(lists)
+        assert (message.data, message.subject, message.deliveries) == (b"bundle", EXPRESS, 1)
+        assert message.headers["traceparent"] == "00-ab"
+        await message.in_progress()
+        assert await jetstream.oldest_ms(EXPRESS) is not None
+        await message.ack()
+        await jetstream.publish("sms.send.bulk", b"flushes the ack", message_id="m2")
+        assert await jetstream.oldest_ms(EXPRESS) is None
+
+
+async def test_the_same_message_id_is_stored_once(settings: Settings) -> None:
+    async with connected(settings) as jetstream:
+        for _ in range(3):
+            await jetstream.publish(EXPRESS, b"once", message_id="same")
+        messages = await jetstream.consumer("SMS_SEND", "express", EXPRESS).fetch(10, 1.0)
+        assert [message.data for message in messages] == [b"once"]
+
+
+async def test_what_is_there_comes_in_one_list_in_order(settings: Settings) -> None:
+    async with connected(settings) as jetstream:
+        await asyncio.gather(*(jetstream.publish(EXPRESS, b"%d" % n, message_id=f"m{n}") for n in range(250)))
+        consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+        first, second = await consumer.fetch(200, 1.0), await consumer.fetch(200, 1.0)
+        assert (len(first), len(second)) == (200, 50)
+        assert sorted(int(message.data) for message in first + second) == list(range(250))
+
+
+async def test_an_idle_consumer_gets_a_message_as_soon_as_it_is_published(settings: Settings) -> None:
+    async with connected(settings) as jetstream:
+        consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+        waiting = asyncio.create_task(consumer.fetch(10, WAIT_SECONDS))
+        async with bare_client(settings) as client:
+            await waits_at_the_server(client, "express")
+        await jetstream.publish(EXPRESS, b"now", message_id="now")
+        (message,) = await waiting
+        assert message.data == b"now"
+
+
+async def waits_at_the_server(client: Any, durable: str) -> None:
+    """Return when the durable consumer has a pull waiting (asked of the server again and again)."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            try:
+                info = await client.jetstream().consumer_info("SMS_SEND", durable)
+            except nats.js.errors.NotFoundError:
+                continue
+            if info.num_waiting:
+                return
+
+
+async def test_a_message_given_back_comes_again_and_a_malformed_one_never(settings: Settings) -> None:
+    async with connected(settings) as jetstream:
+        await jetstream.publish(EXPRESS, b"later", message_id="1")
+        consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+        (message,) = await consumer.fetch(1, WAIT_SECONDS)
+        await message.nak()
+        (message,) = await consumer.fetch(1, WAIT_SECONDS)
+        assert message.deliveries == 2
+        await message.term()
+        await jetstream.publish(EXPRESS, b"next", message_id="2")
+        (message,) = await consumer.fetch(10, WAIT_SECONDS)
+        assert message.data == b"next"
+
+
+async def test_the_stop_ends_a_consumer(settings: Settings) -> None:
+    stop = Stop()
+    async with connected(settings) as jetstream:
+        await jetstream.publish(EXPRESS, b"1", message_id="1")
+        seen = []
+        async for messages in jetstream.consume("SMS_SEND", "express", EXPRESS, 10, stop=stop):
+            seen += messages
+            stop.request("test")
+        assert len(seen) == 1
+
+
+async def test_a_deleted_consumer_is_made_again_and_starts_at_the_oldest_message(settings: Settings) -> None:
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 1)
+        await jetstream.publish(EXPRESS, b"1", message_id="1")
+        assert [m.data for m in await next_list(lists)] == [b"1"]
+        await client.jetstream().delete_consumer("SMS_SEND", "express")
+        assert [m.data for m in await next_list(lists)] == [b"1"]
+
+
+async def test_a_wiped_stream_is_made_again_as_another_incarnation(settings: Settings) -> None:
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 1)
+        await jetstream.publish(EXPRESS, b"lost", message_id="1")
+        before = jetstream.stream_incarnation("SMS_SEND")
+        await client.jetstream().delete_stream("SMS_SEND")
+        await jetstream.publish(EXPRESS, b"after", message_id="1")
+        assert jetstream.stream_incarnation("SMS_SEND") > before > 0
+        assert [m.data for m in await next_list(lists)] == [b"after"]
+
+
+async def test_a_full_work_queue_refuses_the_new_message_at_once(settings: Settings) -> None:
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        info = await client.jetstream().stream_info("SMS_SEND")
+        await client.jetstream().update_stream(info.config, max_bytes=2000)
+        await jetstream.publish(EXPRESS, b"x" * 1000, message_id="1")
+        with pytest.raises(PublishFailed, match="maximum bytes"):
+            await jetstream.publish(EXPRESS, b"x" * 1000, message_id="2")
+
+
+async def test_without_a_server_everything_answers_and_later_it_works(own_server: NatsServer) -> None:
+    own_server.folder.mkdir(mode=0o700)
+    settings = Settings(own_server.url, own_server.token)
+    async with asyncio.timeout(60), open_jetstream(settings) as jetstream:
+        assert not jetstream.connected
+        assert jetstream.stream_incarnation("SMS_SEND") == 0
+        assert await jetstream.consumer("SMS_SEND", "express", EXPRESS).fetch(1, 0.01) == []
+        with pytest.raises(JetStreamDown):
+            await jetstream.oldest_ms(EXPRESS)
+        with pytest.raises(PublishFailed, match="not connected"):
+            await jetstream.publish(EXPRESS, b"", message_id="1")
+        await own_server.start_async()
+        assert await jetstream.wait_connected(WAIT_SECONDS)
+        await jetstream.publish(EXPRESS, b"", message_id="1")
+        assert jetstream.stream_incarnation("SMS_SEND") > 0
+
+
+async def test_a_killed_server_comes_back_with_what_was_published(own_server: NatsServer) -> None:
+    await own_server.start_async()
+    settings = Settings(own_server.url, own_server.token)
+    async with connected(settings) as jetstream:
+        await jetstream.publish(EXPRESS, b"before", message_id="1")
+        own_server.child.send(signal.SIGKILL)
+        await own_server.stop_async()
+        publishing = asyncio.create_task(jetstream.publish(EXPRESS, b"during", message_id="2"))
+        await own_server.start_async()
+        await publishing
+        lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 1)
+        assert [m.data for m in await next_list(lists)] == [b"before"]
+        assert [m.data for m in await next_list(lists)] == [b"during"]
+
+
+async def test_too_many_publishes_in_flight_are_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "PUBLISHES_MAX", 2)
+    async with connected(settings) as jetstream:
+        results = await asyncio.gather(
+            *(jetstream.publish(EXPRESS, b"", message_id=str(n)) for n in range(5)), return_exceptions=True
+        )
+        assert sum(isinstance(result, PublishFailed) for result in results) == 3
+        await jetstream.publish(EXPRESS, b"", message_id="later")
+
+
+async def test_the_age_of_a_subject_is_that_of_its_own_oldest_message(settings: Settings) -> None:
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        await jetstream.publish("sms.send.bulk", b"older, other lane", message_id="1")
+        await jetstream.publish(EXPRESS, b"first", message_id="2")
+        await jetstream.publish(EXPRESS, b"second", message_id="3")
+        request = json.dumps({"seq": 2}).encode()
+        answer = await client.request("$JS.API.STREAM.MSG.GET.SMS_SEND", request)
+        stored_at = json.loads(answer.data)["message"]["time"]
+        oldest = await jetstream.oldest_ms(EXPRESS)
+        assert oldest is not None
+        assert stored_at.startswith(_second(oldest))
+
+
+def _second(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
