@@ -106,7 +106,7 @@ class Accept:
                 asked.append((index, item, quoted))
         for (index, item, quoted), answer in zip(asked, await self._submit_each(asked), strict=True):
             if isinstance(answer, Exception):
-                results[index] = _refusal(answer, item.message_id)
+                results[index] = _refusal_or_raise(answer, item.message_id)
                 continue
             try:
                 results[index] = await self._decide(item, quoted, requests[index], answer)
@@ -192,6 +192,13 @@ def _remembered(answer: AcceptAnswer, currency: str) -> Refusal:
         if micros is not None:
             arguments[name] = format_micros(micros)
     return Refusal(ProblemCode(answer.problem or ProblemCode.INTERNAL_ERROR), currency=currency, **arguments)
+
+
+def _refusal_or_raise(error: Exception, message_id: UUID) -> Refusal:
+    answer = _refusal(error, message_id)
+    if isinstance(answer, Refusal):
+        return answer
+    raise answer
 
 
 def _refusal(error: Exception, message_id: UUID) -> Exception:

@@ -12,7 +12,7 @@ import structlog
 
 from api import store
 from api.store import PUBLISH_LEASE_SECONDS, AcceptAnswer, AcceptItem
-from shared.events.bundles import BUNDLE_MAX, Bundle, encode
+from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
 from shared.events.facts import Fact
 from shared.runtime import tracing
 from shared.runtime.clock import Clock
@@ -66,7 +66,7 @@ class Publisher:
     def publish_later(self, items: Sequence[AcceptItem], answers: Sequence[AcceptAnswer]) -> None:
         """Publish what the flush accepted and what is due now."""
         crash_point("accept.after_commit")
-        bundles: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        bundles: dict[tuple[Lane, int], list[tuple[str, int]]] = {}
         for item, answer in zip(items, answers, strict=True):
             if answer.outcome != "accepted":
                 continue

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from shared.domain.fingerprint import FINGERPRINT_VERSION
+from shared.events.bundles import Lane
 from shared.runtime.postgres import Pool, call
 
 # How long the API has the sole right to publish what it accepted; then the clockwork takes over.
@@ -29,7 +30,7 @@ class AcceptItem(NamedTuple):
     msisdn: str
     region: str
     sender: str
-    lane: str
+    lane: Lane
     encoding: str
     segments: int
     currency: str

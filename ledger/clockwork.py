@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 from ledger import clockwork_store as store
 from ledger.clockwork_store import Dispatch, Moved
 from shared.domain.retry import ATTEMPTS_MAX
-from shared.events.bundles import BUNDLE_MAX, Bundle, encode
+from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
 from shared.runtime.crash_points import crash_point
 from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.postgres import Pool
@@ -82,14 +82,14 @@ class Clockwork:
         oldest = [_moment(await self._jetstream.oldest_ms(f"sms.send.{lane}")) for lane in LANES]
         leased = await store.dispatch_due(self._pool, message_ids, oldest, incarnation)
         crash_point("dispatch.after_lease")
-        groups: dict[tuple[str, int], list[Dispatch]] = {}
+        groups: dict[tuple[Lane, int], list[Dispatch]] = {}
         for dispatch in leased:
             groups.setdefault((dispatch.lane, dispatch.carrier_id), []).append(dispatch)
         for (lane, carrier_id), group in groups.items():
             for start in range(0, len(group), BUNDLE_MAX):
                 await self._publish(lane, carrier_id, group[start : start + BUNDLE_MAX])
 
-    async def _publish(self, lane: str, carrier_id: int, group: Sequence[Dispatch]) -> None:
+    async def _publish(self, lane: Lane, carrier_id: int, group: Sequence[Dispatch]) -> None:
         work = [(dispatch.message_id.hex, dispatch.dispatch_no) for dispatch in group]
         first_id, number = work[0]
         bundle = Bundle(lane=lane, carrier_id=carrier_id, work=work)

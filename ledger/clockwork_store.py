@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from shared.events.bundles import Lane
 from shared.runtime.postgres import Pool, call
 
 CALL_DEADLINE_SECONDS: Final = 20.0
@@ -22,7 +23,7 @@ class Dispatch(NamedTuple):
 
     message_id: UUID
     dispatch_no: int
-    lane: str
+    lane: Lane
     carrier_id: int
 
 
