@@ -30,6 +30,7 @@ class Claim(NamedTuple):
     created_at: datetime
     price_micros: int
     currency: str
+    parts: list[int] | None
 
 
 CLAIM = "select * from tollwire.claim_batch_v1($1, $2, $3, $4, $5)"
