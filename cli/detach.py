@@ -3,12 +3,13 @@
 import subprocess
 import sys
 import time
+from typing import NoReturn
 
 import click
 from rich.console import Console
 
 from cli.home import Home, State
-from cli.screen import print_step, print_summary
+from cli.screen import own_command, print_step, print_summary
 from embedded.files import tail
 
 POLL_SECONDS = 0.1
@@ -20,8 +21,7 @@ INTERRUPTED_EXIT = 130
 def start_detached(console: Console, home: Home, scale: str, how_to_stop: str) -> None:
     """Start the supervisor in a session of its own; return when the instance is ready.
 
-    Raises:
-        click.ClickException: it did not get ready; the message says why.
+    Exits with the supervisor's status, and says why, when it did not get ready.
     """
     log = home.log_of("supervisor")
     with log.open("ab") as output:
@@ -35,7 +35,9 @@ def start_detached(console: Console, home: Home, scale: str, how_to_stop: str) -
     try:
         state = _wait(console, home, process)
     except KeyboardInterrupt:
-        console.print("  It goes on starting in the background; `tollwire status` shows how far it is.")
+        console.print(
+            f"  It goes on starting in the background; `{own_command('status')}` shows how far it is."
+        )
         raise SystemExit(INTERRUPTED_EXIT) from None
     print_summary(console, home, state, how_to_stop)
 
@@ -52,7 +54,7 @@ def _wait(console: Console, home: Home, process: "subprocess.Popen[bytes]") -> S
             if state.phase == "running":
                 return state
             if is_over:
-                raise click.ClickException(state.problem or _last_words(home))
+                _fail(home, state)
             time.sleep(POLL_SECONDS)
 
 
@@ -61,6 +63,8 @@ def _state_of(home: Home, pid: int) -> State:
     return state if state is not None and state.supervisor_pid == pid else State()
 
 
-def _last_words(home: Home) -> str:
+def _fail(home: Home, state: State) -> NoReturn:
     log = home.log_of("supervisor")
-    return f"It ended before it was ready. The end of {log}:\n{tail(log, TAIL_LINES)}"
+    last_words = f"It ended before it was ready. The end of {log}:\n{tail(log, TAIL_LINES)}"
+    click.ClickException(state.problem or last_words).show()
+    raise SystemExit(state.exit_code or 1)

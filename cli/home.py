@@ -16,7 +16,7 @@ from embedded.files import FolderInUse, FolderLock, write_private
 DEFAULT_HOME = ".tollwire"
 # Another account passes through to PostgreSQL's folder when root runs us; nobody lists what is here.
 MODE_AS_ROOT, MODE = 0o711, 0o700
-MARK = "README"
+MARK = ".tollwire-home"  # tells our folder from one that we must not remove
 MARK_TEXT = """\
 Everything of one Tollwire instance: databases, secrets, logs. `tollwire down --clean` removes it.
 postgresql/own.conf may hold settings of your own for PostgreSQL.
@@ -45,6 +45,7 @@ class State(msgspec.Struct, kw_only=True):
     supervisor_birth: str | None = None
     started_at: str = ""
     api_url: str = ""
+    exit_code: int = 0
     versions: dict[str, str | None] = {}
     steps: list[str] = []
     problem: str = ""
@@ -80,9 +81,13 @@ class Home:
         """Make the folder when it is missing.
 
         Raises:
-            click.ClickException: it cannot be made or written.
+            click.ClickException: it cannot be made or written, or holds things of somebody else.
         """
         try:
+            if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / MARK).exists():
+                raise click.ClickException(
+                    f"{self.path} is not empty and not Tollwire's: name another folder in TOLLWIRE_HOME."
+                )
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(MODE_AS_ROOT if os.geteuid() == 0 else MODE)
             for folder in (self.logs, self.run):

@@ -66,6 +66,7 @@ class Instance:
                 await self._watch()
         except BaseException as error:
             self.state.problem = str(error)
+            self.state.exit_code = getattr(error, "exit_code", 1)
             await self._shut_down("failed")
             raise
         await self._shut_down("stopped")
@@ -124,7 +125,8 @@ class Instance:
 
         if not self._home.keyring.exists():
             Keyring.generate(self._home.keyring)
-        with self._screen.step("Client demo"):
+        is_new = not self._home.demo_key.exists()
+        with self._screen.step("Client demo, with 10,000.00 of credit" if is_new else "Client demo"):
             await bootstrap(
                 servers.dsn("api"),
                 Keyring.load(self._home.keyring),
@@ -149,7 +151,7 @@ class Instance:
 
     async def _shut_down(self, last: Phase) -> None:
         self._set_phase("stopping")
-        if self._supervisor.kept:
+        if any(kept.unit.child.pid is not None for kept in self._supervisor.kept):
             self._screen.tell("Stopping; what is in hand is finished first (Ctrl-C: at once)", is_bad=False)
         await self._supervisor.stop()
         self._set_phase(last)

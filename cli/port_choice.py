@@ -17,6 +17,7 @@ VARIABLES: Mapping[str, str] = {
     "dlr": "TOLLWIRE_RECEIPTS_PORT",
     "simulator": "TOLLWIRE_SIMULATOR_PORT",
 }
+TITLES = {"api": "the API", "postgresql": "PostgreSQL", "nats": "NATS", "valkey": "Valkey"}
 
 
 class PortTaken(click.ClickException):
@@ -26,9 +27,10 @@ class PortTaken(click.ClickException):
 
     def __init__(self, part: str, port: int, variable: str) -> None:
         holder = holder_of(port) or "another program"
+        other = next((number for number in range(port + 1, PORT_LAST + 1) if is_free(number)), free_port())
         super().__init__(
-            f"Port {port}, which {part} wants, is in use by {holder}.\n"
-            f"Stop that program, or choose another port: {variable}={port + 1} tollwire up"
+            f"Port {port} for {TITLES.get(part, part)} is in use by {holder}.\n"
+            f"Stop that program, or choose another port: {variable}={other} make up"
         )
 
 

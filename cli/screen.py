@@ -1,5 +1,7 @@
 """What `tollwire up` shows: a line for each step, then a short screen with all that one needs to begin."""
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from rich.text import Text
 
 from cli.home import Home, State
 
-TITLE_WIDTH = 34  # the longest title and a little air, so that the times stand in one column
+TITLE_WIDTH = 42  # the longest title and a little air, so that the times stand in one column
 SLOW_SECONDS = 0.05  # below that a time says nothing
 
 
@@ -91,13 +93,16 @@ def print_summary(console: Console, home: Home, state: State, how_to_stop: str) 
     _print_command(
         console,
         "Send a message:",
-        f"curl -s {url}/v1/messages -H 'X-API-Key: {key}' -H 'Content-Type: application/json' \\",
+        f"curl -s {url}/v1/messages \\",
+        f"  -H 'X-API-Key: {key}' \\",
+        "  -H 'Content-Type: application/json' \\",
         """  -d '{"to": "+4915112345678", "text": "Hello from Tollwire"}'""",
     )
     _print_command(
         console,
-        "See what became of it, with the id from the answer:",
-        f"curl -s {url}/v1/messages/ID -H 'X-API-Key: {key}'",
+        "See what became of it, with the id from the answer in place of ID:",
+        f"curl -s {url}/v1/messages/ID \\",
+        f"  -H 'X-API-Key: {key}'",
     )
     console.print()
 
@@ -108,6 +113,17 @@ def _print_command(console: Console, title: str, *lines: str) -> None:
     # No wrapping: a command must come out of the clipboard as it is.
     for line in lines:
         console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
+
+
+def own_command(arguments: str) -> str:
+    """Return how this command is called here: by name when it is on the PATH, else by its path."""
+    name = Path(sys.argv[0])
+    is_script = name.name == "tollwire"
+    return (
+        f"tollwire {arguments}"
+        if shutil.which("tollwire") or not is_script
+        else f"{short(name.absolute())} {arguments}"
+    )
 
 
 def short(path: Path) -> str:

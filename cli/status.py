@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.home import Home, ProcessState, State, as_json
+from cli.screen import own_command
 from embedded.ports import is_free
 from embedded.probe import get
 
@@ -81,7 +82,7 @@ def _health(process: ProcessState) -> str:
 
 def _print(console: Console, report: Report) -> None:
     if not report.running:
-        console.print(f"Nothing runs in {report.data_folder}. `tollwire up` starts it.")
+        console.print(f"Nothing runs in {report.data_folder}. `{own_command('up')}` starts it.")
         return
     versions = ", ".join(f"{name} {version or '-'}" for name, version in report.versions.items())
     console.print(

@@ -11,14 +11,13 @@ from sqlalchemy.exc import DBAPIError
 from cli.detach import start_detached
 from cli.home import Home
 from cli.instance import Instance
-from cli.screen import Screen, print_summary
+from cli.screen import Screen, own_command, print_summary
 from cli.services import NAMES, parse_scale
 from embedded.files import FolderInUse
 from embedded.ports import NoFreePort
 from embedded.unit import NotInstalled, StartFailed
 
 STOP_BY_KEY = "Ctrl-C"
-STOP_BY_COMMAND = "tollwire down"
 # What can go wrong without being a bug: its message is for the operator, its traceback for nobody.
 PLAIN_ERRORS = (
     StartFailed,
@@ -45,6 +44,7 @@ def up(scale: str, detach: bool, in_background: bool) -> None:
     """
     counts = parse_scale(scale)
     home = Home.of(os.environ)
+    stop_by_command = own_command("down")
     home.make()
     console = Console(quiet=in_background, highlight=False)
     try:
@@ -54,16 +54,16 @@ def up(scale: str, detach: bool, in_background: bool) -> None:
         return
     if detach:
         home.lock.release()
-        start_detached(console, home, scale, STOP_BY_COMMAND)
+        start_detached(console, home, scale, stop_by_command)
         return
-    _run(console, home, counts, STOP_BY_COMMAND if in_background else STOP_BY_KEY)
+    _run(console, home, counts)
 
 
-def _run(console: Console, home: Home, counts: dict[str, int], how_to_stop: str) -> None:
+def _run(console: Console, home: Home, counts: dict[str, int]) -> None:
     screen = Screen(console, home.log_of("supervisor"))
 
     async def run() -> None:
-        await Instance(home, os.environ, counts, screen).run(how_to_stop)
+        await Instance(home, os.environ, counts, screen).run(STOP_BY_KEY)
 
     try:
         asyncio.run(run())
@@ -72,12 +72,12 @@ def _run(console: Console, home: Home, counts: dict[str, int], how_to_stop: str)
         raise click.ClickException(str(error)) from None
     finally:
         home.lock.release()
-    console.print("  Stopped. `make up` (or `tollwire up`) goes on where it was.")
+    console.print("  Stopped. `make up` goes on where it was.")
 
 
 def _tell_running(console: Console, home: Home) -> None:
     state = home.read_state()
     if state is None or state.phase != "running":
         phase = "starting" if state is None else state.phase
-        raise click.ClickException(f"An instance in {home.path} is {phase}; see `tollwire status`.")
-    print_summary(console, home, state, STOP_BY_COMMAND)
+        raise click.ClickException(f"An instance in {home.path} is {phase}; see `{own_command('status')}`.")
+    print_summary(console, home, state, own_command("down"))

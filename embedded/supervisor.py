@@ -102,7 +102,7 @@ class Supervisor:
 
     def _tell_death(self, kept: Kept, pause_seconds: float) -> None:
         how = describe_exit(kept.unit.child.exit_code or 0)
-        text = f"{how}; starting it again in {pause_seconds:.1f} s. Its log: {kept.unit.child.log}"
+        text = f"{how}; starting it again in {pause_seconds:.1f} s (its log: {kept.unit.child.log.name})"
         self._notice(Notice(kept.unit.name, text, is_bad=True))
         self._set(kept, UnitState.RESTARTING)
 

@@ -90,7 +90,7 @@ async def test_a_unit_that_is_killed_runs_again_and_it_is_said(tmp_path, supervi
     assert kept.unit.child.pid not in {None, pid}
     died, back = told.notices
     assert died.is_bad
-    assert died.text.startswith("was killed by SIGKILL; starting it again in 0.2 s. Its log: ")
+    assert died.text == "was killed by SIGKILL; starting it again in 0.2 s (its log: it.log)"
     assert not back.is_bad
     assert "is running again" in back.text
     assert "(restart 1)" in back.text

@@ -63,10 +63,12 @@ def test_removing_a_home_removes_all_and_twice_is_harmless(home):
     assert not home.path.exists()
 
 
-def test_a_folder_that_is_no_home_is_not_removed(tmp_path):
+def test_a_folder_that_is_no_home_is_neither_used_nor_removed(tmp_path):
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(click.ClickException, match="left alone"):
         Home(tmp_path).remove()
+    with pytest.raises(click.ClickException, match="not empty"):
+        Home(tmp_path).make()
     assert (tmp_path / "thesis.txt").exists()
 
 

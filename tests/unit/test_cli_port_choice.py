@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 
 import click
@@ -22,9 +23,9 @@ def test_a_part_gets_the_port_that_is_set_for_it():
 def test_a_set_port_that_is_taken_names_who_has_it_and_what_to_change(taken):
     with pytest.raises(PortTaken) as caught:
         PortChoice({}, {"TOLLWIRE_NATS_PORT": str(taken)}).port_of("nats")
-    assert f"Port {taken}, which nats wants, is in use by" in caught.value.message
+    assert f"Port {taken} for NATS is in use by" in caught.value.message
     assert f"pid {os.getpid()}" in caught.value.message
-    assert f"TOLLWIRE_NATS_PORT={taken + 1}" in caught.value.message
+    assert re.search(r"TOLLWIRE_NATS_PORT=\d+ make up", caught.value.message)
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "80.5"])

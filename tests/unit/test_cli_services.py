@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import click
 import pytest
 
@@ -9,9 +12,15 @@ from embedded.ports import free_port
 from embedded.postgres import CONNECTIONS_MAX
 
 
-def planned(tmp_path, scale: str = "", **environ: str) -> dict[str, Launch]:
-    home = Home(tmp_path / "home")
-    home.make()
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = Home(tmp_path / "home")
+    made.make()
+    yield made
+    made.remove()  # also what root's PostgreSQL keeps elsewhere
+
+
+def planned(home: Home, scale: str = "", **environ: str) -> dict[str, Launch]:
     ports = PortChoice({}, {"TOLLWIRE_PORT": str(free_port()), **environ})
     servers = Servers(home, ports, environ)
     return {launch.name: launch for launch in plan(home, ports, servers, parse_scale(scale))}
@@ -30,8 +39,8 @@ def test_a_scale_that_makes_no_sense_is_refused(text):
         parse_scale(text)
 
 
-def test_each_process_has_its_own_role_and_health_port(tmp_path):
-    launches = planned(tmp_path)
+def test_each_process_has_its_own_role_and_health_port(home):
+    launches = planned(home)
     assert list(launches) == list(NAMES)
     for name in ("ledger", "api", "worker", "dlr"):
         assert f"//tollwire_{name}:" in launches[name].environ["TOLLWIRE_POSTGRES_DSN"]
@@ -42,8 +51,8 @@ def test_each_process_has_its_own_role_and_health_port(tmp_path):
         assert launch.environ["TOLLWIRE_HEALTH_PORT"] == str(launch.health.port)
 
 
-def test_several_of_a_service_share_its_port_and_have_their_own_names(tmp_path):
-    launches = planned(tmp_path, "api=2")
+def test_several_of_a_service_share_its_port_and_have_their_own_names(home):
+    launches = planned(home, "api=2")
     assert {"api-1", "api-2"} <= launches.keys()
     first, second = launches["api-1"], launches["api-2"]
     assert first.environ["TOLLWIRE_PORT"] == second.environ["TOLLWIRE_PORT"]
@@ -52,16 +61,16 @@ def test_several_of_a_service_share_its_port_and_have_their_own_names(tmp_path):
     assert launches["worker"].environ["TOLLWIRE_REUSE_PORT"] == "false"
 
 
-def test_the_pools_of_all_processes_fit_into_postgres(tmp_path):
-    launches = planned(tmp_path, "api=8,worker=8,dlr=4")
+def test_the_pools_of_all_processes_fit_into_postgres(home):
+    launches = planned(home, "api=8,worker=8,dlr=4")
     pools = [int(launch.environ["TOLLWIRE_POSTGRES_POOL_MAX"]) for launch in launches.values()]
     assert sum(pools[1:]) < CONNECTIONS_MAX
 
 
-def test_real_servers_take_the_place_of_embedded_ones(tmp_path):
+def test_real_servers_take_the_place_of_embedded_ones(home):
     dsn, own = "postgresql://u@db/x", "postgresql://tollwire_api@db/x"
     launches = planned(
-        tmp_path,
+        home,
         TOLLWIRE_POSTGRES_DSN=dsn,
         TOLLWIRE_API_POSTGRES_DSN=own,
         TOLLWIRE_NATS_URL="nats://n:4222",
@@ -70,10 +79,10 @@ def test_real_servers_take_the_place_of_embedded_ones(tmp_path):
     assert launches["worker"].environ["TOLLWIRE_POSTGRES_DSN"] == dsn
     assert launches["api"].environ["TOLLWIRE_POSTGRES_DSN"] == own
     assert not {"TOLLWIRE_NATS_URL", "TOLLWIRE_VALKEY_URL"} & launches["api"].environ.keys()
-    assert not (tmp_path / "home" / "postgresql").exists()
+    assert not home.postgres.exists()
 
 
-def test_the_simulator_posts_its_receipts_to_dlr(tmp_path):
-    launches = planned(tmp_path)
+def test_the_simulator_posts_its_receipts_to_dlr(home):
+    launches = planned(home)
     url = launches["simulator"].environ["TOLLWIRE_SIMULATOR_RECEIPT_URL"]
     assert url == f"http://127.0.0.1:{launches['dlr'].environ['TOLLWIRE_RECEIPTS_PORT']}/receipts/simulator"
