@@ -7,6 +7,7 @@ IPv4-compatible range global. Sources: the IANA special-purpose registries, RFC 
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -64,6 +65,7 @@ _BLOCKED_NETWORKS = {
 # Only this range of IPv6 is given out to hosts of the public Internet; the rest needs no name to be refused.
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
 
+_ADDRESS_AND_PORT = re.compile(r"(?:(?P<v4>[0-9.]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\]):(?P<port>[0-9]{1,5})")
 # An operator's own list is short: its public addresses, perhaps a partner's network.
 DENIED_MAX = 256
 
@@ -119,24 +121,17 @@ def refusal(
     return "shut by the operator" if shut else None
 
 
-def parse_denied(text: str) -> tuple[DeniedNetwork, ...]:
-    """Read an operator's list, separated by commas or spaces: ``198.51.100.7:443, 2001:db8::/48, [::1]:80``.
+def parse_denied(text: str) -> DeniedNetwork:
+    """Read an entry of an operator's list: ``198.51.100.7``, ``198.51.100.0/24``, ``198.51.100.7:443``,
+    ``[2606:4700::1]:443``.
 
     Raises:
-        ValueError: an entry is no network, or there are more than DENIED_MAX; the message names it.
+        ValueError: it is none of these; the message names it.
     """
-    entries = text.replace(",", " ").split()
-    if len(entries) > DENIED_MAX:
-        raise ValueError(f"{len(entries)} networks; {DENIED_MAX} is the most")
-    return tuple(_parse_denied_entry(entry) for entry in entries)
-
-
-def _parse_denied_entry(entry: str) -> DeniedNetwork:
-    address, port = entry, ""
-    if entry.startswith("["):
-        address, _, port = entry[1:].partition("]:")
-    elif entry.count(":") == 1:
-        address, _, port = entry.partition(":")
-    if (port and not port.isdigit()) or (not port and entry != address):
-        raise ValueError(f"{entry!r} is not an address, a network, or an address with a port")
-    return DeniedNetwork(ipaddress.ip_network(address), int(port) if port else None)
+    match = _ADDRESS_AND_PORT.fullmatch(text)
+    try:
+        if match is None:
+            return DeniedNetwork(ipaddress.ip_network(text), None)
+        return DeniedNetwork(ipaddress.ip_network(match["v4"] or match["v6"]), int(match["port"]))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no address, network, or address with a port: {error}") from None

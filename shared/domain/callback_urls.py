@@ -8,9 +8,13 @@ A URL that passes here is not trusted yet: a name's addresses are checked when t
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Annotated
 
-from shared.domain.callback_networks import DeniedNetwork, IPAddress, parse_denied, refusal
+import msgspec
+from msgspec import Meta
+
+from shared.domain.callback_networks import DENIED_MAX, DeniedNetwork, IPAddress, parse_denied, refusal
 
 # What browsers and proxies agree to carry; a longer one is a mistake or an attack.
 URL_LENGTH_MAX = 2_048
@@ -18,7 +22,7 @@ URL_LENGTH_MAX = 2_048
 HOST_LENGTH_MAX = 253
 DEFAULT_PORTS = {"https": 443, "http": 80}
 # Where web servers listen. A callback must not become a port scanner or speak to a mail server.
-PUBLIC_PORTS = frozenset({80, 443, 8080, 8443})
+PUBLIC_PORTS = (80, 443, 8080, 8443)
 PORT_MAX = 65_535
 # Below it are the well-known services; a laptop's receivers listen above.
 UNPRIVILEGED_PORT_MIN = 1_024
@@ -46,8 +50,8 @@ class UrlPolicy:
 
     allow_private: bool = False
     https_only: bool = True
-    ports: frozenset[int] = PUBLIC_PORTS
-    denied: tuple[DeniedNetwork, ...] = field(default=())
+    ports: frozenset[int] = frozenset(PUBLIC_PORTS)
+    denied: tuple[DeniedNetwork, ...] = ()
 
     def allows_scheme(self, scheme: str) -> bool:
         """Return whether this scheme may be called; plain http shows the message to everybody on the way."""
@@ -79,18 +83,42 @@ class CallbackUrl:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def parse_policy(*, allow_private: bool, https_only: bool, ports: str, denied: str) -> UrlPolicy:
-    """Make a policy from the texts of an operator's settings: ports as ``80, 443``, see parse_denied.
+class CallbackUrlSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator sets about callback URLs: api refuses by it early, dlr when it connects."""
+
+    callback_allow_private: Annotated[
+        bool,
+        Meta(description="1: callbacks may go to this machine and private networks. For a laptop only."),
+    ] = False
+    callback_https_only: Annotated[
+        bool,
+        Meta(description="0: callback URLs may begin with http:// too. Numbers then travel in the clear."),
+    ] = True
+    callback_ports: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=PORT_MAX)], ...],
+        Meta(description="Ports that callbacks may go to, as 80,443."),
+    ] = PUBLIC_PORTS
+    callback_denied: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=DENIED_MAX,
+            description="Addresses, networks or address:port that callbacks never go to besides: your own.",
+        ),
+    ] = ()
+
+
+def policy_of(settings: CallbackUrlSettings) -> UrlPolicy:
+    """Make the policy of an operator's settings.
 
     Raises:
-        ValueError: a text is not what it is to be; the message names the entry.
+        ValueError: an entry of ``callback_denied`` is no address or network; the message names it.
     """
-    entries = ports.replace(",", " ").split()
-    for entry in entries:
-        if not _PORT.fullmatch(entry) or int(entry) > PORT_MAX:
-            raise ValueError(f"{entry!r} is not a port; a list of ports is like 80, 443")
-    numbers = frozenset(int(entry) for entry in entries)
-    return UrlPolicy(allow_private, https_only, numbers, parse_denied(denied))
+    return UrlPolicy(
+        allow_private=settings.callback_allow_private,
+        https_only=settings.callback_https_only,
+        ports=frozenset(settings.callback_ports),
+        denied=tuple(parse_denied(entry) for entry in settings.callback_denied),
+    )
 
 
 def parse_callback_url(text: str, policy: UrlPolicy) -> CallbackUrl:
@@ -116,7 +144,7 @@ def parse_callback_url(text: str, policy: UrlPolicy) -> CallbackUrl:
     host, address = _parse_host(host, policy)
     reason = policy.refusal(address, port) if address else None
     if reason:
-        raise CallbackUrlError(f"{host} is no public address but {reason}")
+        raise CallbackUrlError(f"{host} may not be called: {reason}")
     target = match["target"]
     return CallbackUrl(scheme, host, port, target if target.startswith("/") else f"/{target}", address)
 

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from shared.domain.callback_networks import DENIED_MAX, parse_denied, refusal
+from shared.domain.callback_networks import parse_denied, refusal
 
 BLOCKED = {
     "0.0.0.0": "this host",
@@ -127,7 +127,9 @@ def test_an_address_with_a_zone_is_refused(address: str) -> None:
 
 
 def test_an_operator_shuts_an_address_a_network_or_one_port() -> None:
-    denied = parse_denied("8.8.8.8:443, 9.9.9.0/24 [2606:4700::1]:80, 2a00::/16")
+    denied = [
+        parse_denied(entry) for entry in ("8.8.8.8:443", "9.9.9.0/24", "[2606:4700::1]:80", "2a00::/16")
+    ]
 
     assert refusal(ip_address("8.8.8.8"), 443, denied=denied) == "shut by the operator"
     assert refusal(ip_address("8.8.8.8"), 8443, denied=denied) is None
@@ -138,20 +140,15 @@ def test_an_operator_shuts_an_address_a_network_or_one_port() -> None:
 
 
 def test_an_operators_list_holds_for_a_laptop_too() -> None:
-    denied = parse_denied("127.0.0.1:4222")
+    denied = [parse_denied("127.0.0.1:4222")]
 
     assert refusal(ip_address("127.0.0.1"), 4222, allow_private=True, denied=denied) == "shut by the operator"
     assert refusal(ip_address("127.0.0.1"), 8088, allow_private=True, denied=denied) is None
 
 
 @pytest.mark.parametrize(
-    "text", ["example.com", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4/33", "[::1]", "10.0.0.1/8"]
+    "text", ["example.com", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4/33", "[::1]", "10.0.0.1/8", "1.2.3:80", ""]
 )
 def test_an_entry_that_is_no_network_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"not|has host bits|permitted"):
+    with pytest.raises(ValueError, match="is no address, network, or address with a port"):
         parse_denied(text)
-
-
-def test_an_operators_list_is_bounded() -> None:
-    with pytest.raises(ValueError, match="is the most"):
-        parse_denied("1.1.1.1 " * (DENIED_MAX + 1))

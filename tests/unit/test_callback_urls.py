@@ -5,10 +5,12 @@ import pytest
 from shared.domain.callback_urls import (
     URL_LENGTH_MAX,
     CallbackUrlError,
+    CallbackUrlSettings,
     UrlPolicy,
     parse_callback_url,
-    parse_policy,
+    policy_of,
 )
+from shared.runtime.settings import load
 
 STRICT = UrlPolicy()
 LAPTOP = UrlPolicy(allow_private=True)
@@ -177,28 +179,42 @@ def test_a_laptop_still_calls_no_metadata_service_and_no_ssh(text: str) -> None:
         parse_callback_url(text, LAPTOP)
 
 
+def policy_from(**environ: str) -> UrlPolicy:
+    return policy_of(
+        load(CallbackUrlSettings, {f"TOLLWIRE_CALLBACK_{name}": text for name, text in environ.items()})
+    )
+
+
+def test_without_settings_only_public_https_is_called() -> None:
+    assert policy_from() == STRICT
+
+
+def test_a_laptop_is_a_setting() -> None:
+    assert policy_from(ALLOW_PRIVATE="1") == LAPTOP
+
+
 def test_plain_http_is_a_choice_of_the_operator() -> None:
-    policy = parse_policy(allow_private=False, https_only=False, ports="80,443", denied="")
+    policy = policy_from(HTTPS_ONLY="0")
 
     assert parse_callback_url("http://example.com/", policy).authority == "example.com"
 
 
 def test_an_operator_chooses_the_ports() -> None:
-    policy = parse_policy(allow_private=False, https_only=True, ports="443 9443", denied="")
+    policy = policy_from(PORTS="443,9443")
 
     assert parse_callback_url("https://example.com:9443/", policy).port == 9443
     with pytest.raises(CallbackUrlError, match="port 8443 is not called; the ports that are: 443, 9443"):
         parse_callback_url("https://example.com:8443/", policy)
 
 
-@pytest.mark.parametrize("ports", ["x", "0", "65536", "443;80", "-1"])
-def test_a_list_of_ports_that_is_none_is_refused(ports: str) -> None:
-    with pytest.raises(ValueError, match="is not a port"):
-        parse_policy(allow_private=False, https_only=True, ports=ports, denied="")
-
-
 def test_an_address_that_an_operator_shuts_is_refused_at_once() -> None:
-    policy = parse_policy(allow_private=False, https_only=True, ports="443", denied="8.8.8.8")
+    policy = policy_from(DENIED="8.8.8.8,9.9.9.9:8443")
 
-    with pytest.raises(CallbackUrlError, match="shut by the operator"):
+    with pytest.raises(CallbackUrlError, match=r"8\.8\.8\.8 may not be called: shut by the operator"):
         parse_callback_url("https://8.8.8.8/", policy)
+    assert parse_callback_url("https://9.9.9.9/", policy).port == 443
+
+
+def test_an_entry_that_is_no_network_stops_the_start() -> None:
+    with pytest.raises(ValueError, match="'intranet' is no address"):
+        policy_from(DENIED="intranet")
