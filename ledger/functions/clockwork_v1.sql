@@ -142,6 +142,10 @@ declare
     v_min uuid; v_max uuid;
 begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
+    -- All at once, before the calls a carrier: they would take states after the first one's outbox rows (RULES 3).
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
     for r in
         select s.carrier_id, k.idempotent_submit or k.can_query as ask_again, k.receipt_wait_seconds,
                array_agg(s.message_id order by s.message_id, a.part_no) as ids, array_agg(s.attempt_no order by s.message_id, a.part_no) as attempts,
