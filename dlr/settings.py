@@ -4,12 +4,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from dlr.poster import CallbackSettings
 from shared.runtime.settings import Common, Port
 
 
-class DlrSettings(Common, CallbackSettings, frozen=True, kw_only=True):
-    """Settings of ``tollwire-dlr``."""
+class DlrSettings(Common, frozen=True, kw_only=True):
+    """Settings of ``tollwire-dlr``; those of posting callbacks are ``dlr.poster.CallbackSettings``."""
 
     receipts_host: Annotated[str, Meta(description="Address that takes carriers' receipts.")] = "127.0.0.1"
     receipts_port: Annotated[Port, Meta(description="Port of POST /receipts/<carrier>. 0: any free one.")] = (

@@ -147,3 +147,30 @@ async def record_callbacks(pool: Pool, records: Sequence[CallbackRecord]) -> Non
     """Note tries of callbacks."""
     columns = [list(column) for column in zip(*records, strict=True)]
     await call(pool, RECORD_CALLBACKS, *columns, deadline_seconds=CALL_DEADLINE_SECONDS)
+
+
+class Health(NamedTuple):
+    """How an endpoint fares, as it is persisted."""
+
+    endpoint_id: int
+    consecutive_failures: int
+    failing_since: datetime | None
+    open_until: datetime | None
+    disabled_reason: str | None
+
+
+NOTE_HEALTH = """
+    insert into tollwire.callback_health
+        (endpoint_id, consecutive_failures, failing_since, open_until, disabled_at, disabled_reason)
+    select $1, $2, $3, $4, case when $5::text is not null then clock_timestamp() end, $5::text
+    where exists (select from tollwire.callback_endpoints where id = $1)
+    on conflict (endpoint_id) do update
+        set consecutive_failures = $2, failing_since = $3, open_until = $4,
+            disabled_at = coalesce(callback_health.disabled_at, excluded.disabled_at),
+            disabled_reason = coalesce(callback_health.disabled_reason, excluded.disabled_reason)
+"""
+
+
+async def note_health(pool: Pool, health: Health) -> None:
+    """Persist an endpoint's health: one row, whatever its pile of callbacks is (RULES 36)."""
+    await call(pool, NOTE_HEALTH, *health, deadline_seconds=CALL_DEADLINE_SECONDS)

@@ -62,7 +62,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_from timestamptz := v_now - interval '5 days';
+    v_from timestamptz := v_now - interval '31 days';
 begin
     return query
         with recursive ends(endpoint_id) as (
@@ -90,8 +90,8 @@ create function tollwire.lease_receipts_v1(p_limit integer, p_lease_seconds inte
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
     with chosen as materialized (
         select k.id from tollwire.receipts k
-        where k.settled_at is null and k.due_at <= clock_timestamp() and k.id > tollwire.uuid7_floor_v1(clock_timestamp() - interval '5 days')
+        where k.settled_at is null and k.due_at <= clock_timestamp() and k.id > tollwire.uuid7_floor_v1(clock_timestamp() - interval '31 days')
         limit p_limit for update skip locked)
     update tollwire.receipts k set due_at = clock_timestamp() + p_lease_seconds * interval '1 second'
-    from chosen where k.id = chosen.id and k.id > tollwire.uuid7_floor_v1(clock_timestamp() - interval '5 days') returning k.id
+    from chosen where k.id = chosen.id and k.id > tollwire.uuid7_floor_v1(clock_timestamp() - interval '31 days') returning k.id
 $$;

@@ -1,0 +1,55 @@
+"""From a loaded callback to the bytes that are signed and posted."""
+
+from datetime import datetime
+from typing import cast
+
+from dlr.store import CallbackWork
+from shared.domain.callback_events import CallbackError, CallbackEvent, EventType, payload_of, payload_of_test
+from shared.domain.money import Money
+from shared.domain.states import MessageState
+
+# What a client reads beside the code; the dictionary is docs/errors.md.
+DETAILS = {
+    "validity_ended": "The message's validity ended before a carrier took it.",
+    "client_suspended": "The client was suspended before the message was sent.",
+    "outcome_unknown": "The carrier's answer never came and no receipt told the outcome. Not charged.",
+    "no_receipt": "The carrier took the message, and no receipt came in time.",
+    "undelivered": "The carrier could not deliver the message.",
+    "delivered_in_part": "Some parts of the message were delivered, not all. Not charged.",
+    "expired_by_carrier": "The carrier gave the message up: the phone could not be reached in time.",
+    "cancelled": "The message was cancelled before it was sent.",
+}
+
+
+def body_of(work: CallbackWork) -> bytes:
+    """Return the callback's body; the same bytes on every attempt while the message's row stands."""
+    if work.event_type == EventType.CALLBACK_TEST or work.message_id is None:
+        return payload_of_test(work.created_at)
+    error = None
+    if work.error_code is not None:
+        detail = DETAILS.get(work.error_code, f"The carrier refused the message: {work.error_code}.")
+        error = CallbackError(work.error_code, detail)
+    charged = work.lock_state == "CAPTURED" or work.is_late_captured
+    return payload_of(
+        CallbackEvent(
+            type=EventType(work.event_type),
+            occurred_at=work.created_at,
+            message_id=work.message_id,
+            status=MessageState(cast("str", work.state)),
+            msisdn=cast("str", work.msisdn),
+            sender=cast("str", work.sender),
+            client_ref=work.client_ref,
+            segments=cast("int", work.segments),
+            price=Money(cast("int", work.price_micros), cast("str", work.currency)),
+            charged=charged,
+            error=error,
+            carrier=None,
+            attempts=work.message_attempts or 0,
+            possible_duplicate=bool(work.is_possible_duplicate),
+            late_receipt=bool(work.is_late_receipt),
+            sequence=work.sequence,
+            parts_delivered=work.parts_delivered or 0,
+            created_at=cast("datetime", work.message_created_at),
+            final_at=work.final_at,
+        )
+    )

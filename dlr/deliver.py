@@ -1,0 +1,184 @@
+"""Delivers callbacks: loads them in groups, posts each in its endpoint's turn, notes the outcome (DESIGN 6)."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from dlr import store
+from dlr.bodies import body_of
+from dlr.endpoint_book import EndpointBook
+from dlr.endpoints import Endpoints
+from dlr.poster import CallbackPoster, Delivery
+from dlr.store import CallbackRecord, CallbackWork
+from shared.domain.callbacks import DisableEndpoint, Done, GiveUp, Outcome, Posted, RetryIn, decide
+from shared.runtime.batcher import Batcher, Busy
+from shared.runtime.clock import Clock
+from shared.runtime.crash_points import crash_point
+from shared.runtime.metrics import AGE_BUCKETS
+from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
+
+LINGER_SECONDS: Final = 0.02
+FLUSH_MAX: Final = 500
+QUEUE_MAX: Final = 20_000
+# Callbacks of this process that are leased and not noted yet; more stay in PostgreSQL for a sweep.
+HELD_MAX: Final = 10_000
+# What a sweep takes, and of one endpoint: a dead endpoint's pile hides nobody's.
+SWEEP_MAX: Final = 1_000
+SWEEP_EACH: Final = 50
+LEASE_SECONDS: Final = 60
+ANSWER_KEPT_BYTES: Final = 1024
+# An endpoint without a usable secret is looked at again when its operator has mended it.
+NO_SECRET_SECONDS: Final = 300.0
+
+CALLBACKS: Final = Counter("tollwire_callbacks_total", "Tries of callbacks, by what came of them", ["result"])
+DELAY: Final = Histogram(
+    "tollwire_callback_delay_seconds", "From the event to the endpoint's 2xx", buckets=AGE_BUCKETS
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class Deliver:
+    """The use case behind every callback. An open async context; leaving it finishes what is on its way."""
+
+    def __init__(self, pool: Pool, poster: CallbackPoster, endpoints: Endpoints, clock: Clock) -> None:
+        self._pool = pool
+        self._poster = poster
+        self._endpoints = endpoints
+        self._clock = clock
+        self._book: EndpointBook | None = None
+        self._held: set[UUID] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loads: Batcher[UUID, CallbackWork | None] = Batcher(
+            self._load, name="callback_load", batch_max=FLUSH_MAX, queue_max=QUEUE_MAX,
+            linger_seconds=LINGER_SECONDS, is_retryable=is_retryable,
+        )  # fmt: skip
+        self._records: Batcher[CallbackRecord, None] = Batcher(
+            self._record, name="callback_record", batch_max=FLUSH_MAX, queue_max=QUEUE_MAX,
+            linger_seconds=LINGER_SECONDS, is_bisectable=is_bisectable, is_retryable=is_retryable,
+        )  # fmt: skip
+
+    async def __aenter__(self) -> Self:
+        await self._loads.__aenter__()
+        await self._records.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._loads.__aexit__(kind, error, trace)
+        await self._records.__aexit__(kind, error, trace)
+
+    def apply(self, book: EndpointBook) -> None:
+        """Follow the configuration."""
+        self._book = book
+
+    def deliver_soon(self, callback_ids: Sequence[UUID]) -> None:
+        """Take callbacks that are leased to this process; what does not fit is swept when its lease ends."""
+        for callback_id in callback_ids:
+            if callback_id in self._held or len(self._held) >= HELD_MAX:
+                continue
+            self._held.add(callback_id)
+            task = asyncio.create_task(self._deliver(callback_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def sweep(self) -> None:
+        """Lease what is due and nobody works on."""
+        room = min(HELD_MAX - len(self._held), SWEEP_MAX)
+        if room > 0:
+            self.deliver_soon(await store.lease_callbacks(self._pool, room, SWEEP_EACH, LEASE_SECONDS))
+
+    async def _deliver(self, callback_id: UUID) -> None:
+        try:
+            work = await self._loads.submit(callback_id)
+            if work is None:
+                return
+            if work.skip is None:
+                await self._post(work)
+            elif work.skip in ("superseded", "disabled"):
+                outcome = "superseded" if work.skip == "superseded" else "discarded"
+                await self._records.submit(_ending(work, outcome))
+                CALLBACKS.labels(outcome).inc()
+        except (OutcomeUnknown, Busy) as error:
+            # The lease ends and a sweep takes it up; an endpoint may get it twice, with the same webhook-id.
+            _log.warning("callback left to a sweep", callback_id=str(callback_id), error=str(error))
+        finally:
+            self._held.discard(callback_id)
+
+    async def _post(self, work: CallbackWork) -> None:
+        secrets = self._book.secrets(work.endpoint_id, self._clock) if self._book else ()
+        if not secrets or work.url is None:
+            await self._records.submit(_again(work, "no_secret", NO_SECRET_SECONDS))
+            return
+        delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work))
+        crash_point("callback.before_post")
+        outcome = await self._endpoints.post(self._poster, delivery)
+        crash_point("callback.after_post")
+        if outcome is None:
+            return  # its endpoint's breaker is open or its queue full: a sweep comes back to it
+        await self._records.submit(self._note(work, outcome))
+        crash_point("callback.after_record")
+
+    def _note(self, work: CallbackWork, outcome: Outcome) -> CallbackRecord:
+        attempt_no = work.attempts + 1
+        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
+        decision = decide(outcome, attempt_no, jitter, self._clock.now())
+        match decision:
+            case Done():
+                ending, retry_seconds = "delivered", 0.0
+                DELAY.observe(max((self._clock.now() - work.created_at).total_seconds(), 0.0))
+            case RetryIn(seconds):
+                ending, retry_seconds = None, seconds
+            case GiveUp():
+                ending, retry_seconds = "gave_up", 0.0
+            case DisableEndpoint():
+                ending, retry_seconds = "discarded", 0.0
+                self._endpoints.disable(work.endpoint_id, "the endpoint answered 410 Gone")
+        CALLBACKS.labels(ending or "failed").inc()
+        return self._as_record(work, outcome, attempt_no, ending, retry_seconds)
+
+    def _as_record(
+        self, work: CallbackWork, outcome: Outcome, attempt_no: int, ending: str | None, retry_seconds: float
+    ) -> CallbackRecord:
+        keeps = self._book is not None and self._book.keeps_answers(work.endpoint_id)
+        is_answer = isinstance(outcome, Posted)
+        error = None
+        if ending != "delivered":
+            error = f"HTTP {outcome.status}" if is_answer else f"{outcome.reason.value}: {outcome.detail}"
+        return CallbackRecord(
+            callback_id=work.callback_id,
+            attempt_no=attempt_no,
+            outcome=ending,
+            status=outcome.status if is_answer else None,
+            error=error,
+            duration_ms=outcome.duration_ms,
+            address=outcome.resolved_ip,
+            answer_head=outcome.answer_head[:ANSWER_KEPT_BYTES] if is_answer and keeps else None,
+            retry_seconds=retry_seconds,
+        )
+
+    async def _load(self, callback_ids: Sequence[UUID]) -> Sequence[CallbackWork | Exception | None]:
+        loaded = await store.load_callbacks(self._pool, callback_ids)
+        by_id = {work.callback_id: work for work in loaded}
+        return [by_id.get(callback_id) for callback_id in callback_ids]
+
+    async def _record(self, records: Sequence[CallbackRecord]) -> Sequence[Exception | None]:
+        await store.record_callbacks(self._pool, records)
+        return [None] * len(records)
+
+
+def _ending(work: CallbackWork, outcome: str) -> CallbackRecord:
+    return CallbackRecord(work.callback_id, work.attempts, outcome, None, None, None, None, None, 0.0)
+
+
+def _again(work: CallbackWork, error: str, seconds: float) -> CallbackRecord:
+    return CallbackRecord(work.callback_id, work.attempts + 1, None, None, error, None, None, None, seconds)

@@ -1,0 +1,36 @@
+"""The HTTP door that carriers send their receipts to."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from dlr.receive import BODY_MAX_BYTES, Receive
+from dlr.settings import DlrSettings
+
+# Connections waiting to be accepted: a carrier may open hundreds at once after an outage.
+BACKLOG: Final = 1024
+# A carrier's request in flight at the stop finishes within this.
+SHUTDOWN_SECONDS: Final = 10.0
+
+
+@asynccontextmanager
+async def open_door(settings: DlrSettings, receive: Receive) -> AsyncIterator[int]:
+    """Serve POST /receipts/<carrier>; yields the port. Leaving it lets requests in flight finish."""
+    app = web.Application(client_max_size=BODY_MAX_BYTES)
+    app.add_routes([web.post("/receipts/{carrier}", receive.handle)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(
+            runner,
+            settings.receipts_host,
+            settings.receipts_port,
+            backlog=BACKLOG,
+            reuse_port=settings.reuse_port or None,
+        )
+        await site.start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,76 @@
+"""tollwire-dlr on one screen: what it opens, which loops it runs."""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from dlr.deliver import Deliver
+from dlr.door import open_door
+from dlr.endpoint_book import EndpointBook, load_endpoint_book
+from dlr.endpoints import Endpoints
+from dlr.poster import CallbackPoster, CallbackSettings
+from dlr.receive import Receive
+from dlr.settings import DlrSettings
+from dlr.settle import Settle
+from dlr.wake import consume_wakes
+from shared.runtime.clock import keep_clock, open_clock
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.keyring import Keyring
+from shared.runtime.loops import Loop, every
+from shared.runtime.monitor import open_monitor
+from shared.runtime.postgres import Connection, open_pool
+from shared.runtime.settings import load
+from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, load_carriers
+from shared.storage.facts import FactPublisher
+
+SWEEP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """dlr's part of the configuration."""
+
+    carriers: dict[int, CarrierConfig]
+    book: EndpointBook
+
+
+@asynccontextmanager
+async def dlr() -> AsyncIterator[Sequence[Loop]]:
+    """Everything this process opens, and everything it runs."""
+    settings = load(DlrSettings, os.environ)
+    keyring = Keyring.load(settings.keyring_file)
+
+    async def load_config(connection: Connection, _version: int) -> Config:
+        return Config(await load_carriers(connection), await load_endpoint_book(connection, keyring))
+
+    async with (
+        open_pool(settings, application_name="tollwire-dlr") as pool,
+        open_clock(pool) as clock,
+        open_jetstream(settings, name="tollwire-dlr") as jetstream,
+        FactPublisher(jetstream) as facts,
+        CallbackPoster(load(CallbackSettings, os.environ)) as poster,
+        Endpoints(pool, clock) as endpoints,
+        Deliver(pool, poster, endpoints, clock) as deliver,
+        Settle(pool, facts, deliver) as settle,
+        Receive(pool, settle, keyring, clock) as receive,
+        open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
+    ):
+        watch = ConfigWatch(pool, load_config)
+
+        async def follow() -> None:
+            if await watch.refresh():
+                receive.apply(watch.current.carriers)
+                deliver.apply(watch.current.book)
+
+        await follow()
+        async with open_door(settings, receive):
+            yield [
+                partial(consume_wakes, jetstream, settle),
+                partial(every, interval_seconds=SWEEP_SECONDS, run_once=settle.sweep),
+                partial(every, interval_seconds=SWEEP_SECONDS, run_once=deliver.sweep),
+                partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
+                partial(keep_clock, clock, pool),
+                facts.run,
+            ]
