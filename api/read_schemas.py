@@ -6,10 +6,8 @@ from uuid import UUID
 from msgspec import Meta, Struct, field
 
 from api.schemas import (
-    CURSOR_CHARACTERS_MAX,
     PAGE_DEFAULT,
     Amount,
-    CallbackUrl,
     ClientRef,
     Currency,
     Cursor,
@@ -19,19 +17,12 @@ from api.schemas import (
     Lane,
     Limit,
     Money,
+    RefShown,
+    SenderShown,
     Status,
     Time,
     To,
 )
-
-# The old secret goes on signing for this long at most (Standard Webhooks: a period of rotation).
-ROTATION_GRACE_MAX_SECONDS = 604_800
-ROTATION_GRACE_DEFAULT_SECONDS = 86_400
-
-EventType = Literal[
-    "message.queued", "message.sent", "message.delivered", "message.undelivered", "message.expired",
-    "message.failed", "message.cancelled", "message.late_receipt",
-]  # fmt: skip
 
 
 class MessagePath(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,10 +45,7 @@ class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True):
     )
     after: Annotated[
         Cursor | None,
-        Meta(
-            max_length=CURSOR_CHARACTERS_MAX,
-            description="`after` of an earlier page: what came since, oldest first, up to 5 s before now.",
-        ),
+        Meta(description="`after` of an earlier page: what came since, oldest first, up to 5 s before now."),
     ] = None
     limit: Limit = PAGE_DEFAULT
 
@@ -103,13 +91,13 @@ class MessageSummary(Struct, frozen=True):
 
     id: UUID
     status: Status
-    to: str
-    sender: str = field(name="from")
+    to: To
+    sender: SenderShown = field(name="from")
     lane: Lane
     encoding: Encoding
     segments: int
     price: Money
-    client_ref: str | None
+    client_ref: RefShown | None
     error: Annotated[str | None, Meta(description="Why it was not delivered.")]
     carrier: str | None
     created_at: Time
@@ -144,6 +132,13 @@ class MessagePage(Struct, frozen=True):
     messages: list[MessageSummary]
     next_cursor: Annotated[str | None, Meta(description="Pass as `cursor`; null at the end.")]
     after: Annotated[str | None, Meta(description="Pass as `after` later to get what came since.")]
+
+
+class Cancelled(Struct, frozen=True):
+    """The message will not be sent; its hold is released."""
+
+    id: UUID
+    status: Literal["CANCELLED"]
 
 
 class Balance(Struct, frozen=True):
@@ -188,51 +183,3 @@ class Statement(Struct, frozen=True):
     currency: Currency
     entries: list[Entry]
     next_cursor: str | None
-
-
-class CallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where and what to report."""
-
-    url: CallbackUrl
-    events: Annotated[
-        list[EventType] | None, Meta(min_length=1, max_length=16, description="Left out: every final state.")
-    ] = None
-    keep_answers: Annotated[
-        bool, Meta(description="Keep the first 1 KB of your endpoint's answers in the attempt log.")
-    ] = False
-
-
-class CallbackSecret(Struct, frozen=True):
-    """A signing secret as it can be shown later: never the secret itself."""
-
-    id: int
-    created_at: Time
-    expires_at: Time | None
-
-
-class CallbackEndpoint(Struct, frozen=True):
-    """The client's endpoint and how it is doing."""
-
-    url: str
-    events: list[str]
-    keep_answers: bool
-    secrets: list[CallbackSecret]
-    secret: Annotated[str | None, Meta(description="whsec_…, shown once: when it was made.")]
-    open_until: Annotated[Time | None, Meta(description="The breaker waits until then.")]
-    failing_since: Time | None
-    disabled_at: Time | None
-    disabled_reason: str | None
-    updated_at: Time
-
-
-class RotateRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """How long the old secret goes on signing beside the new one."""
-
-    grace_seconds: Annotated[int, Meta(ge=0, le=ROTATION_GRACE_MAX_SECONDS)] = ROTATION_GRACE_DEFAULT_SECONDS
-
-
-class RotatedSecret(Struct, frozen=True):
-    """The new secret, shown this once."""
-
-    secret: str
-    old_secrets_until: Time

@@ -104,6 +104,18 @@ class Operation:
     query: Any = None
     params: Any = None
     answer: Any = None
+    media_type: str = "application/json"
+    """Of the answer."""
+    other_statuses: tuple[int, ...] = ()
+    """Statuses, besides the usual one, that come with the same answer."""
+    is_limited: bool = True
+    """Counts against the limits before authentication; probes do not."""
+
+    @property
+    def result(self) -> str:
+        """What the answer is, in words."""
+        doc = inspect.getdoc(self.answer) if isinstance(self.answer, type) else None
+        return (doc if doc and self.answer is not bytes else self.summary).partition("\n")[0]
 
     @property
     def name(self) -> str:
@@ -113,7 +125,7 @@ class Operation:
     @property
     def summary(self) -> str:
         """The first line of the handler's docstring."""
-        return (inspect.getdoc(self.handler) or self.name).partition("\n")[0]
+        return (inspect.getdoc(self.handler) or self.name).partition("\n")[0].rstrip(".")
 
     @property
     def description(self) -> str:

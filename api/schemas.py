@@ -50,12 +50,15 @@ Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", examples=["EUR"])]
 Time = Annotated[
     str, Meta(extra_json_schema={"format": "date-time", "examples": ["2026-11-21T10:00:00.123Z"]})
 ]
-Lane = Literal["express", "normal", "bulk"]
+Lane = Annotated[Literal["express", "normal", "bulk"], Meta(examples=["normal"])]
 Delivery = Literal["at_most_once", "at_least_once"]
 Encoding = Literal["GSM7", "UCS2"]
-Status = Literal[
-    "SCHEDULED", "QUEUED", "SENDING", "SENT", "FAILED_TEMP", "UNKNOWN",
-    "DELIVERED", "UNDELIVERED", "EXPIRED", "FAILED_PERM", "CANCELLED",
+Status = Annotated[
+    Literal[
+        "SCHEDULED", "QUEUED", "SENDING", "SENT", "FAILED_TEMP", "UNKNOWN",
+        "DELIVERED", "UNDELIVERED", "EXPIRED", "FAILED_PERM", "CANCELLED",
+    ],
+    Meta(examples=["QUEUED"]),
 ]  # fmt: skip
 Instant = Annotated[datetime, Meta(tz=True)]
 Cursor = Annotated[str, Meta(max_length=CURSOR_CHARACTERS_MAX, description="As a page gave it.")]
@@ -112,6 +115,10 @@ CallbackUrl = Annotated[
         description="Where to report this message, on a registered host; left out: the client's endpoint.",
     ),
 ]
+
+
+SenderShown = Annotated[str, Meta(examples=["ACME"])]
+RefShown = Annotated[str, Meta(examples=["order-1"])]
 
 
 class MessageRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,14 +180,14 @@ class MessageAccepted(Struct, frozen=True):
 
     id: UUID
     status: Status
-    to: str
-    sender: str = field(name="from")
+    to: To
+    sender: SenderShown = field(name="from")
     lane: Lane
     encoding: Encoding
     segments: int
     price: Money
     balance: Available
-    client_ref: str | None
+    client_ref: RefShown | None
     created_at: Time
 
 
@@ -207,9 +214,9 @@ class BatchAnswer(Struct, frozen=True):
 class Preview(Struct, frozen=True):
     """What the message would be: the same functions and prices as when it is sent."""
 
-    to: str
+    to: To
     region: Annotated[str | None, Meta(description="ISO 3166-1 region of the number.")]
-    sender: str = field(name="from")
+    sender: SenderShown = field(name="from")
     encoding: Encoding
     segments: int
     parts: Annotated[list[str], Meta(description="The text of each segment; joined they are the text.")]
@@ -220,3 +227,8 @@ class Preview(Struct, frozen=True):
 def time_text(moment: datetime) -> str:
     """A time as the API shows it: UTC, milliseconds, ``Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def optional_time_text(moment: datetime | None) -> str | None:
+    """``time_text``, or None for what has not happened."""
+    return None if moment is None else time_text(moment)

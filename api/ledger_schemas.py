@@ -1,0 +1,152 @@
+"""What operators send and get about money: credit, rates, dead letters, the audit trail."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from api.admin_schemas import ClientName, Name, Reason
+from api.schemas import PAGE_DEFAULT, Amount, Currency, Cursor, Limit, Time
+
+# One request's rates; a whole price list takes a few requests.
+RATES_MAX = 1_000
+
+Reference = Annotated[
+    str,
+    Meta(
+        pattern="^[!-~]{1,255}$",
+        description="Unique for the account: the same again is answered again.",
+        examples=["invoice-17"],
+    ),
+]
+SignedAmount = Annotated[str, Meta(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$", examples=["100.00"])]
+Prefix = Annotated[
+    str, Meta(pattern="^[0-9]{0,15}$", description="Digits, without the +; empty: all.", examples=["49"])
+]
+
+
+class CreditRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A top-up (> 0), an adjustment (either sign) or a new credit limit (>= 0), once for each reference."""
+
+    kind: Literal["top_up", "adjustment", "credit_limit"] = "top_up"
+    amount: SignedAmount
+    reference: Reference
+    reason: Reason | None = None
+
+
+class CreditPosted(Struct, frozen=True, kw_only=True):
+    """The account right after the operation."""
+
+    replayed: Annotated[bool, Meta(description="It was done before, under this reference.")]
+    entry_version: Annotated[int | None, Meta(description="Its line of the journal; null for a limit.")]
+    posted: Amount
+    held: Amount
+    available: Amount
+    credit_limit: Amount
+    currency: Currency
+    at: Time
+
+
+class RateLine(Struct, frozen=True, forbid_unknown_fields=True):
+    """The price of a segment to numbers that begin with the prefix; null ends the rate."""
+
+    prefix: Prefix
+    price: Annotated[str, Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")] | None
+
+
+class RatesRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Rates to put in force together; other prefixes stay."""
+
+    client: ClientName = None
+    currency: Currency
+    rates: Annotated[list[RateLine], Meta(min_length=1, max_length=RATES_MAX)]
+    reason: Reason | None = None
+
+
+class RatesChanged(Struct, frozen=True):
+    """How many rates are new or ended; those that were so already are not counted."""
+
+    changed: int
+
+
+class RateQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rates."""
+
+    client: Name | None = None
+    prefix: Prefix = ""
+    cursor: Cursor | None = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class RateShown(Struct, frozen=True, kw_only=True):
+    """A rate in force."""
+
+    client: str | None
+    prefix: str
+    price: Amount
+    currency: Currency
+    since_version: int
+    created_at: Time
+
+
+class RatePage(Struct, frozen=True):
+    """Rates by currency and prefix."""
+
+    rates: list[RateShown]
+    next_cursor: str | None
+
+
+class DeadLetterQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which dead letters."""
+
+    client: Name | None = None
+    reason: Annotated[str, Meta(max_length=100)] | None = None
+    cursor: Cursor | None = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class DeadLetterShown(Struct, frozen=True, kw_only=True):
+    """A message that was given up."""
+
+    message_id: UUID
+    client: str
+    reason: str
+    attempts: int
+    at: Time
+    replays: Annotated[list[UUID], Meta(description="New messages that replayed it.")]
+
+
+class DeadLetterPage(Struct, frozen=True):
+    """Dead letters, newest first."""
+
+    dead_letters: list[DeadLetterShown]
+    next_cursor: str | None
+
+
+class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of the trail."""
+
+    target: Annotated[str, Meta(max_length=200, examples=["client/acme"])] | None = None
+    cursor: Cursor | None = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class AuditLine(Struct, frozen=True, kw_only=True):
+    """Who changed what."""
+
+    id: int
+    at: Time
+    actor: str
+    address: str | None
+    action: str
+    target: str
+    before: Any
+    after: Any
+    reason: str | None
+
+
+class AuditPage(Struct, frozen=True):
+    """The audit trail, newest first."""
+
+    lines: list[AuditLine]
+    next_cursor: str | None

@@ -1,0 +1,28 @@
+"""What a running API has open; every handler gets it as its first argument."""
+
+from dataclasses import dataclass
+
+from api.accept import Accept
+from api.health import Health
+from api.limits import Limits
+from api.quote import Prices
+from shared.domain.callback_urls import UrlPolicy
+from shared.runtime.clock import Clock
+from shared.runtime.keyring import Keyring
+from shared.runtime.postgres import Pool
+from shared.storage.config import ConfigWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Opened by ``api/service.py``, closed after the last request."""
+
+    pool: Pool
+    accept: Accept
+    prices: ConfigWatch[Prices]
+    limits: Limits
+    keyring: Keyring
+    clock: Clock
+    health: Health
+    url_policy: UrlPolicy
+    """Which URLs a callback may go to."""
