@@ -1,0 +1,27 @@
+"""Cursors of lists: an id, written so that nobody is tempted to read it."""
+
+import base64
+from typing import Final
+from uuid import UUID
+
+from api.problems import invalid_field
+
+FIRST_ID: Final = UUID(int=0)
+LAST_ID: Final = UUID(int=2**128 - 1)
+
+
+def cursor_of(id_: UUID) -> str:
+    """The cursor that goes on after this id."""
+    return base64.urlsafe_b64encode(id_.bytes).decode().rstrip("=")
+
+
+def read_cursor(text: str, name: str) -> UUID:
+    """Return the id of a cursor.
+
+    Raises:
+        Refusal: validation_failed.
+    """
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except ValueError:
+        raise invalid_field(f"query.{name}", "must be a cursor that a page gave") from None

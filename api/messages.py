@@ -1,0 +1,62 @@
+"""Sending, and what is asked of one message before it goes: POST /v1/messages and its preview."""
+
+from hashlib import blake2b
+from typing import Final
+
+from api.limits import remembered_key
+from api.orders import Sending
+from api.quote import quote
+from api.resources import Resources
+from api.routing import Call, Reply, encode
+from api.schemas import MessageAccepted, MessageRequest, Money, Preview
+from shared.domain.money import format_micros
+
+REPLAYED: Final = {"Idempotency-Replayed": "true"}
+# Tells requests under one key apart for the two minutes of the fast path: 64 bits and the key.
+DIGEST_CHARACTERS: Final = 16
+
+
+async def send_message(resources: Resources, call: Call, *, body: MessageRequest) -> Reply[MessageAccepted]:
+    """Send a message.
+
+    The answer 202 comes when the message is stored durably and its price is held. It is charged when the
+    carrier's receipt says "delivered", and released in full when it is not. Repeat the request with the
+    same `Idempotency-Key` after any doubt: it is sent once.
+    """
+    digest = ""
+    if call.idempotency_key is not None:
+        digest = blake2b(encode(body), digest_size=DIGEST_CHARACTERS // 2).hexdigest()
+        if call.remembered is not None and call.remembered.startswith(digest):
+            return Reply(call.remembered[DIGEST_CHARACTERS:].encode(), headers=REPLAYED, is_replay=True)
+    sending = Sending(call.client, call.caller.is_test, call.idempotency_key)
+    decision = await resources.accept.one(sending, body)
+    answer = encode(decision.answer)
+    if call.idempotency_key is not None:
+        key = remembered_key(call.client.id, "/v1/messages", call.idempotency_key)
+        resources.limits.remember(key, digest + answer.decode())
+    if decision.is_replay:
+        return Reply(answer, headers=REPLAYED, is_replay=True)
+    return Reply(answer)
+
+
+async def preview_message(resources: Resources, call: Call, *, body: MessageRequest) -> Preview:
+    """Preview a message.
+
+    Shows its encoding, segments and price without sending it. It is measured and priced by the very
+    function that bills it, under the rates named by `rate_version`.
+    """
+    quoted = quote(
+        resources.prices.current, call.client, body.to, body.text, body.sender, is_test=call.caller.is_test
+    )
+    if quoted.blocked is not None:
+        raise quoted.blocked
+    return Preview(
+        to=quoted.msisdn.e164,
+        region=quoted.msisdn.region,
+        sender=quoted.sender,
+        encoding=quoted.segmented.encoding.value,
+        segments=quoted.segmented.count,
+        parts=list(quoted.segmented.segments),
+        price=Money(format_micros(quoted.amount_micros), quoted.currency),
+        rate_version=quoted.rate_version,
+    )

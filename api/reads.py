@@ -1,0 +1,202 @@
+"""What clients read: each function one query or one snapshot, always by client (tenant isolation).
+
+Every statement names the client: what belongs to another client is not found, never forbidden.
+"""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from asyncpg import Record
+
+from shared.runtime.postgres import Pool
+
+# A filtered page looks at so many messages at most; then it says where to go on (about 0.1 s).
+SCAN_MAX: Final = 5_000
+# A final state's callback is written in the same commit; its id is at most this far from that moment.
+CALLBACK_WINDOW_SECONDS: Final = 5
+# Attempts x parts of one message: 10 tries of 255 segments, far beyond what a page should show.
+ATTEMPTS_MAX: Final = 500
+CALLBACKS_MAX: Final = 50
+
+MESSAGE_COLUMNS: Final = """
+    m.id, s.state::text as state, m.msisdn, m.sender, m.lane::text as lane, m.encoding, m.segments,
+    m.price_micros, m.currency, m.client_ref, s.error_code, c.name as carrier, m.created_at, m.send_at,
+    m.valid_until, s.submitted_at, s.final_at, m.is_test
+"""
+
+
+class Found(NamedTuple):
+    """One message with everything that belongs to it, from one snapshot."""
+
+    message: Record
+    attempts: list[Record]
+    callbacks: list[Record]
+
+
+GET_MESSAGE = (
+    "select"
+    + MESSAGE_COLUMNS
+    + """, m.region, m.delivery::text as delivery, m.rate_version, m.callback_url, m.replay_of,
+           s.parts_delivered, s.possible_duplicate, s.late_receipt, t.sealed, l.state::text as hold_state,
+           l.amount_micros, l.held_at, l.resolved_at, l.reason, l.late_captured_at
+    from tollwire.messages m
+    join tollwire.message_states s on s.message_id = $2
+    join ledger.credit_locks l on l.message_id = $2
+    left join tollwire.message_texts t on t.message_id = $2
+    left join tollwire.carriers c on c.id = s.carrier_id
+    where m.id = $2 and m.client_id = $1
+"""
+)
+
+GET_ATTEMPTS = """
+    select a.attempt_no, a.part_no, c.name as carrier, a.claimed_at, a.outcome::text as outcome, a.outcome_at,
+           a.reference, a.error_code, a.receipt::text as receipt, a.receipt_at
+    from tollwire.attempts a left join tollwire.carriers c on c.id = a.carrier_id
+    where a.message_id = $1 order by a.attempt_no, a.part_no limit $2
+"""
+
+# Callbacks have no index by message (the hot path pays for none): the final state's moment bounds the ids.
+GET_CALLBACKS = """
+    select id, event_type, created_at, done_at, outcome, status from tollwire.callbacks
+    where client_id = $1 and message_id = $2 and id >= tollwire.uuid7_floor_v1($3 - make_interval(secs => $4))
+      and id < tollwire.uuid7_floor_v1($3 + make_interval(secs => $4))
+    order by id limit $5
+"""
+
+
+async def get_message(pool: Pool, client_id: int, message_id: UUID) -> Found | None:
+    """Return a message of this client with its attempts and callbacks, or None."""
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        message = await connection.fetchrow(GET_MESSAGE, client_id, message_id)
+        if message is None:
+            return None
+        attempts = await connection.fetch(GET_ATTEMPTS, message_id, ATTEMPTS_MAX)
+        callbacks = []
+        if message["final_at"] is not None:
+            callbacks = await connection.fetch(
+                GET_CALLBACKS,
+                client_id,
+                message_id,
+                message["final_at"],
+                CALLBACK_WINDOW_SECONDS,
+                CALLBACKS_MAX,
+            )
+    return Found(message, attempts, callbacks)
+
+
+class MessageFilter(NamedTuple):
+    """What a list of messages is narrowed to; None does not narrow. The ids bound the time."""
+
+    state: str | None
+    msisdn: str | None
+    client_ref: str | None
+    lane: str | None
+    from_id: UUID
+    """The smallest id that may be shown."""
+    before_id: UUID
+    """Above every id that may be shown."""
+
+
+LIST_OLDER = (
+    "with scanned as materialized (select * from tollwire.messages"  # noqa: S608 - constants of this file
+    " where client_id = $1 and id >= $2 and id < $3 order by id desc limit $4) select"
+    + MESSAGE_COLUMNS
+    + """
+    from scanned m
+    join tollwire.message_states s on s.message_id = m.id
+    left join tollwire.carriers c on c.id = s.carrier_id
+    where ($5::text is null or s.state = $5::tollwire.message_state) and ($6::text is null or m.msisdn = $6)
+      and ($7::text is null or m.client_ref = $7) and ($8::text is null or m.lane = $8::tollwire.lane)
+    order by m.id desc limit $9
+"""
+)
+LIST_NEWER = LIST_OLDER.replace("order by id desc limit $4", "order by id limit $4").replace(
+    "order by m.id desc limit $9", "order by m.id limit $9"
+)
+LAST_SCANNED_OLDER = """
+    select id from tollwire.messages where client_id = $1 and id >= $2 and id < $3
+    order by id desc offset $4 limit 1
+"""
+LAST_SCANNED_NEWER = LAST_SCANNED_OLDER.replace("order by id desc", "order by id")
+
+
+async def list_messages(
+    pool: Pool, client_id: int, narrow: MessageFilter, limit: int, *, newest_first: bool
+) -> tuple[list[Record], UUID | None]:
+    """Return a page and the id after which the next one goes on, or None at the end.
+
+    A page looks at ``SCAN_MAX`` messages at most, so it may be short and still have a next one.
+    """
+    bounds = (client_id, narrow.from_id, narrow.before_id)
+    filters = (narrow.state, narrow.msisdn, narrow.client_ref, narrow.lane)
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            LIST_OLDER if newest_first else LIST_NEWER, *bounds, SCAN_MAX, *filters, limit
+        )
+        if len(rows) == limit:
+            return rows, rows[-1]["id"]
+        if not any(filters):
+            return rows, None
+        scanned = LAST_SCANNED_OLDER if newest_first else LAST_SCANNED_NEWER
+        return rows, await connection.fetchval(scanned, *bounds, SCAN_MAX - 1)
+
+
+GET_BALANCE = """
+    select posted_micros, held_micros, posted_micros - held_micros + credit_limit_micros as available_micros,
+           credit_limit_micros, currency, open_holds, version, clock_timestamp() as as_of
+    from ledger.accounts where id = $1
+"""
+
+
+async def get_balance(pool: Pool, client_id: int) -> Record | None:
+    """Return the account's balance: one row, so one snapshot."""
+    return await pool.fetchrow(GET_BALANCE, client_id)
+
+
+LIST_ENTRIES = """
+    select version, at, kind::text as kind, amount_micros, message_id, posted_after_micros, held_after_micros,
+           reference, reason
+    from ledger.entries
+    where account_id = $1 and version < $2 and version >= $3
+      and ($4::text is null or kind = $4::ledger.entry_kind)
+      and ($5::timestamptz is null or (at >= $5 and day >= ($5 at time zone 'UTC')::date))
+      and ($6::timestamptz is null or (at < $6 and day <= ($6 at time zone 'UTC')::date))
+    order by version desc limit $7
+"""
+
+
+class EntryFilter(NamedTuple):
+    """Which entries of a statement."""
+
+    before_version: int
+    kind: str | None
+    since: datetime | None
+    until: datetime | None
+
+
+GET_ENTRY_TIME = "select at from ledger.entries where account_id = $1 and version = $2"
+
+
+async def list_entries(
+    pool: Pool, client_id: int, narrow: EntryFilter, limit: int
+) -> tuple[list[Record], int | None]:
+    """Return a page of the journal, newest first, and the version below which the next one goes on.
+
+    Versions have no gaps, so a page looks at ``SCAN_MAX`` of them at most and knows where it stopped.
+    """
+    lowest = max(1, narrow.before_version - SCAN_MAX)
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            LIST_ENTRIES, client_id, narrow.before_version, lowest, *narrow[1:], limit
+        )
+        if len(rows) == limit:
+            return rows, int(rows[-1]["version"])
+        if lowest == 1:
+            return rows, None
+        reached = await connection.fetchval(GET_ENTRY_TIME, client_id, lowest)
+    is_past = narrow.since is not None and (reached is None or reached < narrow.since)
+    return rows, None if is_past else lowest
