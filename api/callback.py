@@ -1,0 +1,203 @@
+"""The client's callback endpoint: set, rotate, test, look, replay (DESIGN 6)."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from api import callback_reads
+from api.callback_schemas import (
+    CallbackEndpoint,
+    CallbackLog,
+    CallbackLogQuery,
+    CallbackSecret,
+    CallbackSettings,
+    LoggedCallback,
+    Replayed,
+    ReplayRequest,
+    RotatedSecret,
+    RotateRequest,
+    TestRequested,
+    Try,
+)
+from api.cursors import LAST_ID, cursor_of, read_cursor
+from api.problems import Refusal, invalid_field
+from api.resources import Resources
+from api.routing import Call, Reply
+from api.schemas import optional_time_text, time_text
+from shared.domain.callback_events import DEFAULT_EVENT_TYPES
+from shared.domain.callback_urls import CallbackUrlError, parse_callback_url
+from shared.domain.problems import ProblemCode
+from shared.domain.signatures import new_secret
+from shared.storage import callback_endpoints
+from shared.storage.audit import Actor
+from shared.storage.callback_endpoints import EndpointSettings, NoEndpoint
+
+# Between the standard's 24 and 64 bytes; as long as the hash that it keys.
+SECRET_BYTES: Final = 32
+# What a receiver sees as webhook-id is this and the callback's id in hex.
+WEBHOOK_ID_PREFIX: Final = "msg_"
+
+
+async def get_callback(resources: Resources, call: Call) -> CallbackEndpoint:
+    """Get the endpoint.
+
+    And how it is doing. Its secrets are never shown again.
+    """
+    return await _shown(resources, call.client.id, secret=None)
+
+
+async def put_callback(
+    resources: Resources, call: Call, *, body: CallbackSettings
+) -> Reply[CallbackEndpoint]:
+    """Set the endpoint.
+
+    The first time answers 201 with the signing `secret`, shown this once. An endpoint that was switched
+    off after failures, or by its own 410, is switched on again.
+    """
+    try:
+        parse_callback_url(body.url, resources.url_policy)
+    except CallbackUrlError as error:
+        raise invalid_field("url", str(error)) from None
+    events = sorted(body.events or (event.value for event in DEFAULT_EVENT_TYPES))
+    secret = None
+    async with resources.pool.acquire() as connection, connection.transaction():
+        settings = EndpointSettings(body.url, events, body.keep_answers)
+        endpoint_id = await callback_endpoints.put_endpoint(
+            connection, call.client.id, settings, actor_of(call)
+        )
+        endpoint = await callback_endpoints.get_endpoint(connection, call.client.id)
+        if not endpoint.secrets:
+            secret = await _add_secret(resources, connection, endpoint_id, 0, call)
+    shown = await _shown(resources, call.client.id, secret)
+    return Reply(shown, status=201 if secret is not None else 200)
+
+
+async def rotate_callback_secret(resources: Resources, call: Call, *, body: RotateRequest) -> RotatedSecret:
+    """Rotate the signing secret.
+
+    The new one is shown this once. Old secrets go on signing beside it for `grace_seconds` (a day by
+    default): each callback then carries a signature by each of them.
+    """
+    async with resources.pool.acquire() as connection, connection.transaction():
+        try:
+            endpoint = await callback_endpoints.get_endpoint(connection, call.client.id)
+        except NoEndpoint:
+            raise _no_endpoint() from None
+        secret = await _add_secret(resources, connection, endpoint.id, body.grace_seconds, call)
+    until = datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC) + timedelta(
+        seconds=body.grace_seconds
+    )
+    return RotatedSecret(secret, time_text(until))
+
+
+async def test_callback(resources: Resources, call: Call) -> TestRequested:
+    """Send a test event.
+
+    `callback.test` is signed and sent like any other; look at the attempts for what came of it.
+    """
+    callback_id = await callback_reads.ask_for_test(resources.pool, call.client.id)
+    if callback_id is None:
+        raise _no_endpoint()
+    return TestRequested(callback_id, WEBHOOK_ID_PREFIX + callback_id.hex)
+
+
+async def list_callback_attempts(resources: Resources, call: Call, *, query: CallbackLogQuery) -> CallbackLog:
+    """List callbacks and attempts.
+
+    Newest first, with the tries that failed.
+    """
+    before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
+    narrow = callback_reads.CallbackFilter(before, query.message_id, query.outcome)
+    rows, reached = await callback_reads.list_callbacks(resources.pool, call.client.id, narrow, query.limit)
+    return CallbackLog(
+        callbacks=[_logged(row) for row in rows],
+        next_cursor=None if reached is None else cursor_of(reached),
+    )
+
+
+async def replay_callbacks(resources: Resources, call: Call, *, body: ReplayRequest) -> Replayed:
+    """Replay callbacks.
+
+    By their `ids`, or all `since` a time that never arrived. A callback keeps its `webhook-id`, so that a
+    receiver knows what it has seen. When `complete` is false, ask again.
+    """
+    if (body.ids is None) == (body.since is None):
+        raise invalid_field("ids", "is required, or else since, and not both")
+    await _shown(resources, call.client.id, secret=None)
+    replayed = await callback_reads.replay_callbacks(resources.pool, call.client.id, body.ids, body.since)
+    return Replayed(replayed, complete=replayed < callback_reads.REPLAY_MAX)
+
+
+def actor_of(call: Call) -> Actor:
+    """Who makes a change, for the audit trail: the key and the address it was used from."""
+    return Actor(f"key/{call.caller.key_id}", call.address)
+
+
+async def _add_secret(
+    resources: Resources, connection: Any, endpoint_id: int, grace_seconds: int, call: Call
+) -> str:
+    secret = new_secret(secrets.token_bytes(SECRET_BYTES))
+    aad = callback_endpoints.callback_secret_aad(endpoint_id)
+    sealed = resources.keyring.seal(secret.encode(), aad)
+    await callback_endpoints.add_secret(connection, endpoint_id, sealed, grace_seconds, actor_of(call))
+    return secret
+
+
+async def _shown(resources: Resources, client_id: int, secret: str | None) -> CallbackEndpoint:
+    try:
+        async with resources.pool.acquire() as connection:
+            endpoint = await callback_endpoints.get_endpoint(connection, client_id)
+    except NoEndpoint:
+        raise _no_endpoint() from None
+    return CallbackEndpoint(
+        url=endpoint.settings.url,
+        events=list(endpoint.settings.events),
+        keep_answers=endpoint.settings.keep_answers,
+        secrets=[
+            CallbackSecret(one.id, time_text(one.created_at), optional_time_text(one.expires_at))
+            for one in endpoint.secrets
+        ],
+        secret=secret,
+        open_until=optional_time_text(endpoint.open_until),
+        failing_since=optional_time_text(endpoint.failing_since),
+        disabled_at=optional_time_text(endpoint.disabled_at),
+        disabled_reason=endpoint.disabled_reason,
+        updated_at=time_text(endpoint.updated_at),
+    )
+
+
+def _no_endpoint() -> Refusal:
+    return Refusal(ProblemCode.NOT_FOUND, what="callback endpoint")
+
+
+def _logged(logged: callback_reads.LoggedCallback) -> LoggedCallback:
+    row = logged.callback
+    own_id: UUID = row["id"]
+    is_test = row["message_id"] == own_id
+    return LoggedCallback(
+        id=own_id,
+        webhook_id=WEBHOOK_ID_PREFIX + own_id.hex,
+        message_id=None if is_test else row["message_id"],
+        event=row["event_type"],
+        sequence=row["sequence"],
+        created_at=time_text(row["created_at"]),
+        attempts=row["attempts"],
+        outcome=row["outcome"] or "waiting",
+        due_at=time_text(row["due_at"]) if row["done_at"] is None else None,
+        done_at=optional_time_text(row["done_at"]),
+        status=row["status"],
+        duration_ms=row["duration_ms"],
+        tries=[
+            Try(
+                attempt=one["attempt_no"],
+                at=time_text(one["at"]),
+                status=one["status"],
+                error=one["error"],
+                duration_ms=one["duration_ms"],
+                address=one["address"],
+                answer=None if one["answer_head"] is None else one["answer_head"].decode("utf-8", "replace"),
+            )
+            for one in logged.tries
+        ],
+    )

@@ -1,0 +1,87 @@
+"""The log of callbacks, and putting them back to work; every statement names the client."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from asyncpg import Record
+
+from shared.runtime.postgres import Pool
+
+# A filtered page looks at so many callbacks at most; then it says where to go on.
+SCAN_MAX: Final = 5_000
+# Callbacks in one statement: well within the role's statement_timeout of 5 s.
+REPLAY_MAX: Final = 5_000
+
+
+class CallbackFilter(NamedTuple):
+    """Which callbacks; None does not narrow. ``outcome`` may be ``waiting``."""
+
+    before_id: UUID
+    message_id: UUID | None
+    outcome: str | None
+
+
+LIST = """
+    with scanned as materialized (
+        select * from tollwire.callbacks where client_id = $1 and id < $2 order by id desc limit $3)
+    select id, message_id, event_type, sequence, created_at, attempts, due_at, done_at, outcome, status,
+           duration_ms
+    from scanned
+    where ($4::uuid is null or message_id = $4) and ($5::text is null or coalesce(outcome, 'waiting') = $5)
+    order by id desc limit $6
+"""
+LAST_SCANNED = """
+    select id from tollwire.callbacks where client_id = $1 and id < $2 order by id desc offset $3 limit 1
+"""
+# The ids are bounded for the planner's sake: only their partitions are read.
+LIST_TRIES = """
+    select callback_id, attempt_no, at, status, error, duration_ms, address, answer_head
+    from tollwire.callback_attempts
+    where callback_id = any($1::uuid[]) and callback_id between $2 and $3
+    order by callback_id, attempt_no
+"""
+
+
+class LoggedCallback(NamedTuple):
+    """A callback and the tries that failed or whose answer was kept."""
+
+    callback: Record
+    tries: list[Record]
+
+
+async def list_callbacks(
+    pool: Pool, client_id: int, narrow: CallbackFilter, limit: int
+) -> tuple[list[LoggedCallback], UUID | None]:
+    """Return a page of callbacks, newest first, and the id below which the next one goes on."""
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(LIST, client_id, narrow.before_id, SCAN_MAX, *narrow[1:], limit)
+        if len(rows) == limit:
+            reached = rows[-1]["id"]
+        else:
+            reached = await connection.fetchval(LAST_SCANNED, client_id, narrow.before_id, SCAN_MAX - 1)
+        ids = [row["id"] for row in rows]
+        tries = await connection.fetch(LIST_TRIES, ids, ids[-1], ids[0]) if ids else []
+    return [LoggedCallback(row, [t for t in tries if t["callback_id"] == row["id"]]) for row in rows], reached
+
+
+REPLAY = "select tollwire.replay_callbacks_v1($1, $2, $3, $4)"
+
+
+async def replay_callbacks(
+    pool: Pool, client_id: int, callback_ids: list[UUID] | None, since: datetime | None
+) -> int:
+    """Send callbacks again: those named, or all since a time that never arrived. Return how many.
+
+    At most ``REPLAY_MAX`` a call; fewer means that no more are left.
+    """
+    return int(await pool.fetchval(REPLAY, client_id, callback_ids, since, REPLAY_MAX))
+
+
+TEST = "select tollwire.test_callback_v1($1)"
+
+
+async def ask_for_test(pool: Pool, client_id: int) -> UUID | None:
+    """Ask for a test event; return its callback's id, or None without an endpoint."""
+    found: UUID | None = await pool.fetchval(TEST, client_id)
+    return found
