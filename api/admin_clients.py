@@ -1,0 +1,108 @@
+"""Operators: clients. A change is in force within a second and stands in the audit trail (RULES 25, 32)."""
+
+from datetime import UTC, datetime
+
+import asyncpg
+import msgspec
+from msgspec import UNSET
+
+from api.account import balance_of_account
+from api.admin_schemas import ClientChange, ClientPage, ClientPath, ClientShown, NameQuery, NewClient
+from api.callback import actor_of
+from api.problems import Refusal, invalid_field
+from api.resources import Resources
+from api.routing import Call
+from api.schemas import time_text
+from shared.domain.problems import ProblemCode
+from shared.storage import clients
+from shared.storage.clients import ClientAccount, ClientNameTaken, ClientSettings, NoSuchClient
+
+
+async def create_client(resources: Resources, call: Call, *, body: NewClient) -> ClientShown:
+    """Make a client.
+
+    And its empty account.
+    """
+    settings = msgspec.to_builtins(body)
+    name, currency, reason = (settings.pop(field) for field in ("name", "currency", "reason"))
+    try:
+        async with resources.pool.acquire() as connection:
+            made = await clients.create_client(
+                connection, name, currency, ClientSettings(**settings), actor_of(call), reason
+            )
+    except ClientNameTaken:
+        raise Refusal(ProblemCode.ALREADY_EXISTS, what="client") from None
+    return _shown(resources, made)
+
+
+async def list_clients(resources: Resources, _call: Call, *, query: NameQuery) -> ClientPage:
+    """List clients.
+
+    By name.
+    """
+    async with resources.pool.acquire() as connection:
+        found = await clients.list_clients(connection, after_name=query.cursor or "", limit=query.limit)
+    is_full = len(found) == query.limit
+    return ClientPage([_shown(resources, one) for one in found], found[-1].name if is_full else None)
+
+
+async def get_client(resources: Resources, _call: Call, *, path: ClientPath) -> ClientShown:
+    """Get a client.
+
+    With its settings and balance.
+    """
+    try:
+        async with resources.pool.acquire() as connection:
+            return _shown(resources, await clients.client_account(connection, path.name))
+    except NoSuchClient:
+        raise no_client() from None
+
+
+async def change_client(
+    resources: Resources, call: Call, *, path: ClientPath, body: ClientChange
+) -> ClientShown:
+    """Change a client.
+
+    What is left out stays. `suspended: true` stops its sending in every process within a second.
+    """
+    changes = {
+        field: getattr(body, field)
+        for field in body.__struct_fields__
+        if field != "reason" and getattr(body, field) is not UNSET
+    }
+    try:
+        async with resources.pool.acquire() as connection:
+            changed = await clients.set_client(connection, path.name, changes, actor_of(call), body.reason)
+    except NoSuchClient:
+        raise no_client() from None
+    except asyncpg.CheckViolationError as error:
+        raise invalid_field("body", error.constraint_name or "a value is out of its range") from None
+    return _shown(resources, changed)
+
+
+def no_client() -> Refusal:
+    """There is no client with this name."""
+    return Refusal(ProblemCode.NOT_FOUND, what="client")
+
+
+def _shown(resources: Resources, account: ClientAccount) -> ClientShown:
+    as_of = datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC)
+    settings = account.settings
+    return ClientShown(
+        id=account.id,
+        name=account.name,
+        suspended=settings.suspended,
+        requests_per_minute=settings.requests_per_minute,
+        requests_burst=settings.requests_burst,
+        messages_per_second=settings.messages_per_second,
+        charge=settings.charge,
+        partial_charge=settings.partial_charge,
+        waive_late_capture=settings.waive_late_capture,
+        allowed_senders=settings.allowed_senders,
+        default_sender=settings.default_sender,
+        allowed_countries=settings.allowed_countries,
+        allowed_callback_hosts=settings.allowed_callback_hosts,
+        text_retention_days=settings.text_retention_days,
+        created_at=time_text(account.created_at),
+        balance=balance_of_account(account, as_of),
+    )

@@ -1,0 +1,87 @@
+"""Operators: API keys. A key's text is shown once; only its hash is stored (RULES 31)."""
+
+import secrets
+
+import asyncpg
+import msgspec
+
+from api.admin_clients import no_client
+from api.admin_schemas import (
+    ClientPath,
+    KeyPage,
+    KeyPath,
+    KeyShown,
+    LimitQuery,
+    NewKeyRequest,
+    NewKeyShown,
+)
+from api.callback import actor_of
+from api.problems import Refusal, invalid_field
+from api.resources import Resources
+from api.routing import Call
+from api.schemas import optional_time_text, time_text
+from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
+from shared.domain.problems import ProblemCode
+from shared.storage import api_keys
+from shared.storage.api_keys import KeyListing, NewKey, NoSuchKey
+from shared.storage.clients import NoSuchClient
+
+
+async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -> NewKeyShown:
+    """Make an API key.
+
+    Its text is shown this once. Two live keys of a client make a rotation without a gap: make the new
+    one, use it, revoke the old one.
+    """
+    if body.client is None and "admin" not in body.scopes:
+        raise invalid_field("client", "is required for a key without the scope admin")
+    key = new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=body.test)
+    new = NewKey(body.client, body.name, list(body.scopes), body.allowed_ips, body.expires_at)
+    try:
+        async with resources.pool.acquire() as connection:
+            made = await api_keys.create_key(connection, key, new, actor_of(call), body.reason)
+    except NoSuchClient:
+        raise no_client() from None
+    except asyncpg.InvalidTextRepresentationError:
+        raise invalid_field("allowed_ips", "must be addresses or networks, as in 198.51.100.0/24") from None
+    return NewKeyShown(**msgspec.structs.asdict(_shown(made)), key=format_api_key(key))
+
+
+async def list_keys(resources: Resources, _call: Call, *, path: ClientPath, query: LimitQuery) -> KeyPage:
+    """List a client's keys.
+
+    Live ones first, then newest first.
+    """
+    try:
+        async with resources.pool.acquire() as connection:
+            found = await api_keys.list_keys(connection, path.name, limit=query.limit)
+    except NoSuchClient:
+        raise no_client() from None
+    return KeyPage([_shown(one) for one in found])
+
+
+async def revoke_key(resources: Resources, call: Call, *, path: KeyPath) -> KeyShown:
+    """Revoke a key.
+
+    Within a second no process takes it any more. A revoked key may be revoked again.
+    """
+    try:
+        async with resources.pool.acquire() as connection:
+            return _shown(await api_keys.revoke_key(connection, path.key_id, actor_of(call)))
+    except NoSuchKey:
+        raise Refusal(ProblemCode.NOT_FOUND, what="key") from None
+
+
+def _shown(key: KeyListing) -> KeyShown:
+    return KeyShown(
+        key_id=key.key_id,
+        client=key.client,
+        name=key.name,
+        is_test=key.is_test,
+        scopes=key.scopes,
+        allowed_ips=key.allowed_ips,
+        expires_at=optional_time_text(key.expires_at),
+        revoked_at=optional_time_text(key.revoked_at),
+        created_at=time_text(key.created_at),
+        last_used_at=optional_time_text(key.last_used_at),
+    )

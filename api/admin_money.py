@@ -1,0 +1,131 @@
+"""Operators: credit and rates (RULES 14, 25)."""
+
+import base64
+
+from api.admin_clients import no_client
+from api.admin_schemas import ClientPath
+from api.callback import actor_of
+from api.ledger_schemas import (
+    CreditPosted,
+    CreditRequest,
+    RatePage,
+    RateQuery,
+    RatesChanged,
+    RateShown,
+    RatesRequest,
+)
+from api.problems import Refusal, invalid_field
+from api.resources import Resources
+from api.routing import Call
+from api.schemas import time_text
+from shared.domain.money import MoneyFormatError, MoneyOutOfRange, format_micros, parse_micros
+from shared.domain.problems import ProblemCode
+from shared.domain.rates import Rate
+from shared.storage import credit, rates
+from shared.storage.clients import NoSuchClient
+from shared.storage.credit import ImpossibleAmount, ReferenceConflict
+
+
+async def post_credit(
+    resources: Resources, call: Call, *, path: ClientPath, body: CreditRequest
+) -> CreditPosted:
+    """Post credit.
+
+    A top-up, an adjustment or a new credit limit, once for each `reference`. The same reference again is
+    answered again (`replayed`); with another amount it is a 409.
+    """
+    amount_micros = _micros("amount", body.amount)
+    try:
+        async with resources.pool.acquire() as connection:
+            posted = await credit.post_credit(
+                connection, path.name, body.kind, amount_micros, body.reference, actor_of(call), body.reason
+            )
+    except NoSuchClient:
+        raise no_client() from None
+    except ReferenceConflict:
+        raise Refusal(ProblemCode.REFERENCE_CONFLICT, reference=body.reference) from None
+    except ImpossibleAmount as error:
+        raise invalid_field("amount", str(error)) from None
+    return CreditPosted(
+        replayed=posted.is_replay,
+        entry_version=posted.version,
+        posted=format_micros(posted.posted_micros),
+        held=format_micros(posted.held_micros),
+        available=format_micros(posted.available_micros),
+        credit_limit=format_micros(posted.credit_limit_micros),
+        currency=posted.currency,
+        at=time_text(posted.at),
+    )
+
+
+async def set_rates(resources: Resources, call: Call, *, body: RatesRequest) -> RatesChanged:
+    """Set rates.
+
+    They come into force together, for a client or for everybody. A rate with a `price` of null ends. Old
+    rates stay readable: each message names its `rate_version`.
+    """
+    prefixes = [line.prefix for line in body.rates]
+    if len(set(prefixes)) != len(prefixes):
+        raise invalid_field("rates", "must name each prefix once")
+    ended = [line.prefix for line in body.rates if line.price is None]
+    added = [
+        Rate(line.prefix, _micros(f"rates[{index}].price", line.price), body.currency)
+        for index, line in enumerate(body.rates)
+        if line.price is not None
+    ]
+    try:
+        async with resources.pool.acquire() as connection, connection.transaction():
+            changed = await rates.set_rates(connection, body.client, added, actor_of(call), body.reason)
+            if ended:
+                changed += await rates.remove_rates(
+                    connection, body.client, body.currency, ended, actor_of(call), body.reason
+                )
+    except NoSuchClient:
+        raise no_client() from None
+    return RatesChanged(changed)
+
+
+async def list_rates(resources: Resources, _call: Call, *, query: RateQuery) -> RatePage:
+    """List rates.
+
+    Those in force for a client, or the list for everybody, by currency and prefix.
+    """
+    after = ("", "") if query.cursor is None else _read_cursor(query.cursor)
+    async with resources.pool.acquire() as connection:
+        found = await rates.list_rates(
+            connection, query.client, prefix=query.prefix, after=after, limit=query.limit
+        )
+    is_full = len(found) == query.limit
+    return RatePage(
+        rates=[
+            RateShown(
+                client=one.client,
+                prefix=one.prefix,
+                price=format_micros(one.price_micros),
+                currency=one.currency,
+                since_version=one.since_version,
+                created_at=time_text(one.created_at),
+            )
+            for one in found
+        ],
+        next_cursor=_cursor(found[-1].currency, found[-1].prefix) if is_full else None,
+    )
+
+
+def _micros(field: str, text: str) -> int:
+    try:
+        return parse_micros(text)
+    except (MoneyFormatError, MoneyOutOfRange) as error:
+        raise invalid_field(field, str(error)) from None
+
+
+def _cursor(currency: str, prefix: str) -> str:
+    return base64.urlsafe_b64encode(f"{currency}.{prefix}".encode()).decode()
+
+
+def _read_cursor(text: str) -> tuple[str, str]:
+    try:
+        currency, _, prefix = base64.urlsafe_b64decode(text).decode("ascii").partition(".")
+    except ValueError:
+        raise invalid_field("query.cursor", "must be a cursor that a page gave") from None
+    return currency, prefix

@@ -1,0 +1,90 @@
+"""Operators: what was given up, and who changed what."""
+
+from uuid import UUID
+
+from asyncpg import Record
+
+from api.cursors import LAST_ID, cursor_of, read_cursor
+from api.ledger_schemas import (
+    AuditLine,
+    AuditPage,
+    AuditQuery,
+    DeadLetterPage,
+    DeadLetterQuery,
+    DeadLetterShown,
+)
+from api.problems import invalid_field
+from api.resources import Resources
+from api.routing import Call
+from api.schemas import time_text
+from shared.runtime.postgres import Pool
+
+# The audit trail's ids are bigints.
+AUDIT_ID_DIGITS_MAX = 18
+AUDIT_ID_MAX = 2**63 - 1
+
+LIST_DEAD_LETTERS = """
+    select d.message_id, c.name as client, d.reason, d.attempts, d.at,
+           array(select r.message_id from tollwire.replays r
+                 where r.replay_of = d.message_id order by r.number) as replays
+    from tollwire.dead_letters d join tollwire.clients c on c.id = d.client_id
+    where d.message_id < $1 and ($2::text is null or c.name = $2) and ($3::text is null or d.reason = $3)
+    order by d.message_id desc limit $4
+"""
+
+
+async def read_dead_letters(
+    pool: Pool, before_id: UUID, client: str | None, reason: str | None, limit: int
+) -> list[Record]:
+    """Return dead letters below an id, newest first."""
+    return await pool.fetch(LIST_DEAD_LETTERS, before_id, client, reason, limit)
+
+
+async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLetterQuery) -> DeadLetterPage:
+    """List dead letters.
+
+    Messages that were given up, newest first, with the reason and their replays.
+    """
+    before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
+    rows = await read_dead_letters(resources.pool, before, query.client, query.reason, query.limit)
+    letters = [
+        DeadLetterShown(
+            message_id=row["message_id"],
+            client=row["client"],
+            reason=row["reason"],
+            attempts=row["attempts"],
+            at=time_text(row["at"]),
+            replays=row["replays"],
+        )
+        for row in rows
+    ]
+    is_full = len(letters) == query.limit
+    return DeadLetterPage(letters, cursor_of(letters[-1].message_id) if is_full else None)
+
+
+LIST_AUDIT = """
+    select id, at, actor, host(address) as address, action, target, before, after, reason
+    from tollwire.audit_trail where id < $1 and ($2::text is null or target = $2) order by id desc limit $3
+"""
+
+
+async def read_audit(pool: Pool, before_id: int, target: str | None, limit: int) -> list[Record]:
+    """Return lines of the audit trail below an id, newest first."""
+    return await pool.fetch(LIST_AUDIT, before_id, target, limit)
+
+
+async def list_audit(resources: Resources, _call: Call, *, query: AuditQuery) -> AuditPage:
+    """List the audit trail.
+
+    Who changed what, from where and why, newest first.
+    """
+    before = AUDIT_ID_MAX if query.cursor is None else _read_cursor(query.cursor)
+    rows = await read_audit(resources.pool, before, query.target, query.limit)
+    lines = [AuditLine(**{**dict(row.items()), "at": time_text(row["at"])}) for row in rows]
+    return AuditPage(lines, str(lines[-1].id) if len(lines) == query.limit else None)
+
+
+def _read_cursor(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > AUDIT_ID_DIGITS_MAX:
+        raise invalid_field("query.cursor", "must be a cursor that a page gave")
+    return int(text)
