@@ -1,0 +1,83 @@
+"""What a browser gets: the document, its page, the dictionary of refusals, the metrics.
+
+Everything comes from files of ours; the Content-Security-Policy lets nothing else in.
+"""
+
+import gzip
+import mimetypes
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib import resources
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from api.error_pages import errors_page
+from api.openapi import document
+from api.routing import Operation, Serve, encode
+from api.server import request_id_of
+
+# A page's files change with a release; a browser that asks again after this gets a 304.
+CACHE_SECONDS: Final = 300
+STATIC_FILES: Final = ("docs.html", "docs.js", "dom.js", "schema.js", "docs.css", "favicon.svg")
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": f"public, max-age={CACHE_SECONDS}",
+    "Server": "tollwire",
+    "Vary": "Accept-Encoding",
+}
+
+
+class Page:
+    """Bytes that never change while the process runs, with their ETag and a compressed copy."""
+
+    def __init__(self, body: bytes, media_type: str) -> None:
+        self._body = body
+        self._packed = gzip.compress(body, mtime=0)
+        self._headers = {
+            **PAGE_HEADERS,
+            "Content-Type": media_type,
+            "ETag": f'"{sha256(body).hexdigest()[:16]}"',
+        }
+
+    async def serve(self, request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
+        """Answer with the page, or 304 when the browser has it."""
+        headers = {**self._headers, "X-Request-Id": request_id_of(request)}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            return web.Response(body=self._packed, headers={**headers, "Content-Encoding": "gzip"})
+        return web.Response(body=self._body, headers=headers)
+
+
+def pages(operations: Sequence[Operation]) -> list[tuple[str, str, Serve]]:
+    """Every page and file with its path."""
+    folder = resources.files("api") / "static"
+    errors = errors_page((folder / "errors.html").read_text())
+    found = {
+        "/openapi.json": Page(encode(document(operations)), "application/json"),
+        "/docs/errors": Page(errors.encode(), "text/html; charset=utf-8"),
+    }
+    for name in STATIC_FILES:
+        path = "/docs" if name == "docs.html" else f"/docs/{name}"
+        media_type, _ = mimetypes.guess_type(name)
+        found[path] = Page((folder / name).read_bytes(), f"{media_type}; charset=utf-8")
+    found["/favicon.ico"] = found["/docs/favicon.svg"]
+    routes: list[tuple[str, str, Serve]] = [("GET", path, page.serve) for path, page in found.items()]
+    return [*routes, ("GET", "/", _to_docs), ("GET", "/metrics", _metrics)]
+
+
+async def _to_docs(request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
+    headers = {**PAGE_HEADERS, "Location": "/docs", "X-Request-Id": request_id_of(request)}
+    return web.Response(status=302, headers=headers)
+
+
+async def _metrics(_request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
+    headers = {"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store", "Server": "tollwire"}
+    return web.Response(body=generate_latest(), headers=headers)
