@@ -13,6 +13,7 @@ from api import addresses
 from api.authenticate import Authenticator
 from api.callers import KeyRecord
 from api.gcra import MICROSECONDS, LocalLimiter, Quota, Taken
+from api.key_uses import KeyUses
 from api.limits import Limits, remembered_key
 from api.problems import Refusal
 from api.routing import Call, Operation, refuse_unacceptable
@@ -33,6 +34,7 @@ class Admission:
         self,
         authenticator: Authenticator,
         limits: Limits,
+        uses: KeyUses,
         *,
         trusted_proxies: Sequence[str],
         address_quota: Quota,
@@ -40,6 +42,7 @@ class Admission:
     ) -> None:
         self._authenticator = authenticator
         self._limits = limits
+        self._uses = uses
         self._reader = addresses.AddressReader(trusted_proxies)
         self._address_quota = address_quota
         self._total_quota = total_quota
@@ -76,6 +79,7 @@ class Admission:
         headers = call.request.headers
         key = await self._authenticator.authenticate(headers.get("X-API-Key"), call.address)
         call.key = key
+        self._uses.note(key.key_id)
         if operation.scope not in key.scopes:
             _rejected.labels("scope").inc()
             raise Refusal(ProblemCode.FORBIDDEN, scope=operation.scope)

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from api.problems import Refusal
+from api.problems import Refusal, invalid_field
 from shared.domain.problems import ProblemCode
 from shared.runtime.batcher import Busy, DeadlinePassed
 from shared.runtime.server_calls import OutcomeUnknown, is_lost
@@ -21,6 +21,11 @@ def refusal_for(error: Exception) -> Refusal:
         return Refusal(ProblemCode.OUTCOME_UNKNOWN if error.was_flushed else ProblemCode.BUSY)
     if isinstance(error, Busy):
         return Refusal(ProblemCode.BUSY)
+    if isinstance(error, asyncpg.DataError | asyncpg.CharacterNotInRepertoireError | UnicodeEncodeError):
+        # What the shape of a request cannot say: PostgreSQL stores no U+0000, UTF-8 no unpaired surrogate.
+        return invalid_field(
+            "request", "must hold no U+0000, no unpaired surrogate and no number out of range"
+        )
     if isinstance(error, asyncpg.InterfaceError | TimeoutError) or is_lost(error):
         return _unavailable()
     return Refusal(ProblemCode.INTERNAL_ERROR)

@@ -67,6 +67,11 @@ class Limits:
         await asyncio.gather(*self._telling)
         await self._batcher.__aexit__(kind, error, trace)
 
+    @property
+    def is_shared(self) -> bool | None:
+        """Whether Valkey answers, so that all processes share a limit; None: there is none."""
+        return None if self._run_script is None else time.monotonic() >= self._alone_until
+
     async def take(self, subject: str, quota: Quota, remembered_key: str = "") -> Taken:
         """Use up one request of the quota, and look an earlier answer up in the same round trip."""
         if self._run_script is not None and time.monotonic() >= self._alone_until:

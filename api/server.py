@@ -69,7 +69,8 @@ class Endpoint:
         started_at = time.perf_counter()
         call = Call(request, request_id_of(request), self._admission.address(request))
         try:
-            self._admission.enter(call.address)
+            if self._operation.is_limited:
+                self._admission.enter(call.address)
             if self._operation.scope is not None:
                 await self._admission.admit(call, self._operation)
             response = await self._answer(call, params)

@@ -1,0 +1,57 @@
+"""The API as one thing: the table of operations and the pages behind one server, run as a loop."""
+
+import asyncio
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from api.admission import Admission
+from api.operations import OPERATIONS
+from api.pages import pages
+from api.resources import Resources
+from api.routing import Serve
+from api.server import Endpoint, Front, Server
+from api.settings import ApiSettings
+from shared.runtime.loops import Stop
+
+# Connections that wait to be taken while the loop is busy with others.
+BACKLOG: Final = 2_048
+# After the stop: answers under way are given; a flush's own deadline is shorter.
+DRAIN_SECONDS: Final = 15.0
+
+_log = structlog.get_logger(__name__)
+
+
+def front(resources: Resources, admission: Admission) -> Front:
+    """Everything that is answered, by method and path."""
+    routes: list[tuple[str, str, Serve]] = [
+        (operation.method, operation.path, Endpoint(operation, resources, admission).serve)
+        for operation in OPERATIONS
+    ]
+    return Front([*routes, *pages(OPERATIONS)])
+
+
+async def serve(settings: ApiSettings, resources: Resources, admission: Admission, stop: Stop) -> None:
+    """Listen until the stop, then give the answers under way and close.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    runner = web.ServerRunner(Server(front(resources, admission)), shutdown_timeout=DRAIN_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(
+            runner, settings.host, settings.port, backlog=BACKLOG, reuse_port=settings.reuse_port or None
+        )
+        await site.start()
+        port = runner.addresses[0][1]
+        _log.info(
+            "listening", url=f"http://{settings.host}:{port}", docs=f"http://{settings.host}:{port}/docs"
+        )
+        await stop.wait()
+        resources.health.is_stopping = True
+        # A turn of the loop for what was accepted in the same moment.
+        await asyncio.sleep(0)
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,77 @@
+"""The SQL of API keys: loading live ones with their clients, noting when they were used."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from asyncpg import Record
+
+from api.callers import Client, KeyRecord
+from api.gcra import Quota
+from shared.runtime.postgres import Pool
+
+# A cold start asks for thousands of keys; a slow answer is better an error than a pile of waiters.
+LOAD_TIMEOUT_SECONDS: Final = 5.0
+
+LOAD_KEYS = """
+    select k.key_id, k.secret_hash, k.is_test, k.scopes, k.allowed_ips, k.expires_at,
+           c.id as client_id, c.name, a.currency, c.suspended, c.requests_per_minute, c.requests_burst,
+           c.charge::text as charge, c.default_sender, c.allowed_senders, c.allowed_countries,
+           c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days
+    from tollwire.api_keys k
+    left join tollwire.clients c on c.id = k.client_id
+    left join ledger.accounts a on a.id = c.id
+    where k.key_id = any($1::text[]) and k.revoked_at is null
+"""
+
+
+async def load_keys(pool: Pool, key_ids: Sequence[str]) -> Mapping[str, KeyRecord]:
+    """Load the keys among these ids that are not revoked, by id."""
+    rows = await pool.fetch(LOAD_KEYS, list(key_ids), timeout=LOAD_TIMEOUT_SECONDS)
+    return {row["key_id"]: _key(row) for row in rows}
+
+
+NOTE_USES = """
+    insert into tollwire.api_key_uses (key_id, last_used_at)
+    select key_id, used_at from unnest($1::text[], $2::timestamptz[]) u (key_id, used_at) order by key_id
+    on conflict (key_id) do update
+        set last_used_at = greatest(api_key_uses.last_used_at, excluded.last_used_at)
+"""
+
+
+async def note_uses(pool: Pool, uses: Mapping[str, datetime]) -> None:
+    """Write when keys were last used; an older time never replaces a newer one."""
+    await pool.execute(NOTE_USES, list(uses), list(uses.values()), timeout=LOAD_TIMEOUT_SECONDS)
+
+
+def _key(row: Record) -> KeyRecord:
+    return KeyRecord(
+        key_id=row["key_id"],
+        secret_hash=row["secret_hash"],
+        is_test=row["is_test"],
+        scopes=frozenset(row["scopes"]),
+        allowed_networks=tuple(row["allowed_ips"] or ()),
+        expires_at_seconds=None if row["expires_at"] is None else row["expires_at"].timestamp(),
+        client=None if row["client_id"] is None else _client(row),
+    )
+
+
+def _client(row: Record) -> Client:
+    return Client(
+        id=row["client_id"],
+        name=row["name"],
+        currency=row["currency"],
+        is_suspended=row["suspended"],
+        quota=Quota(row["requests_per_minute"], row["requests_burst"]),
+        charge=row["charge"],
+        default_sender=row["default_sender"],
+        allowed_senders=_set(row["allowed_senders"]),
+        allowed_countries=_set(row["allowed_countries"]),
+        allowed_callback_hosts=frozenset(row["allowed_callback_hosts"]),
+        messages_per_second=row["messages_per_second"],
+        text_retention_days=row["text_retention_days"],
+    )
+
+
+def _set(values: Sequence[str] | None) -> frozenset[str] | None:
+    return None if values is None else frozenset(values)

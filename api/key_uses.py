@@ -1,0 +1,37 @@
+"""When each API key was last used: noted in memory, written in batches."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from api import key_store
+from shared.runtime.postgres import Pool
+
+# A minute's error in "last used" harms nobody; a write a request would.
+WRITE_EVERY_SECONDS: Final = 30.0
+# One statement's arrays; a process with more active keys writes in several.
+WRITE_MAX: Final = 5_000
+
+
+class KeyUses:
+    """Collects the keys that were used since the last write."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._used: dict[str, None] = {}
+
+    def note(self, key_id: str) -> None:
+        """Remember that a key was used; costs one dict entry."""
+        self._used[key_id] = None
+
+    async def write(self) -> int:
+        """Write the uses since the last time; return how many keys. What fails is noted again."""
+        used, self._used = list(self._used), {}
+        now = datetime.now(UTC)
+        for start in range(0, len(used), WRITE_MAX):
+            chunk = used[start : start + WRITE_MAX]
+            try:
+                await key_store.note_uses(self._pool, dict.fromkeys(chunk, now))
+            except BaseException:
+                self._used = {**dict.fromkeys(used[start:]), **self._used}
+                raise
+        return len(used)

@@ -1,0 +1,71 @@
+"""tollwire-api on one screen: what it opens, which loops it runs."""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from functools import partial
+
+from api import app, key_store
+from api.accept import Accept
+from api.admission import Admission
+from api.authenticate import Authenticator
+from api.follow import Follower, load_prices
+from api.health import Health
+from api.key_uses import WRITE_EVERY_SECONDS, KeyUses
+from api.limits import Limits
+from api.publish import Publisher
+from api.resources import Resources
+from api.settings import ApiSettings, address_quota, total_quota
+from shared.domain.callback_urls import policy_of
+from shared.runtime.clock import keep_clock, open_clock
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.keyring import Keyring
+from shared.runtime.loops import Loop, every
+from shared.runtime.monitor import open_monitor
+from shared.runtime.postgres import open_pool
+from shared.runtime.settings import load
+from shared.storage.config import POLL_SECONDS, ConfigWatch
+from shared.storage.facts import FactPublisher
+
+
+@asynccontextmanager
+async def api() -> AsyncIterator[Sequence[Loop]]:
+    """Everything this process opens, and everything it runs."""
+    settings = load(ApiSettings, os.environ)
+    keyring = Keyring.load(settings.keyring_file)
+    async with (
+        open_pool(settings, application_name="tollwire-api") as pool,
+        open_clock(pool) as clock,
+        open_jetstream(settings, name="tollwire-api") as jetstream,
+        FactPublisher(jetstream) as facts,
+        Publisher(pool, jetstream, facts, clock) as publisher,
+        Limits(None) as limits,
+    ):
+        prices = ConfigWatch(pool, load_prices)
+        authenticator = Authenticator(partial(key_store.load_keys, pool))
+        follower = Follower(prices, authenticator)
+        health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
+        uses = KeyUses(pool)
+        admission = Admission(
+            authenticator,
+            limits,
+            uses,
+            trusted_proxies=settings.trusted_proxies,
+            address_quota=address_quota(settings),
+            total_quota=total_quota(settings),
+        )
+        async with (
+            Accept(pool, prices, keyring, clock, publisher) as accept,
+            open_monitor(settings, {"postgres and schema": health.check}),
+        ):
+            resources = Resources(pool, accept, prices, limits, keyring, clock, health, policy_of(settings))
+            await follower.poll()
+            with closing(authenticator):
+                yield [
+                    partial(app.serve, settings, resources, admission),
+                    partial(every, interval_seconds=POLL_SECONDS, run_once=follower.poll),
+                    partial(every, interval_seconds=WRITE_EVERY_SECONDS, run_once=uses.write),
+                    partial(keep_clock, clock, pool),
+                    facts.run,
+                ]
+                await uses.write()
