@@ -101,7 +101,7 @@ def plan(home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, in
     for name in NAMES:
         for number in range(1, scale[name] + 1):
             instance = name if scale[name] == 1 else f"{name}-{number}"
-            health = _health_of(name, instance, ports)
+            health = _health_of(instance, ports)
             environ = {
                 **servers.environ(name),
                 **_own_environ(name, home, ports),
@@ -112,16 +112,13 @@ def plan(home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, in
                 # `tollwire listen` is on this machine. In production this stays off.
                 "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": os.environ.get("TOLLWIRE_CALLBACK_ALLOW_PRIVATE")
                 or "true",
+                "TOLLWIRE_CALLBACK_HTTPS_ONLY": os.environ.get("TOLLWIRE_CALLBACK_HTTPS_ONLY") or "false",
             }
             launches.append(Launch(instance, name, environ, _port_of(name, ports), health))
     return launches
 
 
-def _health_of(name: str, instance: str, ports: PortChoice) -> Health:
-    if name == "simulator":
-        return Health(
-            ports.port_of("simulator"), "/healthz"
-        )  # it stands on nothing, so it is ready when it lives
+def _health_of(instance: str, ports: PortChoice) -> Health:
     return Health(ports.port_of(f"{instance} health"), "/readyz")
 
 

@@ -1,4 +1,4 @@
-"""Delivers callbacks: loads them in groups, posts each in its endpoint's turn, notes the outcome (DESIGN 6)."""
+"""Delivers callbacks: loads them in groups, posts each in its endpoint's turn, notes outcomes (DESIGN 6)."""
 
 import asyncio
 import random

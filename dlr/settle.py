@@ -93,6 +93,9 @@ class Settle:
             await self.settle(receipt_ids)
         except (OutcomeUnknown, Busy) as error:
             _log.warning("receipts not settled yet", receipts=len(receipt_ids), error=str(error))
+        except Exception:
+            # They keep their lease, and the sweep tries again; a bug must not be silent until then.
+            _log.exception("receipts not settled", receipts=len(receipt_ids))
 
     async def _flush(self, receipt_ids: Sequence[UUID]) -> Sequence[Settled | Exception]:
         crash_point("settle.before_commit")

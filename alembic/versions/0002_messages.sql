@@ -349,5 +349,6 @@ grant insert, update, delete on tollwire.routes, tollwire.callback_secrets to to
 grant insert, update on tollwire.api_key_uses to tollwire_api;
 grant insert on tollwire.audit_trail to tollwire_api, tollwire_ledger;
 grant select on tollwire.config_version, tollwire.clients, tollwire.carriers, tollwire.routes to tollwire_worker, tollwire_dlr;
+grant select on tollwire.messages, tollwire.message_states to tollwire_dlr;
 grant select on tollwire.callback_endpoints, tollwire.callback_secrets, tollwire.callback_health to tollwire_dlr;
 grant insert, update on tollwire.callback_health to tollwire_dlr;
