@@ -146,6 +146,8 @@ class Receive:
             msisdn=receipt.msisdn,
             error_code=receipt.error_code,
             part_no=receipt.part_no,
+            echo_message_id=receipt.message_id,
+            echo_attempt_no=receipt.attempt_no,
         )
 
     async def _flush(self, rows: list[ReceivedReceipt] | Any) -> list[None]:

@@ -93,7 +93,7 @@ class Settle:
             await self.settle(receipt_ids)
         except (OutcomeUnknown, Busy) as error:
             _log.warning("receipts not settled yet", receipts=len(receipt_ids), error=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; a bug must not be silent until the sweep
             # They keep their lease, and the sweep tries again; a bug must not be silent until then.
             _log.exception("receipts not settled", receipts=len(receipt_ids))
 

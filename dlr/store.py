@@ -25,9 +25,11 @@ class ReceivedReceipt(NamedTuple):
     msisdn: str | None
     error_code: str | None
     part_no: int | None
+    echo_message_id: UUID | None
+    echo_attempt_no: int | None
 
 
-RECEIVE = "select tollwire.receive_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+RECEIVE = "select tollwire.receive_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 
 
 async def receive_batch(pool: Pool, receipts: Sequence[ReceivedReceipt]) -> None:

@@ -276,6 +276,9 @@ create table tollwire.receipts (
     tries smallint not null default 0,
     settled_at timestamptz,
     outcome text check (outcome in ('moved', 'noted', 'repeated', 'late_capture', 'late', 'ambiguous', 'unmatched')),
+    -- What the carrier echoed of ours, if it can; believed only where everything else fits.
+    echo_message_id uuid,
+    echo_attempt_no smallint,
     message_id uuid,
     attempt_no smallint,
     part_no smallint

@@ -37,7 +37,8 @@ begin
     -- 1. Match. References are written once, so reading them before any lock is safe; what they lead to is read again under locks.
     for r in
         select x.nth::integer as nth, k.id, k.settled_at, k.received_at,
-               c.message_id, c.attempt_no, c.part_no, coalesce(c.open_count, 0) as open_count
+               coalesce(e.message_id, c.message_id) as message_id, coalesce(e.attempt_no, c.attempt_no) as attempt_no, coalesce(e.part_no, c.part_no) as part_no,
+               case when e.message_id is null then coalesce(c.open_count, 0) else 1 end as open_count
         from unnest(p_receipt) with ordinality x(id, nth)
         join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max
         left join lateral (
@@ -50,6 +51,16 @@ begin
               and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no)
             order by (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown')) desc, f.submitted_at desc
             limit 1) c on k.settled_at is null
+        -- Where the reference alone finds nothing (its reply was lost) or too much, our own id decides, if the carrier echoes it and
+        -- everything else fits: this carrier had this attempt of this message to this number.
+        left join lateral (
+            select a.message_id, a.attempt_no, a.part_no
+            from tollwire.attempts a
+            join tollwire.messages m on m.id = a.message_id
+            where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
+              and (k.part_no is null or a.part_no = k.part_no) and (k.msisdn is null or m.msisdn = k.msisdn)
+              and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
+            order by a.attempt_no desc, a.part_no limit 1) e on k.settled_at is null and k.echo_message_id is not null and coalesce(c.open_count, 0) <> 1
         order by x.nth
     loop
         if r.settled_at is not null then
