@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from api.accept import Decision
+from api.accept import ROUTE_BATCH, Decision
 from api.messages import REPLAYED
 from api.orders import Sending
 from api.problems import FieldError, Refusal, invalid, invalid_field
@@ -33,7 +33,8 @@ async def send_batch(resources: Resources, call: Call, *, body: BatchRequest) ->
     """
     requests = _requests(body)
     sending = Sending(call.client, call.caller.is_test, call.idempotency_key)
-    decisions = await resources.accept.many(sending, requests)
+    async with resources.in_flight.turn(call.client.id, ROUTE_BATCH, call.idempotency_key):
+        decisions = await resources.accept.many(sending, requests)
     accepted = [decision for decision in decisions if isinstance(decision, Decision)]
     answer = BatchAnswer(
         accepted=len(accepted),

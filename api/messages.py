@@ -3,6 +3,7 @@
 from hashlib import blake2b
 from typing import Final
 
+from api.accept import ROUTE_ONE
 from api.limits import remembered_key
 from api.orders import Sending
 from api.quote import quote
@@ -29,10 +30,11 @@ async def send_message(resources: Resources, call: Call, *, body: MessageRequest
         if call.remembered is not None and call.remembered.startswith(digest):
             return Reply(call.remembered[DIGEST_CHARACTERS:].encode(), headers=REPLAYED, is_replay=True)
     sending = Sending(call.client, call.caller.is_test, call.idempotency_key)
-    decision = await resources.accept.one(sending, body)
+    async with resources.in_flight.turn(call.client.id, ROUTE_ONE, call.idempotency_key):
+        decision = await resources.accept.one(sending, body)
     answer = encode(decision.answer)
     if call.idempotency_key is not None:
-        key = remembered_key(call.client.id, "/v1/messages", call.idempotency_key)
+        key = remembered_key(call.client.id, ROUTE_ONE, call.idempotency_key)
         resources.limits.remember(key, digest + answer.decode())
     if decision.is_replay:
         return Reply(answer, headers=REPLAYED, is_replay=True)

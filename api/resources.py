@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from api.accept import Accept
 from api.health import Health
+from api.in_flight import InFlight
 from api.limits import Limits
 from api.quote import Prices
 from shared.domain.callback_urls import UrlPolicy
@@ -21,6 +22,7 @@ class Resources:
     accept: Accept
     prices: ConfigWatch[Prices]
     limits: Limits
+    in_flight: InFlight
     keyring: Keyring
     clock: Clock
     health: Health

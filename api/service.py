@@ -11,12 +11,13 @@ from api.admission import Admission
 from api.authenticate import Authenticator
 from api.follow import Follower, load_prices
 from api.health import Health
+from api.in_flight import InFlight
 from api.key_uses import WRITE_EVERY_SECONDS, KeyUses
 from api.limits import Limits
 from api.publish import Publisher
 from api.resources import Resources
 from api.settings import ApiSettings, address_quota, total_quota
-from shared.domain.callback_urls import policy_of
+from shared.domain.callback_urls import CallbackUrlSettings, policy_of
 from shared.runtime.clock import keep_clock, open_clock
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
@@ -58,7 +59,8 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
             Accept(pool, prices, keyring, clock, publisher) as accept,
             open_monitor(settings, {"postgres and schema": health.check}),
         ):
-            resources = Resources(pool, accept, prices, limits, keyring, clock, health, policy_of(settings))
+            policy = policy_of(load(CallbackUrlSettings, os.environ))
+            resources = Resources(pool, accept, prices, limits, InFlight(), keyring, clock, health, policy)
             await follower.poll()
             with closing(authenticator):
                 yield [
