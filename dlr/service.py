@@ -10,6 +10,7 @@ from dlr.deliver import Deliver
 from dlr.door import open_door
 from dlr.endpoint_book import EndpointBook, load_endpoint_book
 from dlr.endpoints import Endpoints
+from dlr.health import HealthNotes
 from dlr.poster import CallbackPoster, CallbackSettings
 from dlr.receive import Receive
 from dlr.settings import DlrSettings
@@ -51,7 +52,8 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         open_jetstream(settings, name="tollwire-dlr") as jetstream,
         FactPublisher(jetstream) as facts,
         CallbackPoster(load(CallbackSettings, os.environ)) as poster,
-        Endpoints(pool, clock) as endpoints,
+        HealthNotes(pool) as health,
+        Endpoints(clock, health.note) as endpoints,
         Deliver(pool, poster, endpoints, clock) as deliver,
         Settle(pool, facts, deliver) as settle,
         Receive(pool, settle, keyring, clock) as receive,
@@ -63,6 +65,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
             if await watch.refresh():
                 receive.apply(watch.current.carriers)
                 deliver.apply(watch.current.book)
+                endpoints.enable_all()
 
         await follow()
         async with open_door(settings, receive):
