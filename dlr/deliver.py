@@ -132,16 +132,18 @@ class Deliver:
         attempt_no = work.attempts + 1
         jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
         decision = decide(outcome, attempt_no, jitter, self._clock.now())
+        ending: str | None = None
+        retry_seconds = 0.0
         match decision:
             case Done():
-                ending, retry_seconds = "delivered", 0.0
+                ending = "delivered"
                 DELAY.observe(max((self._clock.now() - work.created_at).total_seconds(), 0.0))
             case RetryIn(seconds):
-                ending, retry_seconds = None, seconds
+                retry_seconds = seconds
             case GiveUp():
-                ending, retry_seconds = "gave_up", 0.0
+                ending = "gave_up"
             case DisableEndpoint():
-                ending, retry_seconds = "discarded", 0.0
+                ending = "discarded"
                 self._endpoints.disable(work.endpoint_id, "the endpoint answered 410 Gone")
         CALLBACKS.labels(ending or "failed").inc()
         return self._as_record(work, outcome, attempt_no, ending, retry_seconds)
@@ -150,19 +152,22 @@ class Deliver:
         self, work: CallbackWork, outcome: Outcome, attempt_no: int, ending: str | None, retry_seconds: float
     ) -> CallbackRecord:
         keeps = self._book is not None and self._book.keeps_answers(work.endpoint_id)
-        is_answer = isinstance(outcome, Posted)
-        error = None
-        if ending != "delivered":
-            error = f"HTTP {outcome.status}" if is_answer else f"{outcome.reason.value}: {outcome.detail}"
+        status, head, error = None, None, None
+        if isinstance(outcome, Posted):
+            status = outcome.status
+            head = outcome.answer_head[:ANSWER_KEPT_BYTES] if keeps else None
+            error = None if ending == "delivered" else f"HTTP {outcome.status}"
+        else:
+            error = f"{outcome.reason.value}: {outcome.detail}"
         return CallbackRecord(
             callback_id=work.callback_id,
             attempt_no=attempt_no,
             outcome=ending,
-            status=outcome.status if is_answer else None,
+            status=status,
             error=error,
             duration_ms=outcome.duration_ms,
             address=outcome.resolved_ip,
-            answer_head=outcome.answer_head[:ANSWER_KEPT_BYTES] if is_answer and keeps else None,
+            answer_head=head,
             retry_seconds=retry_seconds,
         )
 

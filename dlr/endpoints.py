@@ -91,7 +91,7 @@ class Endpoints:
             _send_away(endpoint)
 
     async def post(self, poster: Poster, delivery: Delivery) -> Outcome | None:
-        """Post in the endpoint's turn. None: not now; the callback's lease ends and a sweep comes back to it."""
+        """Post in the endpoint's turn. None: not now; the callback's lease ends, and a sweep takes it up."""
         endpoint = self._endpoint(delivery.endpoint_id)
         if self._is_shut(endpoint) or not await self._turn(delivery.endpoint_id, endpoint):
             return None
