@@ -32,7 +32,6 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
     port: int | None
     health_port: int | None
-    health_path: str
     restarts: int
     state: str
 

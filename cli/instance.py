@@ -174,8 +174,7 @@ class Instance:
             name=kept.unit.name,
             pid=kept.unit.child.pid,
             port=getattr(kept.unit, "port", None) if launch is None else launch.port,
-            health_port=None if launch is None else launch.health.port,
-            health_path="" if launch is None else launch.health.path,
+            health_port=None if launch is None else launch.health_port,
             restarts=kept.restarts,
             state=kept.state,
         )

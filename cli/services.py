@@ -27,14 +27,7 @@ CONNECTIONS_SPARE = 20  # for the operator's psql, the migrations and what Postg
 # In the order of their start; all but the simulator talk to PostgreSQL, each in its own role.
 NAMES = ("simulator", "ledger", "api", "worker", "dlr")
 ONE_ONLY = "simulator"
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Where a process says over HTTP whether it can serve."""
-
-    port: int
-    path: str
+READINESS = "/readyz"  # on every health port: 200 when the process can do its work
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +38,11 @@ class Launch:
     module: str
     environ: Mapping[str, str]
     port: int | None
-    health: Health
+    health_port: int
 
 
 class Service(Unit):
-    """A service in a process of its own, ready when it says so over HTTP."""
+    """A service in a process of its own, ready when its health port says so."""
 
     stop_steps = (StopStep(signal.SIGTERM, DRAIN_SECONDS),)
     start_limit_seconds = START_LIMIT_SECONDS
@@ -71,7 +64,7 @@ class Service(Unit):
 
     def is_ready(self) -> bool:
         """True when it says that it can serve."""
-        return is_ok(self.told.health.port, self.told.health.path)
+        return is_ok(self.told.health_port, READINESS)
 
 
 def parse_scale(text: str) -> dict[str, int]:
@@ -101,11 +94,11 @@ def plan(home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, in
     for name in NAMES:
         for number in range(1, scale[name] + 1):
             instance = name if scale[name] == 1 else f"{name}-{number}"
-            health = _health_of(instance, ports)
+            health_port = ports.port_of(f"{instance} health")
             environ = {
                 **servers.environ(name),
                 **_own_environ(name, home, ports),
-                "TOLLWIRE_HEALTH_PORT": str(health.port),
+                "TOLLWIRE_HEALTH_PORT": str(health_port),
                 "TOLLWIRE_KEYRING_FILE": str(home.keyring),
                 "TOLLWIRE_POSTGRES_POOL_MAX": str(pool_max),
                 "TOLLWIRE_REUSE_PORT": "true" if scale[name] > 1 else "false",
@@ -114,12 +107,8 @@ def plan(home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, in
                 or "true",
                 "TOLLWIRE_CALLBACK_HTTPS_ONLY": os.environ.get("TOLLWIRE_CALLBACK_HTTPS_ONLY") or "false",
             }
-            launches.append(Launch(instance, name, environ, _port_of(name, ports), health))
+            launches.append(Launch(instance, name, environ, _port_of(name, ports), health_port))
     return launches
-
-
-def _health_of(instance: str, ports: PortChoice) -> Health:
-    return Health(ports.port_of(f"{instance} health"), "/readyz")
 
 
 def _port_of(name: str, ports: PortChoice) -> int | None:

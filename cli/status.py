@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cli.home import Home, ProcessState, State, as_json
 from cli.screen import own_command
+from cli.services import READINESS
 from embedded.ports import is_free
 from embedded.probe import get
 
@@ -73,7 +74,7 @@ def _health(process: ProcessState) -> str:
     if process.health_port is None:
         is_listening = process.port is not None and not is_free(process.port)
         return READY if is_listening else "does not listen"
-    answer = get(process.health_port, process.health_path)
+    answer = get(process.health_port, READINESS)
     if answer is None:
         return "does not answer"
     code, body = answer

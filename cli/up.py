@@ -16,6 +16,7 @@ from cli.services import NAMES, parse_scale
 from embedded.files import FolderInUse
 from embedded.ports import NoFreePort
 from embedded.unit import NotInstalled, StartFailed
+from shared.runtime.keyring import KeyringError
 
 STOP_BY_KEY = "Ctrl-C"
 # What can go wrong without being a bug: its message is for the operator, its traceback for nobody.
@@ -24,6 +25,7 @@ PLAIN_ERRORS = (
     NotInstalled,
     FolderInUse,
     NoFreePort,
+    KeyringError,
     asyncpg.PostgresError,
     DBAPIError,
     OSError,

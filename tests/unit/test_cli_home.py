@@ -28,9 +28,7 @@ def test_nobody_else_can_list_a_home(home):
 
 
 def test_a_state_is_read_back_as_it_was_written(home):
-    process = ProcessState(
-        name="api", pid=7, port=8080, health_port=9, health_path="/readyz", restarts=1, state="running"
-    )
+    process = ProcessState(name="api", pid=7, port=8080, health_port=9, restarts=1, state="running")
     state = State(phase="running", api_url="http://127.0.0.1:8080", processes=[process])
     home.write_state(state)
     assert home.read_state() == state

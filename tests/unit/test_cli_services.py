@@ -45,10 +45,10 @@ def test_each_process_has_its_own_role_and_health_port(home):
     for name in ("ledger", "api", "worker", "dlr"):
         assert f"//tollwire_{name}:" in launches[name].environ["TOLLWIRE_POSTGRES_DSN"]
     assert "TOLLWIRE_POSTGRES_DSN" not in launches["simulator"].environ
-    health_ports = [launch.health.port for launch in launches.values()]
+    health_ports = [launch.health_port for launch in launches.values()]
     assert len(set(health_ports)) == len(NAMES)
     for launch in launches.values():
-        assert launch.environ["TOLLWIRE_HEALTH_PORT"] == str(launch.health.port)
+        assert launch.environ["TOLLWIRE_HEALTH_PORT"] == str(launch.health_port)
 
 
 def test_several_of_a_service_share_its_port_and_have_their_own_names(home):
@@ -57,7 +57,7 @@ def test_several_of_a_service_share_its_port_and_have_their_own_names(home):
     first, second = launches["api-1"], launches["api-2"]
     assert first.environ["TOLLWIRE_PORT"] == second.environ["TOLLWIRE_PORT"]
     assert first.environ["TOLLWIRE_REUSE_PORT"] == "true"
-    assert first.health.port != second.health.port
+    assert first.health_port != second.health_port
     assert launches["worker"].environ["TOLLWIRE_REUSE_PORT"] == "false"
 
 
