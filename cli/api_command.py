@@ -1,0 +1,63 @@
+"""The frame of every command that talks to the API: its options, its connection, its exit code."""
+
+import asyncio
+import functools
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from cli.api_client import Api
+from cli.failures import Exit, Failure
+from cli.output import Output
+from cli.target import KEY_VARIABLE, URL_VARIABLE, KeyFile, find_target
+
+Work = Callable[..., Awaitable[int | None]]
+
+
+def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None]]:
+    """Make a click callback of ``async def work(api, output, …options)``.
+
+    Adds --api-url, --api-key and --json. What ``work`` returns is the exit code (None: 0). A failure is
+    shown as text or JSON, Ctrl-C ends with 130.
+    """
+
+    def decorate(work: Work) -> Callable[..., None]:
+        @click.option(
+            "--api-url",
+            metavar="URL",
+            default="",
+            help=f"The API ({URL_VARIABLE}); else the one that runs in TOLLWIRE_HOME.",
+        )
+        @click.option(
+            "--api-key",
+            metavar="KEY",
+            default="",
+            help=f"The key ({KEY_VARIABLE}); else {_default_key(key_file)}.",
+        )
+        @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+        @functools.wraps(work)
+        def run(*, api_url: str, api_key: str, as_json: bool, **options: Any) -> None:
+            async def connected() -> int | None:
+                target = find_target(api_url, api_key, os.environ, key_file)
+                async with Api(target) as api:
+                    return await work(api, Output(as_json=as_json), **options)
+
+            try:
+                code = asyncio.run(connected())
+            except Failure as failure:
+                failure.show(as_json=as_json)
+                code = failure.exit_code
+            except KeyboardInterrupt:
+                code = Exit.INTERRUPTED
+            sys.exit(code or Exit.DONE)
+
+        return run
+
+    return decorate
+
+
+def _default_key(key_file: KeyFile | None) -> str:
+    return "none is needed" if key_file is None else f"{key_file.value} in TOLLWIRE_HOME"

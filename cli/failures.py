@@ -1,0 +1,106 @@
+"""How a command ends when it did not do what was asked: an exit code, and a few lines that say why.
+
+0 done · 1 refused or failed · 2 used wrongly · 3 nothing answers · 4 not allowed · 130 interrupted.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from api.problems import FieldError, Problem
+
+
+class Exit(IntEnum):
+    """Exit codes of the commands that talk to the API (docs/cli.md)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    UNAUTHORIZED = 4
+    INTERRUPTED = 130
+
+
+# The problem's code → what the shell hears; every other problem is FAILED.
+NOT_ALLOWED = frozenset({"unauthorized", "forbidden", "address_not_allowed"})
+
+
+class Failure(Exception):  # noqa: N818 - a failure of a command, told to people
+    """A command that ended otherwise than asked. The lines below the title are for people.
+
+    It goes to stderr, so that stdout holds results and nothing else.
+    """
+
+    def __init__(
+        self, title: str, *, detail: str = "", hint: str = "", exit_code: Exit = Exit.FAILED
+    ) -> None:
+        super().__init__(title)
+        self.title = title
+        self.detail = detail
+        self.hint = hint
+        self.exit_code = exit_code
+        # Whether to try again makes sense, whether what was asked may have been done all the same, and when.
+        self.is_passing = False
+        self.may_be_done = False
+        self.retry_after_seconds: float | None = None
+
+    def document(self) -> dict[str, Any]:
+        """What a program gets to read."""
+        return {
+            "title": self.title,
+            "detail": self.detail,
+            "hint": self.hint,
+            "exit_code": int(self.exit_code),
+        }
+
+    def fields(self) -> Sequence[FieldError]:
+        """The bad fields of a request, if it was one."""
+        return ()
+
+    def show(self, *, as_json: bool) -> None:
+        """Print to stderr: lines for people, or one JSON object for programs."""
+        if as_json:
+            click.echo(msgspec.json.format(msgspec.json.encode(self.document()), indent=2), err=True)
+            return
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(Text.assemble((self.title, "bold red")))
+        for line in filter(None, (self.detail, *map(_field_line, self.fields()))):
+            console.print(Text(f"  {line}"))
+        if self.hint:
+            console.print(Text(f"  {self.hint}", style="dim"))
+
+
+class Refused(Failure):
+    """The API answered with a problem (RFC 9457)."""
+
+    def __init__(self, problem: Problem, *, what: str = "") -> None:
+        code = Exit.UNAUTHORIZED if problem.code in NOT_ALLOWED else Exit.FAILED
+        title = f"{what}: {problem.title}" if what else problem.title
+        super().__init__(
+            title, detail=problem.detail, hint=f"{problem.code} ({problem.status})", exit_code=code
+        )
+        self.problem = problem
+
+    def document(self) -> dict[str, Any]:
+        """The problem as the API gave it, and the exit code."""
+        return {**msgspec.to_builtins(self.problem), "exit_code": int(self.exit_code)}
+
+    def fields(self) -> Sequence[FieldError]:
+        """The bad fields that the problem names."""
+        return () if self.problem.errors is msgspec.UNSET else self.problem.errors
+
+
+class Unreachable(Failure):
+    """Nothing answers at the API's address."""
+
+    def __init__(self, title: str, *, detail: str = "", hint: str = "") -> None:
+        super().__init__(title, detail=detail, hint=hint, exit_code=Exit.UNREACHABLE)
+
+
+def _field_line(error: FieldError) -> str:
+    return f"{error.field}: {error.detail}"

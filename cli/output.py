@@ -1,0 +1,120 @@
+"""What the commands print: tables for people, JSON for programs. Results go to stdout, all else to stderr."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shared.domain.money import format_micros, parse_micros
+
+# Without a terminal nobody asked for a width: wide enough that no row of ours is folded.
+PIPE_COLUMNS: Final = 200
+INDENT: Final = 2
+
+# One colour a meaning, the same on every screen.
+STATE_STYLES: Final = {
+    "DELIVERED": "green", "CAPTURED": "green", "HELD": "yellow", "RELEASED": "blue",
+    "UNDELIVERED": "red", "EXPIRED": "red", "FAILED_PERM": "red", "CANCELLED": "magenta",
+    "FAILED_TEMP": "yellow", "UNKNOWN": "yellow",
+}  # fmt: skip
+
+
+class Output:
+    """Prints a command's results.
+
+    Args:
+        as_json: for programs: one JSON document on stdout and nothing else there.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.console = _console(is_error=False)
+        self.notes = _console(is_error=True)
+
+    def document(self, value: Any) -> None:
+        """Print a JSON document: anything that msgspec writes."""
+        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+    def line(self, text: str, style: str = "") -> None:
+        """Print one line for people."""
+        self.console.print(Text(" " * INDENT + text, style=style), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Say something beside the result, to people only."""
+        if not self.as_json:
+            self.notes.print(Text(" " * INDENT + text, style="dim"), soft_wrap=True)
+
+    def gap(self) -> None:
+        """Print an empty line."""
+        self.console.print()
+
+    def details(self, pairs: Iterable[tuple[str, str | Text | None]]) -> None:
+        """Print names and values in two columns; None leaves a line out."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in pairs:
+            if value is not None:
+                grid.add_row(" " * INDENT + name, value)
+        self.console.print(grid)
+
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, footer: Sequence[str] = ()
+    ) -> None:
+        """Print a table; a column whose name begins with ``>`` stands to the right, as numbers do."""
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            header_style="bold",
+            show_footer=bool(footer),
+            footer_style="bold",
+        )
+        for number, column in enumerate(columns):
+            table.add_column(
+                column.removeprefix(">"),
+                footer=footer[number] if footer else "",
+                justify="right" if column.startswith(">") else "left",
+                overflow="fold",
+            )
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+
+def state_text(state: str) -> Text:
+    """A state of a message or of its hold, in its colour."""
+    return Text(state, style=STATE_STYLES.get(state, ""))
+
+
+def amount_text(amount: str, currency: str = "") -> str:
+    """A decimal amount of the API for people: "12345.6700" is "12,345.6700"."""
+    return money_text(parse_micros(amount), currency)
+
+
+def money_text(micros: int, currency: str = "") -> str:
+    """An amount in micros for people, with its thousands apart."""
+    whole, _, decimals = format_micros(micros).partition(".")
+    text = f"{int(whole):,}.{decimals}"
+    if whole == "-0":
+        text = "-" + text
+    return f"{text} {currency}".rstrip()
+
+
+def time_text(time: str | None) -> str:
+    """A time of the API ("2026-11-21T10:00:00.123Z") in the local time zone, to the second."""
+    if time is None:
+        return ""
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _console(*, is_error: bool) -> Console:
+    stream = sys.stderr if is_error else sys.stdout
+    width = None if stream.isatty() else PIPE_COLUMNS
+    return Console(file=stream, highlight=False, width=width)

@@ -1,0 +1,79 @@
+"""Which API a command talks to, and with which key: options, then the environment, then TOLLWIRE_HOME."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cli.failures import Exit, Failure, Unreachable
+from cli.home import Home
+
+URL_VARIABLE = "TOLLWIRE_API_URL"
+KEY_VARIABLE = "TOLLWIRE_API_KEY"
+
+
+class KeyFile(Enum):
+    """Whose key of the home a command needs when none is named."""
+
+    DEMO = "demo.key"
+    ADMIN = "admin.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An API and the key to call it with; the key shows in no repr."""
+
+    url: str
+    key: str = field(repr=False)
+
+
+def find_target(api_url: str, api_key: str, environ: Mapping[str, str], key_file: KeyFile | None) -> Target:
+    """Return where to send requests; empty options count as not given.
+
+    Args:
+        api_url: the option.
+        api_key: the option.
+        environ: TOLLWIRE_API_URL, TOLLWIRE_API_KEY, TOLLWIRE_HOME.
+        key_file: the home's key that the command needs; None: it needs no key.
+
+    Raises:
+        Unreachable: nothing names an API and none runs in the home.
+        Failure: no key is named and the home has none, or the address is no URL.
+    """
+    home = Home.of(environ)
+    url = api_url or environ.get(URL_VARIABLE, "") or _running_url(home)
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+        raise Failure(
+            f"{url!r} is no address of an API.",
+            hint="It looks like http://127.0.0.1:8080.",
+            exit_code=Exit.USAGE,
+        )
+    key = api_key or environ.get(KEY_VARIABLE, "")
+    if not key and key_file is not None:
+        key = _key_in(home.path / key_file.value)
+    return Target(url.rstrip("/"), key)
+
+
+def _running_url(home: Home) -> str:
+    state = home.read_state() if home.is_running else None
+    if state is None or not state.api_url:
+        raise Unreachable(
+            f"No Tollwire runs in {home.path}.",
+            hint=f"Start one with `tollwire up`, or name one by --api-url or {URL_VARIABLE}.",
+        )
+    return state.api_url
+
+
+def _key_in(file: Path) -> str:
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        key = ""
+    if not key:
+        raise Failure(
+            "No API key is named.",
+            hint=f"Name one by --api-key or {KEY_VARIABLE}; there is none in {file}.",
+            exit_code=Exit.UNAUTHORIZED,
+        )
+    return key
