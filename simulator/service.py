@@ -1,5 +1,6 @@
 """The simulated carrier on one screen: what it opens, and what it runs."""
 
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +11,8 @@ import structlog
 from aiohttp import web
 
 from shared.runtime.loops import Loop
-from shared.runtime.settings import SettingsError
+from shared.runtime.monitor import open_monitor
+from shared.runtime.settings import SettingsError, load
 from simulator.exchange import Exchange
 from simulator.handlers import Handlers
 from simulator.journal import Journal
@@ -25,9 +27,11 @@ _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def simulator(settings: Settings) -> AsyncIterator[Sequence[Loop]]:
+async def simulator() -> AsyncIterator[Sequence[Loop]]:
     """Everything this process opens, and everything it runs."""
-    async with listening(settings, read_rules(settings.simulator_rules)) as (url, receipts):
+    settings = load(Settings, os.environ)
+    rules = read_rules(settings.simulator_rules)
+    async with open_monitor(settings, {}), listening(settings, rules) as (url, receipts):
         _log.info("listening", url=url)
         yield [receipts.watch]
 

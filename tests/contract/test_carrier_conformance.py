@@ -125,7 +125,9 @@ async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(na
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, patient) as rig:
         first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
         await rig.until_one_arrived()
-        (second,) = await rig.carrier.submit_many([submission(2, deadline_seconds=0.1)])
+        deadline_seconds = 2.0
+        async with asyncio.timeout(deadline_seconds):
+            (second,) = await rig.carrier.submit_many([submission(2, deadline_seconds=deadline_seconds)])
         assert essence(second) == (Refused, "carrier_busy", False)
         assert [message_id for message_id, _ in await rig.reached()] == [str(submission(1).message_id)]
         first.cancel()

@@ -122,6 +122,25 @@ async def test_latency_delays_the_reply_and_the_receipt_after_it():
             assert clock() - begin >= 0.1
 
 
+async def test_what_the_gateway_took_is_not_sent_again_by_the_next_life(tmp_path: Path):
+    async with receipt_desk(simulator_carrier_settings("http://x"), SECRET.encode()) as desk:
+        told = {"simulator_receipt_url": desk.url, "simulator_log": str(tmp_path / "log")}
+        for life, message_id in enumerate(("m-1", "m-2"), start=1):
+            async with door(Rules(receipt_delay_seconds=0.0), **told) as session:
+                await post(session, "/submit", {**ONE, "id": message_id})
+                await desk.until(life)
+                await until_acked(session, 1)
+    assert len({receipt.reference for receipt in desk.receipts}) == len(desk.receipts) == 2
+
+
+async def until_acked(session: aiohttp.ClientSession, count: int) -> None:
+    """Return once the simulator knows that its receipts were taken."""
+    sent = 0
+    while sent < count:
+        async with session.get("/stats") as answer:
+            sent = (await answer.json())["receipts"]["sent"]
+
+
 def test_a_file_of_rules_is_read_at_the_start_or_refused_by_name(tmp_path: Path):
     path = tmp_path / "rules.json"
     path.write_text('{"seed": 5}', encoding="utf-8")

@@ -92,9 +92,7 @@ class HttpExchange:
             return NotSent(BUSY, "no connection was free before half of the deadline")
         progress = _Progress()
         try:
-            if (
-                clock() >= write_by
-            ):  # a place and a connection may be free at once, and it is late all the same
+            if clock() >= write_by:  # with everything free at once it may be late all the same
                 return NotSent(BUSY, "half of the deadline had passed")
             return await self._exchange(url, body, progress, write_by, answer_by)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
