@@ -89,6 +89,9 @@ def _table() -> dict[tuple[MessageState, MessageEvent], MessageState]:
         moves[state, _E.REFUSED_TEMP] = _S.FAILED_TEMP
         moves[state, _E.REFUSED_PERM] = _S.FAILED_PERM
         moves[state, _E.UNCERTAIN] = _S.UNKNOWN
+    for state in (_S.QUEUED, _S.FAILED_TEMP):
+        # Later still, when the message was waiting to be sent again: that would be a duplicate.
+        moves[state, _E.SUBMITTED] = _S.SENT
     moves[_S.UNKNOWN, _E.ASKED_AGAIN] = _S.QUEUED
     moves[_S.UNKNOWN, _E.OUTCOME_WAIT_ENDED] = _S.FAILED_PERM
     moves[_S.SENT, _E.RECEIPT_WAIT_ENDED] = _S.EXPIRED

@@ -1,6 +1,7 @@
 -- Records what became of attempts (RULES 15, 17, 18, DESIGN 3). The journal and the carrier's reference are written whatever the
 -- message's state is by now; the state moves only for the attempt that holds the token. For each position:
---   submitted      SENT; the outbox row ends; captured here when the plan charges the submit
+--   submitted      SENT, also when it is said late, of an attempt that was given up, while no other is on its way; the outbox row
+--                  ends; captured here when the plan charges the submit
 --   throttled      QUEUED again after p_retry_seconds; uses up no try
 --   refused_temp   FAILED_TEMP and again after p_retry_seconds; after the last try, or past the validity, as refused_perm
 --   refused_perm   FAILED_PERM and release; but UNKNOWN while an earlier attempt may have reached the carrier
@@ -22,7 +23,9 @@ declare
     v_state tollwire.message_state[] := array_fill(null::tollwire.message_state, array[v_n]);
     v_moved boolean[] := array_fill(false, array[v_n]);
     v_client bigint[] := array_fill(null::bigint, array[v_n]);
+    i integer;
     v_last boolean; v_reached boolean;
+    v_moved_id uuid;
     m_id uuid[] := '{}'; m_state tollwire.message_state[] := '{}'; m_tries smallint[] := '{}'; m_twice boolean[] := '{}'; m_error text[] := '{}'; m_sent boolean[] := '{}';
     w_id uuid[] := '{}'; w_at timestamptz[] := '{}'; w_carrier smallint[] := '{}';
     f_id uuid[] := '{}'; f_reason text[] := '{}';
@@ -46,41 +49,61 @@ begin
     with noted as (
         update tollwire.attempts a
             set outcome = x.outcome, outcome_at = v_now, reference = x.reference, error_code = x.error, error_detail = left(x.detail, 200)
-            from unnest(p_message, p_attempt, p_part, p_outcome, p_reference, p_error, p_detail) x(message_id, attempt_no, part_no, outcome, reference, error, detail)
+            from (select distinct on (y.message_id, y.attempt_no, y.part_no) y.*
+                  from unnest(p_message, p_attempt, p_part, p_outcome, p_reference, p_error, p_detail) with ordinality
+                       y(message_id, attempt_no, part_no, outcome, reference, error, detail, nth)
+                  order by y.message_id, y.attempt_no, y.part_no, y.nth) x
             where a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no and a.message_id between v_min and v_max
-              and (a.outcome is null or a.outcome = 'uncertain')
+              and (a.outcome is null or a.outcome = 'uncertain' and x.outcome <> 'uncertain')
         returning a.message_id, a.attempt_no, a.part_no, a.outcome, a.reference
     )
     insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
         select p_carrier, n.reference, v_now, n.message_id, n.attempt_no, n.part_no
         from noted n where n.outcome = 'submitted' and n.reference is not null;
 
-    -- One verdict a message and attempt: what its parts say together, the worst for certainty first.
+    -- One verdict a message and attempt: what its parts say together, the worst for certainty first. Only what the journal did not
+    -- know decides; what it knew already, because this call was made before, is answered as it was then (RULES 4).
     for r in
         select x.message_id, x.attempt_no, min(x.nth)::integer as nth, array_agg(x.nth::integer) as positions,
-               case when bool_or(x.outcome = 'uncertain') then 'uncertain' when bool_or(x.outcome = 'refused_perm') then 'refused_perm'
-                    when bool_or(x.outcome = 'refused_temp') then 'refused_temp' when bool_or(x.outcome = 'throttled') then 'throttled'
-                    when bool_or(x.outcome = 'unclaimed') then 'unclaimed' else 'submitted' end as outcome,
+               bool_or(a.outcome_at = v_now) as is_news, bool_and(a.outcome = x.outcome) as is_known,
+               case when bool_or(f.outcome = 'uncertain') then 'uncertain' when bool_or(f.outcome = 'refused_perm') then 'refused_perm'
+                    when bool_or(f.outcome = 'refused_temp') then 'refused_temp' when bool_or(f.outcome = 'throttled') then 'throttled'
+                    when bool_or(f.outcome = 'unclaimed') then 'unclaimed' else 'submitted' end as outcome,
                max(x.retry_seconds) as retry_seconds, max(x.error) as error,
-               s.state, s.attempt_no = x.attempt_no as holds_token, s.tries, s.possible_duplicate, m.valid_until, m.delivery, m.charge, m.client_id
-        from unnest(p_message, p_attempt, p_outcome, p_retry_seconds, p_error) with ordinality x(message_id, attempt_no, outcome, retry_seconds, error, nth)
+               s.state, s.attempt_no = x.attempt_no as holds_token, s.tries, s.possible_duplicate, s.parts_total, m.valid_until, m.delivery, m.charge, m.client_id
+        from unnest(p_message, p_attempt, p_part, p_outcome, p_retry_seconds, p_error) with ordinality x(message_id, attempt_no, part_no, outcome, retry_seconds, error, nth)
         join tollwire.message_states s on s.message_id = x.message_id and s.message_id between v_min and v_max
         join tollwire.messages m on m.id = x.message_id and m.id between v_min and v_max
-        group by x.message_id, x.attempt_no, s.state, s.attempt_no, s.tries, s.possible_duplicate, m.valid_until, m.delivery, m.charge, m.client_id
+        left join tollwire.attempts a on a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no and a.message_id between v_min and v_max
+        cross join lateral (select case when a.outcome_at = v_now then a.outcome end as outcome) f
+        group by x.message_id, x.attempt_no, s.state, s.attempt_no, s.tries, s.possible_duplicate, s.parts_total, m.valid_until, m.delivery, m.charge, m.client_id
         order by x.message_id, x.attempt_no
     loop
-        v_state[r.nth] := r.state;
-        v_client[r.nth] := r.client_id;
+        foreach i in array r.positions loop
+            v_state[i] := r.state;
+            v_client[i] := r.client_id;
+        end loop;
+        if not coalesce(r.is_news, false) then
+            v_moved[r.nth] := r.holds_token and coalesce(r.is_known, false);
+            continue;
+        end if;
         if r.outcome = 'submitted' and r.charge = 'submitted' then
             c_id := c_id || r.message_id;
         end if;
-        continue when not r.holds_token or tollwire.next_state_v1(r.state, r.outcome::tollwire.message_event) is null;
+        continue when tollwire.next_state_v1(r.state, r.outcome::tollwire.message_event) is null or v_moved_id = r.message_id;
+        -- A late word on an attempt that was given up moves only a message that waits, and only when no part is missing.
+        continue when not r.holds_token and not (r.outcome = 'submitted' and r.state in ('QUEUED', 'FAILED_TEMP') and r.parts_total <= (
+            select count(distinct a.part_no) from tollwire.attempts a where a.message_id = r.message_id and a.outcome = 'submitted'));
+        v_moved_id := r.message_id;
         v_moved[r.nth] := true;
         if r.outcome in ('refused_temp', 'refused_perm') then
             v_last := r.outcome = 'refused_perm' or r.tries + 1 >= p_tries_max or v_now + r.retry_seconds * interval '1 second' >= r.valid_until;
-            v_reached := not p_ask_again and exists (
-                select from tollwire.attempts a where a.message_id = r.message_id and a.attempt_no < r.attempt_no
-                   and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown')));
+            -- Every part that was refused may still be delivered by an earlier attempt.
+            v_reached := not p_ask_again and not exists (
+                select from tollwire.attempts x
+                where x.message_id = r.message_id and x.attempt_no = r.attempt_no and x.outcome in ('refused_temp', 'refused_perm') and not exists (
+                    select from tollwire.attempts a where a.message_id = r.message_id and a.part_no = x.part_no and a.attempt_no < r.attempt_no
+                       and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))));
         end if;
         if r.outcome = 'submitted' then
             v_state[r.nth] := 'SENT';
@@ -129,6 +152,7 @@ begin
         left join lateral (
             select array_agg(k.id) as ids from tollwire.receipts k
             where k.carrier_id = p_carrier and k.reference = x.reference and k.settled_at is null and k.id > tollwire.uuid7_floor_v1(v_now - interval '4 days')
+              and k.id < tollwire.uuid7_floor_v1(v_now + interval '1 hour')
         ) w on x.outcome = 'submitted' and x.reference is not null
         order by x.nth;
 end $$;
