@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from embedded.child import POLL_SECONDS, Child, StopStep
 from embedded.files import FolderLock, tail
+from embedded.log_lines import readable
 
 START_LIMIT_SECONDS = 300.0  # a PostgreSQL that recovers from a crash replays its journal first
 RELAUNCH_PAUSE_SECONDS = 0.2
@@ -98,7 +99,9 @@ class Unit(ABC):
             yield POLL_SECONDS
 
     def _why(self, what: str) -> str:
-        return f"{self.name} {what}. The end of {self.child.log}:\n{tail(self.child.log, TAIL_LINES)}"
+        return (
+            f"{self.name} {what}. The end of {self.child.log}:\n{readable(tail(self.child.log, TAIL_LINES))}"
+        )
 
     def start(self) -> None:
         """Prepare, launch and wait until ready (blocking)."""
