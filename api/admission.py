@@ -103,11 +103,11 @@ class Admission:
         call.remembered = taken.remembered
         call.has_slot = True
 
-    def give_back(self, call: Call) -> None:
+    async def give_back(self, call: Call) -> None:
         """Return the slot of a request that turned out not to be new work (RULES 13)."""
         if call.has_slot:
             call.has_slot = False
-            self._limits.give_back(*_limited_as(call.caller))
+            await self._limits.give_back(*_limited_as(call.caller))
 
 
 def _read_key(header: str) -> str:

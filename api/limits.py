@@ -26,6 +26,8 @@ RunScript = Callable[[bytes], Awaitable[bytes]]
 BATCH_MAX: Final = 200
 # Ten full batches. Beyond that Valkey is the bottleneck, and the local limit answers at once.
 QUEUE_MAX: Final = 2_000
+# While one script runs, the next one is already on its way.
+FLUSHES_IN_FLIGHT: Final = 2
 # A healthy round trip is below a millisecond; a request does not wait longer for an accelerator.
 DEADLINE_SECONDS: Final = 0.05
 # After a failure this process limits alone for so long before it asks again.
@@ -54,7 +56,11 @@ class Limits:
         self._alone_until = 0.0
         self._telling: set[asyncio.Task[None]] = set()
         self._batcher: Batcher[_Ask, Taken] = Batcher(
-            self._flush, name="limits", batch_max=BATCH_MAX, queue_max=QUEUE_MAX, concurrency=2
+            self._flush,
+            name="limits",
+            batch_max=BATCH_MAX,
+            queue_max=QUEUE_MAX,
+            concurrency=FLUSHES_IN_FLIGHT,
         )
 
     async def __aenter__(self) -> Self:
@@ -86,25 +92,22 @@ class Limits:
         _by_process.inc()
         return self._local.take(subject, quota, time.monotonic() * MICROSECONDS)
 
-    def give_back(self, subject: str, quota: Quota) -> None:
+    async def give_back(self, subject: str, quota: Quota) -> None:
         """Return a slot that no accepted work used (RULES 13)."""
         self._local.give_back(subject, quota)
-        self._tell(("give", f"tw:l:{subject}", quota.interval_us))
+        await self._send(("give", f"tw:l:{subject}", quota.interval_us))
 
     def remember(self, remembered_key: str, answer: str) -> None:
         """Keep an answer for ``REMEMBERED_SECONDS``, for a request that comes again."""
-        if len(answer) <= REMEMBERED_CHARACTERS_MAX:
-            self._tell(("keep", remembered_key, answer, REMEMBERED_SECONDS))
-
-    def _tell(self, ask: _Ask) -> None:
-        """Send what nobody waits for."""
-        if self._run_script is None or time.monotonic() < self._alone_until:
+        if self._run_script is None or len(answer) > REMEMBERED_CHARACTERS_MAX:
             return
-        task = asyncio.create_task(self._send(ask))
+        task = asyncio.create_task(self._send(("keep", remembered_key, answer, REMEMBERED_SECONDS)))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
     async def _send(self, ask: _Ask) -> None:
+        if not self.is_shared:
+            return
         try:
             await self._batcher.submit(ask, deadline_seconds=DEADLINE_SECONDS)
         except (Busy, DeadlinePassed, _NoAnswer):

@@ -75,7 +75,7 @@ class Endpoint:
                 await self._admission.admit(call, self._operation)
             response = await self._answer(call, params)
         except Exception as error:  # noqa: BLE001 - the last place where an error becomes an answer
-            response = self._refuse(call, error)
+            response = await self._refuse(call, error)
         count = self._counters.get(response.status)
         if count is None:
             count = _requests.labels(self._operation.path, self._operation.method, str(response.status)).inc
@@ -97,7 +97,7 @@ class Endpoint:
         if not isinstance(answer, Reply):
             answer = Reply(answer)
         if answer.is_replay:
-            self._admission.give_back(call)
+            await self._admission.give_back(call)
         body = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
         headers = {**JSON_HEADERS, **call.headers, **answer.headers, "X-Request-Id": call.request_id}
         return web.Response(body=body, status=answer.status or operation.status, headers=headers)
@@ -108,7 +108,7 @@ class Endpoint:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise refuse_body(error, raw, self._operation.body) from None
 
-    def _refuse(self, call: Call, error: Exception) -> web.Response:
+    async def _refuse(self, call: Call, error: Exception) -> web.Response:
         refusal = refusal_for(error)
         if refusal.status >= 500:
             _log.error(
@@ -120,7 +120,7 @@ class Endpoint:
                 error=type(error).__name__,
             )
         if self._operation.is_spending:
-            self._admission.give_back(call)
+            await self._admission.give_back(call)
         return problem_response(refusal, call.request_id, call.headers)
 
 

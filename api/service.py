@@ -17,6 +17,7 @@ from api.limits import Limits
 from api.publish import Publisher
 from api.resources import Resources
 from api.settings import ApiSettings, address_quota, total_quota
+from api.valkey_script import open_script
 from shared.domain.callback_urls import CallbackUrlSettings, policy_of
 from shared.runtime.clock import keep_clock, open_clock
 from shared.runtime.jetstream import open_jetstream
@@ -40,7 +41,8 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         open_jetstream(settings, name="tollwire-api") as jetstream,
         FactPublisher(jetstream) as facts,
         Publisher(pool, jetstream, facts, clock) as publisher,
-        Limits(None) as limits,
+        open_script(settings.valkey_url) as script,
+        Limits(script) as limits,
     ):
         prices = ConfigWatch(pool, load_prices)
         authenticator = Authenticator(partial(key_store.load_keys, pool))

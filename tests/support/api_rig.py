@@ -66,6 +66,8 @@ class Rig:
         if key is not None:
             sent["X-API-Key"] = key
         content: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {}
+        if isinstance(body, bytes):
+            sent.setdefault("Content-Type", "application/json")
         if body is not None and not isinstance(body, bytes):
             content = {"json": body}
         async with self.session.request(method, self.url + path, headers=sent, **content) as answer:

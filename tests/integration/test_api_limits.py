@@ -1,0 +1,149 @@
+"""Limits against the real Valkey, without it, and as clients see them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from api.gcra import MICROSECONDS, LocalLimiter, Quota
+from api.limits import Limits
+from api.valkey_script import open_script
+from embedded.valkey import ValkeyServer
+from tests.support.api_rig import Rig, open_api, prepare
+from tests.support.servers import Database
+
+TEN = Quota(requests_per_minute=60, burst=10)
+NOBODY = "redis://127.0.0.1:9/0"
+
+
+@pytest.fixture
+async def limits(valkey_server: ValkeyServer) -> AsyncIterator[Limits]:
+    async with open_script(valkey_server.url) as script, Limits(script) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def rig(database: Database, valkey_server: ValkeyServer, tmp_path: Path) -> AsyncIterator[Rig]:
+    await prepare(database)
+    async with open_api(database, tmp_path, valkey_url=valkey_server.url) as running:
+        yield running
+
+
+async def test_valkey_and_the_process_count_alike(limits):
+    local = LocalLimiter()
+    for _ in range(12):
+        shared = await limits.take("acme", TEN)
+        own = local.take("acme", TEN, time.monotonic() * MICROSECONDS)
+        assert (shared.is_allowed, shared.remaining) == (own.is_allowed, own.remaining)
+        assert shared.retry_us == pytest.approx(own.retry_us, abs=200_000)
+        assert shared.reset_us == pytest.approx(own.reset_us, abs=200_000)
+
+
+async def test_two_processes_share_one_limit(limits, valkey_server):
+    async with open_script(valkey_server.url) as script, Limits(script) as second:
+        both = await asyncio.gather(*(one.take("acme", TEN) for one in (limits, second) for _ in range(10)))
+    assert sum(taken.is_allowed for taken in both) == 10
+
+
+async def test_a_slot_that_is_given_back_can_be_taken_again(limits):
+    for _ in range(10):
+        assert (await limits.take("acme", TEN)).is_allowed
+    assert not (await limits.take("acme", TEN)).is_allowed
+    await limits.give_back("acme", TEN)
+    assert (await limits.take("acme", TEN)).is_allowed
+
+
+async def test_an_answer_is_remembered_until_it_is_asked_for(limits):
+    assert (await limits.take("acme", TEN, "tw:i:1:x")).remembered is None
+    limits.remember("tw:i:1:x", "Grüße")
+    async with asyncio.timeout(1):
+        while (
+            taken := await limits.take("acme", Quota(60_000_000, 1_000_000), "tw:i:1:x")
+        ).remembered is None:
+            pass
+    assert taken.remembered == "Grüße"
+
+
+async def test_without_valkey_each_process_limits_by_itself():
+    async with open_script("") as script, Limits(script) as limits:
+        taken = [await limits.take("acme", TEN) for _ in range(11)]
+        assert [one.is_allowed for one in taken] == [True] * 10 + [False]
+        assert limits.is_shared is None
+
+
+async def test_a_valkey_that_is_away_costs_one_deadline_and_then_nothing():
+    async with open_script(NOBODY) as script, Limits(script) as limits:
+        started_at = time.monotonic()
+        taken = [await limits.take("acme", TEN) for _ in range(11)]
+        assert [one.is_allowed for one in taken] == [True] * 10 + [False]
+        assert limits.is_shared is False
+        assert time.monotonic() - started_at < 0.5
+
+
+async def test_a_client_sees_its_limit_and_when_to_come_back(rig):
+    key = await rig.client("acme", requests_per_minute=60, requests_burst=3)
+    answers = [await rig.call("GET", "/v1/balance", key=key) for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    assert answers[0].headers["RateLimit-Policy"] == '"default";q=60;w=60, "burst";q=3;w=3'
+    assert [answer.headers["RateLimit"] for answer in answers[:3]] == [
+        '"burst";r=2;t=1', '"burst";r=1;t=2', '"burst";r=0;t=3',
+    ]  # fmt: skip
+    refused = answers[3]
+    assert refused.code == "too_many_requests"
+    assert refused.headers["Retry-After"] == str(refused.body["retry_after_seconds"]) == "1"
+    assert refused.headers["RateLimit"] == '"burst";r=0;t=1'
+
+
+async def test_replays_and_refusals_use_nothing_up(rig):
+    key = await rig.client("acme", requests_per_minute=1, requests_burst=2)
+    first = await rig.send(key, Idempotency_Key="k")
+    assert first.status == 202
+    for _ in range(10):
+        again = await rig.send(key, Idempotency_Key="k")
+        assert (again.status, again.body["id"]) == (202, first.body["id"])
+        assert (await rig.send(key, to="+49")).code == "invalid_number"
+        assert (await rig.call("POST", "/v1/messages", key=key, body=b"{")).code == "invalid_json"
+    assert (await rig.send(key, text="new")).status == 202
+
+
+async def test_all_keys_of_a_client_share_its_limit(rig):
+    first = await rig.client("acme", requests_per_minute=60, requests_burst=2)
+    second = await rig.key("acme")
+    statuses = [(await rig.call("GET", "/v1/balance", key=key)).status for key in (first, second, first)]
+    assert statuses == [200, 200, 429]
+
+
+async def test_a_repeated_request_is_answered_while_postgresql_is_not_asked(rig):
+    key = await rig.client("acme")
+    first = await rig.send(key, Idempotency_Key="k")
+    async with rig.connection() as conn, conn.transaction():
+        # Whoever asks PostgreSQL about this account now would wait.
+        await conn.execute("select ledger.set_pacing_v1((select id from tollwire.clients), 0)")
+        async with asyncio.timeout(1.5):
+            while "Idempotency-Replayed" not in (again := await rig.send(key, Idempotency_Key="k")).headers:
+                pass
+    assert again.body == first.body
+
+
+async def test_an_address_is_limited_before_its_key_is_looked_at(database, tmp_path):
+    await prepare(database)
+    settings = {"address_requests_per_minute": "60", "address_requests_burst": "3"}
+    async with open_api(database, tmp_path, **settings) as rig:
+        answers = [await rig.call("GET", "/v1/balance", key="tw_wrong") for _ in range(4)]
+        assert [answer.code for answer in answers] == ["unauthorized"] * 3 + ["too_many_requests"]
+        assert answers[3].headers["Retry-After"] == "1"
+        assert (await rig.call("GET", "/healthz")).status == 200
+
+
+async def test_one_process_is_limited_over_all(database, tmp_path):
+    await prepare(database)
+    settings = {
+        "total_requests_per_minute": "60",
+        "total_requests_burst": "2",
+        "trusted_proxies": "127.0.0.1",
+    }
+    async with open_api(database, tmp_path, **settings) as rig:
+        answers = [await rig.call("GET", "/v1/errors", X_Forwarded_For=f"192.0.2.{n}") for n in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
