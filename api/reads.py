@@ -59,8 +59,9 @@ GET_ATTEMPTS = """
 # Callbacks have no index by message (the hot path pays for none): the final state's moment bounds the ids.
 GET_CALLBACKS = """
     select id, event_type, created_at, done_at, outcome, status from tollwire.callbacks
-    where client_id = $1 and message_id = $2 and id >= tollwire.uuid7_floor_v1($3 - make_interval(secs => $4))
-      and id < tollwire.uuid7_floor_v1($3 + make_interval(secs => $4))
+    where client_id = $1 and message_id = $2
+      and id >= tollwire.uuid7_floor_v1($3::timestamptz - make_interval(secs => $4))
+      and id < tollwire.uuid7_floor_v1($3::timestamptz + make_interval(secs => $4))
     order by id limit $5
 """
 

@@ -1,0 +1,144 @@
+"""Operators over HTTP: clients, keys, credit, rates, and the trail that all of it leaves."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.api_rig import Rig, open_api, prepare
+from tests.support.servers import Database
+
+
+@pytest.fixture
+async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
+    await prepare(database)
+    async with open_api(database, tmp_path) as running:
+        yield running
+
+
+async def test_an_operator_makes_a_client_a_key_and_credit_and_it_sends(rig):
+    operator = await rig.operator()
+    made = await rig.call(
+        "POST",
+        "/admin/v1/clients",
+        key=operator,
+        body={"name": "acme", "default_sender": "ACME", "reason": "new"},
+    )
+    assert (made.status, made.body["name"], made.body["balance"]["available"]) == (201, "acme", "0.0000")
+    key = await rig.call(
+        "POST", "/admin/v1/keys", key=operator, body={"client": "acme", "scopes": ["messages:send"]}
+    )
+    await rig.call(
+        "POST", "/admin/v1/clients/acme/credit", key=operator, body={"amount": "1", "reference": "invoice-1"}
+    )
+    sent = await rig.send(key.body["key"])
+    assert (sent.status, sent.body["from"], sent.body["balance"]["available"]) == (202, "ACME", "0.9250")
+
+
+async def test_a_name_is_given_once(rig):
+    operator = await rig.operator()
+    body = {"name": "acme"}
+    first = await rig.call("POST", "/admin/v1/clients", key=operator, body=body)
+    second = await rig.call("POST", "/admin/v1/clients", key=operator, body=body)
+    assert (first.status, second.status, second.code) == (201, 409, "already_exists")
+
+
+async def test_a_change_keeps_what_it_leaves_out(rig):
+    operator = await rig.operator()
+    await rig.client("acme", requests_per_minute=500)
+    changed = await rig.call(
+        "PATCH",
+        "/admin/v1/clients/acme",
+        key=operator,
+        body={"allowed_senders": ["ACME"], "messages_per_second": 5},
+    )
+    assert changed.status == 200, changed
+    found = (await rig.call("GET", "/admin/v1/clients/acme", key=operator)).body
+    assert (found["requests_per_minute"], found["allowed_senders"], found["messages_per_second"]) == (
+        500,
+        ["ACME"],
+        5,
+    )
+    cleared = await rig.call("PATCH", "/admin/v1/clients/acme", key=operator, body={"allowed_senders": None})
+    assert cleared.body["allowed_senders"] is None
+    missing = await rig.call("PATCH", "/admin/v1/clients/nobody", key=operator, body={"suspended": True})
+    assert missing.code == "not_found"
+
+
+async def test_credit_is_posted_once_for_each_reference(rig):
+    operator = await rig.operator()
+    await rig.client("acme", credit_micros=0)
+    path, body = "/admin/v1/clients/acme/credit", {"amount": "5.00", "reference": "invoice-1"}
+    answers = [await rig.call("POST", path, key=operator, body=body) for _ in range(2)]
+    assert [answer.body["replayed"] for answer in answers] == [False, True]
+    assert [answer.body["available"] for answer in answers] == ["5.0000", "5.0000"]
+    other = await rig.call("POST", path, key=operator, body={**body, "amount": "6.00"})
+    assert (other.status, other.code) == (409, "reference_conflict")
+    limit = {"kind": "credit_limit", "amount": "10", "reference": "limit-1"}
+    assert (await rig.call("POST", path, key=operator, body=limit)).body["available"] == "15.0000"
+    nothing = await rig.call("POST", path, key=operator, body={"amount": "0", "reference": "r"})
+    assert nothing.body["errors"][0]["field"] == "amount"
+
+
+async def test_rates_are_set_listed_and_ended(rig):
+    operator = await rig.operator()
+    lines = [
+        {"prefix": "49", "price": "0.08"},
+        {"prefix": "491", "price": "0.09"},
+        {"prefix": "7", "price": "0.20"},
+    ]
+    put = await rig.call("PUT", "/admin/v1/rates", key=operator, body={"currency": "USD", "rates": lines})
+    assert put.body == {"changed": 3}
+    again = await rig.call("PUT", "/admin/v1/rates", key=operator, body={"currency": "USD", "rates": lines})
+    assert again.body == {"changed": 0}
+    ended = await rig.call(
+        "PUT",
+        "/admin/v1/rates",
+        key=operator,
+        body={"currency": "USD", "rates": [{"prefix": "7", "price": None}]},
+    )
+    assert ended.body == {"changed": 1}
+    first = (await rig.call("GET", "/admin/v1/rates?limit=8", key=operator)).body
+    rest = (await rig.call("GET", f"/admin/v1/rates?cursor={first['next_cursor']}", key=operator)).body
+    found = [(one["currency"], one["prefix"], one["price"]) for one in [*first["rates"], *rest["rates"]]]
+    assert found[8:] == [("USD", "49", "0.0800"), ("USD", "491", "0.0900")]
+    twice = {"currency": "USD", "rates": [lines[0], lines[0]]}
+    assert (await rig.call("PUT", "/admin/v1/rates", key=operator, body=twice)).code == "validation_failed"
+
+
+async def test_every_change_stands_in_the_trail_with_who_and_where(rig):
+    operator = await rig.operator()
+    await rig.call("POST", "/admin/v1/clients", key=operator, body={"name": "acme", "reason": "signed"})
+    await rig.call(
+        "PATCH", "/admin/v1/clients/acme", key=operator, body={"suspended": True, "reason": "fraud"}
+    )
+    lines = (await rig.call("GET", "/admin/v1/audit?target=client/acme", key=operator)).body["lines"]
+    assert [(line["action"], line["reason"]) for line in lines] == [
+        ("client.set", "fraud"),
+        ("client.create", "signed"),
+    ]
+    assert lines[0]["actor"] == f"key/{operator[3:15]}"
+    assert lines[0]["address"] == "127.0.0.1"
+    assert (lines[0]["before"], lines[0]["after"]) == ({"suspended": False}, {"suspended": True})
+
+
+async def test_lists_go_on_where_they_stopped(rig):
+    operator = await rig.operator()
+    for name in ("a", "b", "c"):
+        await rig.client(name)
+    first = (await rig.call("GET", "/admin/v1/clients?limit=2", key=operator)).body
+    rest = (
+        await rig.call("GET", f"/admin/v1/clients?limit=2&cursor={first['next_cursor']}", key=operator)
+    ).body
+    assert [one["name"] for one in [*first["clients"], *rest["clients"]]] == ["a", "b", "c"]
+    assert rest["next_cursor"] is None
+    trail = (await rig.call("GET", "/admin/v1/audit?limit=1", key=operator)).body
+    assert (await rig.call("GET", f"/admin/v1/audit?cursor={trail['next_cursor']}", key=operator)).body[
+        "lines"
+    ]
+
+
+async def test_no_dead_letters_is_an_empty_page(rig):
+    operator = await rig.operator()
+    page = await rig.call("GET", "/admin/v1/dead-letters?client=acme", key=operator)
+    assert (page.status, page.body) == (200, {"dead_letters": [], "next_cursor": None})

@@ -1,0 +1,129 @@
+"""The callback endpoint over HTTP: set, rotated, tested, looked at, replayed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from shared.domain.signatures import parse_secret
+from shared.runtime.keyring import Keyring
+from shared.storage.callback_endpoints import callback_secret_aad
+from tests.support.api_rig import Rig, open_api, prepare
+from tests.support.servers import Database
+
+URL = "https://hooks.example.org/sms"
+
+
+@pytest.fixture
+async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
+    await prepare(database)
+    async with open_api(database, tmp_path) as running:
+        yield running
+
+
+async def test_an_endpoint_is_set_and_its_secret_shown_once(rig):
+    key = await rig.client("acme")
+    assert (await rig.call("GET", "/v1/callback", key=key)).code == "not_found"
+    made = await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    assert made.status == 201, made
+    assert len(parse_secret(made.body["secret"])) == 32
+    assert "message.delivered" in made.body["events"]
+    assert "message.sent" not in made.body["events"]
+    again = await rig.call(
+        "PUT", "/v1/callback", key=key, body={"url": URL + "/2", "events": ["message.failed"]}
+    )
+    assert (again.status, again.body["secret"]) == (200, None)
+    found = await rig.call("GET", "/v1/callback", key=key)
+    assert (found.body["url"], found.body["events"]) == (URL + "/2", ["message.failed"])
+    assert len(found.body["secrets"]) == 1
+    assert made.body["secret"] not in str(found.body)
+
+
+async def test_the_secret_is_stored_sealed_to_its_endpoint(rig, tmp_path):
+    key = await rig.client("acme")
+    made = await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    async with rig.connection() as conn:
+        row = await conn.fetchrow("select endpoint_id, sealed from tollwire.callback_secrets")
+    assert made.body["secret"].encode() not in row["sealed"]
+    keyring = Keyring.load(tmp_path / "keyring.json")
+    opened = keyring.unseal(row["sealed"], callback_secret_aad(row["endpoint_id"]))
+    assert opened.decode() == made.body["secret"]
+
+
+async def test_a_rotation_lets_the_old_secret_sign_for_a_while(rig):
+    key = await rig.client("acme")
+    first = await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    rotated = await rig.call("POST", "/v1/callback/rotate", key=key, body={"grace_seconds": 3600})
+    assert rotated.status == 200, rotated
+    assert rotated.body["secret"] != first.body["secret"]
+    secrets = (await rig.call("GET", "/v1/callback", key=key)).body["secrets"]
+    assert [one["expires_at"] is None for one in secrets] == [True, False]
+    await rig.call("POST", "/v1/callback/rotate", key=key, body={"grace_seconds": 0})
+    assert len((await rig.call("GET", "/v1/callback", key=key)).body["secrets"]) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.org/x", "https://example.org/#x", "http://169.254.169.254/", "https://2130706433/"]
+)
+async def test_an_endpoint_that_may_not_be_called_is_named(rig, url):
+    key = await rig.client("acme")
+    answer = await rig.call("PUT", "/v1/callback", key=key, body={"url": url})
+    assert (answer.status, answer.code) == (422, "validation_failed")
+    assert answer.body["errors"][0]["field"] == "url"
+
+
+async def test_a_test_event_waits_to_be_sent_and_shows_in_the_log(rig):
+    key = await rig.client("acme")
+    assert (await rig.call("POST", "/v1/callback/test", key=key)).code == "not_found"
+    await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    asked = await rig.call("POST", "/v1/callback/test", key=key)
+    assert asked.status == 202, asked
+    assert asked.body["webhook_id"] == "msg_" + asked.body["id"].replace("-", "")
+    log = (await rig.call("GET", "/v1/callback/attempts", key=key)).body
+    [entry] = log["callbacks"]
+    assert (entry["id"], entry["event"], entry["outcome"]) == (asked.body["id"], "callback.test", "waiting")
+    assert entry["message_id"] is None
+    other = await rig.client("globex")
+    assert (await rig.call("GET", "/v1/callback/attempts", key=other)).body["callbacks"] == []
+
+
+async def _gave_up(rig: Rig, id_: str) -> None:
+    """Write down that a callback was given up, as dlr does."""
+    connection = await asyncpg.connect(rig.database.dsn("dlr"))
+    for attempt, outcome in ((1, None), (2, "gave_up")):
+        await connection.execute(
+            "select tollwire.record_callbacks_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            [id_], [attempt], [outcome], [500], [None], [12], ["192.0.2.1"], [b"oh no"], [1.0],
+        )  # fmt: skip
+    await connection.close()
+
+
+async def test_what_was_given_up_is_replayed_under_its_own_id(rig):
+    key = await rig.client("acme")
+    await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    ids = [(await rig.call("POST", "/v1/callback/test", key=key)).body["id"] for _ in range(3)]
+    for id_ in ids[:2]:
+        await _gave_up(rig, id_)
+    failed = (await rig.call("GET", "/v1/callback/attempts?outcome=gave_up", key=key)).body["callbacks"]
+    assert [entry["id"] for entry in failed] == [ids[1], ids[0]]
+    assert [one["attempt"] for one in failed[0]["tries"]] == [1, 2]
+    assert failed[0]["tries"][0]["answer"] == "oh no"
+    one = await rig.call("POST", "/v1/callback/replay", key=key, body={"ids": [ids[0]]})
+    assert one.body == {"replayed": 1, "complete": True}
+    rest = await rig.call("POST", "/v1/callback/replay", key=key, body={"since": "2020-01-01T00:00:00Z"})
+    assert rest.body == {"replayed": 1, "complete": True}
+    waiting = await rig.call("GET", "/v1/callback/attempts?outcome=waiting", key=key)
+    assert len(waiting.body["callbacks"]) == 3
+
+
+async def test_nobody_replays_anothers_callbacks(rig):
+    mine, theirs = await rig.client("acme"), await rig.client("globex")
+    for key in (mine, theirs):
+        await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    id_ = (await rig.call("POST", "/v1/callback/test", key=mine)).body["id"]
+    await _gave_up(rig, id_)
+    answer = await rig.call("POST", "/v1/callback/replay", key=theirs, body={"ids": [id_]})
+    assert answer.body["replayed"] == 0
+    both = await rig.call("POST", "/v1/callback/replay", key=mine, body={})
+    assert both.code == "validation_failed"

@@ -1,0 +1,184 @@
+"""Reading over HTTP: messages, pages, balance, journal, and that nobody reads another's."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from tests.support.api_rig import Rig, open_api, prepare
+from tests.support.servers import Database
+
+
+@pytest.fixture
+async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
+    await prepare(database)
+    async with open_api(database, tmp_path) as running:
+        yield running
+
+
+async def test_a_message_is_read_with_its_text_hold_and_events(rig):
+    key = await rig.client("acme")
+    sent = await rig.send(key, text="Grüße", client_ref="r-1", delivery="at_least_once", max_price="0.50")
+    found = await rig.call("GET", f"/v1/messages/{sent.body['id']}", key=key)
+    assert found.status == 200, found
+    assert (found.body["text"], found.body["text_expired"]) == ("Grüße", False)
+    assert (found.body["region"], found.body["delivery"]) == ("DE", "at_least_once")
+    assert found.body["hold"] == {
+        "state": "HELD",
+        "amount": "0.0750",
+        "currency": "EUR",
+        "held_at": found.body["hold"]["held_at"],
+        "resolved_at": None,
+        "reason": None,
+        "late_captured_at": None,
+    }
+    assert [event["event"] for event in found.body["events"]] == ["accepted", "hold.held"]
+    assert found.body["attempts"] == []
+
+
+async def test_what_belongs_to_another_client_is_not_found(rig):
+    mine, theirs = await rig.client("acme"), await rig.client("globex")
+    sent = await rig.send(mine)
+    path = f"/v1/messages/{sent.body['id']}"
+    assert (await rig.call("GET", path, key=mine)).status == 200
+    assert (await rig.call("GET", path, key=theirs)).code == "not_found"
+    assert (await rig.call("DELETE", path, key=theirs)).code == "not_found"
+    assert (await rig.call("GET", "/v1/messages", key=theirs)).body["messages"] == []
+    assert (await rig.call("GET", "/v1/ledger?kind=hold", key=theirs)).body["entries"] == []
+    assert (await rig.call("GET", "/v1/balance", key=theirs)).body["open_holds"] == 0
+
+
+@pytest.mark.parametrize("id_", ["0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "nonsense", str(uuid4())])
+async def test_an_id_that_nobody_has_is_not_found(rig, id_):
+    key = await rig.client("acme")
+    answer = await rig.call("GET", f"/v1/messages/{id_}", key=key)
+    assert (answer.status, answer.code) == (404, "not_found")
+
+
+async def test_pages_run_newest_first_without_gap_or_repeat(rig):
+    key = await rig.client("acme")
+    sent = [(await rig.send(key, text=str(n))).body["id"] for n in range(7)]
+    seen, cursor = [], ""
+    while True:
+        page = (await rig.call("GET", f"/v1/messages?limit=3{cursor}", key=key)).body
+        seen += [message["id"] for message in page["messages"]]
+        await rig.send(key, text="while it is read")
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == sent[::-1]
+
+
+async def test_filters_narrow_a_list(rig):
+    key = await rig.client("acme")
+    await rig.send(key, to="+4915112345678", lane="bulk", client_ref="a")
+    await rig.send(key, to="+4915112345679", client_ref="b")
+    for query, expected in (
+        ("to=%2B4915112345678", ["a"]),
+        ("lane=bulk", ["a"]),
+        ("client_ref=b", ["b"]),
+        ("status=QUEUED", ["b", "a"]),
+        ("status=DELIVERED", []),
+        ("since=2020-01-01T00:00:00Z&until=2021-01-01T00:00:00Z", []),
+        ("since=2020-01-01T00:00:00Z", ["b", "a"]),
+    ):
+        page = await rig.call("GET", f"/v1/messages?{query}", key=key)
+        assert [message["client_ref"] for message in page.body["messages"]] == expected, query
+
+
+async def test_following_a_list_stops_before_what_may_still_commit(rig):
+    key = await rig.client("acme")
+    start = (await rig.call("GET", "/v1/messages", key=key)).body["after"]
+    await rig.send(key)
+    page = (await rig.call("GET", f"/v1/messages?after={start}", key=key)).body
+    assert page["messages"] == []
+    assert page["after"] == start
+    old = await _older_message(rig)
+    page = (await rig.call("GET", f"/v1/messages?after={start_of_time()}", key=key)).body
+    assert [message["id"] for message in page["messages"]] == [old]
+
+
+def start_of_time() -> str:
+    return "A" * 22
+
+
+async def _older_message(rig: Rig) -> str:
+    """Copy the message with an id of ten seconds ago, as if it had been accepted then."""
+    connection = await asyncpg.connect(rig.database.dsn())
+    old = await connection.fetchval("select tollwire.uuid7_v1(clock_timestamp() - interval '10 seconds')")
+    columns = await connection.fetchval(
+        "select string_agg(column_name, ', ') from information_schema.columns"
+        " where table_schema = 'tollwire' and table_name = 'messages' and column_name <> 'id'"
+    )
+    await connection.execute(
+        f"insert into tollwire.messages (id, {columns}) select $1, {columns} from tollwire.messages", old
+    )
+    await connection.execute(
+        "insert into tollwire.message_states (message_id, state, updated_at)"
+        " values ($1, 'QUEUED', clock_timestamp())",
+        old,
+    )
+    await connection.close()
+    rig.database.is_corrupted_on_purpose()
+    return str(old)
+
+
+async def test_the_journal_shows_each_entry_with_the_balance_after_it(rig):
+    key = await rig.client("acme", credit_micros=1_000_000)
+    sent = await rig.send(key)
+    await rig.call("DELETE", f"/v1/messages/{sent.body['id']}", key=key)
+    page = (await rig.call("GET", "/v1/ledger", key=key)).body
+    assert [entry["kind"] for entry in page["entries"]] == ["release", "hold", "top_up"]
+    assert [entry["version"] for entry in page["entries"]] == [3, 2, 1]
+    assert [entry["held_after"] for entry in page["entries"]] == ["0.0000", "0.0750", "0.0000"]
+    assert page["entries"][1]["message_id"] == sent.body["id"]
+    assert page["currency"] == "EUR"
+    first = (await rig.call("GET", "/v1/ledger?limit=2", key=key)).body
+    rest = (await rig.call("GET", f"/v1/ledger?cursor={first['next_cursor']}", key=key)).body
+    assert [*first["entries"], *rest["entries"]] == page["entries"]
+    assert rest["next_cursor"] is None
+
+
+async def test_a_message_is_cancelled_once_and_its_hold_released(rig):
+    key = await rig.client("acme")
+    path = f"/v1/messages/{(await rig.send(key)).body['id']}"
+    for _ in range(2):
+        answer = await rig.call("DELETE", path, key=key)
+        assert (answer.status, answer.body["status"]) == (200, "CANCELLED")
+    found = (await rig.call("GET", path, key=key)).body
+    assert (found["status"], found["hold"]["state"]) == ("CANCELLED", "RELEASED")
+    assert [event["event"] for event in found["events"]][-2:] == ["cancelled", "hold.released"]
+    assert (await rig.call("GET", "/v1/balance", key=key)).body["available"] == "10.0000"
+
+
+async def test_a_cursor_that_no_page_gave_is_named(rig):
+    key = await rig.client("acme")
+    for path, field in (
+        ("/v1/messages?cursor=no", "query.cursor"),
+        ("/v1/messages?after=no", "query.after"),
+        ("/v1/ledger?cursor=no", "query.cursor"),
+        ("/v1/messages?limit=0", "query.limit"),
+        ("/v1/messages?limit=many", "query.limit"),
+        ("/v1/messages?colour=red", "query.colour"),
+        ("/v1/messages?limit=1&limit=2", "query.limit"),
+        ("/v1/messages?since=yesterday", "query.since"),
+        ("/v1/balance?verbose=1", "query.verbose"),
+    ):
+        answer = await rig.call("GET", path, key=key)
+        assert (answer.status, answer.code) == (422, "validation_failed"), path
+        assert answer.body["errors"][0]["field"] == field
+
+
+async def test_the_list_of_a_client_reads_an_index_of_each_day(rig):
+    """Newest first, page by page: the plan must never sort a client's whole history."""
+    async with rig.connection() as conn:
+        lines = await conn.fetch(
+            "explain select id from tollwire.messages where client_id = 1 and id < $1"
+            " order by id desc limit 50",
+            uuid4(),
+        )
+    plan = "\n".join(line[0] for line in lines)
+    assert "Index" in plan
+    assert "Sort" not in plan
