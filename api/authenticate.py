@@ -50,8 +50,9 @@ _limited, _refused = (_checks.labels(result) for result in ("limited", "refused"
 class Authenticator:
     """Turns the text of X-API-Key into the key's record, or refuses."""
 
-    def __init__(self, load: LoadKeys) -> None:
+    def __init__(self, load: LoadKeys, *, verify_queue_max: int = VERIFY_QUEUE_MAX) -> None:
         self._load = load
+        self._verify_queue_max = verify_queue_max
         # A key of this process only: the hashes in memory are worth nothing elsewhere.
         self._pepper = secrets.token_bytes(32)
         self._records: OrderedDict[bytes, KeyRecord] = OrderedDict()
@@ -137,7 +138,7 @@ class Authenticator:
         """One verification for all requests that bring this key at the same time."""
         flight = self._flights.get(digest)
         if flight is None:
-            if len(self._flights) >= VERIFY_QUEUE_MAX:
+            if len(self._flights) >= self._verify_queue_max:
                 raise Refusal(ProblemCode.BUSY)
             flight = asyncio.create_task(self._verify(digest, key))
             self._flights[digest] = flight

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,8 @@ class Answer:
     """An HTTP answer, read to its end."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
+    """Found in whatever case."""
     body: Any
 
     @property
@@ -75,7 +76,7 @@ class Rig:
             is_json = "json" in answer.headers.get("Content-Type", "")
             return Answer(
                 answer.status,
-                dict(answer.headers),
+                answer.headers,
                 await answer.json(content_type=None) if is_json and raw else raw,
             )
 

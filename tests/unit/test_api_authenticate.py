@@ -1,0 +1,194 @@
+"""Keys in memory: verified once, refused cheaply, forgotten when revoked (RULES 31, 32)."""
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from hashlib import sha512
+
+import bcrypt
+import pytest
+
+from api import authenticate
+from api.authenticate import Authenticator
+from api.callers import KeyRecord
+from api.problems import Refusal
+from shared.domain.api_keys import RANDOM_BYTES, ApiKey, format_api_key, new_api_key
+from shared.domain.problems import ProblemCode
+
+HOME = "192.0.2.1"
+
+
+def key_of(number: int, *, is_test: bool = False) -> ApiKey:
+    return new_api_key(sha512(number.to_bytes(8)).digest()[:RANDOM_BYTES], is_test)
+
+
+def record_of(key: ApiKey) -> KeyRecord:
+    hashed = bcrypt.hashpw(key.secret.encode(), bcrypt.gensalt(4))
+    return KeyRecord(key.key_id, hashed, key.is_test, frozenset({"admin"}), (), None, None)
+
+
+class Rows:
+    """The table of keys, with a count of how often it was asked."""
+
+    def __init__(self, *records: KeyRecord) -> None:
+        self.records = {record.key_id: record for record in records}
+        self.asked = 0
+        self.was_asked = asyncio.Semaphore(0)
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def load(self, key_ids: Sequence[str]) -> dict[str, KeyRecord]:
+        self.asked += 1
+        self.was_asked.release()
+        found = {key_id: self.records[key_id] for key_id in key_ids if key_id in self.records}
+        await self.may_answer.wait()
+        return found
+
+
+async def refused(authenticator: Authenticator, text: str, address: str = HOME) -> ProblemCode:
+    with pytest.raises(Refusal) as caught:
+        await authenticator.authenticate(text, address)
+    return caught.value.code
+
+
+async def test_a_key_is_verified_once_and_then_remembered():
+    key = key_of(1)
+    rows = Rows(record_of(key))
+    authenticator = Authenticator(rows.load)
+    for _ in range(5):
+        assert (await authenticator.authenticate(format_api_key(key), HOME)).key_id == key.key_id
+    assert rows.asked == 1
+
+
+async def test_a_thousand_requests_with_a_new_key_verify_it_once():
+    key = key_of(1)
+    rows = Rows(record_of(key))
+    authenticator = Authenticator(rows.load)
+    text = format_api_key(key)
+    await asyncio.gather(*(authenticator.authenticate(text, HOME) for _ in range(1_000)))
+    assert rows.asked == 1
+
+
+async def test_a_wrong_secret_is_remembered_as_wrong():
+    key, other = key_of(1), key_of(2)
+    rows = Rows(record_of(key))
+    authenticator = Authenticator(rows.load)
+    text = format_api_key(dataclasses.replace(other, key_id=key.key_id))
+    for _ in range(5):
+        assert await refused(authenticator, text) is ProblemCode.UNAUTHORIZED
+    assert rows.asked == 1
+
+
+async def test_a_test_key_is_not_the_live_key_of_the_same_secret():
+    key = key_of(1)
+    authenticator = Authenticator(Rows(record_of(key)).load)
+    text = format_api_key(dataclasses.replace(key, is_test=True))
+    assert await refused(authenticator, text) is ProblemCode.UNAUTHORIZED
+
+
+async def test_junk_never_reaches_the_table():
+    rows = Rows()
+    authenticator = Authenticator(rows.load)
+    for text in ("", "x", "tw_" + "a" * 12 + "_" + "b" * 49, "tw_\udcff"):
+        assert await refused(authenticator, text) is ProblemCode.UNAUTHORIZED
+    assert rows.asked == 0
+
+
+async def test_failures_of_an_address_are_limited_before_the_table_is_asked():
+    rows = Rows()
+    authenticator = Authenticator(rows.load)
+    codes = [
+        await refused(authenticator, format_api_key(key_of(n)))
+        for n in range(authenticate.ADDRESS_FAILURES.burst + 5)
+    ]
+    assert codes[-5:] == [ProblemCode.TOO_MANY_REQUESTS] * 5
+    assert rows.asked == authenticate.ADDRESS_FAILURES.burst
+    assert await refused(authenticator, format_api_key(key_of(999)), "192.0.2.2") is ProblemCode.UNAUTHORIZED
+
+
+async def test_failures_of_a_key_are_limited_over_all_addresses():
+    key = key_of(1)
+    rows = Rows(record_of(key))
+    authenticator = Authenticator(rows.load)
+    codes = []
+    for number in range(authenticate.KEY_FAILURES.burst + 1):
+        guess = dataclasses.replace(key_of(number + 10), key_id=key.key_id)
+        codes.append(await refused(authenticator, format_api_key(guess), f"192.0.2.{number}"))
+    assert codes[-1] is ProblemCode.TOO_MANY_REQUESTS
+    assert rows.asked == authenticate.KEY_FAILURES.burst
+
+
+async def test_a_remembered_key_works_while_somebody_guesses_at_it():
+    key = key_of(1)
+    authenticator = Authenticator(Rows(record_of(key)).load)
+    await authenticator.authenticate(format_api_key(key), HOME)
+    for number in range(authenticate.KEY_FAILURES.burst + 1):
+        guess = dataclasses.replace(key_of(number + 10), key_id=key.key_id)
+        await refused(authenticator, format_api_key(guess))
+    assert (await authenticator.authenticate(format_api_key(key), HOME)).key_id == key.key_id
+
+
+async def test_a_revoked_key_is_gone_after_a_refresh():
+    key, kept = key_of(1), key_of(2)
+    rows = Rows(record_of(key), record_of(kept))
+    authenticator = Authenticator(rows.load)
+    for one in (key, kept):
+        await authenticator.authenticate(format_api_key(one), HOME)
+    del rows.records[key.key_id]
+    await authenticator.refresh()
+    asked = rows.asked
+    assert (await authenticator.authenticate(format_api_key(kept), HOME)).key_id == kept.key_id
+    assert rows.asked == asked
+    assert await refused(authenticator, format_api_key(key)) is ProblemCode.UNAUTHORIZED
+
+
+async def test_a_refresh_brings_new_scopes_without_a_new_verification():
+    key = key_of(1)
+    rows = Rows(record_of(key))
+    authenticator = Authenticator(rows.load)
+    await authenticator.authenticate(format_api_key(key), HOME)
+    rows.records[key.key_id] = dataclasses.replace(rows.records[key.key_id], scopes=frozenset())
+    await authenticator.refresh()
+    assert (await authenticator.authenticate(format_api_key(key), HOME)).scopes == frozenset()
+
+
+async def test_a_revocation_during_the_verification_wins():
+    """The row was read before the revocation, the answer comes after it: it must be read again."""
+    key = key_of(1)
+    rows = Rows(record_of(key))
+    authenticator = Authenticator(rows.load)
+    rows.may_answer.clear()
+    asking = asyncio.create_task(authenticator.authenticate(format_api_key(key), HOME))
+    await rows.was_asked.acquire()
+    del rows.records[key.key_id]
+    refreshing = asyncio.create_task(authenticator.refresh())
+    await asyncio.sleep(0)
+    rows.may_answer.set()
+    await refreshing
+    with pytest.raises(Refusal):
+        await asking
+
+
+async def test_a_caller_that_leaves_does_not_spoil_the_verification_of_others():
+    key = key_of(1)
+    rows = Rows(record_of(key))
+    authenticator = Authenticator(rows.load)
+    rows.may_answer.clear()
+    text = format_api_key(key)
+    leaves, stays = (asyncio.create_task(authenticator.authenticate(text, HOME)) for _ in range(2))
+    await rows.was_asked.acquire()
+    leaves.cancel()
+    rows.may_answer.set()
+    assert (await stays).key_id == key.key_id
+
+
+async def test_more_new_keys_than_can_be_verified_in_time_are_told_to_come_back():
+    rows = Rows()
+    authenticator = Authenticator(rows.load, verify_queue_max=2)
+    rows.may_answer.clear()
+    waiting = [asyncio.create_task(refused(authenticator, format_api_key(key_of(n)))) for n in range(2)]
+    for _ in waiting:
+        await rows.was_asked.acquire()
+    assert await refused(authenticator, format_api_key(key_of(3))) is ProblemCode.BUSY
+    rows.may_answer.set()
+    assert set(await asyncio.gather(*waiting)) == {ProblemCode.UNAUTHORIZED}

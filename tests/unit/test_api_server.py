@@ -1,0 +1,145 @@
+"""The server's own answers: what is not HTTP, what is not there, what breaks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from msgspec import Struct
+
+from api.admission import Admission
+from api.authenticate import Authenticator
+from api.gcra import Quota
+from api.key_uses import KeyUses
+from api.limits import Limits
+from api.routing import Call, Operation, Serve, operation
+from api.server import Endpoint, Front, Server
+
+PLENTY = Quota(requests_per_minute=1_000_000, burst=10_000)
+
+
+class Echo(Struct, forbid_unknown_fields=True):
+    text: str
+
+
+async def echo(_resources: Any, _call: Call, *, body: Echo) -> Echo:
+    """Say it again."""
+    return body
+
+
+async def breaks(_resources: Any, _call: Call) -> Echo:
+    """A bug."""
+    raise ZeroDivisionError("the secret of the accounts")
+
+
+OPERATIONS = (
+    operation("POST", "/echo", echo, tag="service", scope=None, bytes_max=1_000),
+    operation("GET", "/breaks", breaks, tag="service", scope=None),
+)
+
+
+@asynccontextmanager
+async def serving(operations: tuple[Operation, ...]) -> AsyncIterator[int]:
+    """Serve operations that need no key; yield the port."""
+
+    async def load(_ids: Any) -> dict[str, Any]:
+        return {}
+
+    async with Limits(None) as limits:
+        admission = Admission(
+            Authenticator(load),
+            limits,
+            KeyUses(None),  # type: ignore[arg-type]  # nothing is written here
+            trusted_proxies=(),
+            address_quota=PLENTY,
+            total_quota=PLENTY,
+        )
+        routes: list[tuple[str, str, Serve]] = [
+            (one.method, one.path, Endpoint(one, None, admission).serve) for one in operations
+        ]
+        runner = web.ServerRunner(Server(Front(routes)))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield runner.addresses[0][1]
+        await runner.cleanup()
+
+
+async def raw(port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await reader.read(65_536)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_answered_with_a_problem(request_):
+    async with serving(OPERATIONS) as port:
+        answer = await raw(port, request_)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
+    assert b"application/problem+json" in head
+    assert b'"code":"malformed_request"' in body
+
+
+async def test_a_bug_is_answered_with_the_id_of_its_log_line_and_no_detail():
+    async with serving(OPERATIONS) as port, aiohttp.ClientSession() as session:
+        answer = await session.get(f"http://127.0.0.1:{port}/breaks")
+        body = await answer.json(content_type="application/problem+json")
+    assert (answer.status, body["code"]) == (500, "internal_error")
+    assert body["request_id"] == answer.headers["X-Request-Id"]
+    assert "secret" not in str(body)
+
+
+async def test_a_request_keeps_a_harmless_id_of_its_own_and_loses_others():
+    async with serving(OPERATIONS) as port, aiohttp.ClientSession() as session:
+        for given, is_kept in (("order-1234", True), ("x", False), ("<script>alert(1)", False)):
+            async with session.get(
+                f"http://127.0.0.1:{port}/none", headers={"X-Request-Id": given}
+            ) as answer:
+                assert (answer.headers["X-Request-Id"] == given) == is_kept
+
+
+async def test_a_head_request_is_a_get_without_a_body():
+    async with serving(OPERATIONS) as port, aiohttp.ClientSession() as session:
+        answer = await session.head(f"http://127.0.0.1:{port}/breaks")
+        assert (answer.status, await answer.read()) == (500, b"")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_beyond_the_limit_is_refused_whether_it_says_so_or_not(declared):
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 100
+
+    async with serving(OPERATIONS) as port, aiohttp.ClientSession() as session:
+        data = b"x" * 4_000 if declared else pieces()
+        headers = {"Content-Type": "application/json"}
+        async with session.post(f"http://127.0.0.1:{port}/echo", data=data, headers=headers) as answer:
+            assert answer.status == 413
+
+
+async def test_a_body_in_pieces_is_read_whole():
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b'{"te', b'xt":', b'"a"}'):
+            yield piece
+            await asyncio.sleep(0)
+
+    async with serving(OPERATIONS) as port, aiohttp.ClientSession() as session:
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+        async with session.post(f"http://127.0.0.1:{port}/echo", data=pieces(), headers=headers) as answer:
+            assert (answer.status, await answer.json()) == (200, {"text": "a"})
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Server"] == "tollwire"
