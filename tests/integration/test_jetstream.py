@@ -42,8 +42,10 @@ async def connected(settings: Settings) -> AsyncIterator[JetStream]:
 @asynccontextmanager
 async def bare_client(settings: Settings) -> AsyncIterator[Any]:
     client = await nats.connect(settings.nats_url, token=settings.nats_token or None)
-    yield client
-    await client.close()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 async def next_list(lists: AsyncIterator[list[Any]]) -> list[Any]:
@@ -194,9 +196,8 @@ async def test_a_wiped_stream_is_made_again_as_another_incarnation(settings: Set
 
 
 async def test_a_full_work_queue_refuses_the_new_message_at_once(settings: Settings) -> None:
-    async with connected(settings) as jetstream, bare_client(settings) as client:
-        info = await client.jetstream().stream_info("SMS_SEND")
-        await client.jetstream().update_stream(info.config, max_bytes=2000)
+    settings.nats_store_bytes = 5000
+    async with connected(settings) as jetstream:
         await jetstream.publish(EXPRESS, b"x" * 1000, message_id="1")
         with pytest.raises(PublishFailed, match="maximum bytes"):
             await jetstream.publish(EXPRESS, b"x" * 1000, message_id="2")
