@@ -5,12 +5,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from api.gcra import Quota
-from shared.domain.callback_urls import CallbackUrlSettings
 from shared.runtime.settings import Common, Port
 
 
-class ApiSettings(Common, CallbackUrlSettings, frozen=True, kw_only=True):
-    """Settings of ``tollwire-api``."""
+class ApiSettings(Common, frozen=True, kw_only=True):
+    """Settings of ``tollwire-api``; those of callback URLs are ``CallbackUrlSettings``, shared with dlr."""
 
     host: Annotated[str, Meta(description="Address that the API listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of the API. 0: any free one.")] = 8080
