@@ -1,7 +1,8 @@
 """The generic cell rate algorithm: one number a subject says how much of its quota is used.
 
 The number is the theoretical arrival time (TAT): when the subject's bucket would be full again if it
-stopped now. The same arithmetic stands in ``take_v1.lua``; a test holds the two together. Times are µs.
+stopped now. The same arithmetic stands in ``limit_script.py``; a test holds the two together. Times are
+µs, and ``now`` is a whole number of them.
 """
 
 from collections import OrderedDict
@@ -22,8 +23,8 @@ class Quota:
 
     @property
     def interval_us(self) -> float:
-        """The time that one request uses up."""
-        return 60 * MICROSECONDS / self.requests_per_minute
+        """The time that one request uses up, in quarters of a µs: doubles add those exactly for decades."""
+        return max(1, round(240 * MICROSECONDS / self.requests_per_minute)) / 4
 
     @property
     def burst_window_seconds(self) -> int:
@@ -51,10 +52,9 @@ def decide(tat_us: float, now_us: float, interval_us: float, burst: int) -> tupl
     found = max(tat_us, now_us)
     after = found + interval_us
     room_us = burst * interval_us - (after - now_us)
-    # Half a µs absorbs what doubles lose in sums of times since the epoch.
-    if room_us < -0.5:
+    if room_us < 0:
         return Taken(False, 0, found - now_us, -room_us), found
-    return Taken(True, int((room_us + 0.5) / interval_us), after - now_us, 0), after
+    return Taken(True, int(room_us / interval_us), after - now_us, 0), after
 
 
 class LocalLimiter:
@@ -66,7 +66,7 @@ class LocalLimiter:
 
     def take(self, subject: str, quota: Quota, now_us: float) -> Taken:
         """Use up one request of the subject's quota, or say how long to wait."""
-        taken, tat_us = decide(self._tats.get(subject, 0.0), now_us, quota.interval_us, quota.burst)
+        taken, tat_us = decide(self._tats.get(subject, 0.0), int(now_us), quota.interval_us, quota.burst)
         self._tats[subject] = tat_us
         self._tats.move_to_end(subject)
         if len(self._tats) > self._subjects_max:
@@ -75,7 +75,7 @@ class LocalLimiter:
 
     def peek(self, subject: str, quota: Quota, now_us: float) -> Taken:
         """Say what `take` would answer, without using anything up."""
-        return decide(self._tats.get(subject, 0.0), now_us, quota.interval_us, quota.burst)[0]
+        return decide(self._tats.get(subject, 0.0), int(now_us), quota.interval_us, quota.burst)[0]
 
     def give_back(self, subject: str, quota: Quota) -> None:
         """Return one request that turned out not to be work (RULES 13)."""

@@ -33,11 +33,11 @@ for i, ask in ipairs(cmsgpack.unpack(ARGV[1])) do
             local found = math.max(tat, now)
             local after = found + interval
             local room = ask[4] * interval - (after - now)
-            if room < -0.5 then
+            if room < 0 then
                 answer = {false, 0, found - now, -room, false}
             else
                 store(ask[2], after)
-                answer = {true, math.floor((room + 0.5) / interval), after - now, 0, false}
+                answer = {true, math.floor(room / interval), after - now, 0, false}
             end
             if ask[5] ~= '' then answer[5] = redis.call('GET', ask[5]) end
         end

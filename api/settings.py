@@ -17,14 +17,14 @@ class ApiSettings(Common, frozen=True, kw_only=True):
         bool, Meta(description="Let several API processes of one machine share the port.")
     ] = False
     address_requests_per_minute: Annotated[
-        int, Meta(ge=1, le=100_000_000, description="Limit of each address, before its key is looked at.")
+        int, Meta(ge=1, le=10_000_000, description="Limit of each address, before its key is looked at.")
     ] = 600_000
     address_requests_burst: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Requests of one address that may come at once.")
     ] = 20_000
     total_requests_per_minute: Annotated[
         int,
-        Meta(ge=1, le=100_000_000, description="Limit of one process over all, before keys are looked at."),
+        Meta(ge=1, le=10_000_000, description="Limit of one process over all, before keys are looked at."),
     ] = 1_200_000
     total_requests_burst: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Requests over all that may come at once.")

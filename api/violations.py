@@ -84,7 +84,9 @@ def _object_faults(document: dict[str, Any], kind: type[msgspec.Struct], path: s
         return
     for name in document:
         if name not in fields:
-            yield FieldError(_join(path, name), f"is not a field here; the fields are {', '.join(fields)}")
+            yield FieldError(
+                _join(path, name) or '""', f"is not a field here; the fields are {', '.join(fields)}"
+            )
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:

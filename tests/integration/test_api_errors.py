@@ -198,7 +198,7 @@ async def no_rate(rig: Rig) -> Answer:
 
 @produces(C.NO_ROUTE)
 async def no_route(rig: Rig) -> Answer:
-    key = await rig.client("acme")
+    key = await rig.client("acme", requests_per_minute=1_000_000, requests_burst=100_000)
     async with rig.connection() as conn:
         await conn.execute("delete from tollwire.routes")
     body = {"to": "+4915112345678", "text": "x"}

@@ -1,0 +1,92 @@
+"""What is said about a document that is not what was asked for."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.problems import FIELD_ERRORS_MAX, Refusal
+from api.schemas import BatchRequest, MessageRequest
+from api.violations import FIELD_NAME_MAX, refuse_body
+
+
+def faults(document: Any, kind: Any = MessageRequest) -> dict[str, str]:
+    raw = msgspec.json.encode(document)
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(raw, type=kind)
+    refusal = refuse_body(caught.value, raw, kind)
+    return {error.field: error.detail for error in refusal.errors}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "right"),
+    [
+        ("to", 5, "must be str, not int"),
+        ("text", None, "must be str, not null"),
+        ("text", "", "must have a length >= 1"),
+        ("from", "x" * 17, "must have a length <= 16"),
+        ("lane", "fast", "Invalid enum value 'fast'"),
+        ("valid_for_seconds", 59, "must be >= 60"),
+        ("valid_for_seconds", 1.5, "must be int | null, not float"),
+        (
+            "send_at",
+            "2026-11-21T10:00:00",
+            "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z",
+        ),
+        ("send_at", "soon", "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z"),
+        ("max_price", "1e3", "must match '^[0-9]{1,12}(\\\\.[0-9]{1,6})?$'"),
+        ("max_price", 1, "must be str | null, not int"),
+        ("callback_url", "gopher://x", "must match '^https?://'"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_would_be_right(field, value, right):
+    assert faults({"to": "+49", "text": "x", field: value}) == {field: right}
+
+
+def test_all_faults_of_a_document_are_told_at_once():
+    found = faults({"lane": 1, "colour": 1, "size": 2})
+    assert list(found) == ["to", "text", "lane", "colour", "size"]
+
+
+def test_a_document_that_is_no_object_is_told_so():
+    assert faults([]) == {"body": "must be object, not array"}
+    assert faults("x") == {"body": "must be object, not str"}
+
+
+def test_faults_inside_lists_are_told_by_their_place():
+    items = [{"to": "+49", "text": "x"}, {"to": "+49"}, 5]
+    found = faults({"messages": items}, BatchRequest)
+    assert found == {"messages[1].text": "is required", "messages[2]": "must be object, not int"}
+    assert faults({"messages": []}, BatchRequest) == {"messages": "must have >= 1 items"}
+    assert "1000" in faults({"to": ["+49"] * 1_001}, BatchRequest)["to"]
+
+
+def test_a_flood_of_faults_is_cut():
+    assert len(faults({str(n): n for n in range(1_000)})) == FIELD_ERRORS_MAX
+    assert len(faults({"messages": [{}] * 1_000}, BatchRequest)) == FIELD_ERRORS_MAX
+
+
+def test_a_hostile_name_is_cut():
+    assert max(len(name) for name in faults({"x" * 10_000: 1})) == FIELD_NAME_MAX + 1
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=10,
+)
+NAMES = [field.encode_name for field in msgspec.structs.fields(MessageRequest)]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), json_values, max_size=8))
+def test_whatever_is_wrong_there_is_a_fault_with_a_name(document):
+    raw = msgspec.json.encode(document)
+    try:
+        msgspec.json.decode(raw, type=MessageRequest)
+    except msgspec.ValidationError as error:
+        refusal = refuse_body(error, raw, MessageRequest)
+        assert isinstance(refusal, Refusal)
+        assert 1 <= len(refusal.errors) <= FIELD_ERRORS_MAX
+        assert all(fault.field and fault.detail for fault in refusal.errors)
