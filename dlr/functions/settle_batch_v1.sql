@@ -15,6 +15,7 @@ set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_me
 declare
     c_match_window constant interval := '7 days';
     v_now timestamptz;
+    v_soon timestamptz;  -- nothing was submitted after it: days to come need no look
     v_min uuid; v_max uuid;
     v_m_min uuid; v_m_max uuid;
     r record;
@@ -33,23 +34,27 @@ begin
         return;
     end if;
     v_now := clock_timestamp();
+    v_soon := v_now + interval '1 minute';
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_receipt) m;
     -- 1. Match. References are written once, so reading them before any lock is safe; what they lead to is read again under locks.
     for r in
-        select x.nth::integer as nth, k.id, k.settled_at, k.received_at,
+        select x.nth::integer as nth, k.id, k.settled_at, k.received_at, row_number() over (partition by x.id order by x.nth) > 1 as is_again,
                coalesce(e.message_id, c.message_id) as message_id, coalesce(e.attempt_no, c.attempt_no) as attempt_no, coalesce(e.part_no, c.part_no) as part_no,
                case when e.message_id is null then coalesce(c.open_count, 0) else 1 end as open_count
         from unnest(p_receipt) with ordinality x(id, nth)
         join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max
         left join lateral (
-            select f.message_id, f.attempt_no, f.part_no, count(*) filter (where a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown')) over () as open_count
-            from tollwire.carrier_references f
-            join tollwire.messages m on m.id = f.message_id
-            join tollwire.attempts a on a.message_id = f.message_id and a.attempt_no = f.attempt_no and a.part_no = f.part_no
-            where f.carrier_id = k.carrier_id and f.reference = k.reference and f.submitted_at > k.received_at - c_match_window
-              and f.submitted_at <= k.received_at + c_match_window
-              and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no)
-            order by (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown')) desc, f.submitted_at desc
+            -- Attempts of one message under one reference are one submit that was asked again; parts and messages are counted.
+            select y.message_id, y.attempt_no, y.part_no, max(y.place) filter (where y.is_open) over () as open_count
+            from (select f.message_id, f.attempt_no, f.part_no, f.submitted_at, w.is_open, dense_rank() over (partition by w.is_open order by f.message_id, f.part_no) as place
+                  from tollwire.carrier_references f
+                  join tollwire.messages m on m.id = f.message_id
+                  join tollwire.attempts a on a.message_id = f.message_id and a.attempt_no = f.attempt_no and a.part_no = f.part_no
+                  cross join lateral (select a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown') as is_open) w
+                  where f.carrier_id = k.carrier_id and f.reference = k.reference and f.submitted_at > k.received_at - c_match_window
+                    and f.submitted_at <= k.received_at + c_match_window and f.submitted_at <= v_soon
+                    and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no)) y
+            order by y.is_open desc, y.submitted_at desc, y.attempt_no desc, y.part_no
             limit 1) c on k.settled_at is null
         -- Where the reference alone finds nothing (its reply was lost) or too much, our own id decides, if the carrier echoes it and
         -- everything else fits: this carrier had this attempt of this message to this number.
@@ -63,7 +68,7 @@ begin
             order by a.attempt_no desc, a.part_no limit 1) e on k.settled_at is null and k.echo_message_id is not null and coalesce(c.open_count, 0) <> 1
         order by x.nth
     loop
-        if r.settled_at is not null then
+        if r.settled_at is not null or r.is_again then
             v_outcome[r.nth] := 'done';
         elsif r.open_count > 1 then
             v_outcome[r.nth] := 'ambiguous';
@@ -92,7 +97,7 @@ begin
 
     -- 3. Note them on the attempts: the first final word on a part stands.
     for r in
-        select x.nth::integer as nth, k.state, k.done_at, a.receipt, a.message_id, a.attempt_no, a.part_no,
+        select x.nth::integer as nth, k.state, k.done_at, k.carrier_id, k.reference, a.receipt, a.message_id, a.attempt_no, a.part_no,
                row_number() over (partition by x.message_id, x.attempt_no, x.part_no order by (k.state in ('enroute', 'accepted', 'unknown')), x.nth) as word
         from unnest(p_receipt, v_message, v_attempt, v_part, v_outcome) with ordinality x(id, message_id, attempt_no, part_no, outcome, nth)
         join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max
@@ -105,14 +110,16 @@ begin
         else
             v_outcome[r.nth] := 'noted';
             update tollwire.attempts a set receipt = r.state, receipt_at = coalesce(r.done_at, v_now)
-                where a.message_id = r.message_id and a.attempt_no = r.attempt_no and a.part_no = r.part_no;
+                where a.message_id = r.message_id and a.part_no = r.part_no
+                  and (a.attempt_no = r.attempt_no or a.carrier_id = r.carrier_id and a.reference = r.reference and a.outcome = 'submitted')
+                  and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'));
         end if;
     end loop;
 
     -- 4. Fold each message that got news over all its attempts that may have reached the carrier.
     for r in
         select n.message_id, s.state, s.submitted_at, l.state as lock_state, l.late_captured_at, m.charge, c.waive_late_capture,
-               s.parts_total, p.delivered, p.open, p.expired
+               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired
         from (select distinct x.message_id
               from unnest(v_message, v_outcome) x(message_id, outcome) where x.outcome = 'noted') n
         join tollwire.message_states s on s.message_id = n.message_id and s.message_id between v_m_min and v_m_max
@@ -120,10 +127,12 @@ begin
         join tollwire.clients c on c.id = m.client_id
         join ledger.credit_locks l on l.message_id = n.message_id and l.message_id between v_m_min and v_m_max
         join lateral (
-            select count(distinct a.part_no) filter (where a.receipt = 'delivered') as delivered,
-                   count(*) filter (where (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as open,
-                   count(*) filter (where a.receipt = 'expired') as expired
-            from tollwire.attempts a where a.message_id = n.message_id) p on true
+            -- A part that some attempt delivered waits for nobody.
+            select count(*) filter (where q.is_delivered) as delivered, count(*) filter (where q.is_open and not q.is_delivered) as open,
+                   count(*) filter (where q.is_expired) as expired
+            from (select coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
+                         bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open
+                  from tollwire.attempts a where a.message_id = n.message_id group by a.part_no) q) p on true
         order by n.message_id
     loop
         if r.delivered > 0 then
@@ -133,9 +142,9 @@ begin
             if tollwire.next_state_v1(r.state, 'delivered') is not null then
                 f_id := f_id || r.message_id; f_event := f_event || 'delivered'::tollwire.message_event; f_reason := f_reason || 'delivered'::text;
                 f_kind := f_kind || case when r.lock_state = 'HELD' then 'capture'::ledger.entry_kind end;
-            elsif r.lock_state = 'RELEASED' and r.late_captured_at is null then
+            elsif r.state <> 'DELIVERED' and not r.late_receipt then
                 l_id := l_id || r.message_id;
-                l_sent := l_sent || (not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
+                l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
             end if;
         elsif r.open = 0 and r.state in ('SENT', 'UNKNOWN', 'SENDING') then
             f_id := f_id || r.message_id;

@@ -60,6 +60,15 @@ begin
     insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
         select p_carrier, n.reference, v_now, n.message_id, n.attempt_no, n.part_no
         from noted n where n.outcome = 'submitted' and n.reference is not null;
+    if p_ask_again then
+        -- The carrier knows our ids: what was asked before and not answered is this same submit, and its receipt is for both.
+        update tollwire.attempts a set outcome = 'submitted', outcome_at = v_now, reference = n.reference
+            from tollwire.attempts n, unnest(p_message, p_attempt, p_part) x(message_id, attempt_no, part_no)
+            where n.message_id = x.message_id and n.attempt_no = x.attempt_no and n.part_no = x.part_no and n.message_id between v_min and v_max
+              and n.outcome = 'submitted' and n.outcome_at = v_now
+              and a.message_id = n.message_id and a.part_no = n.part_no and a.attempt_no < n.attempt_no and a.message_id between v_min and v_max
+              and a.carrier_id = p_carrier and coalesce(a.outcome, 'uncertain') = 'uncertain';
+    end if;
 
     -- One verdict a message and attempt: what its parts say together, the worst for certainty first. Only what the journal did not
     -- know decides; what it knew already, because this call was made before, is answered as it was then (RULES 4).
