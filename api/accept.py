@@ -80,7 +80,19 @@ class Accept:
         Raises:
             Refusal: why it was not accepted, or that the outcome is not known.
         """
-        item, quoted = self._orders.item(sending, request, ROUTE_ONE, 0)
+        return await self._accept(request, *self._orders.item(sending, request, ROUTE_ONE, 0))
+
+    async def replay(
+        self, sending: Sending, request: MessageRequest, replay_of: UUID, number: int
+    ) -> Decision:
+        """Accept the ``number``-th replay of a dead letter (RULES 21).
+
+        Raises:
+            Refusal: as ``one``.
+        """
+        return await self._accept(request, *self._orders.replay(sending, request, replay_of, number))
+
+    async def _accept(self, request: MessageRequest, item: AcceptItem, quoted: Quote) -> Decision:
         try:
             answer = await self._batcher.submit(item, deadline_seconds=ANSWER_DEADLINE_SECONDS)
         except Exception as error:
@@ -141,7 +153,7 @@ class Accept:
             loaded = await store.load_accepted(self._pool, [answer.message_id])
             # The same call, sent again after a lost connection, finds its own message: that is no replay.
             return Decision(
-                _rebuilt(loaded[answer.message_id]), is_replay=answer.message_id != item.message_id
+                rebuilt(loaded[answer.message_id]), is_replay=answer.message_id != item.message_id
             )
         if answer.outcome == "mismatch":
             raise Refusal(ProblemCode.IDEMPOTENCY_MISMATCH)
@@ -154,7 +166,7 @@ def _answer(item: AcceptItem, request: MessageRequest, answer: AcceptAnswer) -> 
         status=answer.state,  # type: ignore[arg-type]  # the database's enum has the schema's words
         to=item.msisdn,
         sender=item.sender,
-        lane=item.lane,  # type: ignore[arg-type]  # checked when the request was read
+        lane=item.lane,
         encoding=item.encoding,  # type: ignore[arg-type]  # an Encoding's value
         segments=item.segments,
         price=Money(format_micros(item.amount_micros), item.currency),
@@ -164,7 +176,8 @@ def _answer(item: AcceptItem, request: MessageRequest, answer: AcceptAnswer) -> 
     )
 
 
-def _rebuilt(stored: store.Accepted) -> MessageAccepted:
+def rebuilt(stored: store.Accepted) -> MessageAccepted:
+    """Return the first answer of an accepted message, from what is stored (RULES 10)."""
     return MessageAccepted(
         id=stored.message_id,
         status=stored.state,  # type: ignore[arg-type]  # written by accept

@@ -31,6 +31,27 @@ async def load_keys(pool: Pool, key_ids: Sequence[str]) -> Mapping[str, KeyRecor
     return {row["key_id"]: _key(row) for row in rows}
 
 
+LOAD_CLIENT = """
+    select c.id as client_id, c.name, a.currency, c.suspended, c.requests_per_minute, c.requests_burst,
+           c.charge::text as charge, c.default_sender, c.allowed_senders, c.allowed_countries,
+           c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days
+    from tollwire.clients c join ledger.accounts a on a.id = c.id
+    where c.id = $1
+"""
+
+
+async def load_client(pool: Pool, client_id: int) -> Client:
+    """Load a client that an operator acts for.
+
+    Raises:
+        LookupError: there is none of this id.
+    """
+    row = await pool.fetchrow(LOAD_CLIENT, client_id, timeout=LOAD_TIMEOUT_SECONDS)
+    if row is None:
+        raise LookupError(client_id)
+    return _client(row)
+
+
 NOTE_USES = """
     insert into tollwire.api_key_uses (key_id, last_used_at)
     select key_id, used_at from unnest($1::text[], $2::timestamptz[]) u (key_id, used_at) order by key_id

@@ -13,6 +13,7 @@ from api import (
     message_reads,
     messages,
     probes,
+    replay,
 )
 from api.routing import BATCH_MAX_BYTES, Operation, operation
 from shared.domain.problems import ProblemCode as Code
@@ -30,6 +31,16 @@ UNSENDABLE: Final = (
 
 _CREATES: Final[dict[str, Any]] = {"status": 201, "problems": (Code.ALREADY_EXISTS,)}
 _POSTS: Final[dict[str, Any]] = {"problems": (Code.REFERENCE_CONFLICT,)}
+_REPLAYS: Final[dict[str, Any]] = {
+    "status": 202,
+    "problems": (
+        Code.NOT_FOUND,
+        Code.CLIENT_SUSPENDED,
+        *UNSENDABLE,
+        Code.INSUFFICIENT_CREDIT,
+        Code.CALLBACK_NOT_ALLOWED,
+    ),
+}
 
 MESSAGES: Final = (
     operation(
@@ -110,6 +121,7 @@ OPERATORS: Final = tuple(
         ("GET", "rates", admin_money.list_rates, "credit", {}),
         ("PUT", "rates", admin_money.set_rates, "credit", {"problems": (Code.NOT_FOUND,)}),
         ("GET", "dead-letters", admin_reads.list_dead_letters, "dead letter", {}),
+        ("POST", "dead-letters/{id}/replay", replay.replay_dead_letter, "dead letter", _REPLAYS),
         ("GET", "audit", admin_reads.list_audit, "client", {}),
     )
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from api.callers import Client
 from api.problems import Refusal, invalid_field
@@ -19,6 +20,7 @@ from shared.storage.config import ConfigWatch
 
 # Two days: what most carriers keep a message for an absent phone.
 VALID_FOR_DEFAULT_SECONDS: Final = 172_800
+ROUTE_REPLAY: Final = "/admin/v1/dead-letters/{id}/replay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,18 @@ class Orders:
             text_days=client.text_retention_days, carrier_id=quoted.carrier.id, parts=quoted.parts,
             replay_of=None,
         ), quoted  # fmt: skip
+
+    def replay(
+        self, sending: Sending, request: MessageRequest, replay_of: UUID, number: int
+    ) -> tuple[AcceptItem, Quote]:
+        """Return the item of a dead letter's ``number``-th replay: a new message with a hold of its own.
+
+        Raises:
+            Refusal: as ``item``.
+        """
+        item, quoted = self.item(sending, request, ROUTE_REPLAY, number)
+        # No client's key has a space in it, so nobody else can hold this one.
+        return item._replace(key=f"replay {replay_of} {number}", replay_of=replay_of), quoted
 
     def _send_at(self, send_at: datetime | None) -> datetime | None:
         if send_at is None:

@@ -116,7 +116,8 @@ class Receive:
             receipts = parse_receipts(source.settings, body, request.headers.get("Content-Type", ""))
         except ReceiptNotAuthentic as error:
             _log.warning("receipt refused", carrier=source.name, reason=str(error))
-            return _refuse(401, "not_authentic", str(error))
+            # Why is for our log: a stranger who guesses learns nothing from the answer.
+            return _refuse(401, "not_authentic", "the request could not be authenticated")
         except MalformedReceipt as error:
             _log.warning("receipt refused", carrier=source.name, reason=str(error))
             return _refuse(422, "malformed", str(error))

@@ -5,6 +5,7 @@
 --   refused_before    the key was refused before, and stays refused
 --   mismatch          the key stands for another request
 -- p_refusal names what the caller decided before (a blocked destination or sender): remembered, never held.
+-- A replay of a dead letter names it in p_replay_of; p_item is then its number, and (dead letter, number) is unique (RULES 21).
 -- The outbox row is leased to the caller for p_lease_seconds when it may be dispatched now, else it waits for its dispatch_at.
 create function tollwire.accept_batch_v1(
     p_account bigint[], p_message uuid[], p_key text[], p_item smallint[], p_fingerprint bytea[], p_refusal text[], p_refusal_args jsonb[],
@@ -132,9 +133,9 @@ begin
                x.dispatch_at <= v_soon as due, greatest(v_now, x.send_at) + x.valid_seconds * interval '1 second' as valid_until
         from unnest(v_outcome, p_message, p_account, p_msisdn, p_region, p_sender, p_lane, p_encoding, p_segments, p_amount, p_currency, p_rate_version,
                     p_client_ref, p_delivery, p_charge, p_send_at, p_valid_seconds, p_callback_url, p_is_test, p_text, p_text_days, p_carrier, p_parts,
-                    p_replay_of, v_dispatch)
+                    p_replay_of, p_item, v_dispatch)
              x(outcome, id, client_id, msisdn, region, sender, lane, encoding, segments, amount, currency, rate_version, client_ref, delivery, charge,
-               send_at, valid_seconds, callback_url, is_test, text_sealed, text_days, carrier_id, parts, replay_of, dispatch_at)
+               send_at, valid_seconds, callback_url, is_test, text_sealed, text_days, carrier_id, parts, replay_of, item, dispatch_at)
         where x.outcome = 'accepted'
     ), message as (
         insert into tollwire.messages (id, client_id, msisdn, region, sender, lane, encoding, segments, price_micros, currency, rate_version, client_ref,
@@ -148,6 +149,8 @@ begin
         insert into tollwire.message_texts (message_id, sealed, expires_on)
             -- 0 days: gone at the final state. Else the text outlives the message's validity, since a retry needs it.
             select id, text_sealed, case when text_days = 0 then date '0001-01-01' else (valid_until at time zone 'UTC')::date + text_days end from ok
+    ), replay as (
+        insert into tollwire.replays (replay_of, number, message_id) select replay_of, item, id from ok where replay_of is not null
     )
     insert into tollwire.outbox (message_id, lane, carrier_id, due_at, dispatch_at, leased_at, lease_seconds, incarnation)
         select id, lane, carrier_id, case when due then least(v_now + p_lease_seconds * interval '1 second', valid_until) else least(dispatch_at, valid_until) end,

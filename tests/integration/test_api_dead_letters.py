@@ -1,0 +1,85 @@
+"""Operators send dead letters again: a new message, a hold of its own, once for each number (RULES 21)."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.support.api_rig import Rig, open_api, prepare
+from tests.support.servers import Database
+
+CLAIM = "select o_refusal, o_attempt from tollwire.claim_batch_v1($1, $2, 1::smallint, 60, gen_random_uuid())"
+REFUSE = """
+    select o_state::text from tollwire.record_batch_v1(
+        $1, array[1]::smallint[], array[1]::smallint[], array['refused_perm']::tollwire.attempt_outcome[],
+        array[null]::text[], array['blocked'], array['no such subscriber'], array[0.0]::float8[],
+        array[null]::smallint[], 1::smallint, false, 10::smallint, 3600)
+"""
+
+
+@pytest.fixture
+async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
+    await prepare(database)
+    async with open_api(database, tmp_path) as running:
+        yield running
+
+
+async def bury(rig: Rig, message_id: str) -> None:
+    """Let a carrier refuse the message for good, as the worker records it."""
+    connection = await asyncpg.connect(rig.database.dsn("worker"))
+    assert (await connection.fetchrow(CLAIM, [UUID(message_id)], [1]))["o_refusal"] is None
+    assert await connection.fetchval(REFUSE, [UUID(message_id)]) == "FAILED_PERM"
+    await connection.close()
+
+
+async def buried(rig: Rig) -> tuple[str, str, str]:
+    """A client's key, an operator's key, and the id of a dead letter."""
+    key, operator = await rig.client("acme"), await rig.operator()
+    sent = await rig.send(key, client_ref="order-1", lane="express")
+    await bury(rig, sent.body["id"])
+    return key, operator, sent.body["id"]
+
+
+async def replay(rig: Rig, operator: str, message_id: str, number: int = 1):
+    return await rig.call(
+        "POST", f"/admin/v1/dead-letters/{message_id}/replay", key=operator, body={"number": number}
+    )
+
+
+async def test_a_dead_letter_is_listed_with_its_reason_and_its_replays(rig):
+    key, operator, message_id = await buried(rig)
+    replayed = await replay(rig, operator, message_id)
+    listed = await rig.call("GET", "/admin/v1/dead-letters", key=operator)
+    (letter,) = listed.body["dead_letters"]
+    assert (letter["message_id"], letter["client"], letter["reason"]) == (message_id, "acme", "blocked")
+    assert letter["replays"] == [replayed.body["id"]]
+    assert (await rig.call("GET", "/admin/v1/dead-letters", key=key)).code == "forbidden"
+
+
+async def test_a_replay_is_a_new_message_with_a_hold_of_its_own(rig):
+    key, operator, message_id = await buried(rig)
+    assert (await rig.call("GET", "/v1/balance", key=key)).body["held"] == "0.0000"
+    replayed = await replay(rig, operator, message_id)
+    assert replayed.status == 202, replayed
+    found = (await rig.call("GET", f"/v1/messages/{replayed.body['id']}", key=key)).body
+    assert (found["text"], found["client_ref"], found["lane"]) == ("hello", "order-1", "express")
+    assert found["hold"]["state"] == "HELD"
+    assert (await rig.call("GET", f"/v1/messages/{message_id}", key=key)).body["status"] == "FAILED_PERM"
+
+
+async def test_a_second_click_gets_the_first_ones_answer(rig):
+    key, operator, message_id = await buried(rig)
+    first, second = await replay(rig, operator, message_id), await replay(rig, operator, message_id)
+    assert (second.status, second.body["id"]) == (202, first.body["id"])
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert (await rig.call("GET", "/v1/balance", key=key)).body["open_holds"] == 1
+    third = await replay(rig, operator, message_id, number=2)
+    assert third.body["id"] != first.body["id"]
+
+
+async def test_what_is_no_dead_letter_is_not_found(rig):
+    key, operator = await rig.client("acme"), await rig.operator()
+    sent = await rig.send(key)
+    assert (await replay(rig, operator, sent.body["id"])).code == "not_found"
