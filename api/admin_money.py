@@ -20,7 +20,7 @@ from api.routing import Call
 from api.schemas import time_text
 from shared.domain.money import MoneyFormatError, MoneyOutOfRange, format_micros, parse_micros
 from shared.domain.problems import ProblemCode
-from shared.domain.rates import Rate
+from shared.domain.rates import InvalidRate, Rate
 from shared.storage import credit, rates
 from shared.storage.clients import NoSuchClient
 from shared.storage.credit import ImpossibleAmount, ReferenceConflict
@@ -69,7 +69,7 @@ async def set_rates(resources: Resources, call: Call, *, body: RatesRequest) -> 
         raise invalid_field("rates", "must name each prefix once")
     ended = [line.prefix for line in body.rates if line.price is None]
     added = [
-        Rate(line.prefix, _micros(f"rates[{index}].price", line.price), body.currency)
+        _rate(f"rates[{index}]", line.prefix, line.price, body.currency)
         for index, line in enumerate(body.rates)
         if line.price is not None
     ]
@@ -110,6 +110,13 @@ async def list_rates(resources: Resources, _call: Call, *, query: RateQuery) -> 
         ],
         next_cursor=_cursor(found[-1].currency, found[-1].prefix) if is_full else None,
     )
+
+
+def _rate(field: str, prefix: str, price: str, currency: str) -> Rate:
+    try:
+        return Rate(prefix, _micros(f"{field}.price", price), currency)
+    except InvalidRate as error:
+        raise invalid_field(field, str(error)) from None
 
 
 def _micros(field: str, text: str) -> int:

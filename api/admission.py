@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -17,6 +16,7 @@ from api.key_uses import KeyUses
 from api.limits import Limits, remembered_key
 from api.problems import Refusal
 from api.routing import Call, Operation, refuse_unacceptable
+from api.settings import ApiSettings, address_quota, total_quota
 from shared.domain.idempotency import InvalidIdempotencyKey, parse_idempotency_key
 from shared.domain.problems import ProblemCode
 
@@ -35,17 +35,14 @@ class Admission:
         authenticator: Authenticator,
         limits: Limits,
         uses: KeyUses,
-        *,
-        trusted_proxies: Sequence[str],
-        address_quota: Quota,
-        total_quota: Quota,
+        settings: ApiSettings,
     ) -> None:
         self._authenticator = authenticator
         self._limits = limits
         self._uses = uses
-        self._reader = addresses.AddressReader(trusted_proxies)
-        self._address_quota = address_quota
-        self._total_quota = total_quota
+        self._reader = addresses.AddressReader(settings.trusted_proxies)
+        self._address_quota = address_quota(settings)
+        self._total_quota = total_quota(settings)
         self._total = LocalLimiter(subjects_max=1)
         self._addresses = LocalLimiter()
 

@@ -21,7 +21,8 @@ Reference = Annotated[
 ]
 SignedAmount = Annotated[str, Meta(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$", examples=["100.00"])]
 Prefix = Annotated[
-    str, Meta(pattern="^[0-9]{0,15}$", description="Digits, without the +; empty: all.", examples=["49"])
+    str,
+    Meta(pattern="^[1-9][0-9]{0,14}$", description="How the numbers begin, without the +.", examples=["49"]),
 ]
 
 
@@ -73,7 +74,7 @@ class RateQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which rates."""
 
     client: Name | None = None
-    prefix: Prefix = ""
+    prefix: Annotated[str, Meta(pattern="^[0-9]{0,15}$", description="Rates whose prefix begins so.")] = ""
     cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
 

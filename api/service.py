@@ -16,7 +16,7 @@ from api.key_uses import WRITE_EVERY_SECONDS, KeyUses
 from api.limits import Limits
 from api.publish import Publisher
 from api.resources import Resources
-from api.settings import ApiSettings, address_quota, total_quota
+from api.settings import ApiSettings
 from api.valkey_script import open_script
 from shared.domain.callback_urls import CallbackUrlSettings, policy_of
 from shared.runtime.clock import keep_clock, open_clock
@@ -49,14 +49,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         follower = Follower(prices, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         uses = KeyUses(pool)
-        admission = Admission(
-            authenticator,
-            limits,
-            uses,
-            trusted_proxies=settings.trusted_proxies,
-            address_quota=address_quota(settings),
-            total_quota=total_quota(settings),
-        )
+        admission = Admission(authenticator, limits, uses, settings)
         async with (
             Accept(pool, prices, keyring, clock, publisher) as accept,
             open_monitor(settings, {"postgres and schema": health.check}),

@@ -12,13 +12,11 @@ from msgspec import Struct
 
 from api.admission import Admission
 from api.authenticate import Authenticator
-from api.gcra import Quota
 from api.key_uses import KeyUses
 from api.limits import Limits
 from api.routing import Call, Operation, Serve, operation
 from api.server import Endpoint, Front, Server
-
-PLENTY = Quota(requests_per_minute=1_000_000, burst=10_000)
+from api.settings import ApiSettings
 
 
 class Echo(Struct, forbid_unknown_fields=True):
@@ -53,9 +51,7 @@ async def serving(operations: tuple[Operation, ...]) -> AsyncIterator[int]:
             Authenticator(load),
             limits,
             KeyUses(None),  # type: ignore[arg-type]  # nothing is written here
-            trusted_proxies=(),
-            address_quota=PLENTY,
-            total_quota=PLENTY,
+            ApiSettings(postgres_dsn="postgresql://nowhere", keyring_file="none"),
         )
         routes: list[tuple[str, str, Serve]] = [
             (one.method, one.path, Endpoint(one, None, admission).serve) for one in operations
