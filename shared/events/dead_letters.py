@@ -22,7 +22,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     client_id: int
     reason: str
     attempts: int
-    at: datetime
+    at: Annotated[datetime, Meta(tz=True)]
 
 
 decode = decoder(DeadLetter, VERSION)

@@ -21,7 +21,7 @@ class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     message_id: MessageIdHex
     client_id: int
     status: str
-    at: datetime
+    at: Annotated[datetime, Meta(tz=True)]
     region: str
     lane: str
     segments: int

@@ -4,6 +4,7 @@ Stored times come from PostgreSQL itself. A process keeps its offset to it for i
 measures durations by the monotonic clock. A process whose own clock is far off refuses to serve.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +24,8 @@ SKEW_MAX_SECONDS: Final = 300.0
 REFRESH_SECONDS: Final = 30.0
 # Of several measurements the one with the shortest round trip is the truest.
 SAMPLES: Final = 3
+# A database that takes longer for a few clock readings is away; the old measurement serves on.
+REFRESH_LIMIT_SECONDS: Final = 5.0
 
 READ_TIME: Final = "select clock_timestamp()"
 
@@ -70,10 +73,11 @@ class Clock:
 
         Raises:
             ClockSkew: the offset is beyond ``SKEW_MAX_SECONDS``.
+            TimeoutError: no answer within ``REFRESH_LIMIT_SECONDS``.
         """
         best_trip = float("inf")
         offset = 0.0
-        async with pool.acquire() as connection:
+        async with asyncio.timeout(REFRESH_LIMIT_SECONDS), pool.acquire() as connection:
             for _ in range(SAMPLES):
                 started_at = time.monotonic()
                 there: datetime = await connection.fetchval(READ_TIME)

@@ -197,15 +197,19 @@ class Consumer:
         await client.publish(next_subject, msgspec.json.encode(order), reply=self._inbox)
         try:
             async with asyncio.timeout(wait_seconds + ANSWER_SECONDS):
-                while len(messages) < batch_max:
-                    message = await self._arrived.get()
-                    if _is_end(message):
-                        break
-                    if not _is_heartbeat(message):
-                        messages.append(self._receive(message))
+                await self._collect(messages, batch_max)
         except TimeoutError:
             _log.info("pull without an end", consumer=self.durable, messages=len(messages))
         return messages
+
+    async def _collect(self, messages: list[Msg], batch_max: int) -> None:
+        """Add what arrives to the list until it is full, or the server says that no more will come."""
+        while len(messages) < batch_max:
+            message = await self._arrived.get()
+            if _is_end(message):
+                return
+            if not _is_heartbeat(message):
+                messages.append(self._receive(message))
 
     def _take_arrived(self, batch_max: int) -> list[Msg]:
         """Take what came after an earlier pull was given up; its status messages mean nothing now."""

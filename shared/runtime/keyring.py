@@ -100,6 +100,7 @@ class Keyring:
         beside = path.with_name(path.name + ".new")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, FILE_MODE)  # a leftover of a crash keeps the mode it had
             file.write(text + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -132,6 +133,8 @@ class Keyring:
             keys = {name: base64.b64decode(text, validate=True) for name, text in found.keys.items()}
         except FileNotFoundError:
             raise KeyringError(f"{path} is missing; TOLLWIRE_KEYRING_FILE names the keyring") from None
+        except OSError as error:
+            raise KeyringError(f"{path} cannot be read: {error.strerror}") from None
         except (msgspec.DecodeError, ValueError) as error:
             raise KeyringError(
                 f'{path}: {error}; right is {{"active": "k1", "keys": {{"k1": "<base64>"}}}}'

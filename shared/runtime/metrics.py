@@ -67,8 +67,5 @@ PUBLISH_SECONDS: Final = Histogram(
 ACKS: Final = Counter("tollwire_consumer_acks_total", "Answers to messages", ["consumer", "answer"])
 REDELIVERED: Final = Counter("tollwire_consumer_redelivered_total", "Messages seen before", ["consumer"])
 
-# Every dependency of ours, by its name.
+# A dependency that may be away while we serve.
 CONNECTED: Final = Gauge("tollwire_connected", "1 while the dependency answers", ["dependency"])
-VALKEY_ERRORS: Final = Counter(
-    "tollwire_valkey_errors_total", "Calls that failed or were not tried", ["reason"]
-)
