@@ -105,7 +105,7 @@ def _table() -> dict[tuple[MessageState, MessageEvent], MessageState]:
 TRANSITIONS = MappingProxyType(_table())
 
 
-class IllegalTransition(ValueError):
+class IllegalTransition(ValueError):  # noqa: N818 - named for what happened
     """An event that the state table does not know for this state."""
 
 

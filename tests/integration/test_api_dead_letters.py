@@ -29,7 +29,7 @@ async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
 async def bury(rig: Rig, message_id: str) -> None:
     """Let a carrier refuse the message for good, as the worker records it."""
     connection = await asyncpg.connect(rig.database.dsn("worker"))
-    assert (await connection.fetchrow(CLAIM, [UUID(message_id)], [1]))["o_refusal"] is None
+    assert await connection.fetchval(CLAIM, [UUID(message_id)], [1]) is None
     assert await connection.fetchval(REFUSE, [UUID(message_id)]) == "FAILED_PERM"
     await connection.close()
 
