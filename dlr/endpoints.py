@@ -1,47 +1,41 @@
 """Each endpoint in its own turn: a dead or slow one never delays another (DESIGN 6, RULES 36).
 
-An endpoint has a few places of its own, fewer when it is slow, one when it fails; over all there is one
-limit, handed out in turn. After some failures in a row its breaker opens: what waits goes back to
-PostgreSQL at once, and one row there keeps everybody's sweeps away until the probe.
+``turns`` hands out places and ``breaker`` decides when an endpoint has failed enough; here both learn from
+outcomes. When a breaker opens, what waits goes back to PostgreSQL at once, and one row there keeps
+everybody's sweeps away until the probe.
 """
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 import structlog
 from prometheus_client import Counter, Gauge
 
+from dlr.breaker import OPEN_SECONDS_MIN
+from dlr.health import Failing
 from dlr.poster import Delivery
 from dlr.store import Health
-from shared.domain.callbacks import Outcome, is_success
+from dlr.turns import Lane, Limits, Place, Turns
+from shared.domain.callbacks import Outcome, Posted, RejectReason, is_success, retry_after_seconds
 from shared.runtime.clock import Clock
 
-# Callbacks on their way over all endpoints: within the poster's connections.
-TOTAL_MAX: Final = 1_000
-# And to one endpoint: enough for 1,000 a second at 16 ms each.
-EACH_MAX: Final = 16
-# An endpoint that takes longer than this for an answer gets fewer places, so that some slow ones
-# cannot hold all of the total.
-SLOW_MS: Final = 1_000
-EACH_SLOW_MAX: Final = 4
-# Waiting for a place in this process; more of them wait in PostgreSQL.
-WAITING_EACH_MAX: Final = 1_000
-# Failures in a row that open the breaker, and for how long: doubled at each probe that fails.
-FAILURES_TO_OPEN: Final = 5
-OPEN_FIRST_SECONDS: Final = 5.0
-OPEN_MAX_SECONDS: Final = 300.0
+# A post that lasts longer moves its endpoint to the slow ones, before its answer or its deadline comes.
+SLOW_SECONDS: Final = 1.0
 # An endpoint without one success for so long is switched off; its callbacks are kept for a replay.
 DISABLE_AFTER: Final = timedelta(days=5)
-# Endpoints remembered while nothing goes on with them.
-REMEMBERED_MAX: Final = 50_000
+# Endpoints remembered while nothing goes on with them, about 1 kB each.
+LANES_MAX: Final = 50_000
 
 OPENED: Final = Counter("tollwire_callback_breakers_opened_total", "Breakers of endpoints that opened")
 IN_FLIGHT: Final = Gauge("tollwire_callbacks_in_flight", "Callbacks on their way to endpoints")
+SENT_BACK: Final = Counter(
+    "tollwire_callbacks_sent_back_total", "Callbacks that found no turn and went back to PostgreSQL"
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -54,32 +48,41 @@ class Poster(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Endpoint:
-    waiting: deque[asyncio.Future[bool]] = field(default_factory=deque)
-    in_flight: int = 0
-    failures: int = 0
-    failing_since: datetime | None = None
-    open_until: datetime | None = None
-    is_slow: bool = False
-    is_disabled: bool = False
+class HealthBook(Protocol):
+    """What other processes must know of endpoints: ``dlr.health``."""
 
-    @property
-    def places(self) -> int:
-        if self.failures:
-            return 1
-        return EACH_SLOW_MAX if self.is_slow else EACH_MAX
+    def note(self, health: Health) -> None:
+        """Write it soon."""
+        ...
+
+    async def read(self) -> tuple[Sequence[Failing], frozenset[int]]:
+        """Read who fails, and on whom this process has a newer word."""
+        ...
 
 
 class Endpoints:
-    """Hands out turns and keeps breakers. ``note_health`` persists what other processes must know."""
+    """Hands out turns and keeps breakers.
 
-    def __init__(self, clock: Clock, note_health: Callable[[Health], None]) -> None:
+    Args:
+        clock: for durations and for the times that are persisted.
+        health: what is known beyond this process.
+        limits: places.
+        jitter: a float in [0, 1) whenever it is called.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        health: HealthBook,
+        limits: Limits | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._clock = clock
-        self._note_health = note_health
-        self._endpoints: OrderedDict[int, _Endpoint] = OrderedDict()
-        self._ring: deque[int] = deque()
-        self._total = 0
+        self._health = health
+        self._jitter = jitter
+        self._turns = Turns(limits or Limits(), clock.monotonic)
+        self._lanes: dict[int, Lane] = {}
+        self._is_stopping = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,125 +90,152 @@ class Endpoints:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for endpoint in self._endpoints.values():
-            _send_away(endpoint)
+        self.stop()
+
+    def stop(self) -> None:
+        """Begin no further posts: what waits stays in PostgreSQL for others, what is under way ends."""
+        self._is_stopping = True
+        for lane in self._lanes.values():
+            self._turns.send_away(lane)
 
     async def post(self, poster: Poster, delivery: Delivery) -> Outcome | None:
         """Post in the endpoint's turn. None: not now; the callback's lease ends, and a sweep takes it up."""
-        endpoint = self._endpoint(delivery.endpoint_id)
-        if self._is_shut(endpoint) or not await self._turn(delivery.endpoint_id, endpoint):
+        lane = self._lane(delivery.endpoint_id)
+        place = Place.NONE if self._is_shut(lane) else await self._turns.take(lane)
+        if place is Place.NONE:
+            SENT_BACK.inc()
             return None
-        try:
-            outcome = await poster.post(delivery)
-        finally:
-            self._total -= 1
-            endpoint.in_flight -= 1
-            IN_FLIGHT.set(self._total)
-            self._pump()
-        self._learn(delivery.endpoint_id, endpoint, outcome)
-        return outcome
+        IN_FLIGHT.set(self._turns.in_flight)
+        return await self._post(poster, delivery, lane, place)
 
     def disable(self, endpoint_id: int, reason: str) -> None:
         """Switch an endpoint off until its client sets it anew."""
-        endpoint = self._endpoint(endpoint_id)
-        endpoint.is_disabled = True
-        _send_away(endpoint)
+        lane = self._lane(endpoint_id)
+        lane.is_disabled = True
+        self._turns.send_away(lane)
         _log.warning("callback endpoint switched off", endpoint_id=endpoint_id, reason=reason)
-        self._note(endpoint_id, endpoint, reason)
+        self._note(lane, open_seconds=None, disabled_reason=reason)
 
-    def enable_all(self) -> None:
-        """Forget who was switched off: the configuration has changed, and PostgreSQL knows."""
-        for endpoint in self._endpoints.values():
-            endpoint.is_disabled = False
+    async def follow(self) -> None:
+        """Learn what other processes found out, and what clients have set right."""
+        failing, known_better = await self._health.read()
+        by_id = {entry.endpoint_id: entry for entry in failing if entry.endpoint_id not in known_better}
+        for lane in self._lanes.values():
+            if lane.is_noted and lane.endpoint_id not in by_id and lane.endpoint_id not in known_better:
+                self._heal(lane)
+        for entry in by_id.values():
+            self._adopt(entry)
 
-    def _endpoint(self, endpoint_id: int) -> _Endpoint:
-        endpoint = self._endpoints.get(endpoint_id)
-        if endpoint is None:
-            endpoint = self._endpoints[endpoint_id] = _Endpoint()
-            self._forget_idle()
-        self._endpoints.move_to_end(endpoint_id)
-        return endpoint
+    def _is_shut(self, lane: Lane) -> bool:
+        return self._is_stopping or lane.is_disabled or lane.breaker.is_open(self._clock.monotonic())
 
-    def _forget_idle(self) -> None:
-        while len(self._endpoints) > REMEMBERED_MAX:
-            endpoint_id, endpoint = next(iter(self._endpoints.items()))
-            if endpoint.in_flight or endpoint.waiting:
-                return
-            del self._endpoints[endpoint_id]
-
-    def _is_shut(self, endpoint: _Endpoint) -> bool:
-        if endpoint.is_disabled or len(endpoint.waiting) >= WAITING_EACH_MAX:
-            return True
-        return endpoint.open_until is not None and self._clock.now() < endpoint.open_until
-
-    async def _turn(self, endpoint_id: int, endpoint: _Endpoint) -> bool:
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        endpoint.waiting.append(turn)
-        if len(endpoint.waiting) == 1:
-            self._ring.append(endpoint_id)
-        self._pump()
+    async def _post(self, poster: Poster, delivery: Delivery, lane: Lane, place: Place) -> Outcome:
+        timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._on_slow, lane)
         try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.result():
-                self._total -= 1
-                endpoint.in_flight -= 1
-                self._pump()
+            outcome = await poster.post(delivery)
+            # Before the place is given back, so that the next in turn meets what was learned.
+            self._learn(lane, outcome, was_probe=place is Place.PROBE)
+        except BaseException:
+            if place is Place.PROBE:
+                lane.breaker.abandon()
             raise
+        finally:
+            timer.cancel()
+            self._turns.give_back(lane)
+            IN_FLIGHT.set(self._turns.in_flight)
+        return outcome
 
-    def _pump(self) -> None:
-        """Give free places to endpoints in turn, one each time round."""
-        idle_rounds = 0
-        while self._ring and self._total < TOTAL_MAX and idle_rounds < len(self._ring):
-            endpoint_id = self._ring.popleft()
-            endpoint = self._endpoints[endpoint_id]
-            while endpoint.waiting and endpoint.waiting[0].done():
-                endpoint.waiting.popleft()
-            if not endpoint.waiting:
-                continue
-            if endpoint.in_flight < endpoint.places:
-                endpoint.waiting.popleft().set_result(True)
-                endpoint.in_flight += 1
-                self._total += 1
-                idle_rounds = 0
-            else:
-                idle_rounds += 1
-            if endpoint.waiting:
-                self._ring.append(endpoint_id)
-        IN_FLIGHT.set(self._total)
+    def _on_slow(self, lane: Lane) -> None:
+        self._turns.mark(lane, is_slow=True)
 
-    def _learn(self, endpoint_id: int, endpoint: _Endpoint, outcome: Outcome) -> None:
-        endpoint.is_slow = outcome.duration_ms > SLOW_MS
-        if is_success(outcome):
-            was_open = endpoint.open_until is not None
-            endpoint.failures, endpoint.failing_since, endpoint.open_until = 0, None, None
-            if was_open:
-                self._note(endpoint_id, endpoint, None)
+    def _learn(self, lane: Lane, outcome: Outcome, *, was_probe: bool) -> None:
+        if not isinstance(outcome, Posted) and outcome.reason is RejectReason.NO_CONNECTION_FREE:
+            if was_probe:
+                lane.breaker.abandon()
             return
-        now = self._clock.now()
-        endpoint.failures += 1
-        endpoint.failing_since = endpoint.failing_since or now
-        if now - endpoint.failing_since > DISABLE_AFTER:
-            self.disable(endpoint_id, "no callback was taken for five days")
-        elif endpoint.failures >= FAILURES_TO_OPEN:
-            doublings = min(endpoint.failures - FAILURES_TO_OPEN, 10)
-            seconds = min(OPEN_FIRST_SECONDS * 2.0**doublings, OPEN_MAX_SECONDS)
-            endpoint.open_until = now + timedelta(seconds=seconds)
-            _send_away(endpoint)
-            OPENED.inc()
-            _log.info("breaker open", endpoint_id=endpoint_id, seconds=seconds, failures=endpoint.failures)
-            self._note(endpoint_id, endpoint, None)
+        self._turns.mark(lane, is_slow=outcome.duration_ms > SLOW_SECONDS * 1000)
+        if is_success(outcome):
+            self._turns.widen(lane)
+            self._succeeded(lane)
+        else:
+            self._turns.narrow(lane)
+            self._failed(lane, outcome, was_probe=was_probe)
 
-    def _note(self, endpoint_id: int, endpoint: _Endpoint, disabled_reason: str | None) -> None:
-        self._note_health(
-            Health(
-                endpoint_id, endpoint.failures, endpoint.failing_since, endpoint.open_until, disabled_reason
-            )
+    def _succeeded(self, lane: Lane) -> None:
+        lane.breaker.succeed()
+        lane.failing_since = None
+        if lane.is_noted:
+            self._note(lane, open_seconds=None, disabled_reason=None)
+            lane.is_noted = False
+
+    def _failed(self, lane: Lane, outcome: Outcome, *, was_probe: bool) -> None:
+        now = self._clock.now()
+        lane.failing_since = lane.failing_since or now
+        open_seconds = lane.breaker.fail(self._clock.monotonic(), self._jitter(), was_probe=was_probe)
+        wanted = self._wanted_seconds(outcome)
+        if wanted is not None and wanted > (open_seconds or 0.0):
+            open_seconds = lane.breaker.open_for(self._clock.monotonic(), wanted)
+        if open_seconds is None:
+            return
+        OPENED.inc()
+        self._turns.send_away(lane)
+        _log.info(
+            "callback breaker open",
+            endpoint_id=lane.endpoint_id,
+            seconds=round(open_seconds, 1),
+            failures=lane.breaker.failures,
+        )
+        if now - lane.failing_since > DISABLE_AFTER:
+            self.disable(lane.endpoint_id, "no callback was taken for five days")
+        else:
+            self._note(lane, open_seconds=open_seconds, disabled_reason=None)
+
+    def _wanted_seconds(self, outcome: Outcome) -> float | None:
+        """How long the endpoint asks to be left alone; 410 means for good, and the caller will say so."""
+        if not isinstance(outcome, Posted):
+            return None
+        if outcome.status == HTTPStatus.GONE:
+            return OPEN_SECONDS_MIN
+        if outcome.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            return retry_after_seconds(outcome.retry_after, self._clock.now())
+        return None
+
+    def _note(self, lane: Lane, *, open_seconds: float | None, disabled_reason: str | None) -> None:
+        until = None if open_seconds is None else self._clock.now() + timedelta(seconds=open_seconds)
+        lane.is_noted = True
+        self._health.note(
+            Health(lane.endpoint_id, lane.breaker.failures, lane.failing_since, until, disabled_reason)
         )
 
+    def _adopt(self, entry: Failing) -> None:
+        lane = self._lane(entry.endpoint_id)
+        lane.is_noted = True
+        lane.is_disabled = entry.is_disabled
+        lane.failing_since = entry.failing_since or lane.failing_since
+        lane.breaker.failures = max(lane.breaker.failures, entry.consecutive_failures)
+        if entry.open_until is None or lane.breaker.open_until is not None:
+            return
+        seconds = (entry.open_until - self._clock.now()).total_seconds()
+        if seconds > 0:
+            lane.breaker.open_for(self._clock.monotonic(), seconds)
+            self._turns.send_away(lane)
 
-def _send_away(endpoint: _Endpoint) -> None:
-    while endpoint.waiting:
-        turn = endpoint.waiting.popleft()
-        if not turn.done():
-            turn.set_result(False)
+    def _heal(self, lane: Lane) -> None:
+        lane.breaker.succeed()
+        lane.is_noted = lane.is_disabled = False
+        lane.failing_since = None
+
+    def _lane(self, endpoint_id: int) -> Lane:
+        lane = self._lanes.get(endpoint_id)
+        if lane is None:
+            if len(self._lanes) >= LANES_MAX:
+                self._forget_idle()
+            lane = self._lanes[endpoint_id] = Lane(endpoint_id)
+        return lane
+
+    def _forget_idle(self) -> None:
+        self._lanes = {
+            endpoint_id: lane
+            for endpoint_id, lane in self._lanes.items()
+            if lane.is_noted or lane.failing_since or not lane.is_idle
+        }

@@ -53,7 +53,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         FactPublisher(jetstream) as facts,
         CallbackPoster(load(CallbackSettings, os.environ)) as poster,
         HealthNotes(pool) as health,
-        Endpoints(clock, health.note) as endpoints,
+        Endpoints(clock, health) as endpoints,
         Deliver(pool, poster, endpoints, clock) as deliver,
         Settle(pool, facts, deliver) as settle,
         Receive(pool, settle, keyring, clock) as receive,
@@ -65,7 +65,6 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
             if await watch.refresh():
                 receive.apply(watch.current.carriers)
                 deliver.apply(watch.current.book)
-                endpoints.enable_all()
 
         await follow()
         async with open_door(settings, receive):
@@ -73,6 +72,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
                 partial(consume_wakes, jetstream, settle),
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=settle.sweep),
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=deliver.sweep),
+                partial(every, interval_seconds=SWEEP_SECONDS, run_once=endpoints.follow),
                 partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
                 partial(keep_clock, clock, pool),
                 facts.run,
