@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from embedded.child import Child, StopStep
 
 COMMAND_SECONDS = 120.0
 PATIENCE_SECONDS = 60.0
@@ -30,6 +33,7 @@ class Instance:
         self.home = home
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOLLWIRE_")}
         self.environ = {**inherited, "TOLLWIRE_HOME": str(home), "TOLLWIRE_PORT": str(port), **environ}
+        self._children: list[Child] = []
 
     def command(self, *arguments: str) -> list[str]:
         """The words of a `tollwire` command."""
@@ -44,7 +48,32 @@ class Instance:
         )  # fmt: skip
 
     def up(self, *arguments: str) -> str:
-        """`tollwire up --detach`; return its screen."""
+        """`tollwire up`; return its screen. It ends with this process, however that ends."""
+        child = Child(f"{self.home.name}-up", self.home.parent, self.home.with_suffix(".screen"))
+        child.log.unlink(missing_ok=True)
+        child.launch(
+            self.command("up", *arguments),
+            death_signal=signal.SIGTERM, environ=self.environ, folder=str(self.home.parent),
+        )  # fmt: skip
+        self._children.append(child)
+        screen = eventually(
+            child.log.read_text, lambda text: child.exit_code is not None or len(commands_on(text)) == 2
+        )
+        assert child.exit_code is None, f"{screen}\n{self.logs()}"
+        return str(screen)
+
+    def down(self, *arguments: str) -> str:
+        """`tollwire down`; return what it says."""
+        done = self.run("down", *arguments)
+        assert done.returncode == 0, done.stderr
+        for child in self._children:
+            for pause_seconds in child.stopping([StopStep(signal.SIGTERM, PATIENCE_SECONDS)]):
+                time.sleep(pause_seconds)
+        self._children.clear()
+        return done.stdout
+
+    def up_detached(self, *arguments: str) -> str:
+        """`tollwire up --detach`; return its screen. It outlives this process: prefer ``up``."""
         done = self.run("up", "--detach", *arguments)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"
         return done.stdout
