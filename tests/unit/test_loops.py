@@ -1,0 +1,125 @@
+"""Loops: repeat, back off, and end when asked (run_service is in tests/integration)."""
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from shared.runtime import loops as module
+from shared.runtime import metrics
+from shared.runtime.loops import Stop, cancel_all, every
+
+
+async def test_the_first_reason_for_a_stop_stands() -> None:
+    stop = Stop()
+    assert not stop.requested
+    assert not await stop.wait(0.001)
+    stop.request("SIGTERM")
+    stop.request("SIGINT")
+    assert (stop.requested, stop.reason) == (True, "SIGTERM")
+    assert await stop.wait(60.0)
+    assert await stop.wait()
+
+
+async def test_a_waiting_loop_hears_the_stop_at_once() -> None:
+    stop = Stop()
+    waiting = asyncio.create_task(stop.wait(60.0))
+    await asyncio.sleep(0)
+    stop.request("test")
+    async with asyncio.timeout(5):
+        assert await waiting
+
+
+class Work:
+    """Work that fails as often as told and then asks for the stop."""
+
+    def __init__(self, failures: int) -> None:
+        self.stop = Stop()
+        self.failures = failures
+        self.runs = 0
+
+    async def run_once(self) -> None:
+        self.runs += 1
+        if self.runs <= self.failures:
+            raise RuntimeError("not yet")
+        self.stop.request("done")
+
+
+async def test_work_is_repeated_after_errors_and_each_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACKOFF_MIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "BACKOFF_MAX_SECONDS", 0.0)
+    work = Work(failures=3)
+    counter = metrics.LOOP_FAILURES.labels("repeated")
+    before = counter._value.get()
+    await every(work.stop, 0.001, work.run_once, name="repeated")
+    assert work.runs == 4
+    assert counter._value.get() - before == 3
+
+
+async def test_nothing_is_run_after_the_stop() -> None:
+    work = Work(failures=0)
+    work.stop.request("test")
+    await every(work.stop, 0.001, work.run_once)
+    assert work.runs == 0
+
+
+async def test_a_cancelled_loop_ends() -> None:
+    async def run_once() -> None:
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(every(Stop(), 1.0, run_once))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("interval_seconds", "pauses"),
+    [
+        (1.0, [1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]),
+        (0.02, [0.02, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]),
+        (3600.0, [3600.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]),
+    ],
+)
+def test_errors_make_the_pause_longer_up_to_a_cap(interval_seconds: float, pauses: list[float]) -> None:
+    assert [module._pause_seconds(interval_seconds, failures) for failures in range(8)] == pauses
+    assert module._pause_seconds(interval_seconds, 10_000) == max(interval_seconds, 30.0)
+
+
+def test_a_loop_is_named_by_its_function() -> None:
+    work = Work(0)
+    assert module._name_of(work.run_once) == "Work.run_once"
+    assert module._name_of(partial(partial(every, Stop()), 1.0)) == "every"
+    assert module._name_of(work) == "Work"
+
+
+async def test_a_task_that_swallows_its_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CANCEL_AGAIN_SECONDS", 0.001)
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while swallowed < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    await cancel_all([task])
+    assert task.done()
+    assert swallowed == 3
+
+
+async def test_what_cancelled_tasks_raise_is_dropped() -> None:
+    async def failing() -> None:
+        raise RuntimeError("unseen")
+
+    task = asyncio.create_task(failing())
+    await asyncio.sleep(0)
+    await cancel_all([task])
+    await cancel_all([])
