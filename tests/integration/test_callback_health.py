@@ -1,0 +1,125 @@
+"""Endpoints' health in PostgreSQL: what one dlr process writes, the others follow."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from dlr.breaker import FAILURES_TO_OPEN, OPEN_SECONDS_MIN
+from dlr.endpoints import Endpoints
+from dlr.health import HealthNotes
+from dlr.poster import Delivery
+from dlr.store import Health
+from shared.domain.callbacks import Outcome, Posted
+from shared.runtime.clock import Clock
+from shared.storage.audit import Actor
+from shared.storage.callback_endpoints import EndpointSettings, put_endpoint
+from tests.support.endpoint_turns import SetClock, delivery
+from tests.support.flow import Flow, open_flow
+from tests.support.servers import Database
+
+
+@dataclass
+class Process:
+    """A dlr process's view of endpoints; the network answers what a test sets."""
+
+    endpoints: Endpoints
+    notes: HealthNotes
+    clock: SetClock
+    status: int = 500
+    posted: list[int] = field(default_factory=list)
+
+    async def post(self, delivery: Delivery) -> Outcome:
+        self.posted.append(delivery.endpoint_id)
+        return Posted(self.status, 5, "198.51.100.7", b"")
+
+    async def send(self, endpoint_id: int, times: int = 1) -> list[Outcome | None]:
+        one = delivery(endpoint_id, "https://client.example/")
+        return [await self.endpoints.post(self, one) for _ in range(times)]
+
+
+@asynccontextmanager
+async def process(flow: Flow, clock: SetClock) -> AsyncIterator[Process]:
+    async with HealthNotes(flow.pool) as notes, Endpoints(clock, notes, jitter=lambda: 0.0) as endpoints:
+        yield Process(endpoints, notes, clock)
+
+
+async def clock_of(flow: Flow) -> SetClock:
+    """A clock that starts at the database's time and then stands."""
+    clock = SetClock()
+    clock.seconds += (
+        await flow.pool.fetchval("select clock_timestamp()")
+    ).timestamp() - clock.now().timestamp()
+    return clock
+
+
+async def test_a_breaker_that_opens_here_keeps_others_away_and_closes_for_all(database: Database) -> None:
+    async with open_flow(database, "dlr") as flow, open_flow(database) as owner:
+        endpoint_id = await owner.endpoint(await owner.client())
+        clock = await clock_of(flow)
+        async with process(flow, clock) as one, process(flow, clock) as other:
+            await one.send(endpoint_id, FAILURES_TO_OPEN)
+            async with one.notes:
+                pass  # leaving it waits until what was noted is written
+            await other.endpoints.follow()
+            assert await other.send(endpoint_id) == [None]
+
+            clock.seconds += OPEN_SECONDS_MIN
+            other.status = 200
+            assert await other.send(endpoint_id) != [None]
+            async with other.notes:
+                pass
+            await one.endpoints.follow()
+            row = await owner.row(
+                "select * from tollwire.callback_health where endpoint_id = $1", endpoint_id
+            )
+
+            assert (row["consecutive_failures"], row["open_until"], row["failing_since"]) == (0, None, None)
+            one.status = 200
+            assert None not in await one.send(endpoint_id, 10)
+
+
+async def test_a_word_that_is_not_written_yet_is_newer_than_the_row(database: Database) -> None:
+    async with open_flow(database, "dlr") as flow, open_flow(database) as owner:
+        endpoint_id = await owner.endpoint(await owner.client())
+        clock = Clock()
+        async with HealthNotes(flow.pool) as notes:
+            notes.note(Health(endpoint_id, 5, clock.now(), clock.now() + timedelta(seconds=5), None))
+            _, known_better = await notes.read()
+            assert endpoint_id in known_better
+        rows, known_better = await notes.read()
+
+    assert known_better == frozenset()
+    assert [(row.endpoint_id, row.consecutive_failures, row.is_disabled) for row in rows] == [
+        (endpoint_id, 5, False)
+    ]
+
+
+async def test_an_endpoint_that_its_client_sets_anew_is_on_again(database: Database) -> None:
+    async with open_flow(database, "dlr") as flow, open_flow(database) as owner:
+        client = await owner.client()
+        endpoint_id = await owner.endpoint(client)
+        async with process(flow, await clock_of(flow)) as it:
+            it.endpoints.disable(endpoint_id, "the endpoint answered 410 Gone")
+            async with it.notes:
+                pass
+            await it.endpoints.follow()
+            assert await it.send(endpoint_id) == [None]
+
+            settings = EndpointSettings(
+                "https://client.example/new", ["message.delivered"], keep_answers=False
+            )
+            async with owner.pool.acquire() as connection:
+                await put_endpoint(connection, client, settings, Actor("operator/test", "127.0.0.1"))
+            await it.endpoints.follow()
+
+            assert await it.send(endpoint_id) != [None]
+
+
+async def test_a_word_on_an_endpoint_that_is_gone_harms_nobody(database: Database) -> None:
+    async with open_flow(database, "dlr") as flow:
+        async with HealthNotes(flow.pool) as notes:
+            notes.note(Health(999_999, 5, None, None, None))
+        rows, _ = await notes.read()
+
+    assert rows == []
