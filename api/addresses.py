@@ -11,6 +11,8 @@ from functools import lru_cache
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# A peer without an address: a Unix socket.
+UNKNOWN = "0.0.0.0"  # noqa: S104 - nothing is bound to it
 # More hops than any real chain of proxies; what lies beyond is not read.
 HOPS_MAX = 10
 # One customer of an IPv6 provider has a /64; a limit for each of its addresses would limit nothing.
@@ -25,13 +27,18 @@ class AddressReader:
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         self._trusted = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
 
+    @property
+    def trusts_any(self) -> bool:
+        """Whether any proxy is trusted; without one the peer is the caller."""
+        return bool(self._trusted)
+
     def caller(self, peer: str | None, forwarded_for: Sequence[str]) -> str:
         """Return the caller's address as text; the peer's own when no trusted proxy vouches for another.
 
         ``forwarded_for`` are the values of X-Forwarded-For in the order of the request.
         """
-        peer = peer or "0.0.0.0"  # noqa: S104 - stands for "unknown" (a Unix socket), nothing is bound
-        if not forwarded_for or not self._trusted or not self._is_trusted(peer):
+        peer = peer or UNKNOWN
+        if not forwarded_for or not self._is_trusted(peer):
             return peer
         caller = peer
         hops = [hop.strip() for value in forwarded_for for hop in value.split(",")]

@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from api import addresses
 from api.authenticate import Authenticator
 from api.callers import KeyRecord
-from api.gcra import MICROSECONDS, LocalLimiter, Quota, Taken
+from api.gcra import MICROSECONDS, LocalLimiter, Quota, Taken, decide
 from api.key_uses import KeyUses
 from api.limits import Limits, remembered_key
 from api.problems import Refusal
@@ -22,7 +22,6 @@ from shared.domain.problems import ProblemCode
 
 # An operator's key that belongs to no client; consoles and scripts stay far below.
 OPERATOR_QUOTA: Final = Quota(requests_per_minute=6_000, burst=600)
-_EVERYBODY: Final = "everybody"
 
 _rejected = Counter("tollwire_http_rejected_total", "Requests turned away at the door, by reason", ["reason"])
 
@@ -43,11 +42,13 @@ class Admission:
         self._reader = addresses.AddressReader(settings.trusted_proxies)
         self._address_quota = address_quota(settings)
         self._total_quota = total_quota(settings)
-        self._total = LocalLimiter(subjects_max=1)
+        self._total_tat_us = 0.0
         self._addresses = LocalLimiter()
 
     def address(self, request: web.BaseRequest) -> str:
         """The caller's address, behind the proxies that are trusted."""
+        if not self._reader.trusts_any:
+            return request.remote or addresses.UNKNOWN
         return self._reader.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
 
     def enter(self, address: str) -> None:
@@ -61,10 +62,11 @@ class Admission:
         if not taken.is_allowed:
             _rejected.labels("address_limit").inc()
             raise _too_many(taken, self._address_quota)
-        taken = self._total.take(_EVERYBODY, self._total_quota, now_us)
+        quota = self._total_quota
+        taken, self._total_tat_us = decide(self._total_tat_us, int(now_us), quota.interval_us, quota.burst)
         if not taken.is_allowed:
             _rejected.labels("total_limit").inc()
-            raise _too_many(taken, self._total_quota)
+            raise _too_many(taken, quota)
 
     async def admit(self, call: Call, operation: Operation) -> None:
         """Let a caller with a key in, or refuse.

@@ -41,10 +41,13 @@ KEY_FAILURES: Final = Quota(requests_per_minute=60, burst=20)
 REFRESH_CHUNK: Final = 1_000
 CHALLENGE: Final = {"WWW-Authenticate": 'ApiKey realm="tollwire", header="X-API-Key"'}
 
-_checks = Counter("tollwire_api_key_checks_total", "API keys looked at, by how it went", ["result"])
+_checks = Counter(
+    "tollwire_api_key_checks_total", "API keys that were not known yet, by how it went", ["result"]
+)
 _cached = Gauge("tollwire_api_keys_cached", "Verified API keys in memory")
-_hit, _verified, _wrong = (_checks.labels(result) for result in ("cached", "verified", "wrong"))
-_limited, _refused = (_checks.labels(result) for result in ("limited", "refused"))
+_verified, _wrong, _limited, _refused = (
+    _checks.labels(result) for result in ("verified", "wrong", "limited", "refused")
+)
 
 
 class Authenticator:
@@ -80,8 +83,6 @@ class Authenticator:
         record = self._records.get(digest)
         if record is None:
             record = await self._first_time(digest, text, address)
-        else:
-            _hit.inc()
         if record.expires_at_seconds is not None and record.expires_at_seconds <= time.time():
             raise _unauthorized()
         if record.allowed_networks and not _is_allowed(record, address):

@@ -87,9 +87,8 @@ class Limits:
             except (Busy, DeadlinePassed, _NoAnswer):
                 self._alone_until = time.monotonic() + PAUSE_SECONDS
             else:
-                _by_valkey.inc()
                 return taken
-        _by_process.inc()
+            _by_process.inc()
         return self._local.take(subject, quota, time.monotonic() * MICROSECONDS)
 
     async def give_back(self, subject: str, quota: Quota) -> None:
@@ -118,6 +117,7 @@ class Limits:
             raise _NoAnswer
         try:
             answers = _unpack(await self._run_script(_pack(asks)))
+            _by_valkey.inc(len(asks))
         except Exception as error:
             _log.warning("valkey does not answer; limits are local", error=type(error).__name__)
             raise _NoAnswer from error

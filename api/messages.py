@@ -3,6 +3,8 @@
 from hashlib import blake2b
 from typing import Final
 
+from prometheus_client import Counter
+
 from api.accept import ROUTE_ONE
 from api.limits import remembered_key
 from api.orders import Sending
@@ -16,6 +18,9 @@ REPLAYED: Final = {"Idempotency-Replayed": "true"}
 # Tells requests under one key apart for the two minutes of the fast path: 64 bits and the key.
 DIGEST_CHARACTERS: Final = 16
 
+_replays = Counter("tollwire_idempotency_replays_total", "Requests answered again, by who knew", ["by"])
+_by_valkey, _by_postgres = _replays.labels("valkey"), _replays.labels("postgres")
+
 
 async def send_message(resources: Resources, call: Call, *, body: MessageRequest) -> Reply[MessageAccepted]:
     """Send a message.
@@ -24,21 +29,28 @@ async def send_message(resources: Resources, call: Call, *, body: MessageRequest
     carrier's receipt says "delivered", and released in full when it is not. Repeat the request with the
     same `Idempotency-Key` after any doubt: it is sent once.
     """
-    digest = ""
-    if call.idempotency_key is not None:
-        digest = blake2b(encode(body), digest_size=DIGEST_CHARACTERS // 2).hexdigest()
-        if call.remembered is not None and call.remembered.startswith(digest):
-            return Reply(call.remembered[DIGEST_CHARACTERS:].encode(), headers=REPLAYED, is_replay=True)
     sending = Sending(call.client, call.caller.is_test, call.idempotency_key)
-    async with resources.in_flight.turn(call.client.id, ROUTE_ONE, call.idempotency_key):
+    if call.idempotency_key is None:
+        return Reply((await resources.accept.one(sending, body)).answer)
+    return await _send_once(resources, call, call.idempotency_key, sending, body)
+
+
+async def _send_once(
+    resources: Resources, call: Call, key: str, sending: Sending, body: MessageRequest
+) -> Reply[MessageAccepted]:
+    """Send under an idempotency key: from the fast path when it knows the very same request, else in turn."""
+    digest = blake2b(encode(body), digest_size=DIGEST_CHARACTERS // 2).hexdigest()
+    if call.remembered is not None and call.remembered.startswith(digest):
+        _by_valkey.inc()
+        return Reply(call.remembered[DIGEST_CHARACTERS:].encode(), headers=REPLAYED, is_replay=True)
+    client_id = call.client.id
+    async with resources.in_flight.turn(client_id, ROUTE_ONE, key):
         decision = await resources.accept.one(sending, body)
     answer = encode(decision.answer)
-    if call.idempotency_key is not None:
-        key = remembered_key(call.client.id, ROUTE_ONE, call.idempotency_key)
-        resources.limits.remember(key, digest + answer.decode())
     if decision.is_replay:
-        return Reply(answer, headers=REPLAYED, is_replay=True)
-    return Reply(answer)
+        _by_postgres.inc()
+    resources.limits.remember(remembered_key(client_id, ROUTE_ONE, key), digest + answer.decode())
+    return Reply(answer, headers=REPLAYED if decision.is_replay else {}, is_replay=decision.is_replay)
 
 
 async def preview_message(resources: Resources, call: Call, *, body: MessageRequest) -> Preview:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from aiohttp import web
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from api import problems
@@ -23,7 +24,7 @@ from api.problems import Refusal
 from api.routing import Call, Operation, Reply, Router, Serve, encode, read_body
 from api.violations import refuse_body
 from shared.domain.problems import ProblemCode
-from shared.runtime import metrics
+from shared.runtime import metrics, tracing
 
 # The longest header line that is read; a key, a trace and an idempotency key take 1 kB together.
 LINE_MAX_BYTES: Final = 8_190
@@ -61,6 +62,7 @@ class Endpoint:
         self._decode = msgspec.json.Decoder(operation.body).decode if operation.body is not None else None
         self._query = QueryReader(operation.query)
         labels = (operation.path, operation.method)
+        self._span = f"{operation.method} {operation.path}"
         self._observe = _duration.labels(*labels).observe
         self._counters = {code: _requests.labels(*labels, str(code)).inc for code in (200, 201, 202, 204)}
 
@@ -68,14 +70,15 @@ class Endpoint:
         """Answer a request, whatever happens on the way."""
         started_at = time.perf_counter()
         call = Call(request, request_id_of(request), self._admission.address(request))
-        try:
-            if self._operation.is_limited:
-                self._admission.enter(call.address)
-            if self._operation.scope is not None:
-                await self._admission.admit(call, self._operation)
-            response = await self._answer(call, params)
-        except Exception as error:  # noqa: BLE001 - the last place where an error becomes an answer
-            response = await self._refuse(call, error)
+        with tracing.span(self._span, headers=request.headers, kind=SpanKind.SERVER):
+            try:
+                if self._operation.is_limited:
+                    self._admission.enter(call.address)
+                if self._operation.scope is not None:
+                    await self._admission.admit(call, self._operation)
+                response = await self._answer(call, params)
+            except Exception as error:  # noqa: BLE001 - the last place where an error becomes an answer
+                response = await self._refuse(call, error)
         count = self._counters.get(response.status)
         if count is None:
             count = _requests.labels(self._operation.path, self._operation.method, str(response.status)).inc
