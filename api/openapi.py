@@ -76,6 +76,18 @@ HEADERS: Final = {
 }
 
 
+# Where a body's required fields alone make no example.
+BODIES: Final = {
+    "send_batch": {
+        "messages": [
+            {"to": "+4915112345678", "text": "Your parcel arrives today", "client_ref": "parcel-1"},
+            {"to": "+33612345678", "text": "Votre colis arrive aujourd'hui", "client_ref": "parcel-2"},
+        ]
+    },
+    "rotate_callback_secret": {"grace_seconds": 86_400},
+    "replay_callbacks": {"since": "2026-11-21T10:00:00Z"},
+    "change_client": {"suspended": True, "reason": "invoice 17 is overdue"},
+}
 # What examples of problems say.
 ARGUMENTS: Final = {
     "reason": "Input data was truncated",
@@ -168,7 +180,9 @@ def _operation(operation: Operation, by_type: dict[Any, Any]) -> dict[str, Any]:
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
-        content = {"application/json": {"schema": by_type[operation.body]}}
+        content: dict[str, Any] = {"application/json": {"schema": by_type[operation.body]}}
+        if operation.name in BODIES:
+            content["application/json"]["example"] = BODIES[operation.name]
         described["requestBody"] = {"required": True, "content": content}
     described["responses"] = {**_success(operation, by_type), **_refusals(operation)}
     return described

@@ -171,7 +171,7 @@ class Money(Struct, frozen=True):
 class Available(Struct, frozen=True):
     """What was left to spend right after this message's hold."""
 
-    available: Amount
+    available: Annotated[Amount, Meta(examples=["99.9250"])]
     currency: Currency
 
 

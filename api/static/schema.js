@@ -41,8 +41,9 @@ function limits(found) {
     else if (high !== undefined) words.push(`at most ${high}${unit}`);
   };
   range(found.minimum, found.maximum, "");
-  range(found.minLength, found.maxLength, " characters");
-  range(found.minItems, found.maxItems, " items");
+  const many = (most, word) => (most === 1 ? ` ${word}` : ` ${word}s`);
+  range(found.minLength, found.maxLength, many(found.maxLength ?? found.minLength, "character"));
+  range(found.minItems, found.maxItems, many(found.maxItems ?? found.minItems, "item"));
   if (found.default !== undefined && found.default !== null) words.push(`default ${JSON.stringify(found.default)}`);
   return words.join(", ");
 }
