@@ -68,6 +68,7 @@ declare
     c_messages_days_min constant integer := 30;
     c_entries_days_min constant integer := 60;
     v_reason text;
+    v_older date;
     v_manifest jsonb;
 begin
     if exists (select from tollwire.retired_days where day = p_day and (p_part = 'messages' or entries_at is not null)) then
@@ -79,6 +80,13 @@ begin
     v_reason := case p_part when 'messages' then tollwire.day_blocker_v1(p_day) else tollwire.entries_blocker_v1(p_day) end;
     if v_reason is not null then
         return v_reason;
+    end if;
+    -- Oldest first: whoever proves the books knows by the oldest partition which entries have their locks online.
+    select min(to_date(right(c.relname, 8), 'YYYYMMDD')) into v_older
+        from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'ledger.credit_locks'::regclass and not exists (select from tollwire.retired_days r where to_char(r.day, 'YYYYMMDD') = right(c.relname, 8));
+    if p_part = 'messages' and v_older < p_day then
+        return format('%s goes first', v_older);
     end if;
     select a.manifest into v_manifest from tollwire.archived_days a where a.day = p_day and a.part = p_part;
     if v_manifest is null and not p_unarchived then
