@@ -1,0 +1,202 @@
+"""Closed days: a checkpoint for each account that moved, and one signed seal over them all (RULES 27).
+
+The root of a seal is sha256 over the byte 2, the day, the root of the seal before it, and each checkpoint
+by account: so the seals are a chain over all chain heads, and a sealed day is proved by its seal alone.
+"""
+
+import hashlib
+import hmac
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final, Protocol
+
+from ledger.findings import Finding
+from shared.runtime.keyring import Keyring
+from shared.runtime.postgres import Connection
+
+_SEAL: Final = b"\x02"
+_NO_ROOT: Final = bytes(32)
+# Accounts in one call: each is one look-up of its last entry, and a call stays far below a second.
+ACCOUNTS_A_CALL: Final = 1_000
+# Checkpoints read at once.
+PREFETCH: Final = 5_000
+KEY_USE: Final = b"tollwire ledger seal 1"
+
+
+class Signer(Protocol):
+    """Signs seals and knows its own signatures again."""
+
+    @property
+    def key_id(self) -> str: ...
+    def sign(self, text: bytes) -> bytes: ...
+    def is_signed(self, text: bytes, signature: bytes, key_id: str) -> bool: ...
+
+
+class KeyringSigner:
+    """HMAC-SHA256 under a key that is derived from a key of the keyring."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    @property
+    def key_id(self) -> str:
+        """The key that signs now."""
+        return self._keyring.active
+
+    def sign(self, text: bytes) -> bytes:
+        """Return 32 bytes."""
+        return self._mac(text, self.key_id)
+
+    def is_signed(self, text: bytes, signature: bytes, key_id: str) -> bool:
+        """True when the signature is the one that this key gives; a key that is gone proves nothing."""
+        return key_id in self._keyring.key_ids and hmac.compare_digest(self._mac(text, key_id), signature)
+
+    def _mac(self, text: bytes, key_id: str) -> bytes:
+        derived = hmac.digest(self._keyring.key(key_id), KEY_USE, "sha256")
+        return hmac.digest(derived, text, "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """One day of all accounts. ``amounts``: for each currency and kind, entries and micros."""
+
+    day: date
+    accounts: int
+    entries: int
+    amounts: Mapping[str, Mapping[str, Any]]
+    root: bytes
+
+    def text(self) -> bytes:
+        """What is signed."""
+        amounts = json.dumps(self.amounts, sort_keys=True, separators=(",", ":"))
+        return f"{self.day.isoformat()} {self.accounts} {self.entries} {self.root.hex()} {amounts}".encode()
+
+
+CLOSE_DAY: Final = "select o_last, o_made from ledger.close_day_v1($1, $2, $3)"
+SEAL_DAY: Final = "select ledger.seal_day_v1($1, $2, $3, $4::text::jsonb, $5, $6, $7)"
+
+
+async def close_day(conn: Connection, day: date, signer: Signer) -> Seal:
+    """Write the day's checkpoints and seal them; the caller has verified the day. Repeating it is harmless.
+
+    Raises:
+        asyncpg.InvalidParameterValueError: the day is not over.
+        asyncpg.RestrictViolationError: the day, or a later one, is sealed already.
+    """
+    after: int | None = 0
+    while after is not None:
+        row = await conn.fetchrow(CLOSE_DAY, day, after, ACCOUNTS_A_CALL)
+        after = row["o_last"] if row else None
+    amounts = await day_amounts(conn, day)
+    entries = sum(kind["entries"] for kinds in amounts.values() for kind in kinds.values())
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        accounts, root = await root_of(conn, day, await root_before(conn, day))
+    seal = Seal(day, accounts, entries, amounts, root)
+    signature = signer.sign(seal.text())
+    text = json.dumps(amounts)
+    await conn.fetchval(SEAL_DAY, day, accounts, entries, text, root, signature, signer.key_id)
+    return seal
+
+
+DAY_AMOUNTS: Final = """
+select a.currency, e.kind::text, count(*), sum(e.amount_micros)::bigint
+from ledger.entries e join ledger.accounts a on a.id = e.account_id
+where e.day = $1 group by a.currency, e.kind
+"""
+
+
+async def day_amounts(conn: Connection, day: date) -> dict[str, dict[str, dict[str, int]]]:
+    """Count and add up a day's entries: {currency: {kind: {"entries": n, "micros": n}}}."""
+    amounts: dict[str, dict[str, dict[str, int]]] = {}
+    for currency, kind, entries, micros in await conn.fetch(DAY_AMOUNTS, day):
+        amounts.setdefault(currency, {})[kind] = {"entries": entries, "micros": micros}
+    return amounts
+
+
+ROOT_BEFORE: Final = "select root from ledger.seals where day < $1 order by day desc limit 1"
+CHECKPOINTS: Final = """
+select account_id, version, posted_micros, held_micros, chain_head from ledger.checkpoints
+where day = $1 order by account_id
+"""
+
+
+async def root_before(conn: Connection, day: date) -> bytes:
+    """Return the root of the newest seal before a day; zeros when it is the first."""
+    root = await conn.fetchval(ROOT_BEFORE, day)
+    return _NO_ROOT if root is None else bytes(root)
+
+
+async def root_of(conn: Connection, day: date, before: bytes) -> tuple[int, bytes]:
+    """Return how many checkpoints a day has and the root over them. Needs an open transaction."""
+    digest = hashlib.sha256(_SEAL + struct.pack(">i", day.toordinal()) + before)
+    accounts = 0
+    async for account, version, posted, held, head in conn.cursor(CHECKPOINTS, day, prefetch=PREFETCH):
+        digest.update(struct.pack(">qqqq", account, version, posted, held) + head)
+        accounts += 1
+    return accounts, digest.digest()
+
+
+SEALS: Final = """
+select day, accounts, entries, amounts::text, root, signature, key_id from ledger.seals order by day
+"""
+
+
+async def check_seals(conn: Connection, *, full: bool, signer: Signer | None) -> list[Finding]:
+    """Prove every seal by its root, and its signature where a signer is there; all else only when ``full``.
+
+    Needs an open transaction.
+    """
+    findings: list[Finding] = []
+    before = _NO_ROOT
+    for day, accounts, entries, amounts, root, signature, key_id in await conn.fetch(SEALS):
+        seal = Seal(day, accounts, entries, json.loads(amounts), bytes(root))
+        if await root_of(conn, day, before) != (accounts, seal.root):
+            findings.append(Finding("seal_broken", f"{day}: the checkpoints are not those that were sealed"))
+        if signer is not None and not signer.is_signed(seal.text(), bytes(signature), key_id):
+            findings.append(Finding("seal_forged", f"{day}: the signature is not one of key {key_id}"))
+        before = seal.root
+        if full:
+            findings += await _check_day(conn, seal)
+    return findings
+
+
+CHECKPOINTS_AND_ENTRIES: Final = """
+select c.account_id, c.version from ledger.checkpoints c
+left join ledger.entries e on e.account_id = c.account_id and e.version = c.version and e.day = c.day
+where c.day = $1 and not coalesce(e.posted_after_micros = c.posted_micros
+    and e.held_after_micros = c.held_micros and e.hash = c.chain_head, false)
+order by 1
+"""
+HAS_ENTRIES: Final = "select exists (select from ledger.entries where day = $1)"
+
+
+async def _check_day(conn: Connection, seal: Seal) -> list[Finding]:
+    """Compare a sealed day with its entries, while they are kept."""
+    if not await conn.fetchval(HAS_ENTRIES, seal.day):
+        return []
+    text = f"{seal.day}: the checkpoint of version %d is not what its entry left"
+    findings = [
+        Finding("checkpoint_differs", text % version, account)
+        for account, version in await conn.fetch(CHECKPOINTS_AND_ENTRIES, seal.day)
+    ]
+    if await day_amounts(conn, seal.day) != seal.amounts:
+        findings.append(Finding("seal_differs", f"{seal.day}: the entries are not those that were sealed"))
+    return findings
+
+
+UNSEALED: Final = """
+select d.day from (
+    select to_date(substring(c.relname from '[0-9]{8}$'), 'YYYYMMDD') as day
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'ledger.entries'::regclass) d
+where d.day < $1 and d.day > coalesce((select max(day) from ledger.seals), '-infinity')
+  and exists (select from ledger.entries e where e.day = d.day)
+order by d.day
+"""
+
+
+async def unsealed_days(conn: Connection, today: date) -> list[date]:
+    """Return the days before ``today`` that have entries and no seal, oldest first."""
+    return [row[0] for row in await conn.fetch(UNSEALED, today)]
