@@ -1,0 +1,176 @@
+"""Messages, their locks, states and outbox rows against each other; a range of message ids in one pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from ledger.findings import Finding
+from shared.runtime.postgres import Connection
+
+# How long after its time a message may still be open: the clockwork sweeps within seconds, but may have been
+# away for a while, and that is no fault of the books.
+OVERDUE_MARGIN_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """What the locks of one account add up to in a range of ids; micros, and marks as in verify_journal."""
+
+    account_id: int
+    held_micros: int
+    open_holds: int
+    hold_mark: int
+    capture_mark: int
+    release_mark: int
+    late_mark: int
+
+
+def added(one: Locks, other: Locks) -> Locks:
+    """Put what two ranges say of one account together."""
+    sums = (getattr(one, name) + getattr(other, name) for name in Locks.__slots__[1:])
+    return Locks(one.account_id, *sums)
+
+
+WORDS: Final = {
+    "message_without_lock": "the message has no credit lock",
+    "lock_without_message": "there is no message of this lock",
+    "message_without_state": "the message has no state",
+    "state_without_message": "there is no message of this state",
+    "outbox_without_message": "there is no message of this outbox row",
+    "lock_of_another_account": "the lock belongs to another account than the message",
+    "price_differs": "the lock holds another amount than the message's price",
+    "final_unresolved": "the message is final and its hold is still HELD",
+    "open_released": "the message is not final and its hold is RELEASED",
+    "open_captured": "the message is not final, its plan charges the delivery, and its hold is CAPTURED",
+    "delivered_released": "the message is DELIVERED and its hold is RELEASED",
+    "undelivered_captured": "the message was not delivered and its hold is CAPTURED against its plan",
+    "late_capture_untold": "the hold was captured late and the message does not say so",
+    "outbox_missing": "the message waits and has no outbox row",
+    "outbox_left_over": "the message needs nobody any more and has an outbox row",
+    "hold_overdue": "the message is open long after its time",
+}
+# $1, $2: ids [from, to); $3: the key of the marks; $4: the margin in seconds.
+MESSAGES: Final = """
+with j as (
+    select id, m.id is not null as has_message, l.id is not null as has_lock, s.id is not null as has_state,
+           o.id is not null as has_outbox, m.client_id, m.price_micros, m.charge, m.valid_until,
+           l.account_id, l.amount_micros, l.state as lock_state, l.hold_version, l.reason, l.late_captured_at,
+           s.state, s.final_at is not null as is_final, s.late_receipt, s.claim_deadline, s.submitted_at,
+           k.no_receipt_seconds
+    from (select * from tollwire.messages where id >= $1 and id < $2) m
+    full join (select message_id as id, * from ledger.credit_locks
+               where message_id >= $1 and message_id < $2) l using (id)
+    full join (select message_id as id, * from tollwire.message_states
+               where message_id >= $1 and message_id < $2) s using (id)
+    full join (select message_id as id from tollwire.outbox where message_id >= $1 and message_id < $2) o
+        using (id)
+    left join (select id as carrier, no_receipt_seconds from tollwire.carriers) k on k.carrier = s.carrier_id
+), f as (
+    select j.*, hashint8extended(amount_micros, uuid_hash_extended(id, $3)) as mark,
+           hashint8extended(amount_micros, uuid_hash_extended(id, $3 + hold_version)) as placed_mark,
+           has_message and not has_lock as message_without_lock,
+           has_lock and not has_message as lock_without_message,
+           has_message and not has_state as message_without_state,
+           has_state and not has_message as state_without_message,
+           has_outbox and not has_state and not has_message as outbox_without_message,
+           account_id <> client_id as lock_of_another_account,
+           amount_micros <> price_micros as price_differs,
+           is_final and lock_state = 'HELD' as final_unresolved,
+           not is_final and lock_state = 'RELEASED' as open_released,
+           not is_final and lock_state = 'CAPTURED' and charge <> 'submitted' as open_captured,
+           state = 'DELIVERED' and lock_state = 'RELEASED' as delivered_released,
+           is_final and state <> 'DELIVERED' and lock_state = 'CAPTURED' and charge <> 'submitted'
+               and not (state = 'EXPIRED' and coalesce(reason, '') = 'no_receipt') as undelivered_captured,
+           late_captured_at is not null and not late_receipt as late_capture_untold,
+           state in ('SCHEDULED', 'QUEUED', 'SENDING', 'FAILED_TEMP', 'UNKNOWN') and not has_outbox
+               as outbox_missing,
+           (is_final or state = 'SENT') and has_outbox as outbox_left_over,
+           case when is_final then null
+                when state = 'SENT' then submitted_at + no_receipt_seconds * interval '1 second'
+                when state = 'SENDING' then greatest(claim_deadline, valid_until)
+                else valid_until end < now() - $4 * interval '1 second' as hold_overdue
+    from j
+)
+select account_id, coalesce(sum(amount_micros) filter (where lock_state = 'HELD'), 0)::bigint,
+       count(*) filter (where lock_state = 'HELD'),
+       coalesce(sum(placed_mark), 0)::text,
+       coalesce(sum(mark) filter (where lock_state = 'CAPTURED'), 0)::text,
+       coalesce(sum(mark) filter (where lock_state = 'RELEASED'), 0)::text,
+       coalesce(sum(mark) filter (where late_captured_at is not null), 0)::text,
+       array_agg(id || ' ' || concat_ws(' ', {words})) filter (where {faults})
+from f group by account_id
+"""
+QUERY: Final = MESSAGES.replace(
+    "{words}", ", ".join(f"case when {word} then '{word}' end" for word in WORDS)
+).replace("{faults}", " or ".join(WORDS))
+
+
+async def fold_messages(
+    conn: Connection, low: UUID, high: UUID, key: int
+) -> tuple[list[Locks], list[Finding]]:
+    """Return what each account's locks add up to in [low, high), and every message that is wrong."""
+    locks: list[Locks] = []
+    findings: list[Finding] = []
+    for account, held, count, *marks, faults in await conn.fetch(
+        QUERY, low, high, key, OVERDUE_MARGIN_SECONDS
+    ):
+        if account is not None:
+            locks.append(Locks(account, held, count, *(int(mark) for mark in marks)))
+        for fault in faults or ():
+            message, *checks = fault.split()
+            findings += [Finding(check, WORDS[check], account, UUID(message)) for check in checks]
+    return locks, findings
+
+
+LOCKS_AND_ENTRIES: Final = """
+with e as (
+    select e.message_id, count(*) filter (where e.kind = 'hold') as holds,
+           count(*) filter (where e.kind in ('capture', 'release')) as ends,
+           count(*) filter (where e.kind = 'late_capture') as lates
+    from ledger.entries e where e.account_id = any ($1) and e.message_id >= $2 group by e.message_id
+), c as (
+    select l.message_id, l.account_id, l.state, coalesce(e.holds, 0) as holds, coalesce(e.ends, 0) as ends,
+           coalesce(e.lates, 0) as lates, (l.state <> 'HELD')::integer as ends_wanted,
+           (l.late_captured_at is not null)::integer as lates_wanted
+    from ledger.credit_locks l left join e on e.message_id = l.message_id where l.account_id = any ($1)
+)
+select account_id, message_id, case
+        when holds = 0 then 'lock_without_entry' when holds > 1 then 'second_hold'
+        when ends < ends_wanted then 'resolution_missing' when ends > ends_wanted then 'second_resolution'
+        when lates < lates_wanted then 'late_capture_missing' else 'second_late_capture' end
+from c where holds <> 1 or ends <> ends_wanted or lates <> lates_wanted
+order by 1, 2
+"""
+LOCK_WORDS: Final = {
+    "lock_without_entry": "no entry placed this hold",
+    "second_hold": "several entries placed this hold",
+    "resolution_missing": "the hold was resolved and no entry says so",
+    "second_resolution": "the hold has more resolutions than one",
+    "late_capture_missing": "the hold was captured late and no entry says so",
+    "second_late_capture": "the hold was captured late more often than once",
+}
+
+
+async def compare_locks(conn: Connection, accounts: Sequence[int], first_message: UUID) -> list[Finding]:
+    """Compare each lock of these accounts with the entries of its message."""
+    rows = await conn.fetch(LOCKS_AND_ENTRIES, accounts, first_message)
+    return [Finding(check, LOCK_WORDS[check], account, message) for account, message, check in rows]
+
+
+HOLDS_OF_LOCKS: Final = """
+select l.account_id, l.message_id
+from (select * from ledger.credit_locks where message_id >= $1 and message_id < $2) l
+left join ledger.entries e on e.account_id = l.account_id and e.version = l.hold_version
+    and e.day = (l.held_at at time zone 'UTC')::date
+where not coalesce(
+    e.kind = 'hold' and e.message_id = l.message_id and e.amount_micros = l.amount_micros, false)
+order by 1, 2
+"""
+
+
+async def find_holds(conn: Connection, low: UUID, high: UUID) -> list[Finding]:
+    """Look up the entry that placed each lock in [low, high)."""
+    word = LOCK_WORDS["lock_without_entry"]
+    rows = await conn.fetch(HOLDS_OF_LOCKS, low, high)
+    return [Finding("lock_without_entry", word, account, message) for account, message in rows]
