@@ -1,0 +1,64 @@
+"""`tollwire ledger verify`: recomputes the books and says what is wrong with them."""
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import asyncpg
+import click
+
+from cli.database import database_dsn
+from ledger.checkpoints import KeyringSigner
+from ledger.verify import Finding, verify_database
+from shared.runtime.keyring import Keyring, KeyringError
+
+FOUND = 1
+NOT_CHECKED = 2
+
+
+@click.group()
+def ledger() -> None:
+    """The books."""
+
+
+@ledger.command()
+@click.option("--full", is_flag=True, help="Every entry there is, sealed days too: for a replica or a copy.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON document.")
+@click.option(
+    "--dsn", help="The database, as the ledger role. Else TOLLWIRE_POSTGRES_DSN, or the instance's."
+)
+@click.option(
+    "--keyring",
+    "keyring_file",
+    envvar="TOLLWIRE_KEYRING_FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The keys that sign the seals. Without them signatures are not checked.",
+)
+def verify(full: bool, as_json: bool, dsn: str | None, keyring_file: Path | None) -> None:
+    """Prove the books: entries, holds, messages and seals.
+
+    Exit status: 0 they are whole, 1 something is wrong, 2 they could not be verified.
+    """
+    try:
+        signer = None if keyring_file is None else KeyringSigner(Keyring.load(keyring_file))
+        findings = asyncio.run(verify_database(dsn or database_dsn("ledger"), full=full, signer=signer))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyringError) as error:
+        click.echo(f"The books could not be verified: {error}", err=True)
+        sys.exit(NOT_CHECKED)
+    click.echo(_document(findings) if as_json else _text(findings))
+    if findings:
+        sys.exit(FOUND)
+
+
+def _document(findings: list[Finding]) -> str:
+    lines = [asdict(finding) for finding in findings]
+    return json.dumps({"ok": not findings, "findings": lines}, default=str, indent=2)
+
+
+def _text(findings: list[Finding]) -> str:
+    if not findings:
+        return "The books are whole."
+    return os.linesep.join([*map(str, findings), f"{len(findings)} findings"])

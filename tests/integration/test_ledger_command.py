@@ -1,0 +1,42 @@
+"""`tollwire ledger verify` as a program sees it."""
+
+import asyncio
+import json
+
+from click.testing import CliRunner, Result
+
+from cli.ledger import ledger
+from tests.support.flow import open_flow
+from tests.support.servers import Database
+
+
+async def run(*arguments: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, ledger, ["verify", *arguments])
+
+
+async def test_whole_books_exit_with_0(database: Database) -> None:
+    async with open_flow(database) as flow:
+        await flow.accepted(await flow.client(), 3)
+    result = await run("--full", "--dsn", database.dsn("ledger"))
+    assert (result.exit_code, result.stdout) == (0, "The books are whole.\n")
+    result = await run("--json", "--dsn", database.dsn("ledger"))
+    assert json.loads(result.stdout) == {"ok": True, "findings": []}
+
+
+async def test_wrong_books_exit_with_1_and_name_the_row(database: Database) -> None:
+    async with open_flow(database) as flow:
+        account = await flow.client()
+        await flow.pool.execute("update ledger.accounts set open_holds = 2 where id = $1", account)
+    database.is_corrupted_on_purpose()
+    result = await run("--dsn", database.dsn("ledger"))
+    assert result.exit_code == 1
+    assert f"open_holds_differ: account {account}" in result.stdout
+    result = await run("--json", "--dsn", database.dsn("ledger"))
+    (finding,) = json.loads(result.stdout)["findings"]
+    assert (result.exit_code, finding["check"], finding["account_id"]) == (1, "open_holds_differ", account)
+
+
+async def test_books_that_cannot_be_read_exit_with_2(database: Database) -> None:
+    result = await run("--dsn", database.dsn("ledger").replace("tollwire_ledger", "nobody"))
+    assert result.exit_code == 2
+    assert "could not be verified" in result.stderr
