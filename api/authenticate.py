@@ -30,9 +30,9 @@ LoadKeys = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]
 VERIFIED_MAX: Final = 100_000
 REJECTED_MAX: Final = 10_000
 REJECTED_SECONDS: Final = 5.0
-# bcrypt at cost 4 takes a millisecond without the GIL: one thread verifies about 1,000 keys a second.
-VERIFY_THREADS: Final = 1
-# With 1 ms each, the last in the queue waits half a second; beyond that "busy" is the kinder answer.
+# bcrypt at cost 4 takes a millisecond, and without the GIL: each thread verifies about 1,000 keys a second.
+VERIFY_THREADS: Final = 2
+# The last in the queue waits a quarter of a second; beyond that "busy" is the kinder answer.
 VERIFY_QUEUE_MAX: Final = 500
 # A person who mistypes stays below; 300 a minute cost 0.3 s of a core.
 ADDRESS_FAILURES: Final = Quota(requests_per_minute=300, burst=100)

@@ -10,8 +10,9 @@ from api.gcra import Quota
 class Client:
     """A paying client as the API needs it; a copy of its row, renewed within a second (RULES 32).
 
-    ``allowed_senders`` and ``allowed_countries`` are None where everything is allowed that the routes
-    and rates allow. ``id`` is also the id of its ledger account. ``charge`` is delivered or submitted.
+    ``allowed_senders`` and ``allowed_countries`` are None where everything is allowed that the routes and
+    rates allow. ``allowed_callback_hosts`` holds the host of its own endpoint too. ``id`` is also the id
+    of its ledger account. ``charge`` is delivered or submitted.
     """
 
     id: int

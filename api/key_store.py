@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from asyncpg import Record
 
@@ -17,10 +18,11 @@ LOAD_KEYS = """
     select k.key_id, k.secret_hash, k.is_test, k.scopes, k.allowed_ips, k.expires_at,
            c.id as client_id, c.name, a.currency, c.suspended, c.requests_per_minute, c.requests_burst,
            c.charge::text as charge, c.default_sender, c.allowed_senders, c.allowed_countries,
-           c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days
+           c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days, e.url as callback_url
     from tollwire.api_keys k
     left join tollwire.clients c on c.id = k.client_id
     left join ledger.accounts a on a.id = c.id
+    left join tollwire.callback_endpoints e on e.client_id = c.id
     where k.key_id = any($1::text[]) and k.revoked_at is null
 """
 
@@ -34,7 +36,7 @@ async def load_keys(pool: Pool, key_ids: Sequence[str]) -> Mapping[str, KeyRecor
 LOAD_CLIENT = """
     select c.id as client_id, c.name, a.currency, c.suspended, c.requests_per_minute, c.requests_burst,
            c.charge::text as charge, c.default_sender, c.allowed_senders, c.allowed_countries,
-           c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days
+           c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days, e.url as callback_url
     from tollwire.clients c join ledger.accounts a on a.id = c.id
     where c.id = $1
 """
@@ -88,10 +90,16 @@ def _client(row: Record) -> Client:
         default_sender=row["default_sender"],
         allowed_senders=_set(row["allowed_senders"]),
         allowed_countries=_set(row["allowed_countries"]),
-        allowed_callback_hosts=frozenset(row["allowed_callback_hosts"]),
+        allowed_callback_hosts=_hosts(row),
         messages_per_second=row["messages_per_second"],
         text_retention_days=row["text_retention_days"],
     )
+
+
+def _hosts(row: Record) -> frozenset[str]:
+    """The hosts that an operator registered, and that of the endpoint that the client set (RULES 36)."""
+    own = urlsplit(row["callback_url"]).hostname if row["callback_url"] else None
+    return frozenset((*row["allowed_callback_hosts"], *([own] if own else [])))
 
 
 def _set(values: Sequence[str] | None) -> frozenset[str] | None:

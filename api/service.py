@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
 
-from api import app, key_store
+from api import app
 from api.accept import Accept
 from api.admission import Admission
 from api.authenticate import Authenticator
 from api.follow import Follower, load_prices
 from api.health import Health
 from api.in_flight import InFlight
+from api.key_loader import KeyLoader
 from api.key_uses import WRITE_EVERY_SECONDS, KeyUses
 from api.limits import Limits
 from api.publish import Publisher
@@ -43,9 +44,10 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         Publisher(pool, jetstream, facts, clock) as publisher,
         open_script(settings.valkey_url) as script,
         Limits(script) as limits,
+        KeyLoader(pool) as keys,
     ):
         prices = ConfigWatch(pool, load_prices)
-        authenticator = Authenticator(partial(key_store.load_keys, pool))
+        authenticator = Authenticator(keys.load)
         follower = Follower(prices, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         uses = KeyUses(pool)

@@ -1,5 +1,6 @@
 """The callback endpoint over HTTP: set, rotated, tested, looked at, replayed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -127,3 +128,13 @@ async def test_nobody_replays_anothers_callbacks(rig):
     assert answer.body["replayed"] == 0
     both = await rig.call("POST", "/v1/callback/replay", key=mine, body={})
     assert both.code == "validation_failed"
+
+
+async def test_the_host_of_the_endpoint_is_registered_for_messages_within_a_second(rig):
+    key = await rig.client("acme")
+    other = "https://hooks.example.org/for-this-message"
+    assert (await rig.send(key, callback_url=other)).code == "callback_not_allowed"
+    await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    async with asyncio.timeout(1):
+        while (await rig.send(key, callback_url=other)).status != 202:
+            pass
