@@ -1,0 +1,58 @@
+"""What probes are told: PostgreSQL and its schema decide, NATS and Valkey are reported (RULES 33)."""
+
+import asyncio
+
+import asyncpg
+
+from tests.support.api_rig import open_api, prepare
+
+
+async def test_without_nats_and_valkey_the_api_is_ready_and_says_what_is_missing(database, tmp_path):
+    await prepare(database)
+    async with open_api(database, tmp_path) as rig:
+        ready = await rig.call("GET", "/readyz")
+        assert (ready.status, ready.body["status"]) == (200, "ready")
+        parts = {name: (part["ok"], part["required"]) for name, part in ready.body["parts"].items()}
+        assert parts == {
+            "postgres": (True, True),
+            "schema": (True, True),
+            "nats": (False, False),
+            "valkey": (True, False),
+        }
+        assert ready.body["parts"]["valkey"]["detail"] == "not used"
+        assert (await rig.call("GET", "/healthz")).body == {"status": "ok"}
+        assert (await rig.send(await rig.client("acme"))).status == 202
+
+
+async def test_an_older_schema_makes_the_api_unready(database, tmp_path):
+    await prepare(database)
+    async with open_api(database, tmp_path) as rig:
+        connection = await asyncpg.connect(database.dsn())
+        await connection.execute("update tollwire.schema_version set version_num = '0001'")
+        await connection.close()
+        async with asyncio.timeout(5):
+            while (ready := await rig.call("GET", "/readyz")).status == 200:
+                pass
+        assert ready.body["parts"]["schema"]["ok"] is False
+
+
+async def test_metrics_count_requests_by_route_and_never_by_client(database, tmp_path):
+    await prepare(database)
+    async with open_api(database, tmp_path) as rig:
+        key = await rig.client("acme")
+        sent = await rig.send(key)
+        await rig.call("GET", f"/v1/messages/{sent.body['id']}", key=key)
+        text = (await rig.call("GET", "/metrics")).body.decode()
+    assert 'tollwire_http_requests_total{code="202",method="POST",route="/v1/messages"}' in text
+    assert 'route="/v1/messages/{id}"' in text
+    assert sent.body["id"] not in text
+    assert key[3:15] not in text
+
+
+async def test_requests_under_way_are_answered_when_the_process_stops(database, tmp_path):
+    await prepare(database)
+    async with open_api(database, tmp_path) as rig:
+        key = await rig.client("acme")
+        asking = [asyncio.create_task(rig.send(key, text=str(n))) for n in range(20)]
+        await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+    assert {(await task).status for task in asking} == {202}
