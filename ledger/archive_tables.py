@@ -116,7 +116,7 @@ MESSAGES: Final = Part(
             """
             select id, carrier_id, reference, state, done_at,
                    regexp_replace(msisdn, '[0-9](?=[0-9]{2})', '*', 'g') as msisdn, error_code, received_at,
-                   settled_at, outcome, message_id, attempt_no, part_no
+                   settled_at, outcome, message_id, attempt_no, part_no, echo_message_id, echo_attempt_no
             from tollwire.receipts where id > $1 and id <= $2 and id < $3 order by id
             """,
         ),

@@ -58,8 +58,10 @@ async def told(flow: Flow, message_ids: Sequence[UUID]) -> None:
     """End the callbacks of messages, and move them to the messages' day."""
     for message_id in message_ids:
         await flow.pool.execute(
-            """update tollwire.callbacks set id = $2, due_at = due_at - interval '40 days', attempts = 1,
-                      status = 200, done_at = clock_timestamp(), outcome = 'delivered' where message_id = $1""",
+            """update tollwire.callbacks
+               set id = $2, due_at = due_at - interval '40 days', attempts = 1, status = 200,
+                   done_at = clock_timestamp(), outcome = 'delivered'
+               where message_id = $1""",
             message_id,
             id_of(uuid7_day(message_id)),
         )
