@@ -15,6 +15,8 @@ COMMANDS: Mapping[str, str] = {
     "up": "cli.up:up",
     "status": "cli.status:status",
     "down": "cli.down:down",
+    "ledger": "cli.ledger:ledger",
+    "listen": "cli.listen:listen",
 }
 
 

@@ -33,6 +33,7 @@ def instance(folder: Path) -> Iterator[Instance]:
     made = Instance(folder / "home", free_port())
     made.up()
     yield made
+    print(made.logs())  # shown when a test failed
     made.down("--clean")
     assert not made.home.exists()
 

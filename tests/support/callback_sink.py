@@ -9,6 +9,13 @@ from typing import Any, Self
 from standardwebhooks.webhooks import Webhook
 
 
+class Server(ThreadingHTTPServer):
+    """The library's backlog of 5 drops connections when a batch is told at once."""
+
+    request_queue_size = 256
+    daemon_threads = True
+
+
 class CallbackSink:
     """``told``: the data of each callback by message id, once a webhook-id. ``bad``: what did not verify."""
 
@@ -17,7 +24,7 @@ class CallbackSink:
         self.told: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.bad: list[str] = []
         self._seen: set[str] = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/callbacks"
 
     def _handler(sink) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler's own self is inside

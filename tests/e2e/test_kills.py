@@ -1,0 +1,137 @@
+"""``kill -9`` of any one process in the middle of its work changes nothing but time.
+
+The carrier recognises a repeated id here, so that what is uncertain is simply asked again; the verdict
+comes from the carrier's own log, from the callbacks, and from the books.
+"""
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shared.domain.money import parse_micros
+from simulator.memory import TAKEN
+from tests.support.api_client import Api
+from tests.support.callback_sink import CallbackSink
+from tests.support.instance import Instance, eventually
+from tests.support.servers import run_apart
+
+MESSAGES = 200
+POLL_SECONDS = 0.1
+# A claim's deadline, the margin behind it, a turn of the clockwork, and the retry.
+SETTLED_SECONDS = 90.0
+CLAIM_DEADLINE_SECONDS = 4
+VICTIMS = ["worker", "dlr", "api", "ledger", "simulator", "nats", "valkey", "postgresql"]
+# Real numbers of two countries; every one is delivered by the simulator's own rule.
+NUMBERS = [f"+49151{20000000 + n}" for n in range(MESSAGES)]
+
+
+@pytest.fixture(scope="module")
+def api(running: Instance) -> Api:
+    status = running.status()
+    tell_the_simulator(running)
+    run_apart(lambda: make_the_carrier_idempotent(running))
+    return Api(status["api_url"], status["demo_key"])
+
+
+def tell_the_simulator(running: Instance) -> None:
+    """Let it recognise ids, and take as long as a carrier does."""
+    ports = json.loads((running.home / "ports.json").read_text())
+    rules = json.dumps({"recognise_repeated_id": True, "latency_seconds": 0.05}).encode()
+    url = f"http://127.0.0.1:{ports['simulator']}/rules"
+    with urllib.request.urlopen(urllib.request.Request(url, data=rules, method="PUT"), timeout=10) as answer:
+        assert answer.status == 200
+
+
+async def make_the_carrier_idempotent(running: Instance) -> None:
+    """Say in the row of the carrier that it recognises ids."""
+    ports = json.loads((running.home / "ports.json").read_text())
+    secret = (running.home / "postgresql" / "superuser.secret").read_text().strip()
+    connection = await asyncpg.connect(
+        host="127.0.0.1", port=ports["postgresql"], user="postgres", password=secret, database="tollwire"
+    )
+    await connection.execute(
+        "update tollwire.carriers set idempotent_submit = true, submit_deadline_seconds = $1",
+        CLAIM_DEADLINE_SECONDS,
+    )
+    await connection.close()
+
+
+@pytest.fixture(scope="module")
+def sink(api: Api) -> Iterator[CallbackSink]:
+    with CallbackSink() as made:
+        status, answer = api.ask("PUT", "/v1/callback", {"url": made.url})
+        assert status in {200, 201}, answer
+        made.secret = answer["secret"]
+        yield made
+        assert made.bad == []
+
+
+def send_batch(api: Api, name: str) -> list[str]:
+    """Send the batch until every item is accepted; return the ids. The key makes repeats harmless."""
+    body = {"messages": [{"to": to, "text": f"kill {name} {n}"} for n, to in enumerate(NUMBERS)]}
+
+    def attempt() -> Any:
+        try:
+            return api.ask("POST", "/v1/messages/batch", body, Idempotency_Key=f'"kills-{name}"')
+        except OSError as error:
+            return 0, str(error)
+
+    _, answer = eventually(attempt, lambda answer: answer[0] == 202 and answer[1]["accepted"] == MESSAGES)
+    return [result["id"] for result in answer["results"]]
+
+
+def status_of(api: Api, message_id: str) -> str:
+    """The message's status, or what the API says instead while a part of it is down."""
+    try:
+        status, answer = api.ask("GET", f"/v1/messages/{message_id}")
+    except OSError as error:
+        return str(error)
+    return str(answer["status"] if status == 200 else answer["code"])
+
+
+def wait_until_delivered(api: Api, ids: list[str]) -> None:
+    """Ask for each in turn, so that the polling stays far below the client's own limit."""
+    until = time.monotonic() + SETTLED_SECONDS
+    for id_ in ids:
+        while (status := status_of(api, id_)) != "DELIVERED":
+            assert time.monotonic() < until, f"{id_} is {status}"
+            time.sleep(POLL_SECONDS)
+
+
+def submits_at_the_carrier(home: Path) -> Counter[str]:
+    """How often each message was TAKEN, by the carrier's own log."""
+    taken: Counter[str] = Counter()
+    for line in (home / "simulator.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        if entry.get("outcome") == TAKEN:
+            taken[entry["id"].replace("-", "")] += 1
+    return taken
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_killed_process_costs_time_and_nothing_else(running, api, sink, victim):
+    eventually(running.status, lambda status: status["exit"] == 0)
+    before = api.ask("GET", "/v1/balance")[1]
+    pid = running.pid_of(victim)
+    ids = send_batch(api, victim)
+    os.kill(pid, signal.SIGKILL)
+    wait_until_delivered(api, ids)
+
+    taken = submits_at_the_carrier(running.home)
+    assert {taken[id_.replace("-", "")] for id_ in ids} == {1}, "each message reached the carrier once"
+    eventually(lambda: [len(sink.told.get(id_, [])) for id_ in ids], lambda told: set(told) == {1})
+    balance = eventually(
+        lambda: api.ask("GET", "/v1/balance")[1], lambda balance: balance["held"] == "0.0000"
+    )
+    spent = parse_micros(before["posted"]) - parse_micros(balance["posted"])
+    assert spent == sum(parse_micros(api.message(id_)["price"]["amount"]) for id_ in ids)
