@@ -60,7 +60,8 @@ async def test_a_change_keeps_what_it_does_not_name_and_paces_the_account(conn, 
     now = await clients.set_client(conn, acme, {"messages_per_second": 3, "suspended": True}, BY)
     assert now.settings == ClientSettings(messages_per_second=3, suspended=True)
     assert await version(conn) > before
-    assert await conn.fetchval("select dispatch_interval_us from ledger.accounts where kind = 'client'") == 333_333
+    paced = "select dispatch_interval_us from ledger.accounts where kind = 'client'"
+    assert await conn.fetchval(paced) == 333_333
     stored = await clients.client_account(conn, acme)
     assert stored.settings == now.settings
 
