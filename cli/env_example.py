@@ -10,6 +10,7 @@ from msgspec import Meta
 from api.settings import ApiSettings
 from dlr.poster import CallbackSettings
 from dlr.settings import DlrSettings
+from ledger.retention_settings import RetentionSettings
 from ledger.settings import LedgerSettings
 from shared.domain.callback_urls import CallbackUrlSettings
 from shared.runtime.settings import env_example
@@ -45,6 +46,7 @@ KINDS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
         "tollwire-dlr": DlrSettings,
         "tollwire-dlr (callbacks)": CallbackSettings,
         "tollwire-ledger": LedgerSettings,
+        "tollwire-ledger (retention)": RetentionSettings,
         "tollwire-simulator": SimulatorSettings,
     }
 )

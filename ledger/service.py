@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from ledger.clockwork import Clockwork
+from ledger.retention import Retention
+from ledger.retention_settings import RetentionSettings
 from ledger.settings import LedgerSettings
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.loops import Loop, every
@@ -34,5 +36,6 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=MEASURE_SECONDS, run_once=clockwork.measure),
+            Retention(pool, load(RetentionSettings, os.environ)).run,
             facts.run,
         ]
