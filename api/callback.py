@@ -10,11 +10,11 @@ from api.callback_schemas import (
     CallbackEndpoint,
     CallbackLog,
     CallbackLogQuery,
+    CallbackReplay,
     CallbackSecret,
     CallbackSettings,
     LoggedCallback,
     Replayed,
-    ReplayRequest,
     RotatedSecret,
     RotateRequest,
     TestRequested,
@@ -116,7 +116,7 @@ async def list_callback_attempts(resources: Resources, call: Call, *, query: Cal
     )
 
 
-async def replay_callbacks(resources: Resources, call: Call, *, body: ReplayRequest) -> Replayed:
+async def replay_callbacks(resources: Resources, call: Call, *, body: CallbackReplay) -> Replayed:
     """Replay callbacks.
 
     By their `ids`, or all `since` a time that never arrived. A callback keeps its `webhook-id`, so that a

@@ -123,7 +123,7 @@ class CallbackLog(Struct, frozen=True):
     next_cursor: str | None
 
 
-class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class CallbackReplay(Struct, frozen=True, forbid_unknown_fields=True):
     """Either `ids` of callbacks, or `since`: all from then on that never arrived."""
 
     ids: Annotated[list[UUID], Meta(min_length=1, max_length=REPLAY_IDS_MAX)] | None = None

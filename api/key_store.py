@@ -37,7 +37,9 @@ LOAD_CLIENT = """
     select c.id as client_id, c.name, a.currency, c.suspended, c.requests_per_minute, c.requests_burst,
            c.charge::text as charge, c.default_sender, c.allowed_senders, c.allowed_countries,
            c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days, e.url as callback_url
-    from tollwire.clients c join ledger.accounts a on a.id = c.id
+    from tollwire.clients c
+    join ledger.accounts a on a.id = c.id
+    left join tollwire.callback_endpoints e on e.client_id = c.id
     where c.id = $1
 """
 
