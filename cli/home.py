@@ -74,7 +74,10 @@ class Home:
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Home":
         """The home that TOLLWIRE_HOME names, ``.tollwire`` in the present folder by default."""
-        return cls(Path(environ.get("TOLLWIRE_HOME") or DEFAULT_HOME).expanduser().absolute())
+        home = cls(Path(environ.get("TOLLWIRE_HOME") or DEFAULT_HOME).expanduser().absolute())
+        if environ.get("TOLLWIRE_KEYRING_FILE"):
+            home.keyring = Path(environ["TOLLWIRE_KEYRING_FILE"]).absolute()
+        return home
 
     def make(self) -> None:
         """Make the folder when it is missing.

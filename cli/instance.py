@@ -92,7 +92,7 @@ class Instance:
         ports = PortChoice(self._home.read_ports(), self._environ)
         self.state.api_url = f"http://127.0.0.1:{ports.port_of('api')}"
         servers = Servers(self._home, ports, self._environ)
-        launches = plan(self._home, ports, servers, self._scale)
+        launches = plan(self._home, ports, servers, self._scale, self._environ)
         self._launches = {launch.name: launch for launch in launches}
         self._home.write_ports(ports.chosen)
         await self._start_servers(servers)

@@ -6,7 +6,8 @@ import click
 
 from embedded.ports import free_port, holder_of, is_free
 
-API_PORT = 8080
+DEFAULTS = {"api": 8080}
+ANY = 0  # no wish: the port of the last start, else a free one
 PORT_LAST = 65_535
 # What may be set, by the part that it is for. Health ports are always chosen.
 VARIABLES: Mapping[str, str] = {
@@ -60,9 +61,8 @@ class PortChoice:
 
     def _choose(self, part: str) -> int:
         variable = VARIABLES.get(part, "")
-        asked = self._environ.get(variable, "")
-        if asked or part == "api":
-            port = _parsed(variable, asked) if asked else API_PORT
+        port = _parsed(variable, self._environ.get(variable) or str(DEFAULTS.get(part, ANY)))
+        if port != ANY:
             if not is_free(port):
                 raise PortTaken(part, port, variable)
             return port
@@ -73,8 +73,8 @@ class PortChoice:
 
 
 def _parsed(variable: str, text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= PORT_LAST:
+    if not text.isdecimal() or int(text) > PORT_LAST:
         raise click.BadParameter(
-            f"{variable}={text!r} is no port; it must be a number from 1 to {PORT_LAST}."
+            f"{variable}={text!r} is no port: it must be 1 to {PORT_LAST}, or 0 for any."
         )
     return int(text)

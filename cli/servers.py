@@ -15,6 +15,7 @@ from embedded.valkey import ValkeyServer, find_valkey
 
 DATABASE = "tollwire"
 POSTGRES_DSN, NATS_URL, VALKEY_URL = "TOLLWIRE_POSTGRES_DSN", "TOLLWIRE_NATS_URL", "TOLLWIRE_VALKEY_URL"
+NO_VALKEY = "none"  # as TOLLWIRE_VALKEY_URL: run without, even where there is one
 OF_THE_OPERATOR = "yours"  # shown as the version of a server that is not ours to know
 
 
@@ -24,7 +25,8 @@ class Servers:
     Args:
         home: where embedded servers keep their data.
         ports: where embedded servers listen.
-        environ: TOLLWIRE_POSTGRES_DSN, TOLLWIRE_NATS_URL and TOLLWIRE_VALKEY_URL name real servers.
+        environ: TOLLWIRE_POSTGRES_DSN, TOLLWIRE_NATS_URL and TOLLWIRE_VALKEY_URL name real servers;
+            TOLLWIRE_VALKEY_URL=none runs without.
     """
 
     def __init__(self, home: Home, ports: PortChoice, environ: Mapping[str, str]) -> None:
@@ -41,7 +43,7 @@ class Servers:
     @property
     def has_valkey(self) -> bool:
         """False when there is none at all: then limits are local and PostgreSQL alone decides idempotency."""
-        return self.valkey is not None or bool(self._environ.get(VALKEY_URL))
+        return self.valkey is not None or (self._environ.get(VALKEY_URL) or NO_VALKEY) != NO_VALKEY
 
     @property
     def migrate_dsn(self) -> str:
@@ -67,7 +69,9 @@ class Servers:
         return {} if self.nats is None else {NATS_URL: self.nats.url, "TOLLWIRE_NATS_TOKEN": self.nats.token}
 
     def _valkey_environ(self) -> dict[str, str]:
-        return {} if self.valkey is None else {VALKEY_URL: self.valkey.url}
+        if self.valkey is not None:
+            return {VALKEY_URL: self.valkey.url}
+        return {} if self.has_valkey else {VALKEY_URL: ""}
 
     async def make_database(self) -> None:
         """Make our database in an embedded PostgreSQL; a real one has it already."""

@@ -13,6 +13,7 @@ from cli.port_choice import PortChoice
 from cli.servers import Servers
 from embedded.child import StopStep
 from embedded.files import secret_in
+from embedded.ports import is_listening
 from embedded.postgres import CONNECTIONS_MAX
 from embedded.probe import is_ok
 from embedded.unit import Unit
@@ -63,8 +64,9 @@ class Service(Unit):
         self.child.launch(command, death_signal=signal.SIGTERM, environ=environ, folder=str(self.folder))
 
     def is_ready(self) -> bool:
-        """True when it says that it can serve."""
-        return is_ok(self.told.health_port, READINESS)
+        """True when it says that it can serve, and takes connections where it should."""
+        is_open = self.told.port is None or is_listening(self.told.port)
+        return is_open and is_ok(self.told.health_port, READINESS)
 
 
 def parse_scale(text: str) -> dict[str, int]:
@@ -86,8 +88,13 @@ def parse_scale(text: str) -> dict[str, int]:
     return scale
 
 
-def plan(home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, int]) -> list[Launch]:
-    """Return every process to start, with its environment."""
+def plan(
+    home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, int], environ: Mapping[str, str]
+) -> list[Launch]:
+    """Return every process to start, with its environment.
+
+    ``environ`` is the operator's: what it says about pools and callbacks stands.
+    """
     talkers = sum(count for name, count in scale.items() if name != "simulator")
     pool_max = min(POOL_MAX, (CONNECTIONS_MAX - CONNECTIONS_SPARE) // talkers)
     launches = []
@@ -95,19 +102,18 @@ def plan(home: Home, ports: PortChoice, servers: Servers, scale: Mapping[str, in
         for number in range(1, scale[name] + 1):
             instance = name if scale[name] == 1 else f"{name}-{number}"
             health_port = ports.port_of(f"{instance} health")
-            environ = {
+            own = {
                 **servers.environ(name),
                 **_own_environ(name, home, ports),
                 "TOLLWIRE_HEALTH_PORT": str(health_port),
                 "TOLLWIRE_KEYRING_FILE": str(home.keyring),
-                "TOLLWIRE_POSTGRES_POOL_MAX": str(pool_max),
+                "TOLLWIRE_POSTGRES_POOL_MAX": environ.get("TOLLWIRE_POSTGRES_POOL_MAX") or str(pool_max),
                 "TOLLWIRE_REUSE_PORT": "true" if scale[name] > 1 else "false",
                 # `tollwire listen` is on this machine. In production this stays off.
-                "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": os.environ.get("TOLLWIRE_CALLBACK_ALLOW_PRIVATE")
-                or "true",
+                "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": environ.get("TOLLWIRE_CALLBACK_ALLOW_PRIVATE") or "true",
                 "TOLLWIRE_CALLBACK_HTTPS_ONLY": os.environ.get("TOLLWIRE_CALLBACK_HTTPS_ONLY") or "false",
             }
-            launches.append(Launch(instance, name, environ, _port_of(name, ports), health_port))
+            launches.append(Launch(instance, name, own, _port_of(name, ports), health_port))
     return launches
 
 
@@ -129,6 +135,11 @@ def _own_environ(name: str, home: Home, ports: PortChoice) -> dict[str, str]:
     match name:
         case "api":
             return {"TOLLWIRE_PORT": str(ports.port_of("api"))}
+        case "ledger":
+            return {
+                "TOLLWIRE_ARCHIVE_FOLDER": os.environ.get("TOLLWIRE_ARCHIVE_FOLDER")
+                or str(home.path / "archive")
+            }
         case "dlr":
             return {"TOLLWIRE_RECEIPTS_PORT": str(ports.port_of("dlr"))}
         case "simulator":

@@ -11,7 +11,7 @@ from rich.table import Table
 from cli.home import Home, ProcessState, State, as_json
 from cli.screen import own_command
 from cli.services import READINESS
-from embedded.ports import is_free
+from embedded.ports import is_listening
 from embedded.probe import get
 
 HEALTHY_EXIT, DEGRADED_EXIT, NOT_RUNNING_EXIT = 0, 1, 3  # 3 is what LSB init scripts answer too
@@ -72,8 +72,8 @@ def _health(process: ProcessState) -> str:
     if process.pid is None or process.state != "running":
         return process.state
     if process.health_port is None:
-        is_listening = process.port is not None and not is_free(process.port)
-        return READY if is_listening else "does not listen"
+        is_open = process.port is not None and is_listening(process.port)
+        return READY if is_open else "does not listen"
     answer = get(process.health_port, READINESS)
     if answer is None:
         return "does not answer"

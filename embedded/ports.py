@@ -32,9 +32,14 @@ def is_free(port: int, address: str = LOOPBACK) -> bool:
         except OSError:
             return False
     # BSD lets a second socket in beside one that listens on all addresses: ask the port itself.
+    return not is_listening(port)
+
+
+def is_listening(port: int) -> bool:
+    """True when somebody on this machine takes connections at the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as visitor:
         visitor.settimeout(CONNECT_SECONDS)
-        return visitor.connect_ex((LOOPBACK, port)) != 0
+        return visitor.connect_ex((LOOPBACK, port)) == 0
 
 
 def free_port(taken: Collection[int] = ()) -> int:

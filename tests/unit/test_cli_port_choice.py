@@ -20,6 +20,10 @@ def test_a_part_gets_the_port_that_is_set_for_it():
     assert PortChoice({}, {"TOLLWIRE_PORT": str(port)}).port_of("api") == port
 
 
+def test_port_0_means_any_free_one():
+    assert PortChoice({}, {"TOLLWIRE_PORT": "0"}).port_of("api") > 1024
+
+
 def test_a_set_port_that_is_taken_names_who_has_it_and_what_to_change(taken):
     with pytest.raises(PortTaken) as caught:
         PortChoice({}, {"TOLLWIRE_NATS_PORT": str(taken)}).port_of("nats")
@@ -28,7 +32,7 @@ def test_a_set_port_that_is_taken_names_who_has_it_and_what_to_change(taken):
     assert re.search(r"TOLLWIRE_NATS_PORT=\d+ make up", caught.value.message)
 
 
-@pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "80.5"])
+@pytest.mark.parametrize("text", ["65536", "http", "-1", "80.5"])
 def test_what_is_no_port_is_refused(text):
     with pytest.raises(click.BadParameter, match="TOLLWIRE_PORT"):
         PortChoice({}, {"TOLLWIRE_PORT": text}).port_of("api")

@@ -1,4 +1,5 @@
 import io
+import re
 import shlex
 from pathlib import Path
 
@@ -16,9 +17,10 @@ def test_steps_are_plain_lines_without_a_terminal_and_land_in_the_log(tmp_path):
     with screen.step("Starting nats") as titles:
         titles.append("NATS 2.15.1")
     screen.note("No Valkey here")
-    assert output.getvalue() == "  ✓ NATS 2.15.1\n  ✓ No Valkey here\n"
-    assert screen.steps == ["NATS 2.15.1", "No Valkey here"]
-    assert "NATS 2.15.1: done in 0.0" in (tmp_path / "supervisor.log").read_text()
+    # A slow machine shows how long it took.
+    assert re.fullmatch(r"  ✓ NATS 2.15.1( +\d+\.\d s)?\n  ✓ No Valkey here\n", output.getvalue())
+    assert [step.split("  ")[0] for step in screen.steps] == ["NATS 2.15.1", "No Valkey here"]
+    assert "NATS 2.15.1: done in " in (tmp_path / "supervisor.log").read_text()
 
 
 def test_the_command_to_paste_is_one_command_on_a_narrow_terminal_too(tmp_path):

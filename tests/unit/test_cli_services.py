@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def planned(home: Home, scale: str = "", **environ: str) -> dict[str, Launch]:
     ports = PortChoice({}, {"TOLLWIRE_PORT": str(free_port()), **environ})
     servers = Servers(home, ports, environ)
-    return {launch.name: launch for launch in plan(home, ports, servers, parse_scale(scale))}
+    return {launch.name: launch for launch in plan(home, ports, servers, parse_scale(scale), environ)}
 
 
 def test_each_service_runs_once_unless_told_otherwise():
@@ -86,3 +86,14 @@ def test_the_simulator_posts_its_receipts_to_dlr(home):
     launches = planned(home)
     url = launches["simulator"].environ["TOLLWIRE_SIMULATOR_RECEIPT_URL"]
     assert url == f"http://127.0.0.1:{launches['dlr'].environ['TOLLWIRE_RECEIPTS_PORT']}/receipts/simulator"
+
+
+def test_what_the_operator_says_about_pools_and_callbacks_stands(home):
+    own = {"TOLLWIRE_POSTGRES_POOL_MAX": "7", "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": "false"}
+    assert own.items() <= planned(home, **own)["dlr"].environ.items()
+    assert planned(home)["dlr"].environ["TOLLWIRE_CALLBACK_ALLOW_PRIVATE"] == "true"
+
+
+def test_valkey_can_be_left_out(home):
+    launches = planned(home, TOLLWIRE_VALKEY_URL="none")
+    assert launches["api"].environ["TOLLWIRE_VALKEY_URL"] == ""
