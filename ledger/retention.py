@@ -25,8 +25,8 @@ from shared.runtime.postgres import Pool
 UPKEEP: Final = "retention"
 INTERVAL_SECONDS: Final = 600.0
 RUN_SECONDS: Final = 300.0
-# Younger slots of idempotency keys are always wanted, for 72 h and one slot; the server knows exactly.
-SLOT_DAYS: Final = 4
+# A key is answered for 72 h; another slot of 12 h is the margin, and the server insists on it.
+SLOTS_KEPT: Final = timedelta(hours=84)
 
 TEXTS: Final = Counter("tollwire_texts_expired_total", "Texts deleted: row by row, or a day at once", ["how"])
 FORGOTTEN: Final = Counter(
@@ -134,11 +134,9 @@ class Retention:
 
     async def drop_aged(self, pace: Pace) -> None:
         """Drop what goes by its age alone: idempotency keys, carriers' references."""
-        today = await store.today(self._pool)
-        keep_days = {"slot": SLOT_DAYS, "time": self._settings.references_days}
-        aged = [
-            partition
-            for partition in await store.list_partitions(self._pool)
-            if partition.cut in keep_days and partition.day < today - timedelta(days=keep_days[partition.cut])
-        ]
-        await remove_all(self._pool, aged, pace)
+        now = await store.now(self._pool)
+        partitions = await store.list_partitions(self._pool)
+        keep = {"slot": SLOTS_KEPT, "time": timedelta(days=self._settings.references_days)}
+        for cut, age in keep.items():
+            aged = [part for part in partitions if part.cut == cut and part.ends_at + age <= now]
+            await remove_all(self._pool, aged, pace)

@@ -1,6 +1,6 @@
 """SQL of the retention: what there is, and the functions that look and act (ledger/functions/ret*_v1.sql)."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -23,6 +23,12 @@ class Partition(NamedTuple):
     day: date
     is_attached: bool
 
+    @property
+    def ends_at(self) -> datetime:
+        """When the last row that belongs here could be written: the end of the day, or of its half."""
+        start = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
+        return start + timedelta(hours=12 if self.cut == "slot" and self.name.endswith("a") else 24)
+
 
 class Day(NamedTuple):
     """A day of messages that is online, and how far it has come."""
@@ -41,13 +47,14 @@ class Look(NamedTuple):
     reason: str | None
 
 
-TODAY = "select (clock_timestamp() at time zone 'UTC')::date"
+NOW = "select clock_timestamp()"
 
 
-async def today(pool: Pool) -> date:
-    """Return the day by the database's clock, in UTC."""
-    rows = await call(pool, TODAY, deadline_seconds=CALL_DEADLINE_SECONDS)
-    return date.fromisoformat(str(rows[0][0]))
+async def now(pool: Pool) -> datetime:
+    """Return the time by the database's clock, in UTC."""
+    rows = await call(pool, NOW, deadline_seconds=CALL_DEADLINE_SECONDS)
+    moment: datetime = rows[0][0]
+    return moment.astimezone(UTC)
 
 
 TAKE_UPKEEP = "select tollwire.take_upkeep_v1($1, $2, $3)"

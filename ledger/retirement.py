@@ -145,7 +145,7 @@ class Retirement:
 
     async def _days(self, age_days: int) -> list[Day]:
         """The days that have a partition and are this old, oldest first."""
-        last = await store.today(self._pool) - timedelta(days=age_days)
+        last = (await store.now(self._pool)).date() - timedelta(days=age_days)
         days = {partition.day for partition in await self._partitions() if partition.day <= last}
         return await store.list_days(self._pool, sorted(days), self._part)
 
