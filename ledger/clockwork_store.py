@@ -70,7 +70,7 @@ async def recover_claims(pool: Pool, message_ids: Sequence[UUID], tries_max: int
     return await _moved(pool, RECOVER_CLAIMS, message_ids, tries_max)
 
 
-EXPIRE_HOLDS = "select o_message, o_state::text from tollwire.expire_holds_v1($1)"
+EXPIRE_HOLDS = "select o_message, o_state::text from ledger.expire_holds_v1($1)"
 
 
 async def expire_holds(pool: Pool, message_ids: Sequence[UUID]) -> list[Moved]:
