@@ -76,17 +76,14 @@ class Api:
     Args:
         target: where, and with which key.
         patience_seconds: how long one request is repeated when the API is busy or limits us.
-        tell: hears of every wait.
     """
 
-    def __init__(
-        self, target: Target, *, patience_seconds: float = PATIENCE_SECONDS, tell: Told = lambda *_: None
-    ) -> None:
+    def __init__(self, target: Target, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.target = target
         self.patience_seconds = patience_seconds
         # A server that has answered once is expected back; one that never did is not there.
         self.outlives_restarts = False
-        self._tell = tell
+        self.tell: Told = lambda *_: None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -164,7 +161,7 @@ class Api:
                 is_late = time.monotonic() + wait_seconds > give_up_at
                 if not failure.is_passing or not is_safe or is_late:
                     raise
-                self._tell(failure.title, wait_seconds)
+                self.tell(failure.title, wait_seconds)
             await asyncio.sleep(wait_seconds)
         raise RuntimeError("unreachable")
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import click
 import msgspec
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -51,40 +50,42 @@ class Output:
         if not self.as_json:
             self.notes.print(Text(" " * INDENT + text, style="dim"), soft_wrap=True)
 
+    def more(self, has_more: bool) -> None:
+        """Say that a list does not end here."""
+        if has_more:
+            self.note("There are more; --limit shows them.")
+
     def gap(self) -> None:
         """Print an empty line."""
         self.console.print()
 
     def details(self, pairs: Iterable[tuple[str, str | Text | None]]) -> None:
-        """Print names and values in two columns; None leaves a line out."""
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for name, value in pairs:
-            if value is not None:
-                grid.add_row(" " * INDENT + name, value)
-        self.console.print(grid)
+        """Print names and values in two columns, its further lines below it; None leaves it out."""
+        shown = [(name, value) for name, value in pairs if value is not None]
+        column = INDENT + max(len(name) for name, _ in shown) + INDENT
+        for name, value in shown:
+            first, *others = (value if isinstance(value, Text) else Text(value)).split("\n") or [Text()]
+            head = Text(" " * INDENT + name.ljust(column - INDENT), style="dim")
+            self.console.print(Text.assemble(head, first), soft_wrap=True)
+            for line in others:
+                self.console.print(Text.assemble(" " * column, line), soft_wrap=True)
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, footer: Sequence[str] = ()
     ) -> None:
         """Print a table; a column whose name begins with ``>`` stands to the right, as numbers do."""
         table = Table(
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-            header_style="bold",
-            show_footer=bool(footer),
-            footer_style="bold",
+            box=None, pad_edge=False, header_style="dim", show_footer=bool(footer), footer_style="bold"
         )
         for number, column in enumerate(columns):
             table.add_column(
-                column.removeprefix(">"),
+                column.removeprefix(">") if number else " " * INDENT + column.removeprefix(">"),
                 footer=footer[number] if footer else "",
                 justify="right" if column.startswith(">") else "left",
                 overflow="fold",
             )
         for row in rows:
-            table.add_row(*row)
+            table.add_row(Text.assemble(" " * INDENT, row[0]), *row[1:])
         self.console.print(table)
 
 

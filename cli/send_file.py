@@ -1,0 +1,216 @@
+"""`tollwire send --csv`: a file through the batch endpoint, once, and on request followed to its end."""
+
+import asyncio
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from cli.api_client import Api
+from cli.csv_messages import FILE_BYTES_MAX, CsvFault, CsvFile, read_csv
+from cli.failures import Exit, Failure
+from cli.follow import OnLook, follow
+from cli.home import Home
+from cli.journal import Snapshot, entries_back_to, snapshot
+from cli.output import Output
+from cli.proof import FINAL_STATES, Books, books
+from cli.send_batches import cut, run_id
+from cli.send_progress import VERSION, Accepted, Header, Progress, Rejected, refuse_other_options
+from cli.send_report import Bar, Outcome, books_document, grouped, print_books, print_outcome
+from cli.send_run import PATIENCE_SECONDS, Sender
+from shared.domain.api_keys import InvalidApiKey, parse_api_key
+
+GO_ON = "The same command goes on where it stopped; nothing is sent twice."
+
+
+@dataclass(frozen=True, slots=True)
+class FileSend:
+    """What was asked for on the command line. ``options`` go into every message."""
+
+    path: Path
+    options: Mapping[str, Any]
+    batch_size: int
+    run: str
+    waits: bool
+    timeout_seconds: float
+    rejected_path: Path | None
+    is_strict: bool
+
+    def all_options(self) -> dict[str, Any]:
+        """What has to be the same when the send goes on."""
+        return {**self.options, "batch_size": self.batch_size}
+
+
+async def send_file(api: Api, output: Output, home: Home, asked: FileSend) -> int:
+    """Send a file and tell what became of it; return the exit code.
+
+    Raises:
+        Failure: the file is not right, or the API stopped taking it.
+    """
+    file = _read(asked.path)
+    run = run_id(file.sha256, asked.run)
+    with Progress(_progress_path(api, home, run)) as progress:
+        await _begin(api, progress, asked, file, run)
+        api.outlives_restarts, api.patience_seconds = True, PATIENCE_SECONDS
+        earlier = sum(len(done.accepted) for done in progress.done.values())
+        await _send(api, output, progress, asked, file)
+        outcome = _outcome(progress, asked, file, earlier)
+        if asked.rejected_path is not None:
+            _write_rejected(asked.rejected_path, progress, file)
+        if not output.as_json:
+            print_outcome(output, outcome)
+        ended = (
+            await _wait(api, output, progress, asked, outcome) if asked.waits and outcome.accepted else None
+        )
+    if output.as_json:
+        output.document(outcome.document() | ({} if ended is None else {"books": books_document(ended)}))
+    is_taken = bool(outcome.accepted) and not (asked.is_strict and outcome.rejections)
+    return Exit.DONE if is_taken and (ended is None or ended.is_right) else Exit.FAILED
+
+
+def _read(path: Path) -> CsvFile:
+    hint = "The first line names the columns to,text. Nothing was sent."
+    try:
+        if path.stat().st_size <= FILE_BYTES_MAX:
+            return read_csv(path.read_bytes())
+        detail = f"it has more than {FILE_BYTES_MAX // 2**20} MiB; split it"
+    except OSError as error:
+        detail = error.strerror or type(error).__name__
+    except CsvFault as fault:
+        detail = str(fault)
+    raise Failure(f"{path} cannot be sent.", detail=detail, hint=hint, exit_code=Exit.USAGE)
+
+
+def _progress_path(api: Api, home: Home, run: str) -> Path:
+    """One file for each API, key and run. A rotated key begins another; then the idempotency keys protect."""
+    try:
+        key_id = parse_api_key(api.target.key).key_id
+    except InvalidApiKey as error:
+        raise Failure("The API key is not right.", detail=str(error), exit_code=Exit.UNAUTHORIZED) from None
+    home.make()
+    host = api.target.url.partition("://")[2].replace("/", "_").replace(":", "_")
+    return home.path / "sends" / f"{host}-{key_id}-{run}.jsonl"
+
+
+async def _begin(api: Api, progress: Progress, asked: FileSend, file: CsvFile, run: str) -> None:
+    """Remember the run and the account before it; of a run that goes on, check that it is the same."""
+    if progress.header is not None:
+        refuse_other_options(progress.header, asked.all_options())
+        _refuse_unsure(progress)
+        return
+    before = await snapshot(api)
+    progress.begin(
+        Header(
+            v=VERSION,
+            file=str(asked.path),
+            sha256=file.sha256,
+            run=run,
+            options=asked.all_options(),
+            started_at_ms=time.time_ns() // 1_000_000,
+            currency=before.currency,
+            posted_micros=before.posted_micros,
+            held_micros=before.held_micros,
+            entry_version=before.version,
+            is_quiet=before.is_quiet,
+        )
+    )
+
+
+def _refuse_unsure(progress: Progress) -> None:
+    """Batches that were sent without an answer longer ago than their keys live could be sent twice.
+
+    Raises:
+        Failure: there are some.
+    """
+    unsure = progress.unsure(time.time_ns() // 1_000_000)
+    if unsure:
+        raise Failure(
+            "This send was broken off over 71 hours ago, and part of it may or may not have been accepted.",
+            detail=f"No answer came to {len(unsure)} of its batches, from number {unsure[0]} (of 0, 1, …).",
+            hint="`tollwire message list` shows what was accepted. Send the missing rows as another file.",
+        )
+
+
+async def _send(api: Api, output: Output, progress: Progress, asked: FileSend, file: CsvFile) -> None:
+    bar = Bar(output.notes, "Sending", len(file.messages), is_quiet=output.as_json)
+    for done in progress.done.values():
+        bar.advance(done)
+    api.tell = bar.tell
+    sender = Sender(api, progress, progress.run.run, asked.options, bar.advance)
+    try:
+        with bar.shown():
+            await sender.send(list(cut(file.messages, asked.batch_size)))
+    except (Failure, asyncio.CancelledError):
+        answered = sum(len(done.accepted) + len(done.rejected) for done in progress.done.values())
+        output.note(f"Stopped after {answered:,} of {len(file.messages):,} messages. {GO_ON}")
+        raise
+
+
+def _outcome(progress: Progress, asked: FileSend, file: CsvFile, earlier: int) -> Outcome:
+    accepted, rejected = _rows(progress)
+    replays = sum(message.is_replay for message in accepted)
+    return Outcome(
+        file=str(asked.path),
+        run=progress.run.run,
+        currency=progress.run.currency,
+        rows=len(file.messages),
+        earlier=max(earlier, replays),
+        accepted=accepted,
+        rejections=grouped(rejected, file.messages),
+    )
+
+
+def _rows(progress: Progress) -> tuple[list[Accepted], list[Rejected]]:
+    """Every accepted and every rejected row of the run, in the order of the file."""
+    batches = [progress.done[index] for index in sorted(progress.done)]
+    accepted = chain.from_iterable(done.accepted for done in batches)
+    rejected = chain.from_iterable(done.rejected for done in batches)
+    return sorted(accepted, key=lambda row: row.place), sorted(rejected, key=lambda row: row.place)
+
+
+def _write_rejected(path: Path, progress: Progress, file: CsvFile) -> None:
+    """Write the rejected rows as a CSV that can be mended and sent."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["to", "text", "line", "code", "detail"])
+    for row in _rows(progress)[1]:
+        message = file.messages[row.place]
+        writer.writerow([message.to, message.text, message.line, row.code, row.detail])
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+async def _wait(api: Api, output: Output, progress: Progress, asked: FileSend, outcome: Outcome) -> Books:
+    """Follow the messages to their end, then prove the books from the journal."""
+    ids = [message.id for message in outcome.accepted]
+    bar = Bar(output.notes, "Delivering", len(ids), is_quiet=output.as_json)
+    api.tell = bar.tell
+    with bar.shown():
+        states = await follow(api, ids, timeout_seconds=asked.timeout_seconds, on_look=_show_states(bar))
+    after = await snapshot(api)
+    before = _before(progress)
+    entries = await entries_back_to(api, before.version, ids)
+    ended = books(outcome.accepted, states, entries, before, after)
+    if not output.as_json:
+        print_books(output, ended)
+    return ended
+
+
+def _before(progress: Progress) -> Snapshot:
+    header = progress.run
+    return Snapshot(
+        header.currency, header.posted_micros, header.held_micros, header.entry_version, header.is_quiet
+    )
+
+
+def _show_states(bar: Bar) -> OnLook:
+    def show(states: dict[str, str]) -> None:
+        finals = Counter(state for state in states.values() if state in FINAL_STATES)
+        shown = ", ".join(f"{count:,} {state}" for state, count in finals.most_common())
+        bar.set(finals.total(), shown)
+
+    return show

@@ -1,0 +1,154 @@
+"""Sends the batches of a run: several at once, each until it is answered for good, each answer remembered."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from api.problems import Problem
+from api.schemas import BatchAnswer, BatchResult
+from cli.api_client import NOTHING_DONE, PERHAPS_DONE, Api
+from cli.failures import Failure, Refused
+from cli.send_batches import SendBatch, batch_key
+from cli.send_progress import Accepted, Done, Progress, Rejected
+from shared.domain.money import parse_micros
+
+BATCH_PATH: Final = "/v1/messages/batch"
+# While one batch commits the next is on its way; more would only wait in the API's queue.
+CONCURRENCY: Final = 4
+# A restart of the API or a failover of its database takes seconds; a longer absence is for a person.
+PATIENCE_SECONDS: Final = 600.0
+# Items that could not be decided, of a batch that was otherwise answered.
+ITEM_PAUSE_SECONDS: Final = 1.0
+MISMATCH: Final = "idempotency_mismatch"
+
+UNDECIDED: Final = NOTHING_DONE | PERHAPS_DONE
+
+OnDone = Callable[[Done], None]
+
+
+class Sender:
+    """Sends what a run still lacks.
+
+    Args:
+        api: patient for ``PATIENCE_SECONDS``.
+        progress: open; it knows which batches are done.
+        run: what the idempotency keys begin with.
+        options: fields that every message gets beside ``to`` and ``text``.
+        on_done: hears of every batch that is answered.
+    """
+
+    def __init__(
+        self, api: Api, progress: Progress, run: str, options: Mapping[str, Any], on_done: OnDone
+    ) -> None:
+        self._api = api
+        self._progress = progress
+        self._run = run
+        self._options = dict(options)
+        self._on_done = on_done
+
+    async def send(self, batches: Sequence[SendBatch]) -> None:
+        """Send every batch that is not done yet, in order, ``CONCURRENCY`` at a time.
+
+        After a failure no further batch begins; those in flight are finished first.
+
+        Raises:
+            Failure: the first that came; what was answered until then is remembered.
+        """
+        waiting = iter([batch for batch in batches if batch.index not in self._progress.done])
+        failures: list[Failure] = []
+        await asyncio.gather(*(self._send_each(waiting, failures) for _ in range(CONCURRENCY)))
+        if failures:
+            raise failures[0]
+
+    async def _send_each(self, waiting: Iterator[SendBatch], failures: list[Failure]) -> None:
+        for batch in waiting:
+            try:
+                await self._send_one(batch)
+            except Failure as failure:
+                failures.append(failure)
+            if failures:
+                return
+
+    async def _send_one(self, batch: SendBatch) -> None:
+        was_asked = batch.index in self._progress.asked_at_ms
+        self._progress.ask(batch.index, time.time_ns() // 1_000_000)
+        try:
+            answer = await self._answered(batch)
+        except Failure as failure:
+            if not failure.may_be_done and not was_asked:
+                self._progress.withdraw(batch.index)
+            raise
+        done = read_answer(batch, answer)
+        self._progress.finish(done)
+        self._on_done(done)
+
+    async def _answered(self, batch: SendBatch) -> BatchAnswer:
+        """Return the answer once every item of it is decided."""
+        body = {"messages": [self._options | {"to": row.to, "text": row.text} for row in batch.messages]}
+        key = batch_key(self._run, batch.index)
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            raw = await self._api.request("POST", BATCH_PATH, body, idempotency_key=key)
+            answer = raw.read(BatchAnswer)
+            undecided = [problem for problem in _problems(answer) if problem.code in UNDECIDED]
+            if not undecided:
+                return answer
+            if time.monotonic() > give_up_at:
+                failure = Refused(undecided[0], what=f"{len(undecided)} messages of a batch")
+                failure.may_be_done = True
+                raise failure
+            await asyncio.sleep(ITEM_PAUSE_SECONDS + random.random())  # noqa: S311 - spreads load
+
+
+def _problems(answer: BatchAnswer) -> Iterator[Problem]:
+    for result in answer.results:
+        if result.problem is not UNSET:
+            yield result.problem
+
+
+def read_answer(batch: SendBatch, answer: BatchAnswer) -> Done:
+    """Return what a batch's answer says about each row.
+
+    Raises:
+        Failure: the keys stand for other messages, or an item has no answer.
+    """
+    if {result.index for result in answer.results} != set(range(len(batch.messages))):
+        raise Failure("The API's answer is not understood.", detail="It does not answer each message once.")
+    accepted, rejected = [], []
+    for result in answer.results:
+        place = batch.first + result.index
+        if result.problem is UNSET:
+            accepted.append(_accepted(place, result))
+        elif result.problem.code == MISMATCH:
+            failure = _other_messages(batch.messages[result.index].line)
+            failure.may_be_done = True
+            raise failure
+        else:
+            rejected.append(
+                Rejected(place, result.problem.code.value, result.problem.title, result.problem.detail)
+            )
+    return Done(batch.index, accepted, rejected)
+
+
+def _accepted(place: int, result: BatchResult) -> Accepted:
+    message = result.message
+    if message is UNSET:
+        raise Failure(
+            "The API's answer is not understood.", detail="A message is neither accepted nor refused."
+        )
+    return Accepted(
+        place, str(message.id), message.segments, parse_micros(message.price.amount), result.replayed is True
+    )
+
+
+def _other_messages(line: int) -> Failure:
+    return Failure(
+        "This file was begun in another way, so it is not gone on with.",
+        detail=f"Under the idempotency key of line {line} another message was sent in the last 72 hours: "
+        "with another --batch-size or other options, from another machine or another home.",
+        hint="Use the options of then to go on, or --run NAME to send the whole file once more.",
+    )
