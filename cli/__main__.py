@@ -15,8 +15,17 @@ COMMANDS: Mapping[str, str] = {
     "up": "cli.up:up",
     "status": "cli.status:status",
     "down": "cli.down:down",
-    "ledger": "cli.ledger:ledger",
+    "send": "cli.send:send",
+    "message": "cli.message_commands:message",
     "listen": "cli.listen:listen",
+    "client": "cli.client_commands:client",
+    "key": "cli.key_commands:key",
+    "credit": "cli.credit_commands:credit",
+    "rate": "cli.rate_commands:rate",
+    "dlq": "cli.dlq_commands:dlq",
+    "ledger": "cli.ledger:ledger",
+    "migrate": "cli.migrate_command:migrate",
+    "openapi": "cli.openapi_command:openapi",
 }
 
 

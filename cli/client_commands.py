@@ -1,0 +1,144 @@
+"""`tollwire client`: who pays, and what they may do."""
+
+import secrets
+from typing import Any
+
+import click
+
+from api.admin_schemas import ClientPage, ClientShown
+from cli.api_client import Api
+from cli.api_command import api_command
+from cli.client_options import ANY, settings_options
+from cli.listing import collect, limit_option
+from cli.output import Output, amount_text, time_text
+from cli.target import KeyFile
+
+CLIENTS = "/admin/v1/clients"
+UNPACED = "as fast as carriers take it"
+
+
+@click.group()
+def client() -> None:
+    """Make, change and list clients."""
+
+
+@client.command(
+    epilog="Example: tollwire client create acme --currency EUR --requests-per-minute 600 --credit-limit 50"
+)
+@click.argument("name")
+@click.option("--currency", default="EUR", show_default=True, help="Of the account, for ever.")
+@settings_options
+@api_command(KeyFile.ADMIN)
+async def create(
+    api: Api, output: Output, name: str, currency: str, credit_limit: str | None, **given: Any
+) -> None:
+    """Make a client with an empty account."""
+    answer = await api.request("POST", CLIENTS, {"name": name, "currency": currency, **_body(given)})
+    if credit_limit is not None:
+        await _set_limit(api, name, credit_limit, given["reason"])
+        answer = await api.get(f"{CLIENTS}/{name}")
+    _show(output, answer.read(ClientShown))
+    output.note(f"`tollwire key create {name}` makes its key, `tollwire credit add {name} 100` tops it up.")
+
+
+@client.command("set", epilog="Example: tollwire client set acme --messages-per-second 50 --suspend")
+@click.argument("name")
+@click.option(
+    "--suspend/--resume", "suspended", default=None, help="Stop its sending within a second; let it go on."
+)
+@settings_options
+@api_command(KeyFile.ADMIN)
+async def set_(api: Api, output: Output, name: str, credit_limit: str | None, **given: Any) -> None:
+    """Change a client; what is not named stays."""
+    body = _body(given)
+    if not body.keys() - {"reason"} and credit_limit is None:
+        raise click.UsageError("Nothing to change: name at least one setting.")
+    if credit_limit is not None:
+        await _set_limit(api, name, credit_limit, given["reason"])
+    answer = await api.request("PATCH", f"{CLIENTS}/{name}", body, may_repeat=True)
+    _show(output, answer.read(ClientShown))
+
+
+@client.command("list")
+@limit_option
+@api_command(KeyFile.ADMIN)
+async def list_(api: Api, output: Output, limit: int) -> None:
+    """List clients by name, with their balances."""
+    found, has_more = await collect(api, CLIENTS, {}, ClientPage, lambda page: page.clients, limit=limit)
+    if output.as_json:
+        output.document({"clients": found, "has_more": has_more})
+        return
+    rows = [
+        (
+            one.name, one.balance.currency, amount_text(one.balance.available), amount_text(one.balance.held),
+            f"{one.balance.open_holds:,}", f"{one.requests_per_minute:,}/min", one.charge,
+            "suspended" if one.suspended else "",
+        )
+        for one in found
+    ]  # fmt: skip
+    columns = ["client", "currency", ">available", ">held", ">open holds", ">requests", "charged when", ""]
+    output.table(columns, rows)
+    output.more(has_more)
+
+
+@client.command("show")
+@click.argument("name")
+@api_command(KeyFile.ADMIN)
+async def show(api: Api, output: Output, name: str) -> None:
+    """Show a client, its settings and its balance."""
+    _show(output, (await api.get(f"{CLIENTS}/{name}")).read(ClientShown))
+
+
+def _body(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were named, as the API takes them."""
+    body = {name: value for name, value in given.items() if value is not None and value != ()}
+    for name in ("allowed_senders", "allowed_countries"):
+        if name in body:
+            body[name] = None if body[name] == (ANY,) else list(body[name])
+    return body
+
+
+async def _set_limit(api: Api, name: str, amount: str, reason: str | None) -> None:
+    body = {
+        "kind": "credit_limit",
+        "amount": amount,
+        "reference": f"cli-{secrets.token_hex(8)}",
+        "reason": reason,
+    }
+    await api.request("POST", f"{CLIENTS}/{name}/credit", body, may_repeat=True)
+
+
+def _show(output: Output, shown: ClientShown) -> None:
+    if output.as_json:
+        output.document(shown)
+        return
+    balance = shown.balance
+    rate = shown.messages_per_second
+    output.details(
+        [
+            ("Client", f"{shown.name}{' (suspended)' if shown.suspended else ''}"),
+            ("Available", amount_text(balance.available, balance.currency)),
+            ("Held", f"{amount_text(balance.held, balance.currency)} for {balance.open_holds:,} messages"),
+            ("Credit limit", amount_text(balance.credit_limit, balance.currency)),
+            ("Requests", f"{shown.requests_per_minute:,} a minute, {shown.requests_burst:,} at once"),
+            ("Pacing", f"{rate:,} messages a second" if rate else UNPACED),
+            ("Charged when", _plan(shown)),
+            ("Senders", ", ".join(shown.allowed_senders or [ANY]) + f" (default {shown.default_sender})"),
+            ("Countries", _countries(shown)),
+            ("Callback hosts", ", ".join(shown.allowed_callback_hosts) or None),
+            ("Texts kept", f"{shown.text_retention_days} days"),
+            ("Since", time_text(shown.created_at)),
+        ]
+    )
+
+
+def _plan(shown: ClientShown) -> str:
+    extras = ["parts are charged"] * shown.partial_charge + [
+        "late receipts are free"
+    ] * shown.waive_late_capture
+    return ", ".join([shown.charge, *extras])
+
+
+def _countries(shown: ClientShown) -> str:
+    countries = shown.allowed_countries
+    return "all with a rate" if countries is None else ", ".join(countries) or "none"

@@ -1,0 +1,106 @@
+"""`tollwire key`: what authenticates a client."""
+
+from typing import Any, get_args
+
+import click
+
+from api.admin_schemas import KeyPage, KeyShown, NewKeyShown, Scope
+from cli.api_client import Api
+from cli.api_command import api_command
+from cli.listing import SHOWN_DEFAULT
+from cli.output import Output, time_text
+from cli.target import KeyFile
+
+KEYS = "/admin/v1/keys"
+ADMIN = "admin"
+SCOPES: tuple[str, ...] = get_args(Scope)
+CLIENT_SCOPES = tuple(scope for scope in SCOPES if scope != ADMIN)
+
+
+@click.group()
+def key() -> None:
+    """Make, revoke and list API keys."""
+
+
+@key.command(epilog="Example: tollwire key create acme --name backend --allow-ip 198.51.100.0/24")
+@click.argument("client", required=False)
+@click.option("--operator", is_flag=True, help="An operator's key, of no client: scope admin.")
+@click.option("--name", default="", help="For people.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="May be repeated; else all that a client needs.",
+)
+@click.option("--test", is_flag=True, help="Its messages never leave the simulator and cost nothing.")
+@click.option(
+    "--allow-ip", "allowed_ips", multiple=True, metavar="NETWORK", help="May be repeated; else any."
+)
+@click.option("--expires-at", metavar="TIME", help="As 2027-01-01T00:00:00Z; else never.")
+@click.option("--reason", help="Why; stands in the audit trail.")
+@api_command(KeyFile.ADMIN)
+async def create(api: Api, output: Output, client: str | None, operator: bool, **given: Any) -> None:
+    """Make a key for CLIENT. Its text is shown this once."""
+    if (client is None) != operator:
+        raise click.UsageError("Give CLIENT, or --operator for a key of no client.")
+    body = {name: value for name, value in given.items() if value not in (None, (), "")}
+    body["client"] = client
+    body.setdefault("scopes", [ADMIN] if operator else list(CLIENT_SCOPES))
+    answer = await api.request("POST", KEYS, body)
+    made = answer.read(NewKeyShown)
+    if output.as_json:
+        output.document(answer.plain())
+        return
+    output.details([("Key", made.key), *_facts(made)])
+    output.gap()
+    output.note("Keep the key now: it is stored as a hash and cannot be shown again.")
+
+
+@key.command("list")
+@click.argument("client")
+@api_command(KeyFile.ADMIN)
+async def list_(api: Api, output: Output, client: str) -> None:
+    """List the keys of CLIENT, live ones first."""
+    answer = await api.get(f"/admin/v1/clients/{client}/keys", {"limit": SHOWN_DEFAULT})
+    if output.as_json:
+        output.document(answer.plain())
+        return
+    rows = [
+        (
+            one.key_id, one.name, "test" if one.is_test else "live", ", ".join(one.scopes),
+            time_text(one.created_at), time_text(one.last_used_at), _state(one),
+        )
+        for one in answer.read(KeyPage).keys
+    ]  # fmt: skip
+    output.table(["key id", "name", "kind", "scopes", "made", "last used", ""], rows)
+
+
+@key.command(epilog="Example: tollwire key revoke 9hT3fKq2Lm8x")
+@click.argument("key_id")
+@api_command(KeyFile.ADMIN)
+async def revoke(api: Api, output: Output, key_id: str) -> None:
+    """Revoke a key by its id (tw_ID_…): within a second no process takes it."""
+    answer = await api.request("DELETE", f"{KEYS}/{key_id}", may_repeat=True)
+    if output.as_json:
+        output.document(answer.plain())
+    else:
+        output.details(_facts(answer.read(KeyShown)))
+
+
+def _facts(shown: KeyShown) -> list[tuple[str, str | None]]:
+    return [
+        ("Key id", shown.key_id),
+        ("Client", shown.client or "none: an operator's key"),
+        ("Name", shown.name or None),
+        ("Kind", "test: simulated, costs nothing" if shown.is_test else "live"),
+        ("Scopes", ", ".join(shown.scopes)),
+        ("From", ", ".join(shown.allowed_ips) if shown.allowed_ips else None),
+        ("State", _state(shown) or "live"),
+    ]
+
+
+def _state(shown: KeyShown) -> str:
+    if shown.revoked_at is not None:
+        return f"revoked {time_text(shown.revoked_at)}"
+    return "" if shown.expires_at is None else f"until {time_text(shown.expires_at)}"

@@ -1,0 +1,143 @@
+"""`tollwire migrate`: brings the database's schema up to this version."""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+
+import asyncpg
+import click
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
+
+from cli.database import NoDatabase
+from cli.failures import Exit, Failure
+from cli.home import Home
+from cli.migrate import REPOSITORY, upgrade
+from cli.output import Output
+from cli.servers import DATABASE
+from embedded.postgres import PostgresServer
+
+DSN_VARIABLE = "TOLLWIRE_MIGRATE_DSN"
+CONNECT_SECONDS = 10.0
+HEAD = "head"
+READ_REVISION = "select version_num from tollwire.schema_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Revisions of the schema: of the database (None: nothing is there yet) and of this program."""
+
+    database: str | None
+    program: str
+
+    @property
+    def is_current(self) -> bool:
+        """True when there is nothing to do."""
+        return self.database == self.program
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tollwire migrate
+  tollwire migrate --dsn postgresql://tollwire_migrate@db.example.com/tollwire
+  tollwire migrate --check   # exit code 1 when the schema is behind
+"""
+)
+@click.option(
+    "--dsn", metavar="DSN", default="", help=f"The database ({DSN_VARIABLE}), in a role that may change it."
+)
+@click.option("--check", is_flag=True, help="Change nothing: exit with 1 when the schema is behind.")
+@click.option(
+    "--to", "revision", metavar="REVISION", default=HEAD, show_default=True, help="The newest; no other."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def migrate(dsn: str, check: bool, revision: str, as_json: bool) -> None:
+    """Bring the database's schema up to this version. Again does nothing; back is refused.
+
+    `tollwire up` does this by itself. Exit codes: 0 the schema is current, 1 it is not, 3 no database
+    answers.
+    """
+    output = Output(as_json=as_json)
+    try:
+        sys.exit(_migrate(output, dsn or _own_dsn(), revision, is_only_check=check))
+    except Failure as failure:
+        failure.show(as_json=as_json)
+        sys.exit(failure.exit_code)
+
+
+def _own_dsn() -> str:
+    """The DSN of TOLLWIRE_MIGRATE_DSN, or of the embedded PostgreSQL that runs in the home."""
+    if named := os.environ.get(DSN_VARIABLE):
+        return named
+    home = Home.of(os.environ)
+    port = home.read_ports().get("postgresql")
+    if port is None or not home.is_running:
+        raise NoDatabase(home)
+    return PostgresServer(home.postgres, port=port).dsn(database=DATABASE)
+
+
+def _migrate(output: Output, dsn: str, revision: str, *, is_only_check: bool) -> int:
+    before = _read(dsn)
+    if revision not in {HEAD, before.program}:
+        raise Failure(
+            "Migrations go forward only, to the newest revision.",
+            detail=f"The database is at {before.database or 'nothing'}, this program at {before.program}.",
+            hint="The way back is a restore of a backup from before.",
+        )
+    if before.database is not None and before.database > before.program:
+        raise Failure(
+            "The database is newer than this program.",
+            detail=f"The database is at {before.database}, this program at {before.program}.",
+            hint="Run the Tollwire that belongs to it; migrations never go back.",
+        )
+    if not is_only_check and not before.is_current:
+        try:
+            upgrade(dsn)
+        except (DBAPIError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise Failure(
+                "The migration failed.", detail=str(reason), hint="What came before it stands."
+            ) from None
+    after = before if is_only_check else _read(dsn)
+    _tell(output, before, after)
+    return Exit.DONE if after.is_current else Exit.FAILED
+
+
+def _tell(output: Output, before: Schema, after: Schema) -> None:
+    if output.as_json:
+        output.document({"before": before.database, "now": after.database, "newest": after.program})
+    elif not after.is_current:
+        output.line(
+            f"The schema is at {after.database or 'nothing'}; this version needs {after.program}.", "yellow"
+        )
+    elif before.is_current:
+        output.line(f"The schema is at {after.program}, the newest. There was nothing to do.")
+    else:
+        output.line(f"The schema went from {before.database or 'nothing'} to {after.program}.", "green")
+
+
+def _read(dsn: str) -> Schema:
+    script = ScriptDirectory.from_config(Config(REPOSITORY / "alembic.ini"))
+    head = script.get_current_head()
+    if head is None:
+        raise RuntimeError("there are no migrations")
+    return Schema(asyncio.run(_read_revision(dsn)), head)
+
+
+async def _read_revision(dsn: str) -> str | None:
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
+        raise Failure(
+            "The database does not answer.", detail=str(error), exit_code=Exit.UNREACHABLE
+        ) from None
+    try:
+        found = await connection.fetchval(READ_REVISION)
+        return None if found is None else str(found)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return None
+    finally:
+        await connection.close()

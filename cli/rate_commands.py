@@ -1,0 +1,132 @@
+"""`tollwire rate`: what a segment costs, by the beginning of the number."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.ledger_schemas import RATES_MAX, RatePage, RatesChanged
+from cli.api_client import Api
+from cli.api_command import api_command
+from cli.failures import Exit, Failure
+from cli.listing import collect
+from cli.output import Output, amount_text, time_text
+from cli.target import KeyFile
+
+RATES = "/admin/v1/rates"
+LIST_DEFAULT = 300
+
+client_option = click.option(
+    "--client", metavar="NAME", help="Of this client alone; else the list for everybody."
+)
+currency_option = click.option(
+    "--currency", default="EUR", show_default=True, help="Of the accounts it is for."
+)
+reason_option = click.option("--reason", help="Why; stands in the audit trail.")
+
+
+@click.group()
+def rate() -> None:
+    """Set and list prices. The longest prefix of a number decides."""
+
+
+@rate.command(
+    "set",
+    epilog="""\b
+Examples:
+  tollwire rate set 49 0.0750
+  tollwire rate set 4915 0.0690 --client acme
+  tollwire rate set --csv prices.csv   # columns prefix,price; an empty price ends a rate
+""",
+)
+@click.argument("prefix", required=False)
+@click.argument("price", required=False)
+@click.option(
+    "--csv",
+    "csv_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Set the prices of a file with the columns prefix,price.",
+)
+@client_option
+@currency_option
+@reason_option
+@api_command(KeyFile.ADMIN)
+async def set_(
+    api: Api, output: Output, prefix: str | None, price: str | None, csv_path: Path | None, **given: Any
+) -> None:
+    """Set the price of a segment to numbers that begin with PREFIX (digits, without the plus).
+
+    New messages cost it within a second; each message keeps the price that it was accepted with.
+    """
+    if csv_path is not None and prefix is None:
+        await _set(api, output, _read(csv_path), given)
+    elif csv_path is None and prefix is not None and price is not None:
+        await _set(api, output, [{"prefix": prefix.removeprefix("+"), "price": price}], given)
+    else:
+        raise click.UsageError("Give PREFIX and PRICE, or --csv FILE.")
+
+
+@rate.command(epilog="Example: tollwire rate remove 4915 --client acme")
+@click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
+@client_option
+@currency_option
+@reason_option
+@api_command(KeyFile.ADMIN)
+async def remove(api: Api, output: Output, prefixes: tuple[str, ...], **given: Any) -> None:
+    """End the rates of prefixes; a shorter one decides then, or nothing can be sent there."""
+    lines = [{"prefix": prefix.removeprefix("+"), "price": None} for prefix in prefixes]
+    await _set(api, output, lines, given)
+
+
+@rate.command("list", epilog="Example: tollwire rate list 49 --client acme")
+@click.argument("prefix", required=False, default="")
+@client_option
+@click.option("--limit", type=click.IntRange(min=1), default=LIST_DEFAULT, show_default=True, help="At most.")
+@api_command(KeyFile.ADMIN)
+async def list_(api: Api, output: Output, prefix: str, client: str | None, limit: int) -> None:
+    """List the prices in force, of prefixes that begin with PREFIX."""
+    query = {"client": client, "prefix": prefix.removeprefix("+")}
+    found, has_more = await collect(api, RATES, query, RatePage, lambda page: page.rates, limit=limit)
+    if output.as_json:
+        output.document({"rates": found, "has_more": has_more})
+        return
+    rows = [
+        (
+            one.prefix,
+            amount_text(one.price, one.currency),
+            one.client or "everybody",
+            time_text(one.created_at),
+        )
+        for one in found
+    ]
+    output.table(["prefix", ">a segment", "for", "since"], rows)
+    output.more(has_more)
+
+
+async def _set(api: Api, output: Output, lines: list[dict[str, Any]], given: dict[str, Any]) -> None:
+    """Set rates, RATES_MAX a request: each request's rates come into force together."""
+    changed = 0
+    for start in range(0, len(lines), RATES_MAX):
+        body = {**given, "rates": lines[start : start + RATES_MAX]}
+        answer = await api.request("PUT", RATES, body, may_repeat=True)
+        changed += answer.read(RatesChanged).changed
+    if output.as_json:
+        output.document({"changed": changed})
+    else:
+        output.line(f"{changed:,} of {len(lines):,} prices are new; the others were so already.")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise Failure(f"{path} cannot be read.", detail=str(error), exit_code=Exit.USAGE) from None
+    if not rows or not {"prefix", "price"} <= set(rows[0]):
+        raise Failure(
+            f"{path} holds no prices.", detail="Its columns are prefix,price.", exit_code=Exit.USAGE
+        )
+    return [
+        {"prefix": (row["prefix"] or "").removeprefix("+"), "price": row["price"] or None} for row in rows
+    ]
