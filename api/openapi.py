@@ -39,6 +39,7 @@ TAGS: Final = {
     "callback": ("Callbacks", "Where final states are reported, signed by Standard Webhooks 1.0.0."),
     "client": ("Operators: clients and keys", "Who may send, and with which key. Scope `admin`."),
     "credit": ("Operators: credit and rates", "Top-ups, limits and prices. Scope `admin`."),
+    "carrier": ("Operators: carriers and routes", "Who carries what. Scope `admin`."),
     "dead letter": ("Operators: dead letters", "What was given up, and its replay. Scope `admin`."),
     "service": ("Service", "Health, metrics and this document. No key."),
 }

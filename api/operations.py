@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from api import (
     account,
+    admin_carriers,
     admin_clients,
     admin_keys,
     admin_money,
@@ -120,6 +121,10 @@ OPERATORS: Final = tuple(
         ("DELETE", "keys/{key_id}", admin_keys.revoke_key, "client", {}),
         ("GET", "rates", admin_money.list_rates, "credit", {}),
         ("PUT", "rates", admin_money.set_rates, "credit", {"problems": (Code.NOT_FOUND,)}),
+        ("GET", "carriers", admin_carriers.list_carriers, "carrier", {}),
+        ("PUT", "carriers/{name}", admin_carriers.put_carrier, "carrier", {}),
+        ("GET", "routes", admin_carriers.list_routes, "carrier", {}),
+        ("PUT", "routes", admin_carriers.put_route, "carrier", {"problems": (Code.NOT_FOUND,)}),
         ("GET", "dead-letters", admin_reads.list_dead_letters, "dead letter", {}),
         ("POST", "dead-letters/{id}/replay", replay.replay_dead_letter, "dead letter", _REPLAYS),
         ("GET", "audit", admin_reads.list_audit, "client", {}),

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.runtime.keyring import Keyring
+from shared.storage.carriers import carrier_secret_aad
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
@@ -142,3 +144,50 @@ async def test_no_dead_letters_is_an_empty_page(rig):
     operator = await rig.operator()
     page = await rig.call("GET", "/admin/v1/dead-letters?client=acme", key=operator)
     assert (page.status, page.body) == (200, {"dead_letters": [], "next_cursor": None})
+
+
+async def test_a_carrier_is_set_with_a_secret_that_is_never_shown(rig, tmp_path):
+    operator = await rig.operator()
+    body = {
+        "settings": {"url": "https://carrier.example.org/submit"},
+        "rate_per_second": 50,
+        "secret": "hush-hush",
+    }
+    made = await rig.call("PUT", "/admin/v1/carriers/telco", key=operator, body=body)
+    assert (made.status, made.body["has_secret"], made.body["rate_per_second"]) == (200, True, 50)
+    changed = await rig.call(
+        "PUT", "/admin/v1/carriers/telco", key=operator, body={"settings": {}, "enabled": False}
+    )
+    assert (changed.body["has_secret"], changed.body["enabled"], changed.body["rate_per_second"]) == (
+        True,
+        False,
+        0,
+    )
+    listed = await rig.call("GET", "/admin/v1/carriers", key=operator)
+    assert [one["name"] for one in listed.body["carriers"]] == ["simulator", "telco"]
+    async with rig.connection() as conn:
+        row = await conn.fetchrow("select id, secret_sealed from tollwire.carriers where name = 'telco'")
+        trail = await conn.fetch(
+            "select after::text from tollwire.audit_trail where target = 'carrier/telco'"
+        )
+    keyring = Keyring.load(tmp_path / "keyring.json")
+    assert keyring.unseal(row["secret_sealed"], carrier_secret_aad(row["id"])) == b"hush-hush"
+    assert "hush-hush" not in str([*listed.body["carriers"], *trail])
+
+
+async def test_a_route_is_set_listed_and_removed(rig):
+    operator = await rig.operator()
+    route = {"prefix": "49", "priority": 2, "carrier": "simulator"}
+    made = await rig.call("PUT", "/admin/v1/routes", key=operator, body=route)
+    assert made.body == {"route": route, "removed": False}
+    listed = await rig.call("GET", "/admin/v1/routes", key=operator)
+    assert [one["prefix"] for one in listed.body["routes"]] == ["", "49"]
+    removed = [
+        (await rig.call("PUT", "/admin/v1/routes", key=operator, body={**route, "carrier": None})).body[
+            "removed"
+        ]
+        for _ in range(2)
+    ]
+    assert removed == [True, False]
+    nobody = await rig.call("PUT", "/admin/v1/routes", key=operator, body={**route, "carrier": "nobody"})
+    assert nobody.code == "not_found"

@@ -1,0 +1,113 @@
+"""What operators send and get about carriers and routes."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from api.admin_schemas import Name, Reason
+from api.schemas import PAGE_DEFAULT, Limit
+
+RATE_PER_SECOND_MAX = 1_000_000
+WINDOW_MAX = 100_000
+SUBMIT_DEADLINE_MIN_SECONDS, SUBMIT_DEADLINE_MAX_SECONDS = 4, 600
+RECEIPT_WAIT_MAX_SECONDS = 604_800
+NO_RECEIPT_MAX_SECONDS = 2_592_000
+# A token or an HMAC key; longer ones are certificates, which belong into files.
+SECRET_CHARACTERS_MAX = 4_096
+PRIORITY_MAX = 100
+
+
+class CarrierPath(Struct, frozen=True):
+    """The name of a carrier."""
+
+    name: Name
+
+
+class CarrierRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a carrier is; the whole of it, but for its secret, which stays when it is left out."""
+
+    kind: Annotated[Literal["http"], Meta(description="How it is spoken to.")] = "http"
+    settings: Annotated[dict[str, Any], Meta(description="As docs/carriers.md tells for the kind.")]
+    enabled: bool = True
+    is_simulator: Annotated[bool, Meta(description="Takes what test keys send.")] = False
+    idempotent_submit: Annotated[
+        bool, Meta(description="It recognises our id: a lost answer is asked again.")
+    ] = False
+    can_query: bool = False
+    splits_parts: Annotated[bool, Meta(description="Each segment is submitted alone.")] = False
+    rate_per_second: Annotated[int, Meta(ge=0, le=RATE_PER_SECOND_MAX, description="0: no limit.")] = 0
+    window_max: Annotated[int, Meta(ge=1, le=WINDOW_MAX, description="Submits in flight.")] = 1_000
+    submit_deadline_seconds: Annotated[
+        int, Meta(ge=SUBMIT_DEADLINE_MIN_SECONDS, le=SUBMIT_DEADLINE_MAX_SECONDS)
+    ] = 60
+    no_receipt_policy: Annotated[
+        Literal["release", "capture"],
+        Meta(description="What becomes of the hold when no receipt ever comes."),
+    ] = "release"
+    receipt_wait_seconds: Annotated[int, Meta(ge=1, le=RECEIPT_WAIT_MAX_SECONDS)] = 3_600
+    no_receipt_seconds: Annotated[int, Meta(ge=1, le=NO_RECEIPT_MAX_SECONDS)] = 259_200
+    secret: Annotated[str, Meta(min_length=1, max_length=SECRET_CHARACTERS_MAX)] | None = None
+    reason: Reason | None = None
+
+
+class CarrierShown(Struct, frozen=True, kw_only=True):
+    """A carrier, without its secret."""
+
+    id: int
+    name: str
+    kind: str
+    settings: dict[str, Any]
+    enabled: bool
+    is_simulator: bool
+    idempotent_submit: bool
+    can_query: bool
+    splits_parts: bool
+    rate_per_second: int
+    window_max: int
+    submit_deadline_seconds: int
+    no_receipt_policy: str
+    receipt_wait_seconds: int
+    no_receipt_seconds: int
+    has_secret: bool
+
+
+class CarrierList(Struct, frozen=True):
+    """All carriers by name."""
+
+    carriers: list[CarrierShown]
+
+
+class RouteRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which carrier takes the numbers that begin with a prefix; `carrier` null removes the route."""
+
+    prefix: Annotated[str, Meta(pattern="^[0-9]{0,15}$", description="Empty: all numbers.", examples=["49"])]
+    priority: Annotated[int, Meta(ge=1, le=PRIORITY_MAX, description="1 is tried first.")] = 1
+    carrier: Name | None
+    reason: Reason | None = None
+
+
+class RouteShown(Struct, frozen=True):
+    """A route."""
+
+    prefix: str
+    priority: int
+    carrier: str
+
+
+class RouteQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many routes."""
+
+    limit: Limit = PAGE_DEFAULT
+
+
+class RouteList(Struct, frozen=True):
+    """Routes by prefix and priority."""
+
+    routes: list[RouteShown]
+
+
+class RouteChanged(Struct, frozen=True):
+    """The route as it is now; null after it was removed."""
+
+    route: RouteShown | None
+    removed: Annotated[bool, Meta(description="There was one, and it is gone.")]
