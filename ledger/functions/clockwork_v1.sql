@@ -238,6 +238,9 @@ begin
         left join tollwire.carriers k on k.id = s.carrier_id
         where not coalesce(s.message_id = any (f_id), false)
         order by s.message_id;
+    if f_id is null then
+        return;
+    end if;
     return query select t.o_message, t.o_state
         from tollwire.finish_v1(f_id, array_fill('receipt_wait_ended'::tollwire.message_event, array[cardinality(f_id)]), f_kind,
                                 array_fill('no_receipt'::text, array[cardinality(f_id)]), 0) t;
