@@ -47,7 +47,7 @@ def people_line(received: Received) -> str:
     name = click.style(kind.ljust(TYPE_WIDTH), fg=COLOURS.get(kind, "yellow"))
     parts = [time, f"{mark} {name}", *_about(received.event.get("data"))]
     if received.times_seen > 1:
-        parts.append(click.style(f"seen before ({received.times_seen} times): nothing to do", fg="magenta"))
+        parts.append(click.style(f"the same again, {received.times_seen} times now", fg="magenta"))
     if not 200 <= received.answered <= 299:
         parts.append(click.style(f"answered {received.answered}: it will come again", fg="yellow"))
     return "  ".join(parts)

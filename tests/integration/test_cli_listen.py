@@ -95,7 +95,7 @@ async def test_callbacks_are_verified_printed_and_counted_until_ctrl_c() -> None
         401,
     ]
     assert "✓ callback.test" in lines[0]
-    assert "seen before (2 times)" in lines[1]
+    assert "the same again, 2 times now" in lines[1]
     assert "✗ bad signature  no signature fits" in lines[2]
     assert summary == "2 verified, 1 seen before, 1 with a bad signature.\n"
 

@@ -72,7 +72,7 @@ def test_a_repetition_is_told_by_its_webhook_id() -> None:
     another = judge(it, body_of(), "msg_2")
 
     assert (again.times_seen, another.times_seen) == (2, 1)
-    assert "seen before (2 times): nothing to do" in shown(again)
+    assert "the same again, 2 times now" in shown(again)
     assert (it.verified, it.repeated, it.refused) == (3, 1, 0)
 
 
