@@ -10,6 +10,8 @@ from rich.console import Console
 
 from cli.home import Home
 from cli.leftovers import stop_leftovers
+from embedded.accounts import SYSTEM_FOLDER
+from embedded.postgres_programs import COPIES
 
 POLL_SECONDS = 0.1
 # Services drain for 30 s, PostgreSQL writes its last checkpoint in up to 30 s more.
@@ -34,12 +36,16 @@ def down(clean: bool) -> None:
     if clean:
         home.remove()
         console.print(f"Removed {home.path}.")
+        for programs in SYSTEM_FOLDER.glob(f"{COPIES}*"):
+            console.print(f"Left: {programs}, PostgreSQL's programs for every instance that root runs.")
 
 
 def _stop(home: Home) -> None:
     until = time.monotonic() + LIMIT_SECONDS
     pid = home.supervisor_pid()
-    if pid is not None:
+    state = home.read_state()
+    # A second signal would mean: do not wait for what is in hand.
+    if pid is not None and state is not None and state.phase != "stopping":
         os.kill(pid, signal.SIGTERM)
     while home.is_running:
         if time.monotonic() >= until:

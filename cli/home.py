@@ -11,7 +11,7 @@ import msgspec
 
 from embedded.accounts import remove_folder
 from embedded.child import birth_of
-from embedded.files import FolderInUse, FolderLock, write_private
+from embedded.files import FolderLock, write_private
 
 DEFAULT_HOME = ".tollwire"
 # Another account passes through to PostgreSQL's folder when root runs us; nobody lists what is here.
@@ -112,10 +112,7 @@ class Home:
         if not self.path.exists():
             return False
         try:
-            with FolderLock(self.path):
-                return False
-        except FolderInUse:
-            return True
+            return FolderLock(self.path).is_taken()
         except PermissionError:
             raise self._not_ours() from None
 

@@ -3,12 +3,16 @@
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 SECRET_BYTES = 24  # 192 bits: beyond guessing, and short enough for a line in a config file
 TAIL_BYTES = 16_384  # of a log, read for an error message: no more than a screen needs
+
+LOOK_SECONDS = 0.3  # somebody who looks holds the lock for microseconds, more on a machine that is busy
+LOOK_PAUSE_SECONDS = 0.01
 
 
 class FolderInUse(Exception):  # noqa: N818 - named for what happened
@@ -52,16 +56,26 @@ class FolderLock:
         self._file: IO[str] | None = None
 
     def take(self) -> None:
-        """Take the lock or raise FolderInUse at once; taking it twice is harmless."""
+        """Take the lock; taking it twice is harmless.
+
+        Raises:
+            FolderInUse: another process holds it, and not just for a look (``is_taken``).
+        """
         if self._file is not None:
             return
         file = self.path.open("a", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise FolderInUse(f"{self.path.parent} is in use by another process") from None
+        until = time.monotonic() + LOOK_SECONDS
+        while not _has_locked(file, fcntl.LOCK_EX):
+            if time.monotonic() >= until:
+                file.close()
+                raise FolderInUse(f"{self.path.parent} is in use by another process")
+            time.sleep(LOOK_PAUSE_SECONDS)
         self._file = file
+
+    def is_taken(self) -> bool:
+        """True while some process holds the folder; any number of processes may look at once."""
+        with self.path.open("a", encoding="utf-8") as file:
+            return not _has_locked(file, fcntl.LOCK_SH)
 
     def release(self) -> None:
         """Let go of the folder; releasing it twice is harmless."""
@@ -77,3 +91,11 @@ class FolderLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _has_locked(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

