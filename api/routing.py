@@ -4,6 +4,7 @@ An operation's handler is a function ``(resources, call, *, body, query, path)``
 three that it names, and its annotations are the types that validate and that stand in the OpenAPI document.
 """
 
+import asyncio
 import inspect
 import re
 import typing
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from api.callers import Client, KeyRecord
 from api.problems import Refusal
@@ -24,6 +25,10 @@ Body = TypeVar("Body")
 BODY_MAX_BYTES = 64 * 1024
 # 1,000 messages of about 2 kB each; longer texts need a smaller batch.
 BATCH_MAX_BYTES = 2 * 1024 * 1024
+
+
+# A body that comes slower than 70 kB/s from a batch's size is an attack or a broken line.
+BODY_SECONDS = 30.0
 
 
 class Call:
@@ -198,11 +203,11 @@ class Router:
         raise Refusal(ProblemCode.NOT_FOUND, what="resource")
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+async def read_body(request: web.BaseRequest, bytes_max: int, *, seconds: float = BODY_SECONDS) -> bytes:
     """Read a JSON body of at most ``bytes_max`` bytes.
 
     Raises:
-        Refusal: unsupported_media_type, payload_too_large.
+        Refusal: unsupported_media_type, payload_too_large, malformed_request (too slow).
     """
     declared = request.headers.get("Content-Type")
     if declared is not None and declared != "application/json":
@@ -214,18 +219,24 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     length = request.content_length
     if length is not None and length > bytes_max:
         raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
-    content = request.content
-    first = await content.readany()
-    if content.at_eof():
-        if len(first) > bytes_max:
-            raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
-        return first
-    whole = bytearray(first)
-    while not content.at_eof():
-        if len(whole) > bytes_max:
-            raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
+    if request.content.is_eof():
+        return await _read_pieces(request.content, bytes_max)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_pieces(request.content, bytes_max)
+    except TimeoutError:
+        reason = f"the body did not arrive within {seconds:g} s"
+        raise Refusal(ProblemCode.MALFORMED_REQUEST, reason=reason) from None
+
+
+async def _read_pieces(content: StreamReader, bytes_max: int) -> bytes:
+    """Read to the end; most bodies came whole with the head and are one piece."""
+    whole = await content.readany()
+    while len(whole) <= bytes_max:
+        if content.at_eof():
+            return whole
         whole += await content.readany()
-    return bytes(whole)
+    raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
 
 
 def refuse_unacceptable(accept: str | None) -> None:

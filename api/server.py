@@ -4,6 +4,7 @@ aiohttp's low-level server without its Application: the hot path pays for no mid
 answer, also to what is hardly HTTP, is made here.
 """
 
+import asyncio
 import os
 import re
 import time
@@ -28,6 +29,8 @@ from shared.runtime import metrics, tracing
 
 # The longest header line that is read; a key, a trace and an idempotency key take 1 kB together.
 LINE_MAX_BYTES: Final = 8_190
+# A head of 8 kB fits into a few packets; who needs longer holds a connection, not a conversation.
+HEAD_SECONDS: Final = 20.0
 # Longer than the 60 s of common proxies and load balancers, so that they close first and no request
 # meets a connection that is just being closed.
 KEEPALIVE_SECONDS: Final = 75.0
@@ -135,6 +138,7 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        request.protocol.has_spoken = True  # type: ignore[attr-defined]  # our _Protocol
         try:
             serve, params = self._router.find(request.method, request.path)
         except Refusal as refusal:
@@ -146,7 +150,28 @@ class Front:
 class _Protocol(web.RequestHandler):
     """aiohttp's connection, whose own errors are problems too."""
 
-    __slots__ = ()
+    __slots__ = ("_head_seconds", "_silence", "has_spoken")
+
+    def __init__(self, manager: web.Server, *, head_seconds: float, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._head_seconds = head_seconds
+        self.has_spoken = False
+        self._silence: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give a new connection so long for the head of its first request; aiohttp would wait for ever."""
+        super().connection_made(transport)
+        self._silence = asyncio.get_running_loop().call_later(self._head_seconds, self._hang_up)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the timer with the connection."""
+        if self._silence is not None:
+            self._silence.cancel()
+        super().connection_lost(exc)
+
+    def _hang_up(self) -> None:
+        if not self.has_spoken:
+            self.force_close()
 
     def handle_error(
         self,
@@ -171,15 +196,16 @@ class _Protocol(web.RequestHandler):
 class Server(web.Server):
     """Makes a connection's protocol for each that comes in."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, *, head_seconds: float = HEAD_SECONDS) -> None:
         super().__init__(front.handle)
+        self._head_seconds = head_seconds
 
     def __call__(self) -> web.RequestHandler:
         return _Protocol(
             self,
             loop=self._loop,
-            # None is aiohttp's documented way to keep no access log; its annotation forgot it.
-            access_log=None,  # type: ignore[arg-type]
+            head_seconds=self._head_seconds,
+            access_log=None,
             # A body that is declared compressed is refused, so a bomb is never unpacked.
             auto_decompress=False,
             keepalive_timeout=KEEPALIVE_SECONDS,

@@ -14,9 +14,11 @@ from api.admission import Admission
 from api.authenticate import Authenticator
 from api.key_uses import KeyUses
 from api.limits import Limits
-from api.routing import Call, Operation, Serve, operation
+from api.problems import Refusal
+from api.routing import Call, Operation, Serve, operation, read_body
 from api.server import Endpoint, Front, Server
 from api.settings import ApiSettings
+from shared.domain.problems import ProblemCode
 
 
 class Echo(Struct, forbid_unknown_fields=True):
@@ -40,7 +42,7 @@ OPERATIONS = (
 
 
 @asynccontextmanager
-async def serving(operations: tuple[Operation, ...]) -> AsyncIterator[int]:
+async def serving(operations: tuple[Operation, ...], **options: float) -> AsyncIterator[int]:
     """Serve operations that need no key; yield the port."""
 
     async def load(_ids: Any) -> dict[str, Any]:
@@ -56,7 +58,7 @@ async def serving(operations: tuple[Operation, ...]) -> AsyncIterator[int]:
         routes: list[tuple[str, str, Serve]] = [
             (one.method, one.path, Endpoint(one, None, admission).serve) for one in operations
         ]
-        runner = web.ServerRunner(Server(Front(routes)))
+        runner = web.ServerRunner(Server(Front(routes), **options))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -139,3 +141,46 @@ async def test_a_body_in_pieces_is_read_whole():
             assert (answer.status, await answer.json()) == (200, {"text": "a"})
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["Server"] == "tollwire"
+
+
+async def test_a_connection_that_never_asks_is_hung_up():
+    async with serving(OPERATIONS, head_seconds=0.05) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /x HT")
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_that_asked_once_is_kept():
+    async with serving(OPERATIONS, head_seconds=0.05) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+        loop.call_later(0.15, over.set_result, None)
+        for wait in (False, True):
+            if wait:
+                await over
+            writer.write(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 404")
+        writer.close()
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for():
+    refused: list[Refusal] = []
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        try:
+            await read_body(request, 100, seconds=0.05)
+        except Refusal as refusal:
+            refused.append(refusal)
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nConnection: close\r\n\r\n"
+    answer = await raw(runner.addresses[0][1], head + b"abc")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert [one.code for one in refused] == [ProblemCode.MALFORMED_REQUEST]
+    await runner.cleanup()
