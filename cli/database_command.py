@@ -1,0 +1,84 @@
+"""The frame of the commands that go past the API to the database: options, connection, exit code."""
+
+import asyncio
+import functools
+import getpass
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+import click
+
+from cli.database import database_dsn
+from cli.failures import Exit, Failure, Unreachable
+from cli.output import Output
+from shared.runtime.postgres import OutcomeUnknown, open_pool
+from shared.storage.audit import Actor
+
+# One works, one reads beside it.
+CONNECTIONS_MAX: Final = 2
+
+Work = Callable[..., Awaitable[int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    postgres_dsn: str
+    postgres_pool_min: int = 1
+    postgres_pool_max: int = CONNECTIONS_MAX
+
+
+def actor() -> Actor:
+    """Who the audit trail names: the account that runs the command."""
+    return Actor(f"cli/{getpass.getuser()}")
+
+
+def database_command(work: Work) -> Callable[..., None]:
+    """Make a click callback of ``async def work(pool, output, …options)``; the pool is the ledger role's.
+
+    Adds --dsn and --json. What ``work`` returns is the exit code (None: 0).
+    """
+
+    @click.option(
+        "--dsn", help="The database, as the ledger role. Else TOLLWIRE_POSTGRES_DSN, or the instance's."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON document.")
+    @functools.wraps(work)
+    def run(*, dsn: str | None, as_json: bool, **options: Any) -> None:
+        async def connected() -> int | None:
+            settings = _Settings(dsn or database_dsn("ledger"))
+            async with open_pool(settings, application_name="tollwire") as pool:
+                return await work(pool, Output(as_json=as_json), **options)
+
+        sys.exit(run_to_exit(connected, as_json=as_json))
+
+    return run
+
+
+def run_to_exit(work: Callable[[], Awaitable[int | None]], *, as_json: bool) -> int:
+    """Run a command's work and return its exit code; a failure is shown as text or JSON."""
+
+    async def told() -> int | None:
+        try:
+            return await work()
+        except (OutcomeUnknown, OSError) as error:
+            raise Unreachable("The database does not answer.", detail=str(error)) from error
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            raise Failure(
+                "The database refuses the login.", detail=str(error), exit_code=Exit.UNAUTHORIZED
+            ) from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            hint = "The command needs the role tollwire_ledger: see --dsn."
+            raise Failure(
+                "This role may not do that.", detail=str(error), hint=hint, exit_code=Exit.UNAUTHORIZED
+            ) from error
+
+    try:
+        return asyncio.run(told()) or Exit.DONE
+    except Failure as failure:
+        failure.show(as_json=as_json)
+        return failure.exit_code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
