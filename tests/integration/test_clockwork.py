@@ -1,0 +1,185 @@
+"""The clockwork on real PostgreSQL and JetStream: what was dropped is dispatched, what waits is left."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import nats
+import pytest
+
+from embedded.nats import NatsServer
+from ledger.clockwork import Clockwork
+from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
+from shared.runtime.jetstream import JetStream, open_jetstream
+from shared.storage.facts import FactPublisher
+from tests.support.flow import Flow, accept_item, open_flow
+from tests.support.servers import Database
+
+WAITING = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NatsSettings:
+    nats_url: str
+    nats_token: str
+    nats_replicas: int = 1
+    nats_store_bytes: int = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """A clockwork, and what it works on."""
+
+    flow: Flow
+    jetstream: JetStream
+    clockwork: Clockwork
+    client: int
+    carrier: int
+
+    async def accepted(self, number: int, **changes: object) -> list[UUID]:
+        """Accept messages into the stream's present life."""
+        items = [accept_item(self.client, carrier_id=self.carrier, **changes) for _ in range(number)]
+        await self.flow.accept(items, incarnation=self.jetstream.stream_incarnation("SMS_SEND"))
+        return sorted(item.message_id for item in items)
+
+    async def publish(self, ids: Sequence[UUID], dispatch_no: int = 1) -> None:
+        """Publish them as the API does."""
+        for start in range(0, len(ids), BUNDLE_MAX):
+            work = [(id_.hex, dispatch_no) for id_ in ids[start : start + BUNDLE_MAX]]
+            bundle = Bundle(lane="normal", carrier_id=self.carrier, work=work)
+            await self.jetstream.publish(
+                "sms.send.normal", encode(bundle), message_id=f"{work[0][0]}.{dispatch_no}"
+            )
+
+
+@pytest.fixture
+async def works(database: Database, nats_server: NatsServer) -> AsyncIterator[Works]:
+    async with (
+        open_flow(database) as flow,
+        open_jetstream(NatsSettings(nats_server.url, nats_server.token)) as jetstream,
+        FactPublisher(jetstream) as facts,
+    ):
+        client, carrier = await flow.client(), await flow.carrier()
+        await until_streams_are_there(jetstream)
+        yield Works(flow, jetstream, Clockwork(flow.pool, jetstream, facts), client, carrier)
+
+
+async def until_streams_are_there(jetstream: JetStream) -> None:
+    assert await jetstream.wait_connected(20.0)
+    await jetstream.ensure_streams()
+
+
+@asynccontextmanager
+async def raw(server: NatsServer) -> AsyncIterator[nats.NATS]:
+    connection = await nats.connect(server.url, token=server.token)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def in_stream(server: NatsServer) -> list[tuple[UUID, int]]:
+    """Every (message, dispatch number) in SMS_SEND, without taking it out."""
+    async with raw(server) as connection:
+        api = connection.jetstream()
+        state = (await api.stream_info("SMS_SEND")).state
+        found: list[tuple[UUID, int]] = []
+        for sequence in range(max(state.first_seq, 1), state.last_seq + 1):
+            bundle = decode((await api.get_msg("SMS_SEND", sequence)).data or b"")
+            found += [(UUID(id_), number) for id_, number in bundle.work]
+        return found
+
+
+async def test_what_waits_in_the_stream_is_not_published_again(works, nats_server):
+    ids = await works.accepted(WAITING)
+    await works.publish(ids)
+    await works.flow.later(ids, 0.5)  # the bundles came half a second before
+    await works.flow.pool.execute("update tollwire.outbox set due_at = clock_timestamp()")
+    await works.clockwork.turn()
+    assert sorted(await in_stream(nats_server)) == sorted((id_, 1) for id_ in ids)
+    lease = await works.flow.pool.fetchval("select min(lease_seconds) from tollwire.outbox")
+    assert lease == 120, "the lease of what waits doubles"
+
+
+async def test_a_wiped_stream_is_filled_again_in_two_sweeps(works, nats_server):
+    ids = await works.accepted(WAITING)
+    await works.publish(ids)
+    async with raw(nats_server) as connection:
+        await connection.jetstream().delete_stream("SMS_SEND")
+    await works.jetstream.ensure_streams()
+    await works.flow.later(ids, 61)
+    await works.clockwork.turn()
+    await works.clockwork.turn()
+    assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in ids)
+
+
+async def test_a_bundle_that_was_acknowledged_and_not_done_is_dispatched_again(works, nats_server):
+    ids = await works.accepted(3)
+    await works.flow.later(ids, 61)
+    await works.clockwork.turn()
+    assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in ids)
+
+
+async def test_a_scheduled_message_is_queued_and_dispatched_when_its_time_comes(works, nats_server):
+    (id_,) = await works.accepted(
+        1, send_at=await works.flow.pool.fetchval("select clock_timestamp() + interval '1 hour'")
+    )
+    await works.clockwork.turn()
+    assert (await works.flow.state(id_), await in_stream(nats_server)) == ("SCHEDULED", [])
+    await works.flow.later([id_], 3_601)
+    await works.clockwork.turn()
+    await works.clockwork.turn()
+    assert await works.flow.state(id_) == "QUEUED"
+    assert [found for found, _ in await in_stream(nats_server)] == [id_]
+
+
+async def test_a_claim_whose_worker_died_is_taken_over_after_its_deadline(works):
+    ids = await works.accepted(2)
+    await works.flow.claim(ids, works.carrier)
+    await works.flow.pool.execute("update tollwire.outbox set due_at = clock_timestamp()")
+    await works.clockwork.turn()
+    assert {await works.flow.state(id_) for id_ in ids} == {"SENDING"}
+    await works.flow.later(ids, 66)
+    await works.clockwork.turn()
+    assert {await works.flow.state(id_) for id_ in ids} == {"UNKNOWN"}
+
+
+async def test_what_waited_beyond_its_validity_expires_with_release(works):
+    ids = await works.accepted(2, valid_seconds=60)
+    await works.flow.later(ids, 61)
+    await works.clockwork.turn()
+    assert {await works.flow.state(id_) for id_ in ids} == {"EXPIRED"}
+    assert (await works.flow.account(works.client))["held_micros"] == 0
+
+
+async def test_a_hold_without_a_receipt_ends_by_the_carriers_policy_at_its_own_time(works):
+    await works.flow.pool.execute("update tollwire.carriers set no_receipt_seconds = 1")
+    ids = await works.accepted(2)
+    await works.flow.submitted(ids, works.carrier)
+    await works.clockwork.expire_holds()
+    assert {await works.flow.state(id_) for id_ in ids} == {"SENT"}
+    await works.flow.later(ids, 2)
+    await works.flow.pool.execute("update tollwire.hold_watch set due_at = clock_timestamp()")
+    await age_the_walk(works.flow.pool, ids)
+    await works.clockwork.expire_holds()
+    assert {await works.flow.state(id_) for id_ in ids} == {"EXPIRED"}
+    assert (await works.flow.account(works.client))["held_micros"] == 0
+
+
+async def age_the_walk(pool: asyncpg.Pool, ids: Sequence[UUID]) -> None:
+    """The walk goes by the time in the ids, which cannot be moved: let the watch find them instead."""
+    await pool.execute(
+        "insert into tollwire.hold_watch select unnest($1::uuid[]), clock_timestamp() on conflict do nothing",
+        ids,
+    )
+
+
+async def test_partitions_are_there_for_a_week(works):
+    await works.clockwork.make_partitions()
+    await works.clockwork.measure()
+    days = await works.flow.pool.fetchval(
+        "select count(*) from pg_inherits where inhparent = 'tollwire.messages'::regclass"
+    )
+    assert days >= 8
