@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import nats
 import pytest
+from nats.aio.client import Client
 
 from embedded.nats import NatsServer
 from ledger.clockwork import Clockwork
@@ -72,7 +73,7 @@ async def until_streams_are_there(jetstream: JetStream) -> None:
 
 
 @asynccontextmanager
-async def raw(server: NatsServer) -> AsyncIterator[nats.NATS]:
+async def raw(server: NatsServer) -> AsyncIterator[Client]:
     connection = await nats.connect(server.url, token=server.token)
     try:
         yield connection
