@@ -33,7 +33,10 @@ async def create(
     api: Api, output: Output, name: str, currency: str, credit_limit: str | None, **given: Any
 ) -> None:
     """Make a client with an empty account."""
-    answer = await api.request("POST", CLIENTS, {"name": name, "currency": currency, **_body(given)})
+    body = {"name": name, "currency": currency, **_body(given)}
+    if body.get("allowed_senders"):
+        body.setdefault("default_sender", body["allowed_senders"][0])
+    answer = await api.request("POST", CLIENTS, body)
     if credit_limit is not None:
         await _set_limit(api, name, credit_limit, given["reason"])
         answer = await api.get(f"{CLIENTS}/{name}")
@@ -76,7 +79,16 @@ async def list_(api: Api, output: Output, limit: int) -> None:
         )
         for one in found
     ]  # fmt: skip
-    columns = ["client", "currency", ">available", ">held", ">open holds", ">requests", "charged when", ""]
+    columns = [
+        "client",
+        "currency",
+        ">available",
+        ">held",
+        ">open holds",
+        ">requests",
+        "charged when",
+        "~state",
+    ]
     output.table(columns, rows)
     output.more(has_more)
 

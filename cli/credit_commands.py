@@ -11,7 +11,7 @@ from cli.api_client import Api
 from cli.api_command import api_command
 from cli.failures import Exit, Failure
 from cli.listing import SHOWN_DEFAULT
-from cli.output import Output, amount_text, time_text
+from cli.output import Output, amount_text, short_time_text
 from cli.target import KeyFile
 from shared.domain.money import MoneyFormatError, format_micros, parse_micros
 
@@ -84,13 +84,13 @@ async def show(api: Api, output: Output, client: str) -> None:
         output.gap()
         rows = [
             (
-                time_text(line.at), line.action.removeprefix("credit.").replace("_", " "),
+                short_time_text(line.at), line.action.removeprefix("credit.").replace("_", " "),
                 amount_text(line.after["amount"], line.after["currency"]), line.after["reference"],
                 line.actor, line.reason or "",
             )
             for line in posted
         ]  # fmt: skip
-        output.table(["posted", "kind", ">amount", "reference", "by", "reason"], rows)
+        output.table(["posted", "kind", ">amount", "~reference", "by", "~reason"], rows)
 
 
 async def _post(

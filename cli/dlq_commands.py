@@ -11,7 +11,7 @@ from cli.api_client import Api
 from cli.api_command import api_command
 from cli.failures import Exit, Failure, Refused
 from cli.listing import collect, limit_option, pages
-from cli.output import Output, amount_text, time_text
+from cli.output import Output, amount_text, short_time_text
 from cli.target import KeyFile
 
 DEAD_LETTERS = "/admin/v1/dead-letters"
@@ -41,12 +41,12 @@ async def list_(api: Api, output: Output, client: str | None, reason: str | None
         return
     rows = [
         (
-            str(one.message_id), one.client, time_text(one.at), str(one.attempts), one.reason,
+            str(one.message_id), one.client, short_time_text(one.at), str(one.attempts), one.reason,
             str(one.replays[-1]) if one.replays else "",
         )
         for one in found
     ]  # fmt: skip
-    output.table(["id", "client", "given up", ">attempts", "reason", "last replay"], rows)
+    output.table(["id", "client", "given up", ">attempts", "~reason", "last replay"], rows)
     output.more(has_more)
 
 
@@ -115,6 +115,6 @@ def _show(
     ]
     rows += [(str(old), f"{failure.title}: {failure.detail}", "") for old, failure in failures]
     if rows:
-        output.table(["dead letter", "new message", ">price"], rows)
+        output.table(["dead letter", "~new message", ">price"], rows)
     output.gap()
     output.line(f"{len(made):,} replayed, {len(failures):,} refused.")

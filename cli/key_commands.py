@@ -8,7 +8,7 @@ from api.admin_schemas import KeyPage, KeyShown, NewKeyShown, Scope
 from cli.api_client import Api
 from cli.api_command import api_command
 from cli.listing import SHOWN_DEFAULT
-from cli.output import Output, time_text
+from cli.output import Output, short_time_text, time_text
 from cli.target import KeyFile
 
 KEYS = "/admin/v1/keys"
@@ -69,11 +69,11 @@ async def list_(api: Api, output: Output, client: str) -> None:
     rows = [
         (
             one.key_id, one.name, "test" if one.is_test else "live", ", ".join(one.scopes),
-            time_text(one.created_at), time_text(one.last_used_at), _state(one),
+            short_time_text(one.created_at), short_time_text(one.last_used_at), _state(one),
         )
         for one in answer.read(KeyPage).keys
     ]  # fmt: skip
-    output.table(["key id", "name", "kind", "scopes", "made", "last used", ""], rows)
+    output.table(["key id", "~name", "kind", "~scopes", "made", "last used", "~state"], rows)
 
 
 @key.command(epilog="Example: tollwire key revoke 9hT3fKq2Lm8x")

@@ -9,7 +9,7 @@ from cli.api_client import Api
 from cli.api_command import api_command
 from cli.listing import collect, limit_option
 from cli.message_screen import print_message
-from cli.output import Output, amount_text, state_text, time_text
+from cli.output import Output, amount_text, short_time_text, state_text
 from cli.proof import STATES
 from cli.target import KeyFile
 
@@ -51,10 +51,13 @@ async def list_(api: Api, output: Output, limit: int, **query: Any) -> None:
         return
     rows = [
         (
-            str(one.id), time_text(one.created_at), one.to, str(one.segments),
-            amount_text(one.price.amount, one.price.currency), state_text(one.status), one.error or "",
+            str(one.id), short_time_text(one.created_at), one.to, str(one.segments),
+            amount_text(one.price.amount), state_text(one.status), one.error or "",
         )
         for one in found
     ]  # fmt: skip
-    output.table(["id", "accepted", "to", ">segments", ">price", "status", "error"], rows)
+    currency = found[0].price.currency if found else ""
+    output.table(
+        ["id", "accepted", "to", ">segments", f">price {currency}".rstrip(), "status", "~error"], rows
+    )
     output.more(has_more)

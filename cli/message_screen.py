@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from api.read_schemas import MessageDetail
-from cli.output import Output, amount_text, state_text, time_text
+from cli.output import Output, amount_text, short_time_text, state_text, time_text
 
 NOT_YET = "-"
 
@@ -14,20 +14,20 @@ def print_message(output: Output, message: MessageDetail) -> None:
     if message.attempts:
         output.gap()
         output.table(
-            ["attempt", "part", "carrier", "claimed", "outcome", "reference", "receipt", "error"],
+            ["attempt", "part", "carrier", "claimed", "outcome", "~reference", "receipt", "~error"],
             [
                 (
-                    str(attempt.attempt), str(attempt.part), attempt.carrier, time_text(attempt.claimed_at),
-                    attempt.outcome or NOT_YET, attempt.carrier_reference or "", attempt.receipt or NOT_YET,
-                    attempt.error or "",
+                    str(attempt.attempt), str(attempt.part), attempt.carrier,
+                    short_time_text(attempt.claimed_at), attempt.outcome or NOT_YET,
+                    attempt.carrier_reference or "", attempt.receipt or NOT_YET, attempt.error or "",
                 )
                 for attempt in message.attempts
             ],
         )  # fmt: skip
     if message.events:
         output.gap()
-        rows = [(time_text(event.at), event.event, event.detail or "") for event in message.events]
-        output.table(["time", "event", "detail"], rows)
+        rows = [(short_time_text(event.at), event.event, event.detail or "") for event in message.events]
+        output.table(["time", "event", "~detail"], rows)
 
 
 def _facts(message: MessageDetail) -> list[tuple[str, str | Text | None]]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -73,19 +73,32 @@ class Output:
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, footer: Sequence[str] = ()
     ) -> None:
-        """Print a table; a column whose name begins with ``>`` stands to the right, as numbers do."""
+        """Print a table; a column whose name begins with ``>`` stands to the right, as numbers do.
+
+        A column whose name begins with ``~`` is folded when the screen is narrow; others hold what is copied.
+        A column that is empty in every row is left out. Without rows it says so.
+        """
+        rows = list(rows)
+        if not rows:
+            self.note("None.")
+            return
+        kept = [number for number in range(len(columns)) if any(len(row[number]) for row in rows)]
         table = Table(
             box=None, pad_edge=False, header_style="dim", show_footer=bool(footer), footer_style="bold"
         )
-        for number, column in enumerate(columns):
+        for number in kept:
+            column = columns[number]
+            name = column.lstrip(">~")
             table.add_column(
-                column.removeprefix(">") if number else " " * INDENT + column.removeprefix(">"),
+                name if number else " " * INDENT + name,
                 footer=footer[number] if footer else "",
                 justify="right" if column.startswith(">") else "left",
                 overflow="fold",
+                no_wrap=not column.startswith("~"),
             )
         for row in rows:
-            table.add_row(Text.assemble(" " * INDENT, row[0]), *row[1:])
+            first, *others = (row[number] for number in kept)
+            table.add_row(Text.assemble(" " * INDENT, first), *others)
         self.console.print(table)
 
 
@@ -113,6 +126,15 @@ def time_text(time: str | None) -> str:
     if time is None:
         return ""
     return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def short_time_text(time: str | None) -> str:
+    """The same, short enough for a table: today only the time, else the day and the minute."""
+    if time is None:
+        return ""
+    moment = datetime.fromisoformat(time).astimezone()
+    is_today = moment.date() == datetime.now(UTC).astimezone().date()
+    return moment.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
 
 
 def _console(*, is_error: bool) -> Console:

@@ -11,7 +11,7 @@ from cli.api_client import Api
 from cli.api_command import api_command
 from cli.failures import Exit, Failure
 from cli.listing import collect
-from cli.output import Output, amount_text, time_text
+from cli.output import Output, amount_text, short_time_text
 from cli.target import KeyFile
 
 RATES = "/admin/v1/rates"
@@ -96,7 +96,7 @@ async def list_(api: Api, output: Output, prefix: str, client: str | None, limit
             one.prefix,
             amount_text(one.price, one.currency),
             one.client or "everybody",
-            time_text(one.created_at),
+            short_time_text(one.created_at),
         )
         for one in found
     ]
@@ -114,7 +114,9 @@ async def _set(api: Api, output: Output, lines: list[dict[str, Any]], given: dic
     if output.as_json:
         output.document({"changed": changed})
     else:
-        output.line(f"{changed:,} of {len(lines):,} prices are new; the others were so already.")
+        others = len(lines) - changed
+        rest = f" The other {others:,} were so already." if others else ""
+        output.line(f"{changed:,} of {len(lines):,} prices changed.{rest}")
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from cli.csv_messages import CsvMessage
@@ -97,7 +97,7 @@ class Bar:
         self._progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(BAR_COLUMNS),
-            MofNCompleteColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
@@ -146,7 +146,7 @@ def print_outcome(output: Output, outcome: Outcome) -> None:
             (group.code, f"{len(group.lines):,}", _lines(group.lines), group.detail)
             for group in outcome.rejections
         ]
-        output.table(["rejected because", ">rows", "lines", "the first one"], rows)
+        output.table(["rejected because", ">rows", "lines", "~the first one"], rows)
 
 
 def _lines(lines: Sequence[int]) -> str:
