@@ -15,6 +15,8 @@ import pytest
 from embedded.ports import free_port
 from tests.support.instance import Instance, commands_on, curl, eventually
 
+# Eight whole starts of everything, also on a machine that has other things to do.
+pytestmark = pytest.mark.timeout(300)
 SERVERS = {"postgresql", "nats", "valkey"}
 SERVICES = {"simulator", "ledger", "api", "worker", "dlr"}
 
