@@ -72,7 +72,7 @@ class Dialer:
         except ssl.SSLCertVerificationError as error:
             detail = f"the certificate was not accepted: {error.verify_message}"
             raise PostError(RejectReason.TLS_FAILED, detail, connection.resolved_ip) from None
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that TLS can't carry
             detail = "the TLS handshake failed"
             raise PostError(RejectReason.TLS_FAILED, detail, connection.resolved_ip) from None
         return connection
