@@ -345,7 +345,7 @@ create table tollwire.watermarks (
 
 grant select on all tables in schema tollwire to tollwire_readonly, tollwire_ledger;
 grant select on all tables in schema tollwire to tollwire_api;
-revoke select on tollwire.message_texts, tollwire.carriers from tollwire_readonly;
+revoke select on tollwire.message_texts, tollwire.carriers, tollwire.callback_secrets from tollwire_readonly;
 grant select (id, name, kind, enabled, is_simulator, idempotent_submit, can_query, rate_per_second, window_max) on tollwire.carriers to tollwire_readonly;
 grant insert, update on tollwire.clients, tollwire.api_keys, tollwire.rates, tollwire.carriers, tollwire.callback_endpoints, tollwire.callback_health to tollwire_api;
 grant insert, update, delete on tollwire.routes, tollwire.callback_secrets to tollwire_api;
