@@ -140,4 +140,5 @@ def short_time_text(time: str | None) -> str:
 def _console(*, is_error: bool) -> Console:
     stream = sys.stderr if is_error else sys.stdout
     width = None if stream.isatty() else PIPE_COLUMNS
-    return Console(file=stream, highlight=False, width=width)
+    # What is shown comes from messages and files: brackets and colons in it are no markup.
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)

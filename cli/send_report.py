@@ -99,7 +99,7 @@ class Bar:
             BarColumn(BAR_COLUMNS),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=console,
             disable=is_quiet or not console.is_terminal,
             transient=True,
