@@ -18,6 +18,8 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 CONNECT_SECONDS: Final = 5.0
 # A little more than the roles' statement_timeout of 5 s, so that the server's own word comes first.
 TRY_SECONDS: Final = 5.5
+# A try that cannot end in time would only turn an outcome that is known into one that is not.
+TRY_MIN_SECONDS: Final = 0.02
 # How long a connection that was given up may take to come back to the pool before it is cut.
 RELEASE_SECONDS: Final = 0.5
 # Between two tries of a call: full jitter up to 20 ms, doubled to 500 ms; a new primary is found in time.
@@ -31,6 +33,7 @@ _READ_ONLY: Final = "25006"
 _DATA_CLASSES: Final = ("22", "23")
 
 _log = structlog.get_logger(__name__)
+_releasing: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
 
 class OutcomeUnknown(Exception):  # noqa: N818 - named for what happened
@@ -46,9 +49,11 @@ class OutcomeUnknown(Exception):  # noqa: N818 - named for what happened
 
 
 def is_bisectable(error: BaseException) -> bool:
-    """True when one row of the batch is at fault: SQLSTATE 22 and 23, or a value asyncpg cannot send."""
-    is_not_sendable = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
-    return is_not_sendable or sqlstate_of(error).startswith(_DATA_CLASSES)
+    """True when one row of the batch is at fault: SQLSTATE 22 and 23.
+
+    A value that asyncpg itself cannot send is a ``DataError`` with SQLSTATE 22000, so it is one of them.
+    """
+    return sqlstate_of(error).startswith(_DATA_CLASSES)
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -101,7 +106,7 @@ class _Attempts:
                 await self._pool.expire_connections()
             pause_seconds = random.random() * backoff_seconds  # noqa: S311 - jitter, not a secret
             backoff_seconds = min(backoff_seconds * 2, BACKOFF_MAX_SECONDS)
-            if self._seconds_left() <= pause_seconds:
+            if self._seconds_left() <= pause_seconds + TRY_MIN_SECONDS:
                 self._give_up(failure, function)
             await asyncio.sleep(pause_seconds)
 
@@ -112,13 +117,15 @@ class _Attempts:
         try:
             self._is_sent = True
             left = max(self._seconds_left(), 0.001)
-            return await connection.fetch(self._function_sql, *self._args, timeout=min(left, TRY_SECONDS))
-        except asyncpg.InterfaceError as error:
-            if connection.is_closed():
+            rows = await connection.fetch(self._function_sql, *self._args, timeout=min(left, TRY_SECONDS))
+        except BaseException as error:
+            is_lost_before = isinstance(error, asyncpg.InterfaceError) and _is_closed(connection)
+            _release_aside(self._pool, connection)
+            if is_lost_before:
                 raise ConnectionResetError("the connection was closed") from error
             raise
-        finally:
-            await _release(self._pool, connection)
+        await _release(self._pool, connection)
+        return rows
 
     def _judge(self, error: Exception, function: str) -> None:
         """Note what the error leaves open; raise it when another try could not help."""
@@ -138,6 +145,20 @@ class _Attempts:
 
     def _seconds_left(self) -> float:
         return self._deadline - time.monotonic()
+
+
+def _is_closed(connection: Any) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True  # the pool has taken it back already
+
+
+def _release_aside(pool: Pool, connection: Any) -> None:
+    """Give a connection back without waiting: one that failed is in no hurry, its caller is."""
+    task = asyncio.create_task(_release(pool, connection))
+    _releasing.add(task)
+    task.add_done_callback(_releasing.discard)
 
 
 async def _release(pool: Pool, connection: Any) -> None:
