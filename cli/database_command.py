@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import getpass
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 import click
+import structlog
 
 from cli.database import database_dsn
 from cli.failures import Exit, Failure, Unreachable
@@ -19,6 +21,7 @@ from shared.storage.audit import Actor
 
 # One works, one reads beside it.
 CONNECTIONS_MAX: Final = 2
+CONNECT_SECONDS: Final = 5.0
 
 Work = Callable[..., Awaitable[int | None]]
 
@@ -49,6 +52,8 @@ def database_command(work: Work) -> Callable[..., None]:
     def run(*, dsn: str | None, as_json: bool, **options: Any) -> None:
         async def connected() -> int | None:
             settings = _Settings(dsn or database_dsn("ledger"))
+            # The pool waits a minute for a server that is down; who types a command is told at once.
+            await (await asyncpg.connect(settings.postgres_dsn, timeout=CONNECT_SECONDS)).close()
             async with open_pool(settings, application_name="tollwire") as pool:
                 return await work(pool, Output(as_json=as_json), **options)
 
@@ -75,6 +80,8 @@ def run_to_exit(work: Callable[[], Awaitable[int | None]], *, as_json: bool) -> 
                 "This role may not do that.", detail=str(error), hint=hint, exit_code=Exit.UNAUTHORIZED
             ) from error
 
+    # A command says itself what it did: log lines would end up among its results.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         return asyncio.run(told()) or Exit.DONE
     except Failure as failure:

@@ -1,0 +1,117 @@
+"""`tollwire events replay`: tells facts again from PostgreSQL."""
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import click
+import nats.js.errors
+
+from cli.database_command import database_command
+from cli.failures import Exit, Failure, Unreachable
+from cli.home import Home
+from cli.output import Output
+from cli.walk_screen import WalkScreen
+from embedded.nats import NatsServer
+from ledger.replay_facts import replay
+from shared.runtime.jetstream import JetStream, PublishFailed
+from shared.runtime.loops import cancel_all
+from shared.runtime.nats_connection import NatsConnection
+from shared.runtime.postgres import Pool
+
+STREAM = "SMS_EVENT"
+# A NATS that runs answers at once.
+CONNECT_SECONDS = 5.0
+STORE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class NatsTarget:
+    """Where the facts go. What the streams are to be like does not matter: none is made or changed."""
+
+    nats_url: str
+    nats_token: str
+    nats_replicas: int = 1
+    nats_store_bytes: int = STORE_BYTES
+
+
+@click.group()
+def events() -> None:
+    """Facts for reporting."""
+
+
+@events.command("replay")
+@click.option(
+    "--since", required=True, metavar="TIME", help="As 2026-11-21 or 2026-11-21T10:00Z; UTC if unsaid."
+)
+@click.option("--until", default="", metavar="TIME", help="Else now.")
+@database_command
+async def replay_events(pool: Pool, output: Output, since: str, until: str) -> None:
+    """Tell the state of every message that changed since TIME again, on sms.event.<status>.
+
+    For reports that lost facts. Readers count a fact once, so telling it again is harmless.
+
+    Exit status: 0 all are told, 1 NATS gave up in between (start again), 2 used wrongly, 3 the database or
+    NATS does not answer.
+    """
+    first = _moment(since)
+    last = _moment(until) if until else datetime.now(UTC)
+    if first >= last:
+        raise Failure("--since is not before --until.", exit_code=Exit.USAGE)
+    async with _jetstream(_target()) as jetstream:
+        try:
+            with WalkScreen(output) as shown:
+                replayed = await replay(pool, jetstream, first, last, shown.tell)
+        except PublishFailed as error:
+            raise Failure("NATS gave up in between.", detail=str(error), hint="Start it again.") from error
+    if output.as_json:
+        output.document({"since": first, "until": last, **dataclasses.asdict(replayed)})
+    else:
+        output.line(f"{replayed.messages} facts told in {replayed.bundles} bundles.", "bold")
+
+
+@asynccontextmanager
+async def _jetstream(target: NatsTarget) -> AsyncIterator[JetStream]:
+    """JetStream as it is: the streams are the services' business, who know how they are to be."""
+    connection = NatsConnection(target, name="tollwire-events-replay")
+    running = asyncio.create_task(connection.run(), name="nats")
+    try:
+        if not await connection.wait_connected(CONNECT_SECONDS):
+            raise Unreachable("NATS does not answer.", detail=target.nats_url.rpartition("@")[2])
+        await connection.client.jetstream().stream_info(STREAM)
+        yield JetStream(target, connection)
+    except nats.js.errors.NotFoundError:
+        hint = "The services make it: start them first."
+        raise Unreachable(f"NATS has no stream {STREAM}.", hint=hint) from None
+    finally:
+        connection.is_closing = True
+        await cancel_all([running])
+        await connection.close()
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Failure(
+            f"{text!r} is no time.", hint="Right is 2026-11-21 or 2026-11-21T10:00Z.", exit_code=Exit.USAGE
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _target() -> NatsTarget:
+    if url := os.environ.get("TOLLWIRE_NATS_URL"):
+        return NatsTarget(url, os.environ.get("TOLLWIRE_NATS_TOKEN", ""))
+    home = Home.of(os.environ)
+    port = home.read_ports().get("nats")
+    if port is None:
+        raise Unreachable(
+            f"There is no instance in {home.path}.",
+            hint="`tollwire up` starts one; TOLLWIRE_HOME names its folder, TOLLWIRE_NATS_URL a server.",
+        )
+    server = NatsServer(home.nats, port=port)
+    return NatsTarget(server.url, server.token)

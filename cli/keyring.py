@@ -1,0 +1,173 @@
+"""`tollwire keyring`: a new key for what is sealed, and the end of an old one."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.database_command import database_command, run_to_exit
+from cli.failures import Exit, Failure
+from cli.home import Home
+from cli.output import Output
+from cli.walk_screen import WalkScreen
+from ledger.reseal import KeyUses, key_uses
+from shared.runtime.keyring import Keyring, KeyringError
+from shared.runtime.postgres import Pool
+
+USES = ("carriers", "callback_secrets", "texts", "seals")
+
+
+def keyring_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --keyring."""
+    return click.option(
+        "--keyring",
+        "file",
+        envvar="TOLLWIRE_KEYRING_FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The keyring file (TOLLWIRE_KEYRING_FILE); else that of TOLLWIRE_HOME.",
+    )(command)
+
+
+@click.group()
+def keyring() -> None:
+    """The keys that seal texts and secrets."""
+
+
+@keyring.command()
+@keyring_option
+@click.option(
+    "--finish", is_flag=True, help="Seal with the key that was added: every service knows it by now."
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON document.")
+@click.pass_context
+def rotate(context: click.Context, file: Path | None, finish: bool, as_json: bool) -> None:
+    """Add a key and seal with it from then on.
+
+    While services run this takes two steps, since one that does not know a key cannot open what another
+    seals with it: `rotate` adds the key, you restart the services, `rotate --finish` makes it the active
+    one. When the instance of TOLLWIRE_HOME is down, both are done at once.
+
+    The ledger process then seals anew what is sealed with older keys.
+    """
+
+    async def work() -> None:
+        _rotate(file, Output(as_json=as_json), finish=finish)
+
+    context.exit(run_to_exit(work, as_json=as_json))
+
+
+def _rotate(file: Path | None, output: Output, *, finish: bool) -> None:
+    path = _path(file)
+    keys = _load(path)
+    waiting = _waiting(keys)
+    if finish and waiting is None:
+        raise Failure("No key waits.", hint="`tollwire keyring rotate` adds one first.")
+    if waiting is not None and not finish:
+        raise Failure(
+            f"The key {waiting} is there already and waits.",
+            hint="Restart the services, then run `tollwire keyring rotate --finish`.",
+        )
+    if finish or _is_down(path):
+        rotated = keys if finish else keys.with_new_key()
+        rotated = _with_active(rotated, rotated.key_ids[-1])
+        note = "What is sealed with older keys is sealed anew by the ledger process."
+    else:
+        rotated = _with_active(keys.with_new_key(), keys.active)
+        note = "Restart the services, then run `tollwire keyring rotate --finish`."
+    rotated.save(path)
+    if output.as_json:
+        output.document({"active": rotated.active, "waiting": _waiting(rotated), "keys": rotated.key_ids})
+        return
+    output.line(
+        f"The active key is {rotated.active}; the keyring holds {', '.join(rotated.key_ids)}.", "bold"
+    )
+    output.note(note)
+
+
+@keyring.command()
+@keyring_option
+@database_command
+async def status(pool: Pool, output: Output, file: Path | None) -> None:
+    """Show what each key is needed for, and which may be removed."""
+    keys = _load(_path(file))
+    with WalkScreen(output) as shown:
+        uses = (await key_uses(pool, shown.tell)).by_key
+    rows = {key_id: uses.pop(key_id, KeyUses()) for key_id in keys.key_ids}
+    lost = {key_id: used for key_id, used in uses.items() if used.total}
+    if output.as_json:
+        output.document(
+            [
+                {"key": key, **dataclasses.asdict(used), "verdict": _verdict(keys, key, used)}
+                for key, used in (rows | lost).items()
+            ]
+        )
+    else:
+        output.table(
+            ["key", *(f">{use.replace('_', ' ')}" for use in USES), "verdict"],
+            [
+                [key, *(str(getattr(used, use)) for use in USES), _verdict(keys, key, used)]
+                for key, used in (rows | lost).items()
+            ],
+        )
+
+
+@keyring.command()
+@click.argument("key")
+@keyring_option
+@database_command
+async def remove(pool: Pool, output: Output, key: str, file: Path | None) -> None:
+    """Remove KEY from the keyring. Refused while anything needs it."""
+    path = _path(file)
+    keys = _load(path)
+    with WalkScreen(output) as shown:
+        used = (await key_uses(pool, shown.tell)).by_key.get(key, KeyUses())
+    if key not in keys.key_ids or key == keys.active or used.total:
+        raise Failure(
+            f"{key}: {_verdict(keys, key, used)}.", hint="`tollwire keyring status` shows what for."
+        )
+    left = {key_id: keys.key(key_id) for key_id in keys.key_ids if key_id != key}
+    Keyring(keys.active, left).save(path)
+    if output.as_json:
+        output.document({"active": keys.active, "waiting": None, "keys": tuple(left)})
+    else:
+        output.line(f"{key} is removed.", "bold")
+
+
+def _verdict(keys: Keyring, key: str, used: KeyUses) -> str:
+    if key not in keys.key_ids:
+        return "is needed and not in the keyring"
+    if key == keys.active:
+        return "is active"
+    if key == _waiting(keys):
+        return "waits to be active"
+    return "is needed" if used.total else "may be removed"
+
+
+def _waiting(keys: Keyring) -> str | None:
+    """The key that was added and does not seal yet: new keys stand last."""
+    last = keys.key_ids[-1]
+    return None if last == keys.active else last
+
+
+def _with_active(keys: Keyring, active: str) -> Keyring:
+    return Keyring(active, {key_id: keys.key(key_id) for key_id in keys.key_ids})
+
+
+def _path(file: Path | None) -> Path:
+    return file or Home.of(os.environ).keyring
+
+
+def _is_down(path: Path) -> bool:
+    """True when the keyring is that of the home and nothing runs there."""
+    home = Home.of(os.environ)
+    return path.absolute() == home.keyring and not home.is_running
+
+
+def _load(path: Path) -> Keyring:
+    try:
+        return Keyring.load(path)
+    except KeyringError as error:
+        raise Failure("The keyring cannot be used.", detail=str(error), exit_code=Exit.USAGE) from error

@@ -1,0 +1,122 @@
+"""A key is followed by another: secrets are sealed anew, and the old key goes when nothing needs it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.keyring import keyring as command
+from ledger.reseal import Reseal
+from shared.runtime.keyring import Keyring
+from shared.storage.callback_endpoints import callback_secret_aad
+from shared.storage.carriers import carrier_secret_aad
+from tests.support.flow import Flow, open_flow
+from tests.support.servers import Database
+
+
+@pytest.fixture
+async def flow(database: Database) -> AsyncIterator[Flow]:
+    async with open_flow(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The keyring of a home in which nothing runs."""
+    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path))
+    monkeypatch.delenv("TOLLWIRE_KEYRING_FILE", raising=False)
+    Keyring.generate(tmp_path / "keyring.json")
+    return tmp_path / "keyring.json"
+
+
+async def run(*args: str) -> tuple[int, str, str]:
+    result = await asyncio.to_thread(CliRunner().invoke, command, args)
+    return result.exit_code, result.stdout, result.stderr
+
+
+async def secrets(flow: Flow, keys: Keyring) -> tuple[int, int]:
+    """A carrier and an endpoint with secrets, sealed with the active key."""
+    carrier = await flow.carrier()
+    await flow.pool.execute(
+        "update tollwire.carriers set secret_sealed = $2 where id = $1",
+        carrier, keys.seal(b"the carrier's", carrier_secret_aad(carrier)),
+    )  # fmt: skip
+    endpoint = await flow.endpoint(await flow.client())
+    for _ in range(3):
+        sealed = keys.seal(b"the endpoint's", callback_secret_aad(endpoint))
+        await flow.insert("tollwire.callback_secrets", endpoint_id=endpoint, sealed=sealed)
+    return carrier, endpoint
+
+
+async def test_secrets_are_sealed_anew_and_open_to_the_same(database, flow, file, monkeypatch):
+    monkeypatch.setattr("ledger.reseal.CHUNK_ROWS", 2)
+    old = Keyring.load(file)
+    carrier, endpoint = await secrets(flow, old)
+    assert (await run("rotate"))[0] == 0
+    new = Keyring.load(file)
+    assert (new.active, new.key_ids) == ("k2", ("k1", "k2"))
+    version = await flow.pool.fetchval("select version from tollwire.config_version")
+    async with open_flow(database, "ledger") as ledger:
+        assert await Reseal(ledger.pool, file).run_once() == 4
+        assert await Reseal(ledger.pool, file).run_once() == 0
+    only_new = Keyring("k2", {"k2": new.key("k2")})
+    sealed = await flow.pool.fetchval("select secret_sealed from tollwire.carriers where id = $1", carrier)
+    assert only_new.unseal(sealed, carrier_secret_aad(carrier)) == b"the carrier's"
+    for (sealed,) in await flow.pool.fetch("select sealed from tollwire.callback_secrets"):
+        assert only_new.unseal(sealed, callback_secret_aad(endpoint)) == b"the endpoint's"
+    # Every process loads its carriers and endpoints anew.
+    assert await flow.pool.fetchval("select version from tollwire.config_version") > version
+
+
+async def test_a_secret_that_does_not_open_is_left_and_the_others_are_not_held_up(database, flow, file):
+    _, endpoint = await secrets(flow, Keyring.load(file))
+    stranger = Keyring("k9", {"k9": bytes(32)}).seal(b"lost", callback_secret_aad(endpoint))
+    await flow.insert("tollwire.callback_secrets", endpoint_id=endpoint, sealed=stranger)
+    await run("rotate")
+    async with open_flow(database, "ledger") as ledger:
+        assert await Reseal(ledger.pool, file).run_once() == 4
+        assert await Reseal(ledger.pool, file).run_once() == 0
+    assert (
+        await flow.pool.fetchval("select count(*) from tollwire.callback_secrets where sealed = $1", stranger)
+        == 1
+    )
+
+
+async def test_a_key_may_go_when_nothing_needs_it(database, flow, file):
+    keys = Keyring.load(file)
+    await secrets(flow, keys)
+    await flow.accepted(await flow.client(), text_sealed=keys.seal(b"text", b""))
+    await run("rotate")
+    dsn = database.dsn("ledger")
+    first = json.loads((await run("status", "--json", "--dsn", dsn))[1])
+    assert first == [
+        {"key": "k1", "carriers": 1, "callback_secrets": 3, "texts": 1, "seals": 0, "verdict": "is needed"},
+        {"key": "k2", "carriers": 0, "callback_secrets": 0, "texts": 0, "seals": 0, "verdict": "is active"},
+    ]
+    code, _, err = await run("remove", "k1", "--dsn", dsn)
+    assert (code, "k1: is needed." in err) == (1, True)
+
+    async with open_flow(database, "ledger") as ledger:
+        await Reseal(ledger.pool, file).run_once()
+    await flow.pool.execute("delete from tollwire.message_texts")
+    assert "may be removed" in (await run("status", "--dsn", dsn))[1]
+    assert (await run("remove", "k2", "--dsn", dsn))[0] == 1
+    assert (await run("remove", "k1", "--dsn", dsn))[0] == 0
+    assert Keyring.load(file).key_ids == ("k2",)
+
+
+async def test_while_services_run_a_key_is_added_first_and_active_later(file, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere.json"
+    Keyring.generate(elsewhere)
+    named = ("--keyring", str(elsewhere))
+    assert (await run("rotate", "--finish", *named))[0] == 1
+    assert (await run("rotate", *named))[0] == 0
+    assert (Keyring.load(elsewhere).active, Keyring.load(elsewhere).key_ids) == ("k1", ("k1", "k2"))
+    code, _, err = await run("rotate", *named)
+    assert (code, "waits" in err) == (1, True)
+    assert (await run("rotate", "--finish", *named))[0] == 0
+    assert Keyring.load(elsewhere).active == "k2"
+    assert (await run("rotate", "--keyring", str(tmp_path / "none")))[0] == 2
