@@ -26,6 +26,20 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     postgres_port: Annotated[int, Meta(description="Port of the embedded PostgreSQL. 0: a free one.")] = 0
     nats_port: Annotated[int, Meta(description="Port of the embedded NATS. 0: a free one.")] = 0
     valkey_port: Annotated[int, Meta(description="Port of the embedded Valkey. 0: a free one.")] = 0
+    migrate_dsn: Annotated[
+        str,
+        Meta(
+            description="PostgreSQL as a role that may create roles, for `tollwire migrate`. Empty: POSTGRES_DSN.",
+            extra={"secret": True},
+        ),
+    ] = ""
+    api_postgres_dsn: Annotated[
+        str,
+        Meta(
+            description="PostgreSQL as tollwire_api, for `tollwire up` on a real one; so for WORKER, DLR, LEDGER.",
+            extra={"secret": True},
+        ),
+    ] = ""
     postgres_bin: Annotated[
         str, Meta(description="Folder with PostgreSQL's programs. Empty: those of the wheel.")
     ] = ""
