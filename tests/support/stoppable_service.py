@@ -1,9 +1,10 @@
 """A service that the tests of run_service start and signal.
 
-``python -m tests.support.stoppable_service KIND [GRACE_SECONDS]`` prints a JSON log line for what it does. Its kinds: ``steady`` works until the stop; ``slow`` ignores
-the stop and can only be cancelled; ``stubborn`` ignores even that; ``failing`` has one loop that raises
-while its sibling is busy; ``ending`` has a loop that returns early; ``unopened`` never opens; ``broken``
-fails to open; ``undrained`` never finishes closing.
+``python -m tests.support.stoppable_service KIND [GRACE_SECONDS]`` prints a JSON log line for what it
+does. Its kinds: ``steady`` works until the stop; ``slow`` ignores the stop and can only be cancelled;
+``stubborn`` ignores even that; ``failing`` has one loop that raises while its sibling is busy; ``ending``
+has a loop that returns early; ``idle`` has none; ``unopened`` never opens; ``broken`` fails to open;
+``undrained`` never finishes closing.
 """
 
 import asyncio
