@@ -191,3 +191,19 @@ async def _reason(pool: Pool, sql: str, *args: object) -> str | None:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+DAY_SIZES = """
+    select to_date(substring(c.relname, '[0-9]{8}'), 'YYYYMMDD') as day, count(*)::integer,
+           sum(pg_catalog.pg_total_relation_size(c.oid))::bigint
+    from tollwire.partition_rules r
+    join pg_catalog.pg_inherits i on i.inhparent = r.parent::regclass
+    join pg_catalog.pg_class c on c.oid = i.inhrelid
+    where r.cut = 'uuid' group by 1 order by 1
+"""
+
+
+async def day_sizes(pool: Pool) -> list[tuple[date, int, int]]:
+    """Return for each day of messages how many tables it has online, and their bytes with indexes."""
+    rows = await call(pool, DAY_SIZES, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return [(row[0], row[1], row[2]) for row in rows]
