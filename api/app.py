@@ -45,6 +45,7 @@ async def serve(settings: ApiSettings, resources: Resources, admission: Admissio
             runner, settings.host, settings.port, backlog=BACKLOG, reuse_port=settings.reuse_port or None
         )
         await site.start()
+        resources.health.is_listening = True
         port = runner.addresses[0][1]
         _log.info(
             "listening", url=f"http://{settings.host}:{port}", docs=f"http://{settings.host}:{port}/docs"

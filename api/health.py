@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from shared.runtime.postgres import Pool
 
 # The oldest schema that this code runs on; migrations are safe under the code before them.
-SCHEMA_MIN: Final = "0003"
+SCHEMA_MIN: Final = "0004"
 # A probe of Kubernetes waits a second by default.
 PROBE_TIMEOUT_SECONDS: Final = 0.8
 # Many probes, one query.
@@ -36,7 +36,7 @@ class Liveness(Struct, frozen=True):
 class Readiness(Struct, frozen=True):
     """Whether requests can be served, and the state of each part."""
 
-    status: Annotated[str, Meta(description="ready, unready or stopping")]
+    status: Annotated[str, Meta(description="ready, unready, starting or stopping")]
     parts: dict[str, Part]
 
 
@@ -52,12 +52,13 @@ class Health:
         self._watch = watch
         self._seen: Readiness | None = None
         self._seen_at = 0.0
+        self.is_listening = False
         self.is_stopping = False
 
     async def look(self) -> Readiness:
         """Return the readiness, at most ``FRESH_SECONDS`` old."""
-        if self.is_stopping:
-            return Readiness("stopping", {})
+        if self.is_stopping or not self.is_listening:
+            return Readiness("stopping" if self.is_stopping else "starting", {})
         if self._seen is None or time.monotonic() - self._seen_at > FRESH_SECONDS:
             parts = await self._parts()
             is_ready = all(part.ok for part in parts.values() if part.required)

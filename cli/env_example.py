@@ -29,14 +29,14 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     migrate_dsn: Annotated[
         str,
         Meta(
-            description="PostgreSQL as a role that may create roles, for `tollwire migrate`. Empty: POSTGRES_DSN.",
+            description="PostgreSQL for migrations, as a role that may create roles. Empty: POSTGRES_DSN.",
             extra={"secret": True},
         ),
     ] = ""
     api_postgres_dsn: Annotated[
         str,
         Meta(
-            description="PostgreSQL as tollwire_api, for `tollwire up` on a real one; so for WORKER, DLR, LEDGER.",
+            description="A real PostgreSQL as tollwire_api, for `tollwire up`; WORKER, DLR, LEDGER likewise.",
             extra={"secret": True},
         ),
     ] = ""
