@@ -235,6 +235,22 @@ async def test_a_killed_server_comes_back_with_what_was_published(own_server: Na
         assert [m.data for m in await next_list(lists)] == [b"during"]
 
 
+async def test_a_client_that_closed_itself_is_replaced_and_consumers_go_on(settings: Settings) -> None:
+    async with connected(settings) as jetstream:
+        lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 1)
+        await jetstream.publish(EXPRESS, b"before", message_id="1")
+        assert [m.data for m in await next_list(lists)] == [b"before"]
+        await jetstream._connection.client.close()
+        await jetstream.publish(EXPRESS, b"after", message_id="2")
+        assert [m.data for m in await next_list(lists)] == [b"after"]
+
+
+async def test_a_wrong_token_is_no_reason_to_end(settings: Settings) -> None:
+    settings.nats_token = "wrong"
+    async with asyncio.timeout(10), open_jetstream(settings) as jetstream:
+        assert not await jetstream.wait_connected(0.5)
+
+
 async def test_too_many_publishes_in_flight_are_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
