@@ -58,7 +58,7 @@ class Orders:
         lane = request.lane or "normal"
         return AcceptItem(
             account_id=client.id, message_id=message_id, key=sending.idempotency_key, item=index,
-            fingerprint=_fingerprint(route, request),
+            fingerprint=_fingerprint(route, request, is_test=sending.is_test),
             refusal=blocked.code.value if blocked else None,
             refusal_args={name: str(value) for name, value in blocked.arguments.items()} if blocked else None,
             amount_micros=quoted.amount_micros, max_price_micros=_max_price(request.max_price),
@@ -120,7 +120,8 @@ def _refuse_unstorable(text: str | None, field: str) -> None:
         raise invalid_field(field, "must not hold NUL or unpaired surrogates")
 
 
-def _fingerprint(route: str, request: MessageRequest) -> bytes:
+def _fingerprint(route: str, request: MessageRequest, *, is_test: bool) -> bytes:
+    """A test key's request is another one than a live key's: it must never answer for it."""
     send_at = request.send_at.astimezone(UTC).isoformat() if request.send_at else None
     return fingerprint(
         "POST",
@@ -129,6 +130,6 @@ def _fingerprint(route: str, request: MessageRequest) -> bytes:
             "to": request.to, "text": request.text, "from": request.sender, "lane": request.lane,
             "client_ref": request.client_ref, "send_at": send_at, "delivery": request.delivery,
             "valid_for_seconds": request.valid_for_seconds, "max_price": request.max_price,
-            "callback_url": request.callback_url,
+            "callback_url": request.callback_url, "is_test": is_test,
         },
     )  # fmt: skip
