@@ -112,12 +112,12 @@ begin
     for i in 1 .. cardinality(v_twins) loop
         j := v_first[i];
         v_message[v_twins[i]] := v_message[j];
+        if p_fingerprint[v_twins[i]] <> p_fingerprint[j] then
+            v_outcome[v_twins[i]] := 'mismatch';
+            continue;
+        end if;
         v_problem[v_twins[i]] := v_problem[j]; v_args[v_twins[i]] := v_args[j];
-        v_outcome[v_twins[i]] := case
-            when p_fingerprint[v_twins[i]] <> p_fingerprint[j] then 'mismatch'
-            when v_outcome[j] = 'accepted' then 'replayed'
-            when v_outcome[j] = 'refused' then 'refused_before'
-            else v_outcome[j] end;
+        v_outcome[v_twins[i]] := case v_outcome[j] when 'accepted' then 'replayed' when 'refused' then 'refused_before' else v_outcome[j] end;
     end loop;
 
     insert into tollwire.idempotency_keys (slot, account_id, key, item, fingerprint, fingerprint_version, message_id, problem, problem_args, created_at)
