@@ -13,7 +13,7 @@ test: $(VENV)/.tox-installed
 	@$(BIN)/tox run $(ARGS)
 
 check: $(VENV)/.tox-installed
-	@$(BIN)/tox run -e format,lint,types,imports,unit $(ARGS)
+	@$(BIN)/tox run -e check $(ARGS)
 
 format: $(VENV)/.tox-installed
 	@$(BIN)/tox run -e fix
