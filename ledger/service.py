@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+from ledger.bookkeeping import Bookkeeping
 from ledger.clockwork import Clockwork
 from ledger.retention import Retention
 from ledger.retention_settings import RetentionSettings
 from ledger.settings import LedgerSettings
 from shared.runtime.jetstream import open_jetstream
+from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Loop, every
 from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import open_pool
@@ -31,11 +33,13 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
         open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
     ):
         clockwork = Clockwork(pool, jetstream, facts)
+        bookkeeping = Bookkeeping(pool, settings.postgres_dsn, Keyring.load(settings.keyring_file))
         yield [
             partial(every, interval_seconds=settings.turn_seconds, run_once=clockwork.turn),
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=MEASURE_SECONDS, run_once=clockwork.measure),
+            partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.run_once),
             Retention(pool, load(RetentionSettings, os.environ)).run,
             facts.run,
         ]
