@@ -24,6 +24,10 @@ COMMANDS: Mapping[str, str] = {
     "rate": "cli.rate_commands:rate",
     "dlq": "cli.dlq_commands:dlq",
     "ledger": "cli.ledger:ledger",
+    "pii": "cli.pii:pii",
+    "events": "cli.events:events",
+    "keyring": "cli.keyring:keyring",
+    "partitions": "cli.partitions:partitions",
     "migrate": "cli.migrate_command:migrate",
     "openapi": "cli.openapi_command:openapi",
 }

@@ -4,9 +4,11 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from ledger.bookkeeping import Bookkeeping
 from ledger.clockwork import Clockwork
+from ledger.reseal import Reseal
 from ledger.retention import Retention
 from ledger.retention_settings import RetentionSettings
 from ledger.settings import LedgerSettings
@@ -20,6 +22,7 @@ from shared.storage.facts import FactPublisher
 
 PARTITIONS_SECONDS = 600.0
 MEASURE_SECONDS = 5.0
+RESEAL_SECONDS = 60.0
 
 
 @asynccontextmanager
@@ -33,6 +36,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
         open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
     ):
         clockwork = Clockwork(pool, jetstream, facts)
+        reseal = Reseal(pool, Path(settings.keyring_file))
         bookkeeping = Bookkeeping(pool, settings.postgres_dsn, Keyring.load(settings.keyring_file))
         yield [
             partial(every, interval_seconds=settings.turn_seconds, run_once=clockwork.turn),
@@ -40,6 +44,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=MEASURE_SECONDS, run_once=clockwork.measure),
             partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.run_once),
+            partial(every, interval_seconds=RESEAL_SECONDS, run_once=reseal.run_once),
             Retention(pool, load(RetentionSettings, os.environ)).run,
             facts.run,
         ]
