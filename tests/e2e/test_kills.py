@@ -4,31 +4,25 @@ The carrier recognises a repeated id here, so that what is uncertain is simply a
 comes from the carrier's own log, from the callbacks, and from the books.
 """
 
-import json
 import os
 import signal
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from shared.domain.money import parse_micros
-from simulator.memory import TAKEN
 from tests.support.api_client import Api
 from tests.support.callback_sink import CallbackSink
+from tests.support.carrier_control import change_the_carrier, submits_at_the_carrier, tell_the_simulator
 from tests.support.instance import Instance, eventually
-from tests.support.servers import run_apart
 
 MESSAGES = 100
 POLL_SECONDS = 0.1
 # A claim's deadline, the margin behind it, a turn of the clockwork, and the retry.
 SETTLED_SECONDS = 120.0
-CLAIM_DEADLINE_SECONDS = 4
 VICTIMS = ["worker", "dlr", "api", "ledger", "simulator", "nats", "valkey", "postgresql"]
 # Real numbers of two countries; every one is delivered by the simulator's own rule.
 NUMBERS = [f"+49151{20000000 + n}" for n in range(MESSAGES)]
@@ -37,32 +31,9 @@ NUMBERS = [f"+49151{20000000 + n}" for n in range(MESSAGES)]
 @pytest.fixture(scope="module")
 def api(running: Instance) -> Api:
     status = running.status()
-    tell_the_simulator(running)
-    run_apart(lambda: make_the_carrier_idempotent(running))
+    tell_the_simulator(running.home, {"recognise_repeated_id": True, "latency_seconds": 0.05})
+    change_the_carrier(running.home, {"idempotent_submit": True, "submit_deadline_seconds": 4})
     return Api(status["api_url"], status["demo_key"])
-
-
-def tell_the_simulator(running: Instance) -> None:
-    """Let it recognise ids, and take as long as a carrier does."""
-    ports = json.loads((running.home / "ports.json").read_text())
-    rules = json.dumps({"recognise_repeated_id": True, "latency_seconds": 0.05}).encode()
-    url = f"http://127.0.0.1:{ports['simulator']}/rules"
-    with urllib.request.urlopen(urllib.request.Request(url, data=rules, method="PUT"), timeout=10) as answer:
-        assert answer.status == 200
-
-
-async def make_the_carrier_idempotent(running: Instance) -> None:
-    """Say in the row of the carrier that it recognises ids."""
-    ports = json.loads((running.home / "ports.json").read_text())
-    secret = (running.home / "postgresql" / "superuser.secret").read_text().strip()
-    connection = await asyncpg.connect(
-        host="127.0.0.1", port=ports["postgresql"], user="postgres", password=secret, database="tollwire"
-    )
-    await connection.execute(
-        "update tollwire.carriers set idempotent_submit = true, submit_deadline_seconds = $1",
-        CLAIM_DEADLINE_SECONDS,
-    )
-    await connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +78,6 @@ def wait_until_delivered(api: Api, ids: list[str]) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def submits_at_the_carrier(home: Path) -> Counter[str]:
-    """How often each message was TAKEN, by the carrier's own log."""
-    taken: Counter[str] = Counter()
-    for line in (home / "simulator.jsonl").read_text().splitlines():
-        entry = json.loads(line)
-        if entry.get("outcome") == TAKEN:
-            taken[entry["id"].replace("-", "")] += 1
-    return taken
-
-
 def kill_in_the_middle(running: Instance, api: Api, victim: str) -> list[str]:
     """Send a batch, kill the victim while it is carried, and wait until everything is up again."""
     pid = running.pid_of(victim)
@@ -134,7 +95,7 @@ def test_each_process_killed_in_its_turn_costs_time_and_nothing_else(running, ap
     wait_until_delivered(api, ids)
 
     taken = submits_at_the_carrier(running.home)
-    assert Counter(taken[id_.replace("-", "")] for id_ in ids) == {1: len(ids)}, "once at the carrier"
+    assert Counter(taken[id_] for id_ in ids) == {1: len(ids)}, "once at the carrier"
     eventually(lambda: Counter(len(sink.told.get(id_, [])) for id_ in ids), lambda told: set(told) == {1})
     balance = eventually(
         lambda: api.ask("GET", "/v1/balance")[1], lambda balance: balance["held"] == "0.0000"
