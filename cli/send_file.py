@@ -99,8 +99,8 @@ def _progress_path(api: Api, home: Home, run: str) -> Path:
 
 async def _begin(api: Api, progress: Progress, asked: FileSend, file: CsvFile, run: str) -> None:
     """Remember the run and the account before it; of a run that goes on, check that it is the same."""
-    if progress.header is not None:
-        refuse_other_options(progress.header, asked.all_options())
+    if progress.is_begun:
+        refuse_other_options(progress.run, asked.all_options())
         _refuse_unsure(progress)
         return
     before = await snapshot(api)
@@ -141,7 +141,7 @@ async def _send(api: Api, output: Output, progress: Progress, asked: FileSend, f
     for done in progress.done.values():
         bar.advance(done)
     api.tell = bar.tell
-    sender = Sender(api, progress, progress.run.run, asked.options, bar.advance)
+    sender = Sender(api, progress, asked.options, asked.batch_size, bar.advance)
     try:
         with bar.shown():
             await sender.send(list(cut(file.messages, asked.batch_size)))

@@ -119,6 +119,11 @@ class Progress:
             self._file = None
 
     @property
+    def is_begun(self) -> bool:
+        """Whether anything was sent, or may have been."""
+        return self.header is not None and bool(self.done or self.asked_at_ms)
+
+    @property
     def run(self) -> Header:
         """The header of a run that has begun."""
         if self.header is None:
@@ -196,7 +201,7 @@ def refuse_other_options(header: Header, options: Mapping[str, Any]) -> None:
         name for name in {*header.options, *options} if header.options.get(name) != options.get(name)
     )
     raise Failure(
-        f"This file is half sent with another {', '.join(names)}.",
+        f"This file was begun with another {', '.join(names)}.",
         detail=", ".join(
             f"{name}: {header.options.get(name)!r} then, {options.get(name)!r} now" for name in names
         ),

@@ -11,8 +11,9 @@ from msgspec import UNSET
 from api.problems import Problem
 from api.schemas import BatchAnswer, BatchResult
 from cli.api_client import NOTHING_DONE, PERHAPS_DONE, Api
+from cli.csv_messages import CsvMessage
 from cli.failures import Failure, Refused
-from cli.send_batches import SendBatch, batch_key
+from cli.send_batches import PROBES, SendBatch, batch_key, client_ref
 from cli.send_progress import Accepted, Done, Progress, Rejected
 from shared.domain.money import parse_micros
 
@@ -36,29 +37,33 @@ class Sender:
     Args:
         api: patient for ``PATIENCE_SECONDS``.
         progress: open; it knows which batches are done.
-        run: what the idempotency keys begin with.
-        options: fields that every message gets beside ``to`` and ``text``.
+        options: fields that every message gets beside its own.
+        batch_size: what the batches were cut to.
         on_done: hears of every batch that is answered.
     """
 
     def __init__(
-        self, api: Api, progress: Progress, run: str, options: Mapping[str, Any], on_done: OnDone
+        self, api: Api, progress: Progress, options: Mapping[str, Any], batch_size: int, on_done: OnDone
     ) -> None:
         self._api = api
         self._progress = progress
-        self._run = run
+        self._run = progress.run.run
         self._options = dict(options)
+        self._batch_size = batch_size
         self._on_done = on_done
 
     async def send(self, batches: Sequence[SendBatch]) -> None:
-        """Send every batch that is not done yet, in order, ``CONCURRENCY`` at a time.
+        """Send every batch that is not done yet: the probes one by one, then ``CONCURRENCY`` at a time.
 
         After a failure no further batch begins; those in flight are finished first.
 
         Raises:
             Failure: the first that came; what was answered until then is remembered.
         """
-        waiting = iter([batch for batch in batches if batch.index not in self._progress.done])
+        missing = [batch for batch in batches if batch.index not in self._progress.done]
+        for probe in (batch for batch in missing if batch.index < PROBES):
+            await self._send_one(probe)
+        waiting = iter([batch for batch in missing if batch.index >= PROBES])
         failures: list[Failure] = []
         await asyncio.gather(*(self._send_each(waiting, failures) for _ in range(CONCURRENCY)))
         if failures:
@@ -77,18 +82,17 @@ class Sender:
         was_asked = batch.index in self._progress.asked_at_ms
         self._progress.ask(batch.index, time.time_ns() // 1_000_000)
         try:
-            answer = await self._answered(batch)
+            done = read_answer(batch, await self._answered(batch))
         except Failure as failure:
             if not failure.may_be_done and not was_asked:
                 self._progress.withdraw(batch.index)
             raise
-        done = read_answer(batch, answer)
         self._progress.finish(done)
         self._on_done(done)
 
     async def _answered(self, batch: SendBatch) -> BatchAnswer:
         """Return the answer once every item of it is decided."""
-        body = {"messages": [self._options | {"to": row.to, "text": row.text} for row in batch.messages]}
+        body = {"messages": [self._message(row) for row in batch.messages]}
         key = batch_key(self._run, batch.index)
         give_up_at = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -102,6 +106,14 @@ class Sender:
                 failure.may_be_done = True
                 raise failure
             await asyncio.sleep(ITEM_PAUSE_SECONDS + random.random())  # noqa: S311 - spreads load
+
+    def _message(self, row: CsvMessage) -> dict[str, Any]:
+        own = {
+            "to": row.to,
+            "text": row.text,
+            "client_ref": client_ref(self._run, self._batch_size, row.line),
+        }
+        return self._options | own
 
 
 def _problems(answer: BatchAnswer) -> Iterator[Problem]:
@@ -125,7 +137,7 @@ def read_answer(batch: SendBatch, answer: BatchAnswer) -> Done:
             accepted.append(_accepted(place, result))
         elif result.problem.code == MISMATCH:
             failure = _other_messages(batch.messages[result.index].line)
-            failure.may_be_done = True
+            failure.may_be_done = len(batch.messages) > 1
             raise failure
         else:
             rejected.append(

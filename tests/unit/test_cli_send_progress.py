@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cli.failures import Failure
@@ -64,8 +65,23 @@ def test_a_batch_without_an_answer_is_unsure_when_its_key_may_be_gone(path):
         assert progress.unsure(later_ms + 1) == [1]
 
 
+def test_a_run_of_which_nothing_was_sent_may_begin_anew_in_another_way(path):
+    other = msgspec.structs.replace(HEADER, options={"batch_size": 3})
+    with Progress(path) as progress:
+        progress.begin(HEADER)
+        progress.ask(0, 0)
+    with Progress(path) as progress:
+        assert progress.is_begun
+        progress.withdraw(0)
+    with Progress(path) as progress:
+        assert not progress.is_begun
+        progress.begin(other)
+    with Progress(path) as progress:
+        assert progress.run == other
+
+
 def test_a_run_goes_on_with_its_own_options_only():
     refuse_other_options(HEADER, {"batch_size": 2})
-    with pytest.raises(Failure, match="another batch_size, from") as caught:
+    with pytest.raises(Failure, match="begun with another batch_size, from") as caught:
         refuse_other_options(HEADER, {"batch_size": 3, "from": "ACME"})
     assert "batch_size: 2 then, 3 now" in caught.value.detail
