@@ -65,7 +65,7 @@ begin
         with due as materialized (
             select o.message_id, m.client_id, m.valid_until, greatest(v_now, a.next_dispatch_at) as first_slot, a.dispatch_interval_us,
                    row_number() over (partition by m.client_id order by o.dispatch_at, o.message_id) - 1 as place
-            from unnest(p_message) x(id)
+            from (select distinct m from unnest(p_message) m) x(id)
             join tollwire.outbox o on o.message_id = x.id and o.dispatch_at <= v_now
             join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SCHEDULED'
             join tollwire.messages m on m.id = x.id and m.id between v_min and v_max
