@@ -1,0 +1,223 @@
+"""The clockwork's functions: what is due, what is lost, what has waited too long."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import UUID
+
+import asyncpg
+
+from ledger import clockwork_store as store
+from tests.support.flow import TRIES_MAX, Flow, accept_item, open_flow, outcome
+from tests.support.servers import Database
+
+NONE_IN_STREAM = [None, None, None]
+
+
+async def work_for(flow: Flow, message: UUID) -> str | None:
+    """What look_due says that a message needs."""
+    due = await store.look_due(flow.pool, 100)
+    return next((work for work, ids in due.items() if message in ids), None)
+
+
+async def row_of(flow: Flow, message: UUID) -> asyncpg.Record:
+    row = await flow.outbox(message)
+    assert row is not None
+    return row
+
+
+async def test_nothing_is_due_while_a_lease_lasts(database: Database) -> None:
+    async with open_flow(database) as flow:
+        (message,) = await flow.accepted(await flow.client())
+        assert await work_for(flow, message) is None
+        await flow.later([message], 61)
+        assert await work_for(flow, message) == "dispatch"
+
+
+async def test_a_lost_bundle_is_dispatched_with_a_new_number_and_a_longer_lease(database: Database) -> None:
+    """RULES 19."""
+    async with open_flow(database) as flow:
+        (message,) = await flow.accepted(await flow.client())
+        leases = []
+        for number in (2, 3, 4):
+            await flow.later([message], 3_700)
+            (dispatch,) = await store.dispatch_due(flow.pool, [message], NONE_IN_STREAM, 1)
+            assert (dispatch.dispatch_no, dispatch.lane) == (number, "normal")
+            row = await row_of(flow, message)
+            leases.append(row["due_at"] - row["leased_at"])
+        assert [lease.total_seconds() for lease in leases] == [120, 240, 480]
+        carrier = await flow.carrier()
+        assert [c.refusal for c in await flow.claim([message], carrier, dispatch_no=1)] == ["stale"]
+        assert [c.refusal for c in await flow.claim([message], carrier, dispatch_no=4)] == [None]
+
+
+async def test_what_is_still_in_the_stream_is_only_put_off(database: Database) -> None:
+    async with open_flow(database) as flow:
+        (message,) = await flow.accepted(await flow.client(), lane="bulk")
+        await flow.later([message], 61)
+        oldest = [None, None, datetime.now(UTC) - timedelta(seconds=90)]
+        assert await store.dispatch_due(flow.pool, [message], oldest, 1) == []
+        row = await row_of(flow, message)
+        assert (row["dispatch_no"], row["lease_seconds"]) == (1, 120)
+        assert await work_for(flow, message) is None
+        await flow.later([message], 121)
+        # Another life of the stream: what it had is gone.
+        assert [d.dispatch_no for d in await store.dispatch_due(flow.pool, [message], oldest, 2)] == [2]
+
+
+async def test_what_could_not_be_published_is_due_at_once(database: Database) -> None:
+    async with open_flow(database) as flow:
+        (message,) = await flow.accepted(await flow.client())
+        await flow.pool.execute("select tollwire.return_leases_v1($1, $2)", [message], [7])
+        assert await work_for(flow, message) is None
+        await flow.pool.execute("select tollwire.return_leases_v1($1, $2)", [message], [1])
+        assert await work_for(flow, message) == "dispatch"
+
+
+async def test_scheduled_messages_start_in_their_clients_pace(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=500_000)
+        soon = datetime.now(UTC) + timedelta(seconds=100)
+        items = [accept_item(client, send_at=soon + timedelta(microseconds=n)) for n in range(4)]
+        await flow.accept(items)
+        ids = [item.message_id for item in items]
+        assert await store.start_scheduled(flow.pool, ids) == []
+        await flow.later(ids, 101)
+        assert {await work_for(flow, message) for message in ids} == {"start"}
+        moved = await store.start_scheduled(flow.pool, [*reversed(ids), ids[0]])
+        assert {(m.message_id, m.state) for m in moved} == {(message, "QUEUED") for message in ids}
+        times = [(await row_of(flow, message))["dispatch_at"] for message in ids]
+        assert [b - a for a, b in pairwise(times)] == [timedelta(milliseconds=500)] * 3
+        assert await store.start_scheduled(flow.pool, ids) == []
+        (after,) = await flow.accept([accept_item(client)])
+        assert (await row_of(flow, after.message_id))["dispatch_at"] == times[-1] + timedelta(
+            milliseconds=500
+        )
+
+
+async def test_a_message_ends_when_its_validity_ends(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.endpoint(client)
+        (queued, retried, sent) = await flow.accepted(client, 3, valid_seconds=100)
+        (claim,) = await flow.claim([retried], carrier)
+        await flow.record([outcome(retried, claim.attempt_no, "refused_temp")], carrier)
+        await flow.submitted([sent], carrier)
+        assert await flow.expire([queued, retried, sent]) == []
+        await flow.later([queued, retried, sent], 101)
+        assert await work_for(flow, queued) == "expire"
+        moved = await flow.expire([queued, retried, sent, queued])
+        assert sorted(m.state for m in moved) == ["EXPIRED", "EXPIRED"]
+        assert await flow.state(sent) == "SENT"
+        assert (await flow.state_row(queued))["error_code"] == "validity_ended"
+        assert (await flow.account(client))["open_holds"] == 1
+        sql = "select count(*) from tollwire.callbacks where event_type = 'message.expired'"
+        assert await flow.pool.fetchval(sql) == 2
+
+
+async def test_a_suspended_clients_messages_end_when_they_are_due(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        (message,) = await flow.accepted(client)
+        await flow.pool.execute("update tollwire.clients set suspended = true where id = $1", client)
+        await flow.later([message], 61)
+        assert await work_for(flow, message) == "expire"
+        assert [m.state for m in await flow.expire([message])] == ["FAILED_PERM"]
+        assert (await flow.state_row(message))["error_code"] == "client_suspended"
+
+
+async def test_an_outcome_that_never_comes_releases_and_says_so(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (message,) = await flow.accepted(client)
+        (claim,) = await flow.claim([message], carrier)
+        await flow.record([outcome(message, claim.attempt_no, "uncertain")], carrier)
+        assert await flow.expire([message]) == []
+        await flow.later([message], 3_601)
+        assert [m.state for m in await flow.expire([message])] == ["FAILED_PERM"]
+        assert (await flow.state_row(message))["error_code"] == "outcome_unknown"
+        assert (await flow.lock(message))["state"] == "RELEASED"
+
+
+async def test_a_dead_workers_claims_are_taken_over_after_their_deadline(database: Database) -> None:
+    async with open_flow(database) as flow:
+        plain, knowing = await flow.carrier(), await flow.carrier(idempotent_submit=True)
+        client = await flow.client()
+        cautious, again = await flow.accepted(client, 2)
+        (twice,) = await flow.accepted(client, delivery="at_least_once")
+        await flow.claim([cautious, twice], plain)
+        await flow.claim([again], knowing)
+        ids = [cautious, again, twice]
+        await flow.later(ids, 62)
+        assert {await work_for(flow, message) for message in ids} == {"wait"}
+        assert await store.recover_claims(flow.pool, ids, TRIES_MAX) == []
+        await flow.later(ids, 10)
+        assert {await work_for(flow, message) for message in ids} == {"recover"}
+        moved = {m.message_id: m.state for m in await store.recover_claims(flow.pool, ids, TRIES_MAX)}
+        assert moved == {cautious: "UNKNOWN", again: "QUEUED", twice: "QUEUED"}
+        assert (await flow.state_row(twice))["possible_duplicate"]
+        assert not (await flow.state_row(again))["possible_duplicate"]
+        assert await store.recover_claims(flow.pool, ids, TRIES_MAX) == []
+
+
+async def test_holds_end_by_their_carriers_policy_and_not_before(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        releasing = await flow.carrier(no_receipt_seconds=100)
+        capturing = await flow.carrier(no_receipt_seconds=100, no_receipt_policy="capture")
+        first, second, queued = await flow.accepted(client, 3)
+        await flow.submitted([first], releasing)
+        await flow.submitted([second], capturing)
+        ids = [first, second, queued]
+        assert await store.expire_holds(flow.pool, ids) == []
+        watched = await flow.pool.fetch("select message_id from tollwire.hold_watch order by 1")
+        assert [row[0] for row in watched] == ids
+        assert await store.watched_holds(flow.pool, 10) == []
+        await flow.later(ids, 101)
+        moved = await store.expire_holds(flow.pool, [*ids, first])
+        assert {m.message_id: m.state for m in moved} == {first: "EXPIRED", second: "EXPIRED"}
+        assert [(await flow.lock(i))["state"] for i in ids] == ["RELEASED", "CAPTURED", "HELD"]
+        assert await store.expire_holds(flow.pool, [first, second]) == []
+        watched = await flow.pool.fetch("select message_id from tollwire.hold_watch")
+        assert [row[0] for row in watched] == [queued]
+
+
+async def test_rows_that_nobody_needs_are_forgotten_and_waiting_ones_put_off(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        queued, claimed, sent = await flow.accepted(client, 3)
+        await flow.claim([claimed], carrier)
+        await flow.submitted([sent], carrier)
+        left = """
+            insert into tollwire.outbox (message_id, lane, carrier_id, due_at, dispatch_at)
+            values ($1, 'bulk', 1, now(), now())
+        """
+        await flow.pool.execute(left, sent)
+        assert await work_for(flow, sent) == "forget"
+        await store.tidy_outbox(flow.pool, [claimed], [sent, queued])
+        assert await flow.outbox(sent) is None
+        assert await flow.outbox(queued) is not None
+        deadline = (await flow.state_row(claimed))["claim_deadline"]
+        assert (await row_of(flow, claimed))["due_at"] == deadline + timedelta(seconds=5)
+
+
+async def test_the_walk_over_holds_sees_each_lock_in_id_order(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        ids = await flow.accepted(client, 5)
+        await flow.cancel(client, ids[:1])
+        sql = "select * from ledger.walk_holds_v1($1, $2, 4)"
+        rows = await flow.pool.fetch(sql, UUID(int=0), UUID(int=2**128 - 1))
+        assert [tuple(row) for row in rows] == [(message, message != ids[0]) for message in ids[:4]]
+
+
+async def test_functions_that_find_nothing_answer_nothing(database: Database) -> None:
+    async with open_flow(database) as flow:
+        nobody = [UUID(int=1)]
+        for ids in ([], nobody):
+            assert await store.expire_holds(flow.pool, ids) == []
+            assert await store.start_scheduled(flow.pool, ids) == []
+            assert await store.recover_claims(flow.pool, ids, TRIES_MAX) == []
+            assert await store.dispatch_due(flow.pool, ids, NONE_IN_STREAM, 1) == []
+            assert await flow.expire(ids) == []
+            await store.tidy_outbox(flow.pool, ids, ids)
+        assert await store.look_due(flow.pool, 10) == {}
