@@ -121,7 +121,9 @@ class Flow:
         claim_id: UUID | None = None,
     ) -> list[Claim]:
         """Claim messages with the dispatch number that the outbox has now, or with a given one."""
-        rows = await self.pool.fetch("select message_id, dispatch_no from tollwire.outbox")
+        ids = list(ids)
+        sql = "select message_id, dispatch_no from tollwire.outbox where message_id = any ($1)"
+        rows = await self.pool.fetch(sql, ids)
         numbers = {row[0]: row[1] for row in rows}
         work = [(id_, numbers.get(id_, 0) if dispatch_no is None else dispatch_no) for id_ in ids]
         return await worker_store.claim_batch(self.pool, work, carrier, 60, claim_id or uuid4())  # type: ignore[arg-type] # a uuid or its text

@@ -1,0 +1,128 @@
+"""The hot functions read by index and touch only the partitions they need, however many rows there are.
+
+auto_explain tells the plan of every statement inside the functions.
+"""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+from uuid import UUID
+
+import asyncpg
+
+from ledger import clockwork_store
+from shared.domain.ids import RANDOMNESS_BITS, uuid7_from
+from shared.runtime.postgres import Pool
+from tests.support.flow import Flow, accept_item, open_flow, outcome
+from tests.support.servers import Database
+
+DAYS = (-1, 0, 1)
+EACH_DAY = 1_000
+BIG = (
+    "messages", "message_states", "message_texts", "credit_locks", "entries", "idempotency_keys", "attempts",
+    "carrier_references", "receipts", "outbox",
+)  # fmt: skip
+SEQ_SCAN = re.compile(rf"Seq Scan on ({'|'.join(BIG)})(?:_\d+\w*)? .*rows=")
+SETTINGS = {
+    "session_preload_libraries": "auto_explain",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_nested_statements": "on",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_timing": "off",
+    "client_min_messages": "log",
+    "jit": "off",
+}
+
+
+def id_of_day(day: int) -> UUID:
+    ms = time.time_ns() // 1_000_000 + day * 86_400_000
+    return uuid7_from(ms, secrets.randbits(RANDOMNESS_BITS))
+
+
+async def fill(flow: Flow) -> tuple[list[int], int]:
+    """Thousands of messages over three days and many clients."""
+    clients = [await flow.client() for _ in range(20)]
+    carrier = await flow.carrier()
+    for day in DAYS:
+        items = [
+            accept_item(clients[n % 20], message_id=id_of_day(day), key=f"{day}-{n}") for n in range(EACH_DAY)
+        ]
+        await flow.accept(items[: EACH_DAY // 2])
+        await flow.accept(items[EACH_DAY // 2 :])
+        ids = sorted(item.message_id for item in items)[: EACH_DAY // 2]
+        for reference in (await flow.submitted(ids, carrier))[:200]:
+            await flow.receive(carrier, reference, "delivered")
+    await flow.pool.execute("analyze")
+    return clients, carrier
+
+
+class OneConnection:
+    """What a flow needs of a pool, over one connection."""
+
+    def __init__(self, conn: asyncpg.Connection) -> None:
+        self.conn = conn
+        self.fetch, self.fetchval = conn.fetch, conn.fetchval
+        self.fetchrow, self.execute = conn.fetchrow, conn.execute
+
+    async def acquire(self, timeout: float | None = None) -> asyncpg.Connection:  # noqa: ASYNC109 - a pool's
+        return self.conn
+
+    async def release(self, conn: asyncpg.Connection, timeout: float | None = None) -> None:  # noqa: ASYNC109 - same
+        """The connection stays ours."""
+
+
+@asynccontextmanager
+async def explained(database: Database) -> AsyncIterator[tuple[Flow, list[str]]]:
+    """A flow, and the plans of everything that it runs."""
+    plans: list[str] = []
+    conn = await asyncpg.connect(database.dsn(), server_settings=SETTINGS)
+    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+    conn.add_log_listener(lambda _conn, message: plans.append(str(message.message)))
+    try:
+        yield Flow(cast("Pool", OneConnection(conn))), plans
+    finally:
+        await conn.close()
+
+
+def whole_scans(plans: str) -> list[str]:
+    """The lines of plans that read a big table from one end to the other."""
+    return [
+        line.strip() for line in plans.splitlines() if SEQ_SCAN.search(line) and "never executed" not in line
+    ]
+
+
+async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> None:
+    async with open_flow(database) as flow:
+        clients, carrier = await fill(flow)
+        waiting = "select message_id from tollwire.outbox order by message_id limit 300"
+        due = [row[0] for row in await flow.pool.fetch(waiting)]
+        receipts = [row[0] for row in await flow.pool.fetch("select id from tollwire.receipts")]
+    faults = []
+    async with explained(database) as (flow, plans):
+        await flow.pool.fetch("select count(msisdn) from tollwire.messages")
+        assert len(whole_scans("\n".join(plans))) >= len(DAYS)  # so the eyes are open
+        (claim, *_) = await flow.claim(due[:50], carrier)
+        lines = [outcome(message, claim.attempt_no, "submitted") for message in due[:50]]
+        works = {
+            "accept": flow.accept([accept_item(clients[n % 20], key=f"new-{n}") for n in range(100)]),
+            "claim": flow.claim(due[50:150], carrier),
+            "record": flow.record(lines, carrier),
+            "settle": flow.settle(receipts[:100]),
+            "cancel": flow.cancel(clients[0], due[200:250]),
+            "look_due": clockwork_store.look_due(flow.pool, 500),
+            "dispatch_due": clockwork_store.dispatch_due(flow.pool, due[150:200], [None] * 3, 1),
+            "expire_due": clockwork_store.expire_due(flow.pool, due[150:200]),
+            "expire_holds": clockwork_store.expire_holds(flow.pool, due[:50]),
+            "start_scheduled": clockwork_store.start_scheduled(flow.pool, due[150:200]),
+            "recover_claims": clockwork_store.recover_claims(flow.pool, due[50:100], 10),
+        }
+        for name, work in works.items():
+            plans.clear()
+            await work
+            assert plans, name
+            faults += [f"{name}: {line}" for line in whole_scans("\n".join(plans))]
+    assert not faults, "\n".join(faults)
