@@ -122,6 +122,7 @@ class Instance:
     async def _make_demo(self, servers: Servers, carrier_url: str) -> None:
         from cli.bootstrap import bootstrap
         from shared.runtime.keyring import Keyring
+        from simulator.service import read_rules
 
         if not self._home.keyring.exists():
             Keyring.generate(self._home.keyring)
@@ -133,6 +134,10 @@ class Instance:
                 simulator_url=carrier_url,
                 receipt_secret=simulator_secret(self._home),
                 home=self._home,
+                # What the simulator was told by TOLLWIRE_SIMULATOR_RULES, its carrier's row must know.
+                recognises_repeated_ids=read_rules(
+                    os.environ.get("TOLLWIRE_SIMULATOR_RULES", "")
+                ).recognise_repeated_id,
             )
 
     async def _start_services(self, launches: list[Launch]) -> None:
