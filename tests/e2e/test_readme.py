@@ -42,17 +42,13 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "tollwire"
         self._port = free_port()
-        git = [
-            "git",
-            "-c",
-            "safe.directory=*",
-            "clone",
-            "--quiet",
-            "--no-hardlinks",
-            str(ROOT),
-            str(self.folder),
-        ]
-        subprocess.run(git, check=True, timeout=COMMAND_SECONDS)
+        # Whoever owns the checkout may be asked for it: git believes that only from a file of the user.
+        (folder / "gitconfig").write_text("[safe]\n\tdirectory = *\n")
+        subprocess.run(
+            ["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(self.folder)],
+            env={**os.environ, "GIT_CONFIG_GLOBAL": str(folder / "gitconfig")},
+            check=True, timeout=COMMAND_SECONDS,
+        )  # fmt: skip
         (self.folder / ".venv").symlink_to(sys.prefix)
         tools = folder / "tools"
         tools.mkdir()
