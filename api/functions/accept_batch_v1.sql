@@ -89,7 +89,7 @@ begin
 
     -- What is not scheduled takes a place in its account's pace; what is scheduled takes it when its time has come.
     for r in
-        select f.nth, h.o_problem, h.o_available, h.o_dispatch_at
+        select v_fresh[h.k] as nth, h.o_problem, h.o_available, h.o_dispatch_at
         from ledger.place_holds_v1(
                 (select array_agg(p_account[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
                 (select array_agg(p_message[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
@@ -97,7 +97,6 @@ begin
                 (select array_agg(p_max_price[n] order by k) from unnest(v_fresh) with ordinality f(n, k)),
                 (select array_agg(p_send_at[n] is null or p_send_at[n] <= v_soon order by k) from unnest(v_fresh) with ordinality f(n, k))
              ) with ordinality h(o_problem, o_available, o_dispatch_at, k)
-        join unnest(v_fresh) with ordinality f(nth, k) on f.k = h.k
     loop
         v_outcome[r.nth] := case when r.o_problem is null then 'accepted' else 'refused' end;
         v_problem[r.nth] := r.o_problem;

@@ -24,6 +24,8 @@ declare
     v_message uuid[] := array_fill(null::uuid, array[v_n]);
     v_attempt smallint[] := array_fill(null::smallint, array[v_n]);
     v_part smallint[] := array_fill(null::smallint, array[v_n]);
+    v_state tollwire.message_state[] := array_fill(null::tollwire.message_state, array[v_n]);
+    v_callback uuid[] := array_fill(null::uuid, array[v_n]);
     v_ids uuid[];
     f_id uuid[] := '{}'; f_event tollwire.message_event[] := '{}'; f_kind ledger.entry_kind[] := '{}'; f_reason text[] := '{}';
     l_id uuid[] := '{}'; l_sent boolean[] := '{}';
@@ -135,7 +137,8 @@ begin
                   from tollwire.attempts a where a.message_id = n.message_id group by a.part_no) q) p on true
         order by n.message_id
     loop
-        if r.delivered > 0 then
+        -- Where all are delivered, the end below says so.
+        if r.delivered between 1 and r.parts_total - 1 then
             update tollwire.message_states s set parts_delivered = r.delivered where s.message_id = r.message_id and s.parts_delivered <> r.delivered;
         end if;
         if r.delivered >= r.parts_total then
@@ -168,24 +171,30 @@ begin
         end loop;
     end if;
 
-    -- 6. One position tells each end; the others of the same message say "noted".
-    for r in select min(x.nth)::integer as nth, x.message_id from unnest(v_message, v_outcome) with ordinality x(message_id, outcome, nth)
-             where x.outcome = 'noted' group by x.message_id loop
-        if r.message_id = any (f_id) then
+    -- 6. One position tells each end; the others of the same message say "noted". Lists of one flush meet here: each by each would be
+    -- a quarter of a million pairs.
+    perform set_config('enable_hashjoin', 'on', true);
+    for r in select min(x.nth)::integer as nth, x.message_id, f.id is not null as is_moved, l.sent, b.state, b.callback from unnest(v_message, v_outcome) with ordinality x(message_id, outcome, nth)
+             left join unnest(f_id) f(id) on f.id = x.message_id left join unnest(l_id, l_sent) l(id, sent) on l.id = x.message_id
+             left join unnest(b_id, b_state, b_callback) b(id, state, callback) on b.id = x.message_id
+             where x.outcome = 'noted' group by x.message_id, f.id, l.sent, b.state, b.callback loop
+        v_callback[r.nth] := r.callback;
+        if r.is_moved then
             v_outcome[r.nth] := 'moved';
-        elsif r.message_id = any (l_id) then
-            v_outcome[r.nth] := case when l_sent[array_position(l_id, r.message_id)] then 'late_capture' else 'late' end;
+            v_state[r.nth] := r.state;
+        elsif r.sent is not null then
+            v_outcome[r.nth] := case when r.sent then 'late_capture' else 'late' end;
         end if;
     end loop;
+    perform set_config('enable_hashjoin', 'off', true);
     update tollwire.receipts k
         set settled_at = case when x.outcome <> 'waiting' then v_now end, outcome = nullif(x.outcome, 'waiting'), message_id = x.message_id, attempt_no = x.attempt_no, part_no = coalesce(x.part_no, k.part_no),
             tries = least(k.tries + 1, 30000), due_at = case when x.outcome = 'waiting' then v_now + least(power(2, least(k.tries, 10)), 900) * interval '1 second' else k.due_at end
         from unnest(p_receipt, v_outcome, v_message, v_attempt, v_part) x(id, outcome, message_id, attempt_no, part_no)
         where k.id = x.id and k.id between v_min and v_max and x.outcome <> 'done';
     return query
-        select x.outcome, x.message_id, case when x.outcome = 'moved' then b.state end, case when x.outcome in ('moved', 'late_capture', 'late') then b.callback end, m.client_id
-        from unnest(v_outcome, v_message) with ordinality x(outcome, message_id, nth)
-        left join unnest(b_id, b_state, b_callback) b(message_id, state, callback) on b.message_id = x.message_id
+        select x.outcome, x.message_id, x.state, x.callback, m.client_id
+        from unnest(v_outcome, v_message, v_state, v_callback) with ordinality x(outcome, message_id, state, callback, nth)
         left join tollwire.messages m on m.id = x.message_id and m.id between v_m_min and v_m_max
         order by x.nth;
 end $$;

@@ -22,7 +22,7 @@ begin
         (select array_agg(x.r order by x.nth) from unnest(p_reason, p_kind) with ordinality x(r, k, nth) where x.k is not null));
     with moved as (
         update tollwire.message_states s
-            set state = tollwire.next_state_v1(s.state, x.event), final_at = v_now, updated_at = v_now, sequence = s.sequence + 1, claim_deadline = null,
+            set state = tollwire.next_state_v1(s.state, x.event), parts_delivered = case when x.event = 'delivered' then s.parts_total else s.parts_delivered end, final_at = v_now, updated_at = v_now, sequence = s.sequence + 1, claim_deadline = null,
                 error_code = case when x.event = 'delivered' then null else x.reason end
             from unnest(p_message, p_event, p_reason) x(message_id, event, reason)
             where s.message_id = x.message_id and s.message_id between v_min and v_max
@@ -38,6 +38,8 @@ begin
         join tollwire.message_states s on s.message_id = x.message_id and s.message_id between v_min and v_max
         where x.state = 'FAILED_PERM'
         on conflict (message_id) do nothing;
+    -- Two lists of one flush meet: each by each would be a quarter of a million pairs.
+    perform set_config('enable_hashjoin', 'on', true);
     return query
         select x.message_id, x.state, c.o_callback
         from unnest(v_moved, v_states) x(message_id, state)
