@@ -51,6 +51,7 @@ def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None
                 failure.show(as_json=as_json)
                 code = failure.exit_code
             except KeyboardInterrupt:
+                click.echo("Interrupted.", err=True)
                 code = Exit.INTERRUPTED
             sys.exit(code or Exit.DONE)
 
