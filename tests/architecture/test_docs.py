@@ -82,7 +82,9 @@ def faults_of(command: str) -> Iterator[str]:
     while isinstance(found, click.Group) and words and not words[0].startswith("-"):
         inner = found.get_command(context, words[0])
         if inner is None:
-            yield f"{command}: there is no {words[0]}"
+            # A word in capitals stands for any command.
+            if not words[0].isupper():
+                yield f"{command}: there is no {words[0]}"
             return
         found = inner
         del words[0]

@@ -34,9 +34,9 @@ SENT_LATER = timedelta(days=1)
 SCOPES = ["messages:send", "messages:read", "balance:read", "callbacks:manage"]
 # How a key is written (none: the usual client's), whose it is, that client's credit, whether it is for tests.
 CLIENTS = (
-    ("", "acme", "100.00", False),
-    ("tw_test_…", "acme", "100.00", True),
-    ("tw_…", "almost-empty", "0.05", False),
+    ("", "guide", "100.00", False),
+    ("tw_test_…", "guide", "100.00", True),
+    ("tw_…", "guide-almost-empty", "0.05", False),
 )
 
 Answer = tuple[int, Mapping[str, str], Any]
