@@ -10,13 +10,15 @@ from types import TracebackType
 from typing import Any, Final, Self
 from uuid import UUID
 
+import structlog
+
 from api import store
 from api.orders import Orders, Sending
 from api.problems import Refusal
-from api.publish import Publisher
+from api.publish import AWAY_LEASE_SECONDS, Publisher
 from api.quote import Prices, Quote
 from api.schemas import Available, MessageAccepted, MessageRequest, Money, time_text
-from api.store import AcceptAnswer, AcceptItem
+from api.store import PUBLISH_LEASE_SECONDS, AcceptAnswer, AcceptItem
 from shared.domain.money import format_micros
 from shared.domain.problems import ProblemCode
 from shared.runtime.batcher import Batcher, Busy, DeadlinePassed
@@ -36,6 +38,8 @@ FLUSHES_IN_FLIGHT: Final = 2
 ANSWER_DEADLINE_SECONDS: Final = 12.0
 ROUTE_ONE: Final = "/v1/messages"
 ROUTE_BATCH: Final = "/v1/messages/batch"
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +122,12 @@ class Accept:
                 asked.append((index, item, quoted))
         for (index, item, quoted), answer in zip(asked, await self._submit_each(asked), strict=True):
             if isinstance(answer, Exception):
-                results[index] = _refusal_or_raise(answer, item.message_id)
+                results[index] = _refusal_of_item(answer, item.message_id)
                 continue
             try:
                 results[index] = await self._decide(item, quoted, requests[index], answer)
-            except Refusal as refusal:
-                results[index] = refusal
+            except Exception as error:  # noqa: BLE001 - one item's trouble must not hide that others are accepted
+                results[index] = _refusal_of_item(error, item.message_id)
         return [result for result in results if result is not None]
 
     async def _submit_each(
@@ -138,10 +142,15 @@ class Accept:
 
     async def _flush(self, items: Sequence[AcceptItem]) -> Sequence[AcceptAnswer | Exception]:
         crash_point("accept.before_commit")
+        # Asked once: what is leased to us is published from here, and the rest is the clockwork's alone.
+        is_leased = self._publisher.can_publish
         answers = await store.accept_batch(
-            self._pool, items, self._publisher.incarnation, self._publisher.lease_seconds
+            self._pool,
+            items,
+            self._publisher.incarnation if is_leased else 0,
+            PUBLISH_LEASE_SECONDS if is_leased else AWAY_LEASE_SECONDS,
         )
-        self._publisher.publish_later(items, answers)
+        self._publisher.publish_later(items, answers, is_leased=is_leased)
         return answers
 
     async def _decide(
@@ -207,11 +216,14 @@ def _remembered(answer: AcceptAnswer, currency: str) -> Refusal:
     return Refusal(ProblemCode(answer.problem or ProblemCode.INTERNAL_ERROR), currency=currency, **arguments)
 
 
-def _refusal_or_raise(error: Exception, message_id: UUID) -> Refusal:
+def _refusal_of_item(error: Exception, message_id: UUID) -> Refusal:
+    """What stands under an item's index in a batch: the others have answers of their own (RULES 12)."""
     answer = _refusal(error, message_id)
     if isinstance(answer, Refusal):
         return answer
-    raise answer
+    _log.error("item of a batch failed", message_id=str(message_id), error=repr(error))
+    detail = "An unexpected error was recorded under the message's id. Send it again under the same key."
+    return Refusal(ProblemCode.INTERNAL_ERROR, detail=detail, message_id=str(message_id))
 
 
 def _refusal(error: Exception, message_id: UUID) -> Exception:

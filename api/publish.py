@@ -11,7 +11,7 @@ from typing import Final, Self
 import structlog
 
 from api import store
-from api.store import PUBLISH_LEASE_SECONDS, AcceptAnswer, AcceptItem
+from api.store import AcceptAnswer, AcceptItem
 from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
 from shared.events.facts import Fact
 from shared.runtime import tracing
@@ -55,16 +55,13 @@ class Publisher:
 
     @property
     def incarnation(self) -> int:
-        """The life of the stream that is published to; 0: none."""
-        return self._jetstream.stream_incarnation("SMS_SEND") if self.can_publish else 0
+        """The life of the stream that is published to; 0: not known."""
+        return self._jetstream.stream_incarnation("SMS_SEND")
 
-    @property
-    def lease_seconds(self) -> int:
-        """How long this process alone may publish what the next flush accepts."""
-        return PUBLISH_LEASE_SECONDS if self.can_publish else AWAY_LEASE_SECONDS
-
-    def publish_later(self, items: Sequence[AcceptItem], answers: Sequence[AcceptAnswer]) -> None:
-        """Publish what the flush accepted and what is due now."""
+    def publish_later(
+        self, items: Sequence[AcceptItem], answers: Sequence[AcceptAnswer], *, is_leased: bool
+    ) -> None:
+        """Publish what the flush accepted and what is due now, if the flush was leased to us for that."""
         crash_point("accept.after_commit")
         bundles: dict[tuple[Lane, int], list[tuple[str, int]]] = {}
         for item, answer in zip(items, answers, strict=True):
@@ -75,7 +72,7 @@ class Publisher:
                 bundles.setdefault((item.lane, item.carrier_id), []).append(
                     (item.message_id.hex, FIRST_DISPATCH)
                 )
-        if not self._jetstream.connected:
+        if not is_leased:
             return
         for (lane, carrier_id), work in bundles.items():
             for start in range(0, len(work), BUNDLE_MAX):

@@ -42,8 +42,8 @@ class Quote:
 
     @property
     def parts(self) -> int:
-        """How many parts the carrier takes: all in one, or each segment alone."""
-        return self.segmented.count if self.carrier.splits_parts else 1
+        """How many parts are submitted: carriers take whole texts, until one comes that we split for."""
+        return 1
 
 
 def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None, *, is_test: bool) -> Quote:

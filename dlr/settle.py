@@ -84,7 +84,11 @@ class Settle:
     async def sweep(self) -> None:
         """Take over receipts that are due again: a settler died, or a reference was not known yet."""
         while receipt_ids := await store.lease_receipts(self._pool, FLUSH_MAX):
-            await self.settle(receipt_ids)
+            answers = await self._batcher.submit_each(receipt_ids)
+            failed = [answer for answer in answers if isinstance(answer, Exception)]
+            if failed:
+                # They keep their lease and come again; the others are settled.
+                _log.error("receipts not settled", receipts=len(failed), error=repr(failed[0]))
             if len(receipt_ids) < FLUSH_MAX:
                 return
 

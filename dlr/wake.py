@@ -31,3 +31,6 @@ async def consume_wakes(jetstream: JetStream, settle: Settle, stop: Stop) -> Non
             except (OutcomeUnknown, Busy) as error:
                 _log.warning("wake given back", error=str(error))
                 await message.nak(1.0)
+            except Exception:  # noqa: BLE001 - one receipt's fault: its lease ends, and the sweep meets it
+                _log.exception("wake failed, left to the sweep")
+                await message.ack()

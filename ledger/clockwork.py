@@ -68,17 +68,21 @@ class Clockwork:
         if lost := due.get("recover"):
             await self._tell(await store.recover_claims(self._pool, lost, ATTEMPTS_MAX))
             _log.warning("took over claims of a worker that is gone", messages=len(lost))
+        if not self._can_dispatch:
+            # To the end of the line: while NATS is away, others behind them must still be seen.
+            due.setdefault("wait", []).extend(due.pop("dispatch", []))
         if due.keys() & {"wait", "forget"}:
             await store.tidy_outbox(self._pool, due.get("wait", []), due.get("forget", []))
         if waiting := due.get("dispatch"):
             await self._dispatch(waiting)
-        # What waits for NATS stays due: another turn at once would only look at it again.
-        return sum(map(len, due.values())) if self._jetstream.connected else 0
+        return sum(map(len, due.values()))
+
+    @property
+    def _can_dispatch(self) -> bool:
+        return self._jetstream.connected and self._jetstream.stream_incarnation("SMS_SEND") != 0
 
     async def _dispatch(self, message_ids: Sequence[UUID]) -> None:
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
-        if not self._jetstream.connected or not incarnation:
-            return
         oldest = [_moment(await self._jetstream.oldest_ms(f"sms.send.{lane}")) for lane in LANES]
         leased = await store.dispatch_due(self._pool, message_ids, oldest, incarnation)
         crash_point("dispatch.after_lease")

@@ -113,12 +113,14 @@ async def return_leases(pool: Pool, dispatches: Sequence[Dispatch]) -> None:
 WALK_HOLDS = """
     select o_message, o_held from ledger.walk_holds_v1($1, tollwire.uuid7_floor_v1(
         clock_timestamp() - interval '1 second'
-            * (select coalesce(min(no_receipt_seconds), 259200) from tollwire.carriers)), $2)
+            * (select greatest(coalesce(min(no_receipt_seconds), 259200), 600) from tollwire.carriers)), $2)
 """
 
 
 async def walk_holds(pool: Pool, after: UUID, limit: int) -> tuple[UUID, int, list[UUID]]:
     """Walk locks from an id on, as far as a receipt's wait can have ended.
+
+    Never closer than 10 minutes to now: an id is older than the commit that stores it.
 
     Returns:
         The last id seen (``after`` when there was none), how many were seen, and those still HELD.

@@ -51,20 +51,20 @@ async def consume(jetstream: JetStream, lane: str, submit: Submit, stop: Stop) -
         if not messages:
             places.release()
             continue
-        task = asyncio.create_task(_work(lane, submit, messages))
+        task = asyncio.create_task(_work(lane, submit, messages, stop))
         groups.add(task)
         task.add_done_callback(groups.discard)
         task.add_done_callback(lambda _: places.release())
     await asyncio.gather(*groups)
 
 
-async def _work(lane: str, submit: Submit, messages: Sequence[Msg]) -> None:
+async def _work(lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop) -> None:
     """Do one group of bundles and answer it. Never raises: the next group is not to suffer."""
     keeper = asyncio.create_task(_keep_in_progress(messages))
     try:
         readable, bundles = await _decode_all(lane, messages)
         with tracing.span("worker.submit", headers=messages[0].headers):
-            await submit.bundles(bundles)
+            await submit.bundles(bundles, stop)
         await asyncio.gather(*(message.ack() for message in readable))
         crash_point("record.after_ack")
         BUNDLES.labels(lane, "done").inc(len(readable))

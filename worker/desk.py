@@ -47,6 +47,8 @@ class Desk:
         self.config = config
         self._carrier = carrier
         self._places = asyncio.Semaphore(config.window_max)
+        # One takes at a time: two that hold a half each would wait for each other for ever.
+        self._taking = asyncio.Lock()
         self._rate = float(config.rate_per_second)
         self._next_at = 0.0
         self._changed_at = time.monotonic()
@@ -72,9 +74,10 @@ class Desk:
         """Wait for ``count`` places in the window and for the carrier's pace; give them back at the end."""
         taken = 0
         try:
-            for _ in range(count):
-                await self._places.acquire()
-                taken += 1
+            async with self._taking:
+                for _ in range(count):
+                    await self._places.acquire()
+                    taken += 1
             await self._pace(count)
             yield
         finally:

@@ -117,17 +117,21 @@ class Journal:
         return recorded
 
     async def _flush_claims(self, chunks: Sequence[_ClaimChunk]) -> Sequence[list[Claim] | Exception]:
-        answers: dict[int, list[Claim]] = {}
+        answers: dict[int, list[Claim] | Exception] = {}
         groups: dict[tuple[int, int], list[int]] = {}
         for index, chunk in enumerate(chunks):
             groups.setdefault((chunk.carrier_id, chunk.deadline_seconds), []).append(index)
         for (carrier_id, deadline_seconds), indices in groups.items():
             work = [pair for index in indices for pair in chunks[index].work]
-            claims = iter(
-                await store.claim_batch(
-                    self._pool, work, carrier_id, deadline_seconds, self._clock.new_uuid7()
+            try:
+                claims = iter(
+                    await store.claim_batch(
+                        self._pool, work, carrier_id, deadline_seconds, self._clock.new_uuid7()
+                    )
                 )
-            )
+            except Exception as error:  # noqa: BLE001 - answered to this carrier's chunks; the others' claims stand
+                answers.update((index, error) for index in indices)
+                continue
             for index in indices:
                 answers[index] = [next(claims) for _ in chunks[index].work]
         return [answers[index] for index in range(len(chunks))]

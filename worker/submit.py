@@ -13,9 +13,11 @@ from prometheus_client import Counter, Histogram
 from shared.domain.alphabet import Encoding
 from shared.domain.retry import ATTEMPTS_MAX, backoff_seconds
 from shared.events.bundles import Bundle
+from shared.runtime.batcher import Busy
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring, SealBroken
+from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS
 from worker.carriers.base import Outcome, Refused, Submission, Submitted, Throttled, Uncertain
 from worker.desk import Desk
@@ -31,6 +33,8 @@ CARRIER_AWAY_SECONDS: Final = 5.0
 # What the carrier asks for is believed up to this.
 RETRY_AFTER_MAX_SECONDS: Final = 300.0
 UNCERTAIN_AGAIN_SECONDS: Final = 2.0
+# Temporary: while keys are rotated a worker may not have the newest yet.
+TEXT_UNREADABLE: Final = "text_unreadable"
 
 REFUSED_CLAIMS: Final = Counter(
     "tollwire_claims_refused_total", "Claims that were not won, by reason", ["reason"]
@@ -54,21 +58,23 @@ class Submit:
         self._keyring = keyring
         self._clock = clock
 
-    async def bundles(self, bundles: Sequence[Bundle]) -> None:
+    async def bundles(self, bundles: Sequence[Bundle], stop: Stop) -> None:
         """Do the work of bundles that arrived together.
 
         Raises:
+            Busy: the process is asked to stop: what is not claimed yet is for another worker (RULES 16).
             OutcomeUnknown: the database did not answer; nothing may be acknowledged.
         """
         by_carrier: dict[int, list[tuple[str, int]]] = {}
         for bundle in bundles:
             by_carrier.setdefault(bundle.carrier_id, []).extend(bundle.work)
         for carrier_id, work in by_carrier.items():
-            await self._carry(carrier_id, work)
+            await self._carry(carrier_id, work, stop)
 
-    async def _carry(self, carrier_id: int, work: Sequence[tuple[str, int]]) -> None:
+    async def _carry(self, carrier_id: int, work: Sequence[tuple[str, int]], stop: Stop) -> None:
         start = 0
         while start < len(work):
+            _refuse_when_stopping(stop)
             desk = self._desks.get(carrier_id)
             count = min(CLAIM_MAX, desk.batch_max if desk else CLAIM_MAX)
             chunk = work[start : start + count]
@@ -77,6 +83,7 @@ class Submit:
                 await self._send_elsewhere(carrier_id, chunk)
             else:
                 async with desk.places(len(chunk)):
+                    _refuse_when_stopping(stop)  # the carrier's pace may have made us wait
                     await self._claim_and_submit(desk, chunk)
 
     async def _claim(
@@ -115,7 +122,7 @@ class Submit:
         crash_point("submit.after_write")
         records = [self._recording(desk, *pair) for pair in zip(readable, outcomes, strict=True)]
         lost_text = Refused(
-            "text_unreadable", "the key that sealed the text is not in the keyring", permanent=True
+            TEXT_UNREADABLE, "the key that sealed the text is not in the keyring", permanent=False
         )
         records += [self._recording(desk, claimed, lost_text) for claimed in unreadable]
         await self._journal.record(desk.config, [*readable, *unreadable], records)
@@ -167,7 +174,7 @@ class Submit:
         claim = claimed.claim
         verdict = _verdict(outcome, claim.tries + 1)
         other = None
-        if isinstance(outcome, Refused) and not outcome.permanent:
+        if isinstance(outcome, Refused) and not outcome.permanent and outcome.code != TEXT_UNREADABLE:
             other = self._desks.another(claim.msisdn, desk.config.id, is_test=claim.is_test)
         return Recording(
             message_id=claimed.message_id,
@@ -180,6 +187,11 @@ class Submit:
             retry_seconds=verdict.retry_seconds,
             next_carrier_id=other,
         )
+
+
+def _refuse_when_stopping(stop: Stop) -> None:
+    if stop.requested:
+        raise Busy("the worker is stopping")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,6 @@ begin
         execute format('grant execute on function %s to %I', f.name, f.role);
     end loop;
 end $$;
-alter default privileges in schema tollwire, ledger revoke execute on functions from public;
+alter default privileges for role tollwire_owner revoke execute on functions from public;
 
 select tollwire.make_partitions_v1((clock_timestamp() at time zone 'UTC')::date - 1, (clock_timestamp() at time zone 'UTC')::date + 7);

@@ -147,14 +147,14 @@ begin
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
     for r in
-        select s.carrier_id, k.idempotent_submit or k.can_query as ask_again, k.receipt_wait_seconds,
+        select s.carrier_id, k.idempotent_submit as ask_again, k.receipt_wait_seconds,
                array_agg(s.message_id order by s.message_id, a.part_no) as ids, array_agg(s.attempt_no order by s.message_id, a.part_no) as attempts,
                array_agg(a.part_no order by s.message_id, a.part_no) as parts, count(*)::integer as n
         from unnest(p_message) x(id)
         join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SENDING' and s.claim_deadline + c_margin <= clock_timestamp()
         join tollwire.attempts a on a.message_id = s.message_id and a.attempt_no = s.attempt_no and a.outcome is null and a.message_id between v_min and v_max
         join tollwire.carriers k on k.id = s.carrier_id
-        group by s.carrier_id, k.idempotent_submit, k.can_query, k.receipt_wait_seconds order by s.carrier_id
+        group by s.carrier_id, k.idempotent_submit, k.receipt_wait_seconds order by s.carrier_id
     loop
         return query
             select x.id, t.o_state
@@ -201,7 +201,10 @@ end $$;
 -- The walk over holds (RULES 22, 28): which HELD locks have ids in [p_from, p_to), at most p_limit, in id order.
 create function ledger.walk_holds_v1(p_from uuid, p_to uuid, p_limit integer) returns table (o_message uuid, o_held boolean)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select l.message_id, l.state = 'HELD' from ledger.credit_locks l
+    -- A plan that captured at the submit has nothing held, and its message still has to end.
+    select l.message_id, l.state = 'HELD' or l.state = 'CAPTURED' and exists (
+        select from tollwire.message_states s where s.message_id = l.message_id and s.final_at is null)
+    from ledger.credit_locks l
     where l.message_id >= p_from and l.message_id < p_to order by l.message_id limit p_limit
 $$;
 

@@ -79,7 +79,7 @@ async def load_rates(connection: Connection, version: int) -> dict[tuple[int, st
 
 
 LOAD_CARRIERS = """
-    select id, name, kind, settings, secret_sealed, enabled, is_simulator, idempotent_submit or can_query,
+    select id, name, kind, settings, secret_sealed, enabled, is_simulator, idempotent_submit,
            splits_parts, rate_per_second, window_max, submit_deadline_seconds, receipt_wait_seconds
     from tollwire.carriers
 """

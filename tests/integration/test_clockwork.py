@@ -15,7 +15,7 @@ from ledger.clockwork import Clockwork
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
 from shared.runtime.jetstream import JetStream, open_jetstream
 from shared.storage.facts import FactPublisher
-from tests.support.flow import Flow, accept_item, open_flow
+from tests.support.flow import Flow, accept_item, open_flow, outcome
 from tests.support.servers import Database
 
 WAITING = 500
@@ -184,3 +184,44 @@ async def test_partitions_are_there_for_a_week(works):
         "select count(*) from pg_inherits where inhparent = 'tollwire.messages'::regclass"
     )
     assert days >= 8
+
+
+async def test_a_message_that_was_charged_at_the_submit_ends_without_a_receipt_too(works):
+    await works.flow.pool.execute("update tollwire.carriers set no_receipt_seconds = 1")
+    (id_,) = await works.accepted(1, charge="submitted")
+    await works.flow.submitted([id_], works.carrier)
+    await works.flow.later([id_], 2)
+    seen = await works.flow.pool.fetch(
+        "select * from ledger.walk_holds_v1('00000000-0000-0000-0000-000000000000', "
+        "'ffffffff-ffff-ffff-ffff-ffffffffffff', 10)"
+    )
+    assert [tuple(row) for row in seen] == [(id_, True)], "the walk names it although nothing is held"
+    await age_the_walk(works.flow.pool, [id_])
+    await works.clockwork.expire_holds()
+    assert await works.flow.state(id_) == "EXPIRED"
+    assert (await works.flow.lock(id_))["state"] == "CAPTURED"
+
+
+async def test_what_cannot_be_dispatched_hides_nothing_behind_it(works, monkeypatch):
+    waiting = await works.accepted(5)
+    expired = await works.accepted(2, valid_seconds=60)
+    await works.flow.later(waiting, 3_600)
+    await works.flow.later(expired, 61)
+    monkeypatch.setattr("ledger.clockwork.DUE_MAX", 5)
+    monkeypatch.setattr(type(works.jetstream), "connected", property(lambda _: False))
+    await works.clockwork.turn()
+    assert {await works.flow.state(id_) for id_ in expired} == {"EXPIRED"}
+    assert {await works.flow.state(id_) for id_ in waiting} == {"QUEUED"}
+
+
+async def test_what_a_carrier_may_have_is_asked_again_of_that_carrier_alone(works):
+    other = await works.flow.carrier()
+    (id_,) = await works.accepted(1)
+    again = {"may_ask_again": True}
+    for word, retry in (("uncertain", 0.0), ("refused_temp", 0.0)):
+        (claim,) = await works.flow.claim([id_], works.carrier)
+        line = outcome(id_, claim.attempt_no, word, retry_seconds=retry, next_carrier_id=other)
+        await works.flow.record([line], works.carrier, **again)
+    row = await works.flow.outbox(id_)
+    assert row is not None
+    assert row["carrier_id"] == works.carrier

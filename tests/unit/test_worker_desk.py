@@ -102,3 +102,19 @@ async def test_a_carrier_that_answers_badly_is_not_down(outcome):
     one = desk(outcome)
     await one.submit([submission()] * 20)
     assert not one.is_down
+
+
+async def test_groups_that_want_more_than_there_is_take_turns_and_all_get_through():
+    one = desk(Submitted("r"), window_max=10)
+    done = 0
+
+    async def group() -> None:
+        nonlocal done
+        for _ in range(5):
+            async with one.places(4):
+                await asyncio.sleep(0)
+            done += 1
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(group() for _ in range(12)))
+    assert done == 60

@@ -24,7 +24,7 @@ declare
     v_moved boolean[] := array_fill(false, array[v_n]);
     v_client bigint[] := array_fill(null::bigint, array[v_n]);
     i integer;
-    v_last boolean; v_reached boolean;
+    v_last boolean; v_reached boolean; v_bound boolean;
     v_moved_id uuid;
     m_id uuid[] := '{}'; m_state tollwire.message_state[] := '{}'; m_tries smallint[] := '{}'; m_twice boolean[] := '{}'; m_error text[] := '{}'; m_sent boolean[] := '{}';
     w_id uuid[] := '{}'; w_at timestamptz[] := '{}'; w_carrier smallint[] := '{}';
@@ -134,9 +134,11 @@ begin
         m_tries := m_tries || (r.tries + case when r.outcome in ('throttled', 'unclaimed') then 0 else 1 end)::smallint;
         m_twice := m_twice || (r.possible_duplicate or r.outcome = 'uncertain' and not p_ask_again and v_state[r.nth] = 'QUEUED');
         if v_state[r.nth] <> 'SENT' then
-            w_id := w_id || r.message_id; w_carrier := w_carrier || p_next_carrier[r.nth];
+            w_id := w_id || r.message_id; -- What this carrier may have taken is asked again of this carrier alone: another one has never seen the id.
+            v_bound := p_ask_again and exists (select from tollwire.attempts a where a.message_id = r.message_id and a.carrier_id = p_carrier and a.outcome = 'uncertain');
+            w_carrier := w_carrier || case when not v_bound then p_next_carrier[r.nth] end;
             w_at := w_at || case when v_state[r.nth] = 'UNKNOWN' then least(r.valid_until, v_now + p_receipt_wait_seconds * interval '1 second')
-                                 when r.outcome = 'unclaimed' then v_now else v_now + r.retry_seconds * interval '1 second' end;
+                                 when r.outcome = 'unclaimed' and not v_bound then v_now else v_now + r.retry_seconds * interval '1 second' end;
         end if;
     end loop;
 
