@@ -33,8 +33,8 @@ POSITIONS = st.fixed_dictionaries(
     {
         "account": st.integers(0, 2),
         "amount": AMOUNTS,
-        "max_price": st.sampled_from([None, None, 10, 10_000]),
-        "key": st.sampled_from([None, "a", "b", "c", "d"]),
+        "max_price": st.sampled_from([None, None, None, 10]),
+        "key": st.sampled_from([None, None, "a", "b", "c"]),
         "fingerprint": st.sampled_from([b"1" * 32, b"1" * 32, b"1" * 32, b"2" * 32]),
         "charge": st.sampled_from(["delivered", "submitted"]),
         "delivery": st.sampled_from(["at_most_once", "at_least_once"]),
@@ -53,7 +53,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
-    @initialize(balances=st.lists(st.sampled_from([0, 100, 1_000, 5_000]), min_size=3, max_size=3))
+    @initialize(balances=st.lists(st.sampled_from([100, 1_000, 5_000]), min_size=3, max_size=3))
     def open(self, balances: list[int]) -> None:
         self.oracle = Oracle()
         self.last_call: list[AcceptItem] = []
@@ -73,9 +73,12 @@ class LedgerMachine(RuleBasedStateMachine):
         """One client's messages go by the carrier that captures what has no receipt."""
         return self.carriers[self.accounts.index(account) == 2]
 
-    def chosen(self, numbers: list[int]) -> list[UUID]:
-        known = list(self.oracle.messages)
-        return [known[number % len(known)] for number in numbers] if known else []
+    def chosen(self, numbers: list[int], *states: str) -> list[UUID]:
+        """Messages by number: mostly those in these states, at every seventh turn any."""
+        known = self.oracle.messages
+        fitting = [message for message in known if not states or known[message].state.value in states]
+        among = list(known) if numbers[0] % 7 == 6 else fitting
+        return [among[number % len(among)] for number in numbers] if among else []
 
     @rule(positions=st.lists(POSITIONS, min_size=1, max_size=6))
     def accept(self, positions: list[dict[str, Any]]) -> None:
@@ -133,7 +136,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(numbers=SOME)
     def claim(self, numbers: list[int]) -> None:
-        for message in self.chosen(numbers):
+        for message in self.chosen(numbers, "QUEUED", "FAILED_TEMP"):
             if self.oracle.messages[message].tries >= TRIES_BELOW:
                 continue
             (claim,) = self.run(
@@ -143,7 +146,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(numbers=SOME, word=st.sampled_from(WORDS))
     def record(self, numbers: list[int], word: str) -> None:
-        for message in self.chosen(numbers):
+        for message in self.chosen(numbers, "SENDING", "UNKNOWN"):
             known = self.oracle.messages[message]
             if known.attempts and known.tries < TRIES_BELOW:
                 line = outcome(message, len(known.attempts), word, retry_seconds=0.0)
@@ -151,9 +154,15 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert recorded.moved == self.oracle.record(message, word)
                 assert recorded.state == known.state.value
 
+    @rule(numbers=SOME)
+    def send(self, numbers: list[int]) -> None:
+        """The ordinary way, so that enough messages get so far."""
+        self.claim(numbers)
+        self.record(numbers, "submitted")
+
     @rule(numbers=SOME, attempt=st.integers(0, 5), word=st.sampled_from(RECEIPTS))
     def receipt(self, numbers: list[int], attempt: int, word: str) -> None:
-        for message in self.chosen(numbers):
+        for message in self.chosen(numbers, "SENT", "EXPIRED", "UNDELIVERED"):
             known = self.oracle.messages[message]
             submitted = [n for n, each in enumerate(known.attempts, 1) if each.outcome == "submitted"]
             if submitted:
@@ -164,13 +173,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(numbers=SOME)
     def cancel(self, numbers: list[int]) -> None:
-        for message in self.chosen(numbers):
+        for message in self.chosen(numbers)[:1]:
             expected = self.oracle.cancel(message)
             assert self.run(self.flow.cancel(self.oracle.messages[message].account, [message])) == [expected]
 
     @rule(numbers=SOME)
     def validity_ends(self, numbers: list[int]) -> None:
-        for message in set(self.chosen(numbers)):
+        for message in self.chosen(numbers)[:1]:
             is_over = self.oracle.expire_due(message)
             if is_over:
                 self.run(self.flow.later([message], VALID_SECONDS + 1))
@@ -178,7 +187,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(numbers=SOME)
     def receipt_never_comes(self, numbers: list[int]) -> None:
-        for message in set(self.chosen(numbers)):
+        for message in self.chosen(numbers, "SENT")[:1]:
             account = self.oracle.messages[message].account
             policy = "capture" if self.carrier_of(account) == self.carriers[1] else "release"
             is_over = self.oracle.expire_hold(message, policy)
