@@ -9,6 +9,7 @@ from prometheus_client import Counter, Gauge
 from ledger.checkpoints import KeyringSigner, close_day, unsealed_days
 from ledger.findings import Finding
 from ledger.verify import verify_database
+from ledger.verify_online import OnlineVerifier
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import Pool
 
@@ -17,31 +18,49 @@ CLOSE_AFTER: Final = timedelta(minutes=10)
 # The log names this many findings of a run; all of them are shown by `tollwire ledger verify`.
 FINDINGS_LOGGED_MAX: Final = 20
 
-FINDINGS: Final = Gauge("tollwire_ledger_findings", "What the last verification of the books found")
-VERIFIED: Final = Gauge("tollwire_ledger_verified_timestamp_seconds", "When the books were last verified")
+FINDINGS: Final = Gauge("tollwire_ledger_findings", "What the present round of verification has found")
+VERIFIED: Final = Gauge(
+    "tollwire_ledger_verified_timestamp_seconds", "When the last round of verification ended"
+)
 SEALED: Final = Counter("tollwire_ledger_days_sealed_total", "Days that were closed and sealed")
 
 _log = structlog.get_logger(__name__)
 
 
 class Bookkeeping:
-    """Verifies from the newest checkpoints on; a day with findings is not sealed."""
+    """Verifies beside live traffic, a step at a time, and closes days; a day with findings is not sealed."""
 
     def __init__(self, pool: Pool, dsn: str, keyring: Keyring) -> None:
         self._pool = pool
         self._dsn = dsn
         self._signer = KeyringSigner(keyring)
+        self._verifier = OnlineVerifier(pool)
+        self._found = 0
+        self._rounds = 0
 
-    async def run_once(self) -> None:
-        """Verify the books, then close the days that are over and proved."""
-        findings = await verify_database(self._dsn, full=False, signer=self._signer)
-        FINDINGS.set(len(findings))
-        VERIFIED.set_to_current_time()
+    async def step(self) -> None:
+        """Verify the next accounts and messages; the gauge holds what the present round has found."""
+        findings = await self._verifier.step()
+        if self._verifier.rounds != self._rounds:
+            self._rounds = self._verifier.rounds
+            self._found = 0
+            VERIFIED.set_to_current_time()
+        self._found += len(findings)
+        FINDINGS.set(self._found)
         if findings:
             self._tell(findings)
-            return
+
+    async def close_days(self) -> None:
+        """Prove the books since the newest seals, and seal the days that are over, if there are any."""
         async with self._pool.acquire() as connection:
-            for day in await unsealed_days(connection, (datetime.now(UTC) - CLOSE_AFTER).date()):
+            days = await unsealed_days(connection, (datetime.now(UTC) - CLOSE_AFTER).date())
+            if not days:
+                return
+            findings = await verify_database(self._dsn, full=False, signer=self._signer)
+            if findings:
+                self._tell(findings)
+                return
+            for day in days:
                 seal = await close_day(connection, day, self._signer)
                 SEALED.inc()
                 _log.info("day sealed", day=day.isoformat(), entries=seal.entries, accounts=seal.accounts)
@@ -49,6 +68,4 @@ class Bookkeeping:
     def _tell(self, findings: list[Finding]) -> None:
         _log.error("the books are not whole", findings=len(findings))
         for finding in findings[:FINDINGS_LOGGED_MAX]:
-            _log.error(
-                "finding", check=finding.check, sentence=finding.sentence, account_id=finding.account_id
-            )
+            _log.error("finding", finding=str(finding))

@@ -23,6 +23,7 @@ from shared.storage.facts import FactPublisher
 PARTITIONS_SECONDS = 600.0
 MEASURE_SECONDS = 5.0
 RESEAL_SECONDS = 60.0
+CLOSE_DAYS_SECONDS = 600.0
 
 
 @asynccontextmanager
@@ -43,7 +44,8 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=MEASURE_SECONDS, run_once=clockwork.measure),
-            partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.run_once),
+            partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.step),
+            partial(every, interval_seconds=CLOSE_DAYS_SECONDS, run_once=bookkeeping.close_days),
             partial(every, interval_seconds=RESEAL_SECONDS, run_once=reseal.run_once),
             Retention(pool, load(RetentionSettings, os.environ)).run,
             facts.run,

@@ -17,5 +17,5 @@ class LedgerSettings(Common, frozen=True, kw_only=True):
         float, Meta(ge=1, le=3600, description="How often holds without a receipt are looked for.")
     ] = 10.0
     verify_seconds: Annotated[
-        float, Meta(ge=1, le=86400, description="How often the books are verified since their last seals.")
-    ] = 600.0
+        float, Meta(ge=1, le=86400, description="How often the next step of verification is taken.")
+    ] = 2.0

@@ -24,7 +24,9 @@ async def test_whole_books_are_verified_and_today_stays_open(database: Database,
     async with open_flow(database) as flow:
         client, carrier = await flow.client(), await flow.carrier()
         await flow.submitted(await flow.accepted(client, 3), carrier)
-        await Bookkeeping(flow.pool, database.dsn("ledger"), keyring).run_once()
+        bookkeeping = Bookkeeping(flow.pool, database.dsn("ledger"), keyring)
+        await bookkeeping.step()
+        await bookkeeping.close_days()
         assert findings() == 0
         assert await flow.pool.fetchval("select count(*) from ledger.seals") == 0
 
@@ -40,5 +42,5 @@ async def test_a_fault_in_the_books_is_counted_and_seals_nothing(database: Datab
                 "update ledger.accounts set posted_micros = posted_micros + 1 where id = $1", client
             )
             await connection.execute("set session_replication_role = origin")
-        await Bookkeeping(flow.pool, database.dsn("ledger"), keyring).run_once()
+        await Bookkeeping(flow.pool, database.dsn("ledger"), keyring).step()
         assert (findings() or 0) > 0
