@@ -19,10 +19,11 @@ begin
             execute format('alter role %I set timezone = %L', r, 'UTC');
         end if;
     end loop;
-    if not pg_has_role('tollwire_migrate', 'tollwire_owner', 'member') then
+    if not pg_has_role('tollwire_migrate', 'tollwire_owner', 'set') then
         grant tollwire_owner to tollwire_migrate;
     end if;
-    if not pg_has_role(current_user, 'tollwire_owner', 'member') then
+    -- A role that may create roles gets ADMIN over what it made, but not SET (PostgreSQL 16).
+    if not pg_has_role(current_user, 'tollwire_owner', 'set') then
         execute format('grant tollwire_owner to %I', current_user);
     end if;
     execute format('grant create on database %I to tollwire_owner', current_database());

@@ -53,7 +53,8 @@ class Orders:
             self._prices.current, client, request.to, request.text, request.sender, is_test=sending.is_test
         )
         _refuse_unstorable(request.client_ref, "client_ref")
-        blocked = quoted.blocked or _blocked_callback(client, request.callback_url)
+        _refuse_foreign_callback(client, request.callback_url)
+        blocked = quoted.blocked
         message_id = self._clock.new_uuid7()
         lane = request.lane or "normal"
         return AcceptItem(
@@ -95,14 +96,15 @@ class Orders:
         return send_at
 
 
-def _blocked_callback(client: Client, url: str | None) -> Refusal | None:
+def _refuse_foreign_callback(client: Client, url: str | None) -> None:
     if url is None:
-        return None
+        return
     try:
         host = urlsplit(url).hostname
     except ValueError:
         raise invalid_field("callback_url", "must be a URL such as https://example.com/sms") from None
-    return None if host in client.allowed_callback_hosts else Refusal(ProblemCode.CALLBACK_NOT_ALLOWED)
+    if host not in client.allowed_callback_hosts:
+        raise Refusal(ProblemCode.CALLBACK_NOT_ALLOWED)
 
 
 def _max_price(text: str | None) -> int | None:
