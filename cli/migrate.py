@@ -37,6 +37,22 @@ def run_functions(connection: Connection, *names: str) -> None:
         run_sql(connection, REPOSITORY / folder / "functions" / f"{function}.sql")
 
 
+class ForwardOnly(Exception):  # noqa: N818 - named for the rule
+    """Somebody asked for a way back."""
+
+
+def refuse_downgrade() -> None:
+    """Refuse to go back: every migration's ``downgrade``.
+
+    Raises:
+        ForwardOnly: always, with what to do instead.
+    """
+    raise ForwardOnly(
+        "migrations go forward only, and nothing was changed. Old code runs on the new schema; to go back "
+        "behind it, restore a backup (docs/operations.md)."
+    )
+
+
 def upgrade(dsn: str) -> None:
     """Run every missing migration; running it again does nothing.
 

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from cli.migrate import run_functions
+from cli.migrate import refuse_downgrade, run_functions
 
 revision = "0004"
 down_revision = "0003"
@@ -16,3 +16,6 @@ def upgrade() -> None:
     ):
         op.execute(f"revoke execute on function {function} from public")
         op.execute(f"grant execute on function {function} to tollwire_api")
+
+
+downgrade = refuse_downgrade

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-from cli.migrate import run_functions, run_sql
+from cli.migrate import refuse_downgrade, run_functions, run_sql
 
 revision = "0005"
 down_revision = "0004"
@@ -21,3 +21,6 @@ FUNCTIONS = (
 def upgrade() -> None:
     run_functions(op.get_bind(), *FUNCTIONS)
     run_sql(op.get_bind(), Path(__file__).with_suffix(".sql"))
+
+
+downgrade = refuse_downgrade
