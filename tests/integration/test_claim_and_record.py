@@ -201,3 +201,26 @@ async def test_a_carrier_that_knows_our_ids_is_asked_again(database: Database) -
         await flow.record([line], carrier, may_ask_again=True)
         assert (await flow.receipt(carrier, "same", "undelivered")).state == "UNDELIVERED"
         assert (await flow.account(client))["held_micros"] == 0
+
+
+async def test_an_outbox_row_that_changes_under_a_claim_loses_nothing(database: Database) -> None:
+    """Every attempt in the journal is one of a message that is SENDING."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        ids = await flow.accepted(client, 6, valid_seconds=600)
+        await flow.later(ids[2:4], 700)
+        async with flow.pool.acquire() as other, other.transaction():
+            await other.execute("update tollwire.outbox set due_at = due_at - interval '1 second'")
+            claiming = asyncio.create_task(flow.claim(ids, carrier, dispatch_no=1))
+            waiting = "select count(*) from pg_locks where not granted"
+            async with asyncio.timeout(10):
+                while not await flow.pool.fetchval(waiting):  # noqa: ASYNC110 - the event is the server's
+                    await asyncio.sleep(0)
+        claims = await claiming
+        assert [c.refusal for c in claims] == [None, None, "expired", "expired", None, None]
+        sql = """
+            select count(*) from tollwire.message_states s join tollwire.attempts a
+                on a.message_id = s.message_id and a.attempt_no = s.attempt_no where s.state = 'SENDING'
+        """
+        assert await flow.pool.fetchval(sql) == 4
+        assert await flow.pool.fetchval("select count(*) from tollwire.attempts") == 4
