@@ -27,6 +27,7 @@ from api.schemas import Money, optional_time_text, time_text
 from shared.domain.ids import uuid7_from
 from shared.domain.money import format_micros
 from shared.domain.problems import ProblemCode
+from shared.storage.facts import load_facts
 
 # RULES 30: ids of messages that commit at the same time may be given out of order by so much at most.
 SETTLED_SECONDS: Final = 5
@@ -95,6 +96,9 @@ async def cancel_message(resources: Resources, call: Call, *, path: MessagePath)
         raise Refusal(ProblemCode.NOT_FOUND, what="message")
     if answer.outcome in {"already_sending", "already_final"}:
         raise Refusal(ProblemCode(answer.outcome), status=answer.state)
+    if answer.outcome == "cancelled":
+        for fact in await load_facts(resources.pool, [path.id]):
+            resources.facts.add(fact)
     return Cancelled(id=path.id, status="CANCELLED")
 
 

@@ -12,6 +12,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import Pool
 from shared.storage.config import ConfigWatch
+from shared.storage.facts import FactPublisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,4 @@ class Resources:
     health: Health
     url_policy: UrlPolicy
     """Which URLs a callback may go to."""
+    facts: FactPublisher

@@ -57,7 +57,9 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
             open_monitor(settings, {"postgres and schema": health.check}),
         ):
             policy = policy_of(load(CallbackUrlSettings, os.environ))
-            resources = Resources(pool, accept, prices, limits, InFlight(), keyring, clock, health, policy)
+            resources = Resources(
+                pool, accept, prices, limits, InFlight(), keyring, clock, health, policy, facts
+            )
             await follower.poll()
             with closing(authenticator):
                 yield [

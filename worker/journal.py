@@ -1,8 +1,10 @@
 """Claims and records in group commits, and what follows a record (DESIGN "Group commit")."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Final, NamedTuple, Self
+from uuid import UUID
 
 import structlog
 
@@ -101,6 +103,12 @@ class Journal:
         """
         return await self._claims.submit(_ClaimChunk(carrier_id, deadline_seconds, work))
 
+    def tell_claimed(self, carrier_id: int, claimed: Sequence[Claimed]) -> None:
+        """Tell that messages are being sent."""
+        now = self._clock.now()
+        for message_id, claim in claimed:
+            self._facts.add(_fact(message_id, claim, "SENDING", now, carrier_id, None))
+
     async def record(
         self, carrier: CarrierConfig, claimed: Sequence[Claimed], outcomes: Sequence[Outcome]
     ) -> list[Recorded]:
@@ -181,21 +189,7 @@ class Journal:
         now = self._clock.now()
         for (message_id, claim), outcome, record in zip(claimed, outcomes, recorded, strict=True):
             if record.moved and record.state is not None:
-                fact = Fact(
-                    message_id=message_id.hex,
-                    client_id=claim.client_id,
-                    status=record.state,
-                    at=now,
-                    region=claim.region,
-                    lane=claim.lane,
-                    segments=claim.segments,
-                    amount_micros=claim.price_micros,
-                    currency=claim.currency,
-                    carrier_id=carrier.id,
-                    attempt_no=claim.attempt_no,
-                    error=outcome.error,
-                )
-                self._facts.add(fact)
+                self._facts.add(_fact(message_id, claim, record.state, now, carrier.id, outcome.error))
 
     async def _wake_dlr(self, carrier: CarrierConfig, receipt_ids: Sequence[str]) -> None:
         for start in range(0, len(receipt_ids), BUNDLE_MAX):
@@ -220,3 +214,22 @@ class Journal:
         await self._jetstream.publish(
             "sms.dlq", encode_dead_letter(letter), message_id=f"dlq.{outcome.message_id.hex}", headers={}
         )
+
+
+def _fact(
+    message_id: UUID, claim: Claim, status: str, at: datetime, carrier_id: int, error: str | None
+) -> Fact:
+    return Fact(
+        message_id=message_id.hex,
+        client_id=claim.client_id,
+        status=status,
+        at=at,
+        region=claim.region,
+        lane=claim.lane,
+        segments=claim.segments,
+        amount_micros=claim.price_micros,
+        currency=claim.currency,
+        carrier_id=carrier_id,
+        attempt_no=claim.attempt_no,
+        error=error,
+    )

@@ -96,6 +96,7 @@ class Submit:
                 won.append(Claimed(UUID(message_id), claim))
             else:
                 REFUSED_CLAIMS.labels(claim.refusal).inc()
+        self._journal.tell_claimed(carrier_id, won)
         return won
 
     async def _claim_and_submit(self, desk: Desk, work: Sequence[tuple[str, int]]) -> None:
