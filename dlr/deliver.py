@@ -22,6 +22,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.metrics import AGE_BUCKETS
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
+from shared.storage.config import POLL_SECONDS
 
 LINGER_SECONDS: Final = 0.02
 FLUSH_MAX: Final = 500
@@ -35,6 +36,8 @@ LEASE_SECONDS: Final = 60
 ANSWER_KEPT_BYTES: Final = 1024
 # An endpoint without a usable secret is looked at again when its operator has mended it.
 NO_SECRET_SECONDS: Final = 300.0
+# How long the news of an endpoint may take to every process, with much room: the poll is half a second.
+NEWS_SECONDS: Final = 30.0
 
 CALLBACKS: Final = Counter("tollwire_callbacks_total", "Tries of callbacks, by what came of them", ["result"])
 DELAY: Final = Histogram(
@@ -118,7 +121,7 @@ class Deliver:
     async def _post(self, work: CallbackWork) -> None:
         secrets = self._book.secrets(work.endpoint_id, self._clock) if self._book else ()
         if not secrets or work.url is None:
-            await self._records.submit(_again(work, "no_secret", NO_SECRET_SECONDS))
+            await self._records.submit(self._without_secret(work))
             return
         delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work))
         crash_point("callback.before_post")
@@ -128,6 +131,12 @@ class Deliver:
             return  # its endpoint's breaker is open or its queue full: a sweep comes back to it
         await self._records.submit(self._note(work, outcome))
         crash_point("callback.after_record")
+
+    def _without_secret(self, work: CallbackWork) -> CallbackRecord:
+        """An endpoint that was set a moment ago is not known here yet: that is no failed try."""
+        if (self._clock.now() - work.created_at).total_seconds() < NEWS_SECONDS:
+            return _again(work, work.attempts, None, POLL_SECONDS)
+        return _again(work, work.attempts + 1, "no_secret", NO_SECRET_SECONDS)
 
     def _note(self, work: CallbackWork, outcome: Outcome) -> CallbackRecord:
         attempt_no = work.attempts + 1
@@ -186,5 +195,5 @@ def _ending(work: CallbackWork, outcome: str) -> CallbackRecord:
     return CallbackRecord(work.callback_id, work.attempts, outcome, None, None, None, None, None, 0.0)
 
 
-def _again(work: CallbackWork, error: str, seconds: float) -> CallbackRecord:
-    return CallbackRecord(work.callback_id, work.attempts + 1, None, None, error, None, None, None, seconds)
+def _again(work: CallbackWork, attempt_no: int, error: str | None, seconds: float) -> CallbackRecord:
+    return CallbackRecord(work.callback_id, attempt_no, None, None, error, None, None, None, seconds)
