@@ -1,0 +1,170 @@
+"""What the three logs say together about each message. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from simulator.journal import Acked
+from simulator.memory import TAKEN, LogLine
+from tests.chaos.instance import CarrierKind
+from tests.chaos.logs import Cancelled, ClientLine, Doubt, End, Offer, Told, Word
+
+FINAL_TYPES: Final = frozenset(
+    f"message.{word}" for word in ("delivered", "undelivered", "expired", "failed", "cancelled")
+)
+FINAL_RECEIPTS: Final = frozenset({"delivered", "undelivered", "expired", "rejected"})
+CHARGE_DELIVERED: Final = "delivered"
+
+
+@dataclass
+class Asked:
+    """A key: what was asked under it, and every word about it."""
+
+    offer: Offer
+    ids: dict[str, float] = field(default_factory=dict)
+    codes: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Message:
+    """An accepted message, as the client, its carrier and its endpoint saw it.
+
+    Attributes:
+        taken: the submits that the carrier took, oldest first.
+        told: callbacks that verified and were answered 2xx, by arrival.
+    """
+
+    id: str
+    asked: Asked
+    accepted_at: float
+    carrier: CarrierKind
+    charge: str = CHARGE_DELIVERED
+    cancelled: bool = False
+    taken: list[LogLine] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+
+    @property
+    def finals(self) -> list[Told]:
+        """The callbacks that told its end."""
+        return [told for told in self.told if told.type in FINAL_TYPES]
+
+    @property
+    def receipt_words(self) -> list[set[str]]:
+        """For each taken submit, the final states that its own receipts say."""
+        return [
+            {
+                due.receipt.state
+                for due in line.receipts
+                if due.receipt.reference == line.reference and due.receipt.state in FINAL_RECEIPTS
+            }
+            for line in self.taken
+        ]
+
+
+@dataclass
+class Evidence:
+    """Everything of a run but Tollwire's own word."""
+
+    keys: dict[str, Asked]
+    messages: dict[str, Message]
+    strangers_at_carriers: set[str]
+    strangers_told: set[str]
+    ids_by_text: dict[str, set[str]]
+    bad_callbacks: list[Told]
+    open_keys: int | None
+    doubts: int
+    unacked_receipts: int
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierLog:
+    """A carrier and its journal."""
+
+    kind: CarrierKind
+    entries: Iterable[LogLine | Acked]
+
+
+def gather(
+    client: Sequence[ClientLine],
+    carriers: Iterable[CarrierLog],
+    told: Iterable[Told],
+    charges: Mapping[str, str],
+) -> Evidence:
+    """Put the logs together.
+
+    Args:
+        client: the client's log.
+        carriers: each carrier's journal.
+        told: the endpoint's log.
+        charges: each account's plan, ``delivered`` or ``submitted``.
+    """
+    keys = _keys(client)
+    carriers = list(carriers)
+    messages = _messages(keys, {log.kind.prefix: log.kind for log in carriers}, charges)
+    for line in client:
+        if isinstance(line, Cancelled) and line.id in messages:
+            messages[line.id].cancelled = True
+    evidence = Evidence(
+        keys=keys,
+        messages=messages,
+        strangers_at_carriers=set(),
+        strangers_told=set(),
+        ids_by_text=defaultdict(set),
+        bad_callbacks=[],
+        open_keys=next((line.open for line in client if isinstance(line, End)), None),
+        doubts=sum(isinstance(line, Doubt) for line in client),
+        unacked_receipts=0,
+    )
+    for log in carriers:
+        _add_carrier(evidence, log)
+    for callback in told:
+        _add_told(evidence, callback)
+    return evidence
+
+
+def _keys(client: Sequence[ClientLine]) -> dict[str, Asked]:
+    keys = {line.key: Asked(line) for line in client if isinstance(line, Offer)}
+    for line in client:
+        if not isinstance(line, Word):
+            continue
+        if line.id is not None:
+            keys[line.key].ids.setdefault(line.id, line.at)
+        elif line.code is not None:
+            keys[line.key].codes.add(line.code)
+    return keys
+
+
+def _messages(
+    keys: Mapping[str, Asked], kinds: Mapping[str, CarrierKind], charges: Mapping[str, str]
+) -> dict[str, Message]:
+    return {
+        id_: Message(id_, asked, at, kinds[asked.offer.to[1:3]], charges[asked.offer.account])
+        for asked in keys.values()
+        for id_, at in asked.ids.items()
+    }
+
+
+def _add_carrier(evidence: Evidence, log: CarrierLog) -> None:
+    owed: set[int] = set()
+    for entry in log.entries:
+        if isinstance(entry, Acked):
+            owed.difference_update(entry.acked)
+            continue
+        evidence.ids_by_text[entry.sha256].add(entry.id)
+        owed.update(due.n for due in entry.receipts)
+        message = evidence.messages.get(entry.id)
+        if message is None:
+            evidence.strangers_at_carriers.add(entry.id)
+        elif entry.outcome == TAKEN:
+            message.taken.append(entry)
+    evidence.unacked_receipts += len(owed)
+
+
+def _add_told(evidence: Evidence, told: Told) -> None:
+    if told.bad is not None:
+        evidence.bad_callbacks.append(told)
+    elif told.id not in evidence.messages:
+        evidence.strangers_told.add(told.id)
+    elif told.answered < 300:
+        evidence.messages[told.id].told.append(told)

@@ -1,0 +1,144 @@
+"""Faults of our own processes: killed, paused, asked to stop, killed at a named place."""
+
+import asyncio
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from shared.runtime.crash_points import VARIABLE
+from tests.chaos.instance import Instance
+
+# A process that was started for a crash point reaches it under load within seconds, the rare ones within
+# the time that an outcome stays unknown.
+CRASH_LIMIT_SECONDS = 40.0
+
+
+class Fault(ABC):
+    """Something that goes wrong, and is made well again.
+
+    Attributes:
+        name: what is printed and counted.
+        kills: how many processes the strike kills.
+        hold_seconds: how long it lasts.
+        overlaps: whether the next one may strike before this one is healed.
+    """
+
+    name: str
+    kills: int = 0
+    hold_seconds: float = 0.0
+    overlaps: bool = False
+
+    @abstractmethod
+    async def strike(self, instance: Instance) -> None:
+        """Let it go wrong."""
+
+    async def heal(self, instance: Instance) -> None:  # noqa: B027 - most faults need nothing more
+        """Make it well again, as far as that is not the instance's own business."""
+
+
+class Kill(Fault):
+    """SIGKILL to processes at the same moment; they are started again at once."""
+
+    overlaps = True
+
+    def __init__(self, name: str, victims: Sequence[str]) -> None:
+        self.name = f"kill {name}"
+        self.victims = victims
+        self.kills = len(victims)
+
+    async def strike(self, instance: Instance) -> None:
+        """Kill."""
+        for victim in self.victims:
+            instance.keepers[victim].send(signal.SIGKILL)
+
+    async def heal(self, instance: Instance) -> None:
+        """Wait until they serve again."""
+        await asyncio.gather(*(instance.keepers[victim].ready() for victim in self.victims))
+
+
+class Pause(Fault):
+    """SIGSTOP to processes and all below them, SIGCONT after a while."""
+
+    def __init__(self, name: str, victims: Sequence[str], seconds: float) -> None:
+        self.name = f"pause {name} {seconds:.0f} s"
+        self.victims = victims
+        self.hold_seconds = seconds
+
+    async def strike(self, instance: Instance) -> None:
+        """Stop the clock of them."""
+        for victim in self.victims:
+            instance.keepers[victim].send_to_all(signal.SIGSTOP)
+
+    async def heal(self, instance: Instance) -> None:
+        """Let it run on."""
+        for victim in self.victims:
+            instance.keepers[victim].send_to_all(signal.SIGCONT)
+        await asyncio.gather(*(instance.keepers[victim].ready() for victim in self.victims))
+
+
+class UnfinishedDrain(Exception):  # noqa: N818 - named for what happened
+    """A process that was asked to stop did not end well within its grace."""
+
+
+class Restart(Fault):
+    """SIGTERM to one process after the other, each when the one before serves again: a rolling restart."""
+
+    # Kubernetes' default: then it is killed.
+    grace_seconds = 30.0
+
+    def __init__(self, name: str, victims: Sequence[str]) -> None:
+        self.name = f"rolling restart {name}"
+        self.victims = victims
+
+    async def strike(self, instance: Instance) -> None:
+        """Restart each.
+
+        Raises:
+            UnfinishedDrain: one ended by force, or said that it failed.
+        """
+        for victim in self.victims:
+            keeper = instance.keepers[victim]
+            before = len(keeper.deaths)
+            keeper.send(signal.SIGTERM)
+            death = await keeper.ended(before, self.grace_seconds)
+            if death is None or death.exit_code != 0:
+                raise UnfinishedDrain(f"{victim}: {death or 'still runs'}")
+            await keeper.ready()
+
+
+class NotHit(Exception):  # noqa: N818 - named for what happened
+    """A process was started for a crash point and never came by."""
+
+
+class Crash(Fault):
+    """One process dies at a named place: it is started again for that place, and must die there by itself."""
+
+    kills = 1
+
+    def __init__(self, point: str, victim: str) -> None:
+        self.name = f"crash at {point}"
+        self.point = point
+        self.victim = victim
+
+    async def strike(self, instance: Instance) -> None:
+        """Start the victim anew for the crash point, and wait until it died of it.
+
+        Raises:
+            NotHit: it did not.
+        """
+        keeper, unit = instance.keepers[self.victim], instance.service(self.victim)
+        before = len(keeper.deaths)
+        unit.extra[VARIABLE] = self.point
+        keeper.send(signal.SIGTERM)
+        await keeper.ended(before, CRASH_LIMIT_SECONDS)
+        death = await keeper.ended(before + 1, CRASH_LIMIT_SECONDS)
+        unit.extra.pop(VARIABLE)
+        if death is None:
+            keeper.send(signal.SIGTERM)
+            raise NotHit(f"{self.victim} at {self.point}")
+        if death.exit_code != -signal.SIGKILL:
+            raise NotHit(f"{self.victim} at {self.point}: ended with {death.exit_code}")
+
+    async def heal(self, instance: Instance) -> None:
+        """Wait until it serves again."""
+        await instance.keepers[self.victim].ready()

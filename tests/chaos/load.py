@@ -1,0 +1,156 @@
+"""The client, a process of its own: asks at a steady rate, and again with the same key after any doubt.
+
+    python -m tests.chaos.load CONFIG.json
+
+It keeps its own log of what was accepted. After SIGTERM it offers nothing new, and ends when each key has a
+definite word.
+"""
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from tests.chaos.logs import Appender, Cancelled, Doubt, End
+from tests.chaos.orders import Habits, Order, draw_order
+from tests.chaos.scene import Account
+
+# A real client's patience for one request; a paused process is not waited for longer.
+REQUEST_SECONDS = 5.0
+AGAIN_FIRST_SECONDS, AGAIN_MAX_SECONDS = 0.2, 2.0
+# Orders that wait for a word at once. Beyond it the client waits too, as any program of bounded memory.
+OPEN_MAX = 20_000
+CONNECTIONS_MAX = 400
+# At the end every key gets its word within this, or is counted as open.
+CLOSING_SECONDS = 120.0
+TICK_SECONDS = 0.02
+
+
+class LoadConfig(msgspec.Struct, frozen=True):
+    """What the process is told."""
+
+    run: str
+    seed: int
+    rate_per_second: float
+    api_urls: list[str]
+    accounts: list[Account]
+    habits: Habits
+    log: str
+
+
+@dataclass
+class Load:
+    """Asks, and asks again."""
+
+    config: LoadConfig
+    session: aiohttp.ClientSession
+    log: Appender
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    open: int = 0
+
+    async def run(self) -> None:
+        """Offer orders at the rate until the stop, then wait for the last words."""
+        drawn = random.Random(self.config.seed)
+        begun = time.monotonic()
+        offered = number = 0
+        while not self.stopping.is_set():
+            due = (time.monotonic() - begun) * self.config.rate_per_second
+            while offered < due and self.open < OPEN_MAX:
+                order = draw_order(self.config.run, number, drawn, self.config.accounts, self.config.habits)
+                number += 1
+                offered += len(order.offers)
+                self._start(order)
+            await asyncio.sleep(TICK_SECONDS)
+        await self._close()
+
+    async def _close(self) -> None:
+        until = time.monotonic() + CLOSING_SECONDS
+        while self.tasks and time.monotonic() < until:
+            await asyncio.wait(self.tasks, timeout=1.0)
+        self.log.add(End(time.time(), self.open))
+
+    def _start(self, order: Order) -> None:
+        now = time.time()
+        self.log.add(*(msgspec.structs.replace(offer, at=now) for offer in order.offers))
+        for delay_seconds in (0.0, *order.twin_seconds):
+            task = asyncio.create_task(self._until_known(order, delay_seconds))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _until_known(self, order: Order, delay_seconds: float) -> None:
+        self.open += 1
+        pause_seconds = AGAIN_FIRST_SECONDS
+        await asyncio.sleep(delay_seconds)
+        while (doubt := await self._ask(order)) is not None:
+            self.log.add(Doubt(time.time(), order.key, doubt))
+            await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))
+            pause_seconds = min(2 * pause_seconds, AGAIN_MAX_SECONDS)
+        self.open -= 1
+
+    async def _ask(self, order: Order) -> str | None:
+        """Ask once; what is doubtful about the answer, or None when every word is definite."""
+        for url in random.sample(self.config.api_urls, len(self.config.api_urls)):
+            try:
+                return await self._ask_at(url, order)
+            except aiohttp.ClientConnectorError:
+                continue  # nobody listens there: nothing was asked
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                return type(error).__name__
+        return "nobody listens"
+
+    async def _ask_at(self, url: str, order: Order) -> str | None:
+        headers = {
+            "X-API-Key": order.api_key,
+            "Idempotency-Key": order.key,
+            "Content-Type": "application/json",
+        }
+        async with self.session.post(url + order.path, data=order.body, headers=headers) as answer:
+            body = await answer.read()
+            status = answer.status
+        if status >= 500 or status in {408, 409, 429}:
+            return f"{status} {_code(body)}"
+        words = order.words(time.time(), status, body)
+        self.log.add(*words.known)
+        if order.cancels and words.known and words.known[0].id is not None:
+            await self._cancel(url, order.api_key, words.known[0].id)
+        return words.doubt
+
+    async def _cancel(self, url: str, api_key: str, message_id: str) -> None:
+        """Try once to cancel; whatever the answer, only a definite yes is believed."""
+        try:
+            async with self.session.delete(
+                f"{url}/v1/messages/{message_id}", headers={"X-API-Key": api_key}
+            ) as answer:
+                if answer.status == 200:
+                    self.log.add(Cancelled(time.time(), message_id))
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return
+
+
+def _code(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body).get("code"))
+    except (msgspec.MsgspecError, AttributeError):
+        return "unreadable"
+
+
+async def main(config: LoadConfig) -> None:
+    """Run until SIGTERM."""
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0)
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    with Appender(Path(config.log)) as log:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            load = Load(config, session, log)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.stopping.set)
+            await load.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=LoadConfig)))

@@ -1,0 +1,79 @@
+"""What Tollwire says of a run, asked when the verdict from the independent logs stands."""
+
+import asyncio
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+import asyncpg
+
+from tests.chaos.instance import Instance
+from tests.chaos.processes import environ_of_ours
+from tests.chaos.scene import Account
+from tests.chaos.verdict import OwnWord
+
+PAGE = 1000
+VERIFY_SECONDS = 120.0
+SAID_MAX_CHARS = 2_000
+OPEN_ROWS = {
+    "outbox": "select count(*) from tollwire.outbox",
+    "holds": "select coalesce(sum(open_holds), 0)::bigint from ledger.accounts",
+    "callbacks": "select count(*) from tollwire.callbacks where done_at is null",
+}
+
+
+async def ask_tollwire(instance: Instance, accounts: Sequence[Account]) -> OwnWord:
+    """Ask the API for every message and every entry, and the command line for the books."""
+    statuses: dict[str, str] = {}
+    entries: dict[str, list[str]] = defaultdict(list)
+    async with aiohttp.ClientSession(instance.api_urls[0]) as session:
+        for account in accounts:
+            for message in await _pages(session, account, "/v1/messages", "messages"):
+                statuses[message["id"]] = message["status"]
+            for entry in await _pages(session, account, "/v1/ledger", "entries"):
+                if entry["message_id"] is not None:
+                    entries[entry["message_id"]].append(entry["kind"])
+    return OwnWord(
+        statuses=statuses,
+        entries=entries,
+        verify_findings=await verify(instance),
+        deadlocks=instance.postgres.child.log.read_text(errors="replace").count("deadlock detected"),
+        open_rows=await open_rows(instance),
+    )
+
+
+async def _pages(session: aiohttp.ClientSession, account: Account, path: str, name: str) -> list[Any]:
+    found: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        params = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
+        async with session.get(path, params=params, headers={"X-API-Key": account.key}) as answer:
+            page = await answer.json()
+            if answer.status != 200:
+                raise RuntimeError(f"{path}: {page}")
+        found += page[name]
+        cursor = page["next_cursor"]
+    return found
+
+
+async def verify(instance: Instance) -> str:
+    """Run `tollwire ledger verify --full`; what it finds, empty when the books are whole."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "cli", "ledger", "verify", "--full", "--dsn", instance.dsn("postgres"),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        cwd=instance.folder, env=environ_of_ours(),
+    )  # fmt: skip
+    async with asyncio.timeout(VERIFY_SECONDS):
+        said, _ = await process.communicate()
+    return "" if process.returncode == 0 else said.decode(errors="replace")[:SAID_MAX_CHARS]
+
+
+async def open_rows(instance: Instance) -> dict[str, int]:
+    """How many rows still wait for something, by what."""
+    connection = await asyncpg.connect(instance.dsn("postgres"))
+    try:
+        return {name: int(await connection.fetchval(sql)) for name, sql in OPEN_ROWS.items()}
+    finally:
+        await connection.close()

@@ -1,0 +1,33 @@
+"""What is printed of a run. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from tests.chaos.run import Result
+
+SHOWN_MAX = 20
+
+
+def lines_of(result: Result) -> Iterator[str]:
+    """The lines for a person."""
+    told = result.settings
+    yield (
+        f"seed {told.seed}, plan {told.plan}, {told.copies} of each, {told.rate_per_second:.0f}/s for "
+        f"{told.load_seconds:.0f} s: {'nothing found' if result.is_right else 'VIOLATIONS'}"
+    )
+    counts = ", ".join(f"{name} {count}" for name, count in result.verdict.counts.items())
+    yield f"  {result.kills} kills; {counts}; settled {result.settled_seconds:.0f} s after the load's end"
+    worst: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    for after in result.aftermaths:
+        worst[after.name].append((after.refused_seconds, after.backlog_seconds, after.backlog_last_seconds))
+    for name, costs in sorted(worst.items()):
+        refused, backlog, last = (max(values) for values in zip(*costs, strict=True))
+        yield (
+            f"  {name} x{len(costs)}: no accept for {refused:.1f} s at most; "
+            f"backlog gone after {backlog:.1f} s (99 %), {last:.1f} s (the last)"
+        )
+    yield from (f"  ERROR {error}" for error in result.errors)
+    kinds = Counter(violation.kind for violation in result.verdict.violations)
+    yield from (f"  VIOLATION {kind}: {count}" for kind, count in kinds.most_common())
+    for violation in result.verdict.violations[:SHOWN_MAX]:
+        yield f"    {violation.kind} {violation.subject}: {violation.sentence}"

@@ -1,0 +1,138 @@
+"""Faults of PostgreSQL, NATS and Valkey."""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+
+from tests.chaos.faults import Fault
+from tests.chaos.instance import Instance
+from tests.chaos.processes import children_of
+from tests.support.postgres_proxy import Proxy
+
+# A commit that was asked for reaches the disk within it, while its answer is kept back.
+SWALLOW_SECONDS = 0.2
+
+
+class KillServer(Fault):
+    """SIGKILL to a server and all below it; it is started again at once, or after a while."""
+
+    def __init__(self, server: str, down_seconds: float = 0.0) -> None:
+        self.name = f"kill {server}" + (f" {down_seconds:.0f} s" if down_seconds else "")
+        self.server = server
+        self.hold_seconds = down_seconds
+
+    async def strike(self, instance: Instance) -> None:
+        """Kill, and hold it down."""
+        keeper = instance.keepers[self.server]
+        keeper.is_held = True
+        before = len(keeper.deaths)
+        keeper.send_to_all(signal.SIGKILL)
+        await keeper.ended(before, limit_seconds=10.0)
+
+    async def heal(self, instance: Instance) -> None:
+        """Let it start, and wait until it serves."""
+        keeper = instance.keepers[self.server]
+        keeper.is_held = False
+        await keeper.ready()
+
+
+class KillBackend(Fault):
+    """SIGKILL to one of PostgreSQL's backends: the postmaster ends all others and recovers."""
+
+    name = "kill a backend of postgresql"
+
+    def __init__(self, drawn: random.Random) -> None:
+        self._drawn = drawn
+
+    async def strike(self, instance: Instance) -> None:
+        """Kill any one child."""
+        pid = instance.postgres.child.pid
+        children = children_of(pid) if pid is not None else []
+        if children:
+            os.kill(self._drawn.choice(children), signal.SIGKILL)
+
+    async def heal(self, instance: Instance) -> None:
+        """Wait until it takes connections again."""
+        await instance.keepers["postgresql"].ready()
+
+
+class CutCommit(Fault):
+    """Answers of PostgreSQL are kept back, then every connection is cut: commits of unknown outcome."""
+
+    name = "cut postgresql during commit"
+
+    def __init__(self, proxy: Proxy, away_seconds: float) -> None:
+        self._proxy = proxy
+        self.hold_seconds = away_seconds
+
+    async def strike(self, instance: Instance) -> None:
+        """Keep answers back, then cut."""
+        self._proxy.swallow_answers()
+        await asyncio.sleep(SWALLOW_SECONDS)
+        self._proxy.cut()
+
+    async def heal(self, instance: Instance) -> None:
+        """Let connections through again."""
+        self._proxy.heal()
+
+
+class WipeNats(KillServer):
+    """NATS is killed, and all its streams with their messages are gone when it starts again."""
+
+    def __init__(self, down_seconds: float = 0.0) -> None:
+        super().__init__("nats", down_seconds)
+        self.name = "wipe nats"
+
+    async def strike(self, instance: Instance) -> None:
+        """Kill and wipe."""
+        await super().strike(instance)
+        shutil.rmtree(jetstream_of(instance))
+
+
+class RestoreNats(KillServer):
+    """NATS comes back with a store of a while ago: what was done since stands in it as work to do."""
+
+    def __init__(self, age_seconds: float) -> None:
+        super().__init__("nats")
+        self.name = f"restore nats of {age_seconds:.0f} s ago"
+        self.hold_seconds = age_seconds
+
+    async def strike(self, instance: Instance) -> None:
+        """Take a copy of the store, as it stands after a kill, and go on."""
+        await super().strike(instance)
+        copy = self._copy(instance)
+        shutil.rmtree(copy, ignore_errors=True)
+        await asyncio.to_thread(shutil.copytree, jetstream_of(instance), copy)
+        await super().heal(instance)
+
+    async def heal(self, instance: Instance) -> None:
+        """Kill again, put the copy in the place of the store, start."""
+        await super().strike(instance)
+        shutil.rmtree(jetstream_of(instance))
+        self._copy(instance).rename(jetstream_of(instance))
+        await super().heal(instance)
+
+    def _copy(self, instance: Instance) -> Path:
+        return instance.folder / "nats-copy"
+
+
+class WipeValkey(KillServer):
+    """Valkey is killed, and its data is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("valkey")
+        self.name = "wipe valkey"
+
+    async def strike(self, instance: Instance) -> None:
+        """Kill and wipe."""
+        await super().strike(instance)
+        for path in instance.keepers["valkey"].unit.folder.glob("appendonlydir"):
+            shutil.rmtree(path)
+
+
+def jetstream_of(instance: Instance) -> Path:
+    """The folder of the streams."""
+    return instance.keepers["nats"].unit.folder / "jetstream"
