@@ -1,0 +1,70 @@
+"""How fast messages are accepted when nothing carries them away."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import books
+from bench.customers import add_carrier, add_clients
+from bench.instance import Instance, instance
+from bench.load import ACCEPTED, Outcome, Plan, Requests
+from bench.yardsticks.process import Yardstick
+from embedded.unit import running
+
+CLIENT: Final = "bench"
+# Everything but the worker, so that accepted messages stay where they are.
+SERVICES: Final = ("ledger", "api", "dlr")
+WARM_UP_REQUESTS: Final = 3_000
+NOBODY: Final = "http://127.0.0.1:9"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """An instance that accepts, and a bare handler beside it."""
+
+    instance: Instance
+    bare: Yardstick
+    requests: Requests
+
+
+@asynccontextmanager
+async def desk(
+    folder: Path, *, clients: int = 1, scale: Mapping[str, int] | None = None
+) -> AsyncIterator[Desk]:
+    """A new instance without a worker, with clients and a route; it has accepted some messages already."""
+    async with (
+        instance(folder, services=(), scale=scale) as made,
+        running(Yardstick("bare_handler", folder)) as bare,
+    ):
+        keys = await add_clients(made, [f"{CLIENT}-{number}" for number in range(clients)])
+        await add_carrier(made, NOBODY)
+        for name in made.launches:
+            if name.partition("-")[0] in SERVICES:
+                await made.start(name)
+        whole = Desk(made, bare, Requests(folder, keys))
+        for port in (made.api_port, bare.port):
+            await whole.requests.run(Plan(port=port, connections=32, requests=WARM_UP_REQUESTS))
+        yield whole
+
+
+async def accept(desk: Desk, plan: Plan) -> Outcome:
+    """Send messages; each must be accepted, and stored once.
+
+    Raises:
+        WrongCount: it was not so.
+    """
+    before = await books.totals(desk.instance)
+    outcome = await desk.requests.run(plan)
+    books.expect("statuses", set(outcome.codes), {ACCEPTED})
+    after = (await books.totals(desk.instance)).since(before)
+    books.expect("messages stored", after.messages, len(outcome.accepted))
+    return outcome
+
+
+async def bare(desk: Desk, plan: Plan) -> Outcome:
+    """The same against the bare handler."""
+    outcome = await desk.requests.run(plan)
+    books.expect("statuses of the bare handler", set(outcome.codes), {ACCEPTED})
+    return outcome
