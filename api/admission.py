@@ -13,7 +13,7 @@ from api.authenticate import Authenticator
 from api.callers import KeyRecord
 from api.gcra import MICROSECONDS, LocalLimiter, Quota, Taken, decide
 from api.key_uses import KeyUses
-from api.limits import Limits, remembered_key
+from api.limits import Limits
 from api.problems import Refusal
 from api.routing import Call, Operation, refuse_unacceptable
 from api.settings import ApiSettings, address_quota, total_quota
@@ -86,12 +86,10 @@ class Admission:
             _rejected.labels("suspended").inc()
             raise Refusal(ProblemCode.CLIENT_SUSPENDED)
         refuse_unacceptable(headers.get("Accept"))
-        known = ""
         if operation.is_idempotent and (header := headers.get("Idempotency-Key")) is not None:
             call.idempotency_key = _read_key(header)
-            known = remembered_key(call.client.id, operation.path, call.idempotency_key)
         subject, quota = _limited_as(key)
-        taken = await self._limits.take(subject, quota, known)
+        taken = await self._limits.take(subject, quota)
         call.headers["RateLimit-Policy"] = _policy(quota)
         call.headers["RateLimit"] = (
             f'"burst";r={taken.remaining};t={math.ceil(taken.reset_us / MICROSECONDS)}'
@@ -99,7 +97,6 @@ class Admission:
         if not taken.is_allowed:
             _rejected.labels("client_limit").inc()
             raise _too_many(taken, quota)
-        call.remembered = taken.remembered
         call.has_slot = True
 
     async def give_back(self, call: Call) -> None:

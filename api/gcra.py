@@ -43,7 +43,6 @@ class Taken(NamedTuple):
     """Until the whole burst is there again."""
     retry_us: float
     """Until the next request may come; 0 when this one may."""
-    remembered: str | None = None
 
 
 def decide(tat_us: float, now_us: float, interval_us: float, burst: int) -> tuple[Taken, float]:

@@ -5,8 +5,6 @@ the database is slow is kept from filling the queue that everybody shares.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from api.problems import Refusal
@@ -15,38 +13,65 @@ from shared.domain.problems import ProblemCode
 # A commit takes milliseconds. Beyond this the first one is in trouble, and the client may come back.
 WAIT_SECONDS: Final = 2.0
 
+Name = tuple[int, str, str]
+"""The client, the route and the key."""
+
 
 class InFlight:
     """The idempotency keys that requests of this process are being decided under."""
 
     def __init__(self, wait_seconds: float = WAIT_SECONDS) -> None:
         self._wait_seconds = wait_seconds
-        self._turns: dict[tuple[int, str, str], asyncio.Future[None]] = {}
+        # None until somebody waits: most turns are nobody's concern.
+        self._turns: dict[Name, asyncio.Future[None] | None] = {}
 
-    @asynccontextmanager
-    async def turn(self, client_id: int, route: str, key: str | None) -> AsyncIterator[None]:
-        """Be the only one under a key; without a key there is nobody to wait for.
+    def turn(self, client_id: int, route: str, key: str | None) -> "Turn":
+        """``async with``: be the only one under a key; without a key there is nobody to wait for."""
+        return Turn(self, None if key is None else (client_id, route, key))
+
+    async def begin(self, name: Name) -> None:
+        """Wait for the turn.
 
         Raises:
             Refusal: idempotency_conflict, when the first one is not decided in time.
         """
-        if key is None:
-            yield
-            return
-        name = (client_id, route, key)
         if name in self._turns:
-            await self._wait(name)
-        mine = self._turns[name] = asyncio.get_running_loop().create_future()
-        try:
-            yield
-        finally:
-            del self._turns[name]
-            mine.set_result(None)
+            try:
+                async with asyncio.timeout(self._wait_seconds):
+                    await self._wait(name)
+            except TimeoutError:
+                raise Refusal(ProblemCode.IDEMPOTENCY_CONFLICT) from None
+        self._turns[name] = None
 
-    async def _wait(self, name: tuple[int, str, str]) -> None:
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                while (other := self._turns.get(name)) is not None:
-                    await asyncio.shield(other)
-        except TimeoutError:
-            raise Refusal(ProblemCode.IDEMPOTENCY_CONFLICT) from None
+    async def _wait(self, name: Name) -> None:
+        while name in self._turns:
+            end = self._turns[name]
+            if end is None:
+                end = self._turns[name] = asyncio.get_running_loop().create_future()
+            await asyncio.shield(end)
+
+    def end(self, name: Name) -> None:
+        """Let the next one in."""
+        end = self._turns.pop(name)
+        if end is not None:
+            end.set_result(None)
+
+
+class Turn:
+    """One request's turn. A class and not a generator: every request has one."""
+
+    __slots__ = ("_in_flight", "_name")
+
+    def __init__(self, in_flight: InFlight, name: Name | None) -> None:
+        self._in_flight = in_flight
+        self._name = name
+
+    async def __aenter__(self) -> None:
+        """Begin; see InFlight.begin."""
+        if self._name is not None:
+            await self._in_flight.begin(self._name)
+
+    async def __aexit__(self, *_: object) -> None:
+        """End."""
+        if self._name is not None:
+            self._in_flight.end(self._name)

@@ -1,21 +1,23 @@
-"""Limits and remembered answers: one round trip to Valkey for many requests, this process alone without it.
+"""Limits of clients, shared by all API processes through Valkey, or kept by this process alone without it.
 
-Valkey makes the limits of several processes one limit and lets a repeated request be answered without
-PostgreSQL. It decides nothing that lasts: when it is absent, slow or empty, limits are local to each
-process and approximate, and PostgreSQL's row decides about every idempotency key (DESIGN 8).
+A process takes slots of a busy client some at a time and hands them out by itself, so that most requests
+ask nobody; a quiet client's requests ask one by one. Slots that were taken and not used go back. Valkey
+decides nothing that lasts: when it is absent, slow or empty, limits are local to each process and
+approximate (DESIGN 8). Idempotency is PostgreSQL's alone (docs/adr/0009).
 """
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from types import TracebackType
-from typing import Final, Self
+from contextlib import AsyncExitStack
+from typing import Final, NamedTuple, Self
 
 import msgspec
 import structlog
 from prometheus_client import Counter
 
-from api.gcra import MICROSECONDS, LocalLimiter, Quota, Taken
+from api.gcra import MICROSECONDS, SUBJECTS_MAX, LocalLimiter, Quota, Taken
 from shared.runtime.batcher import Batcher
 from shared.runtime.waiters import Busy, DeadlinePassed
 
@@ -32,30 +34,88 @@ FLUSHES_IN_FLIGHT: Final = 2
 DEADLINE_SECONDS: Final = 0.05
 # After a failure this process limits alone for so long before it asks again.
 PAUSE_SECONDS: Final = 1.0
-# Retries come within seconds. Older ones find PostgreSQL's row; at 1,200/s two minutes are 90 MB.
-REMEMBERED_SECONDS: Final = 120
-# A larger answer (a batch) is cheaper to rebuild than to keep.
-REMEMBERED_CHARACTERS_MAX: Final = 2_000
+# A stock of slots covers so much of the client's own recent pace: at 3,000/s it asks 50 times a second.
+STOCK_SECONDS: Final = 0.02
+# And never more than this part of the burst, so that no process sits on what another one needs.
+STOCK_BURST_SHARE: Final = 10
 
 _log = structlog.get_logger(__name__)
 _answers = Counter("tollwire_api_limit_answers_total", "Limits asked, by who answered", ["by"])
 _by_valkey, _by_process = _answers.labels("valkey"), _answers.labels("process")
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[tuple[bool, float, float, float, str | bool]]).decode
 
-_Ask = tuple[str | float, ...]
+
+class _Ask(NamedTuple):
+    subject: str
+    interval_us: float
+    burst: int
+    wanted: int
+    returned: int
+
+
+class _Granted(NamedTuple):
+    slots: int
+    remaining: float
+    reset_us: float
+    retry_us: float
+
+
+_unpack = msgspec.msgpack.Decoder(list[_Granted]).decode
+
+
+class _Stock:
+    """What this process holds of one subject's slots, until ``ends_at`` (monotonic seconds)."""
+
+    __slots__ = ("ends_at", "granted", "quota", "refill", "slots", "used", "waiting")
+
+    def __init__(self, quota: Quota) -> None:
+        self.quota = quota
+        self.slots = 0
+        self.used = 0
+        self.ends_at = 0.0
+        self.waiting = 0
+        self.granted = _Granted(0, 0, 0, 0)
+        self.refill: asyncio.Future[None] | None = None
+
+    def take(self, now: float) -> Taken | None:
+        """One slot, or the refusal that still stands; None: Valkey has to be asked."""
+        if now >= self.ends_at:
+            return None
+        if self.slots > 0:
+            self.slots -= 1
+            self.used += 1
+            reset_us = self.granted.reset_us - self.slots * self.quota.interval_us
+            return Taken(True, int(self.granted.remaining) + self.slots, reset_us, 0)
+        if self.granted.retry_us > 0:
+            return Taken(False, 0, self.granted.reset_us, (self.ends_at - now) * MICROSECONDS)
+        return None
+
+    def wanted(self, now: float) -> int:
+        """As many as wait now, or as the pace needs: twice the last stock when it ran out before its time."""
+        if now < self.ends_at:
+            ahead = 2 * self.used
+        else:
+            ahead = self.used if now < self.ends_at + STOCK_SECONDS else 0
+        return max(self.waiting, min(ahead, self.quota.burst // STOCK_BURST_SHARE), 1)
+
+    def fill(self, granted: _Granted, now: float) -> None:
+        """Begin a new stock with what was granted, or remember the refusal for as long as it stands."""
+        self.granted = granted
+        self.slots, self.used = granted.slots, 0
+        self.ends_at = now + (granted.retry_us / MICROSECONDS if granted.retry_us > 0 else STOCK_SECONDS)
 
 
 class Limits:
-    """Takes slots of quotas, gives them back, and remembers answers for a short while."""
+    """Takes slots of quotas and gives them back. An open async context."""
 
     def __init__(self, run_script: RunScript | None) -> None:
         self._run_script = run_script
         self._local = LocalLimiter()
+        self._stocks: OrderedDict[str, _Stock] = OrderedDict()
         self._alone_until = 0.0
-        self._telling: set[asyncio.Task[None]] = set()
-        self._batcher: Batcher[_Ask, Taken] = Batcher(
+        self._stack = AsyncExitStack()
+        self._batcher: Batcher[_Ask, _Granted] = Batcher(
             self._flush,
             name="limits",
             batch_max=BATCH_MAX,
@@ -64,73 +124,89 @@ class Limits:
         )
 
     async def __aenter__(self) -> Self:
-        await self._batcher.__aenter__()
+        await self._stack.enter_async_context(self._batcher)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.gather(*self._telling)
-        await self._batcher.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
 
     @property
     def is_shared(self) -> bool | None:
         """Whether Valkey answers, so that all processes share a limit; None: there is none."""
         return None if self._run_script is None else time.monotonic() >= self._alone_until
 
-    async def take(self, subject: str, quota: Quota, remembered_key: str = "") -> Taken:
-        """Use up one request of the quota, and look an earlier answer up in the same round trip."""
-        if self._run_script is not None and time.monotonic() >= self._alone_until:
-            ask = ("take", f"tw:l:{subject}", quota.interval_us, quota.burst, remembered_key)
-            try:
-                taken = await self._batcher.submit(ask, deadline_seconds=DEADLINE_SECONDS)
-            except (Busy, DeadlinePassed, _NoAnswer):
-                self._alone_until = time.monotonic() + PAUSE_SECONDS
-            else:
+    async def take(self, subject: str, quota: Quota) -> Taken:
+        """Use up one request of the quota."""
+        while self._run_script is not None and (now := time.monotonic()) >= self._alone_until:
+            stock = self._stock(subject, quota)
+            taken = stock.take(now)
+            if taken is not None:
                 return taken
-            _by_process.inc()
+            await self._refill(stock, subject)
+        _by_process.inc()
         return self._local.take(subject, quota, time.monotonic() * MICROSECONDS)
 
     async def give_back(self, subject: str, quota: Quota) -> None:
         """Return a slot that no accepted work used (RULES 13)."""
         self._local.give_back(subject, quota)
-        await self._send(("give", f"tw:l:{subject}", quota.interval_us))
-
-    def remember(self, remembered_key: str, answer: str) -> None:
-        """Keep an answer for ``REMEMBERED_SECONDS``, for a request that comes again."""
-        if self._run_script is None or len(answer) > REMEMBERED_CHARACTERS_MAX:
-            return
-        task = asyncio.create_task(self._send(("keep", remembered_key, answer, REMEMBERED_SECONDS)))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-
-    async def _send(self, ask: _Ask) -> None:
         if not self.is_shared:
             return
+        stock = self._stock(subject, quota)
+        if stock.granted.retry_us > 0:
+            stock.ends_at = 0.0  # what was refused may be had again
+        await self._ask(_Ask(f"tw:l:{subject}", quota.interval_us, quota.burst, 0, 1))
+
+    def _stock(self, subject: str, quota: Quota) -> _Stock:
+        stock = self._stocks.get(subject)
+        if stock is None:
+            stock = self._stocks[subject] = _Stock(quota)
+            if len(self._stocks) > SUBJECTS_MAX:
+                self._stocks.popitem(last=False)
+        elif stock.quota is not quota and stock.quota != quota:
+            stock.quota, stock.ends_at = quota, 0.0  # the contract has changed
+        return stock
+
+    async def _refill(self, stock: _Stock, subject: str) -> None:
+        """Ask for more, or wait for whoever asks already."""
+        stock.waiting += 1
         try:
-            await self._batcher.submit(ask, deadline_seconds=DEADLINE_SECONDS)
+            if stock.refill is not None:
+                await asyncio.shield(stock.refill)
+                return
+            stock.refill = asyncio.get_running_loop().create_future()
+            try:
+                await self._ask_for(stock, subject)
+            finally:
+                stock.refill.set_result(None)
+                stock.refill = None
+        finally:
+            stock.waiting -= 1
+
+    async def _ask_for(self, stock: _Stock, subject: str) -> None:
+        quota, wanted = stock.quota, stock.wanted(time.monotonic())
+        unused, stock.slots = stock.slots, 0
+        granted = await self._ask(_Ask(f"tw:l:{subject}", quota.interval_us, quota.burst, wanted, unused))
+        if granted is not None:
+            stock.fill(granted, time.monotonic())
+
+    async def _ask(self, ask: _Ask) -> _Granted | None:
+        try:
+            granted = await self._batcher.submit(ask, deadline_seconds=DEADLINE_SECONDS)
         except (Busy, DeadlinePassed, _NoAnswer):
             self._alone_until = time.monotonic() + PAUSE_SECONDS
+            return None
+        _by_valkey.inc()
+        return granted
 
-    async def _flush(self, asks: Sequence[_Ask]) -> Sequence[Taken | Exception]:
+    async def _flush(self, asks: Sequence[_Ask]) -> Sequence[_Granted | Exception]:
         if self._run_script is None:
             raise _NoAnswer
         try:
-            answers = _unpack(await self._run_script(_pack(asks)))
-            _by_valkey.inc(len(asks))
+            return _unpack(await self._run_script(_pack(asks)))
         except Exception as error:
             _log.warning("valkey does not answer; limits are local", error=type(error).__name__)
             raise _NoAnswer from error
-        return [
-            Taken(allowed, int(remaining), reset_us, retry_us, text if isinstance(text, str) else None)
-            for allowed, remaining, reset_us, retry_us, text in answers
-        ]
 
 
 class _NoAnswer(Exception):  # noqa: N818 - named for what happened
     """Valkey did not answer; the process answers itself."""
-
-
-def remembered_key(client_id: int, route: str, idempotency_key: str) -> str:
-    """The name under which Valkey keeps an answer: one namespace a client, so nobody reads another's."""
-    return f"tw:i:{client_id}:{route}:{idempotency_key}"

@@ -40,7 +40,6 @@ class Call:
         "headers",
         "idempotency_key",
         "key",
-        "remembered",
         "request",
         "request_id",
     )
@@ -53,8 +52,6 @@ class Call:
         """Headers that the answer gets, whatever it will be."""
         self.key: KeyRecord | None = None
         self.idempotency_key: str | None = None
-        self.remembered: str | None = None
-        """What the fast path knows under the idempotency key; PostgreSQL decides where it knows nothing."""
         self.has_slot = False
         """Whether the request holds a slot of its client's rate limit."""
 
