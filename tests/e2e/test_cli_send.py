@@ -41,7 +41,9 @@ def send(running: Instance, path: Path, *options: str, exit_code: int = 0) -> An
 
 
 def account(running: Instance) -> dict[str, Any]:
-    balance: dict[str, Any] = json.loads(running.run("credit", "show", "demo", "--json").stdout)["balance"]
+    done = running.run("credit", "show", "demo", "--json")
+    assert done.returncode == 0, done.stderr
+    balance: dict[str, Any] = json.loads(done.stdout)["balance"]
     return balance
 
 
