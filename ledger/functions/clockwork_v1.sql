@@ -209,7 +209,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Ends the holds of SENT messages whose receipt never came, by their carrier's policy, at no_receipt_seconds after the last submit.
--- What is held and not due yet is watched by its own time.
+-- What is held and not due yet is watched by its own time; what is not sent yet, an hour later at most: its clock starts at the submit.
 create function ledger.expire_holds_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -235,7 +235,7 @@ begin
         where s.submitted_at + k.no_receipt_seconds * interval '1 second' <= v_now;
     delete from tollwire.hold_watch where message_id = any (p_message);
     insert into tollwire.hold_watch (message_id, due_at)
-        select s.message_id, case when s.state = 'SENT' then s.submitted_at + k.no_receipt_seconds * interval '1 second' else v_now + interval '1 hour' end
+        select s.message_id, case when s.state = 'SENT' then s.submitted_at + k.no_receipt_seconds * interval '1 second' else v_now + least(k.no_receipt_seconds, 3600) * interval '1 second' end
         from unnest(p_message) x(id)
         join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.final_at is null
         left join tollwire.carriers k on k.id = s.carrier_id

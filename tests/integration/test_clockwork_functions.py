@@ -181,6 +181,18 @@ async def test_holds_end_by_their_carriers_policy_and_not_before(database: Datab
         assert [row[0] for row in watched] == [queued]
 
 
+async def test_what_is_not_sent_yet_is_looked_at_again_before_its_hold_can_be_due(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        quick, slow = await flow.carrier(no_receipt_seconds=40), await flow.carrier()
+        sql = "select round(extract(epoch from due_at - clock_timestamp()))::integer from tollwire.hold_watch"
+        for carrier, seconds in ((quick, 40), (slow, 3_600)):
+            (message,) = await flow.accepted(client, carrier_id=carrier)
+            await flow.claim([message], carrier)
+            assert await store.expire_holds(flow.pool, [message]) == []
+            assert await flow.pool.fetchval(f"{sql} where message_id = $1", message) in {seconds - 1, seconds}
+
+
 async def test_rows_that_nobody_needs_are_forgotten_and_waiting_ones_put_off(database: Database) -> None:
     async with open_flow(database) as flow:
         carrier, client = await flow.carrier(), await flow.client()
