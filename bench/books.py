@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from bench.instance import Instance, verify_command
 from bench.recordings import Record
@@ -17,36 +18,43 @@ class WrongCount(Exception):  # noqa: N818 - named for what happened
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the database has of messages, in counts."""
+    """What the database has of a run's messages, in counts."""
 
     messages: int
-    held: int
     captured: int
     released: int
+    held: int
     outbox: int
     callbacks_open: int
 
-    def since(self, before: "Totals") -> "Totals":
-        """What came after ``before``; what is open now stays."""
-        return Totals(
-            self.messages - before.messages, self.held, self.captured - before.captured,
-            self.released - before.released, self.outbox, self.callbacks_open,
-        )  # fmt: skip
+    @property
+    def is_settled(self) -> bool:
+        """True when nothing of the run is under way any more."""
+        return not (self.held or self.outbox or self.callbacks_open)
 
 
-_TOTALS = """
-    select (select count(*) from tollwire.messages),
-           count(*) filter (where state = 'HELD'), count(*) filter (where state = 'CAPTURED'),
-           count(*) filter (where state = 'RELEASED'), (select count(*) from tollwire.outbox),
-           (select count(*) from tollwire.callbacks where done_at is null)
-    from ledger.credit_locks
+# Ids grow with time, so that all after the newest one of before are the run's; found by the primary keys.
+_NEWEST: Final = "select coalesce((select id from tollwire.messages order by id desc limit 1), $1::uuid)"
+_TOTALS: Final = """
+    select (select count(*) from tollwire.messages where id > $1),
+           count(*) filter (where state = 'CAPTURED'), count(*) filter (where state = 'RELEASED'),
+           count(*) filter (where state = 'HELD'),
+           (select count(*) from tollwire.outbox where message_id > $1),
+           (select count(*) from tollwire.callbacks where done_at is null and message_id > $1)
+    from ledger.credit_locks where message_id > $1
 """
 
 
-async def totals(instance: Instance) -> Totals:
-    """Count."""
+async def newest_message(instance: Instance) -> UUID:
+    """The id after which those of a run begin."""
+    found: UUID = await instance.value(_NEWEST, UUID(int=0))
+    return found
+
+
+async def totals(instance: Instance, after: UUID) -> Totals:
+    """Count what came after the message of this id."""
     async with instance.database() as connection:
-        rows = await connection.fetch(_TOTALS)
+        rows = await connection.fetch(_TOTALS, after)
     return Totals(*rows[0])
 
 

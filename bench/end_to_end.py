@@ -1,12 +1,11 @@
 """The whole way: accept, worker, carrier, receipt, capture, callback, and proof that each was exact."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from bench import books
 from bench.customers import add_carrier, add_clients, set_callback
@@ -16,6 +15,7 @@ from bench.load import MICROSECONDS, Outcome, Plan, Requests
 from bench.processes import Usage, usage
 from bench.receivers import Receiver, carrier, sink
 from bench.recordings import Record
+from bench.waiting import until
 from embedded.unit import running
 
 CLIENT: Final = "bench"
@@ -29,7 +29,6 @@ LIMIT_SECONDS: Final = 200.0
 RECEIPT_DELAY_SECONDS: Final = 0.1
 # The last callbacks are noted within some flushes.
 SETTLE_SECONDS: Final = 20.0
-POLL_SECONDS: Final = 0.1
 SHARES: Final = (0.5, 0.95, 0.99)
 
 
@@ -129,13 +128,13 @@ async def carry(rig: Rig, plan: Plan) -> Run:
     Raises:
         WrongCount: something was lost, came twice, or the books are not whole.
     """
-    before, used = await books.totals(rig.instance), rig.usage()
+    newest, used = await books.newest_message(rig.instance), rig.usage()
     begun = await rig.instance.value(_MOMENT)
     load = await rig.requests.run(plan)
     wanted = len(load.accepted)
     await rig.sink.reached(wanted, limit_seconds=LIMIT_SECONDS, still_seconds=STILL_SECONDS)
     spent = rig.usage()
-    await _settled(rig.instance)
+    await _settled(rig.instance, newest)
     submitted, called_back = await rig.carrier.records(), await rig.sink.records()
     books.expect_same_messages(load.accepted, called_back)
     wal_bytes, captured_seconds = await _since(rig.instance, begun)
@@ -144,7 +143,7 @@ async def carry(rig: Rig, plan: Plan) -> Run:
         {name: spent[name].cpu_seconds - used[name].cpu_seconds for name in used},
         {name: spent[name].memory_bytes for name in used}, wal_bytes,
     )  # fmt: skip
-    await _expect_exact(rig.instance, before, wanted)
+    await _expect_exact(rig.instance, newest, wanted)
     return run
 
 
@@ -163,18 +162,17 @@ async def _since(made: Instance, moment: str) -> tuple[int, float]:
     return int(rows[0][0]), float(rows[0][1])
 
 
-async def _settled(made: Instance) -> None:
+async def _settled(made: Instance, newest: UUID) -> None:
     """Wait until what follows the last callback is written down as well."""
-    until = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < until:
-        found = await books.totals(made)
-        if not (found.held or found.outbox or found.callbacks_open):
-            return
-        await asyncio.sleep(POLL_SECONDS)
+
+    async def nothing_is_open() -> bool:
+        return (await books.totals(made, newest)).is_settled
+
+    await until(nothing_is_open, SETTLE_SECONDS)
 
 
-async def _expect_exact(made: Instance, before: books.Totals, wanted: int) -> None:
-    after = (await books.totals(made)).since(before)
+async def _expect_exact(made: Instance, newest: UUID, wanted: int) -> None:
+    after = await books.totals(made, newest)
     books.expect("messages stored", after.messages, wanted)
     books.expect("holds settled", after.captured + after.released, wanted)
     books.expect(

@@ -14,7 +14,7 @@ import msgspec
 
 from bench.figures import percentile
 from bench.programs import tools_program
-from bench.recordings import Record, read_records
+from bench.recordings import COUNTS, Record, read_counts, read_records
 from shared.domain.segments import TextTooLong, segment
 
 MESSAGES: Final = Path(__file__).resolve().parent.parent / "tests/data/messages.csv"
@@ -58,6 +58,7 @@ class Outcome:
     """What became of a run's requests."""
 
     records: Sequence[Record]
+    cpu_seconds: float = 0.0  # that the generator itself took
 
     @property
     def codes(self) -> Mapping[int, int]:
@@ -105,22 +106,21 @@ class Requests:
     Args:
         folder: for the files of all runs.
         keys: API keys, used in turn.
+        messages: bodies of requests, used in turn; None: ``real_messages``.
     """
 
-    def __init__(self, folder: Path, keys: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, keys: Sequence[str], messages: Sequence[Mapping[str, str]] | None = None
+    ) -> None:
         self._folder = folder
         self._keys = folder / f"keys-{next(_runs)}"
         self._keys.write_text("\n".join(keys))
         self._singles = folder / "bodies"
         self._batches = folder / "batches"
-        messages = real_messages()
+        messages = messages or real_messages()
         self._singles.write_bytes(b"\n".join(msgspec.json.encode(message) for message in messages))
         batches = [messages[begin * BATCH_MESSAGES :][:BATCH_MESSAGES] for begin in range(BATCHES)]
         self._batches.write_bytes(b"\n".join(msgspec.json.encode({"messages": batch}) for batch in batches))
-
-    def with_keys(self, keys: Sequence[str]) -> "Requests":
-        """The same bodies under other keys."""
-        return Requests(self._folder, keys)
 
     async def run(self, plan: Plan, *, in_batches: bool = False) -> Outcome:
         """Send them.
@@ -144,7 +144,7 @@ class Requests:
                 await process.wait()
         if process.returncode:
             raise RuntimeError(f"the load generator failed: {said.decode().strip()}")
-        return Outcome(read_records(out))
+        return Outcome(read_records(out), read_counts(out.with_suffix(COUNTS)).cpu_us / MICROSECONDS)
 
 
 def _words(plan: Plan) -> list[str]:

@@ -1,48 +1,29 @@
 """The carrier and the receiver of callbacks: processes in C that cost next to nothing."""
 
-import asyncio
 import signal
 import time
 from pathlib import Path
 from typing import Final
 
+from bench.command import Command
 from bench.programs import tools_program
-from bench.recordings import Counts, Record, read_counts, read_records
-from embedded.child import StopStep
-from embedded.ports import free_port, is_listening
-from embedded.unit import Unit
+from bench.recordings import COUNTS, Counts, Record, read_counts, read_records
+from bench.waiting import until
+from embedded.ports import free_port
 
-STOP_SECONDS: Final = 10.0
-POLL_SECONDS: Final = 0.02
 # A million records are 40 MB.
 DUMP_SECONDS: Final = 20.0
 
 
-class Receiver(Unit):
+class Receiver(Command):
     """One of the tools that listen, ready when it does."""
 
-    stop_steps = (StopStep(signal.SIGTERM, STOP_SECONDS),)
-    start_limit_seconds = 10.0
-
     def __init__(self, tool: str, folder: Path, words: dict[str, object]) -> None:
-        super().__init__(tool, folder / tool)
         self.port = free_port()
-        self._tool = tool
-        self._out = self.folder / "out"
-        self._words = {"port": self.port, "out": self._out, **words}
-
-    def prepare(self) -> None:
-        """Compile it when it is not there yet."""
-        tools_program()
-
-    def launch(self) -> None:
-        """Start the process and return at once."""
-        words = [f"{name}={value}" for name, value in self._words.items()]
-        self.child.launch([str(tools_program()), self._tool, *words], death_signal=signal.SIGTERM)
-
-    def is_ready(self) -> bool:
-        """True when it takes connections."""
-        return is_listening(self.port)
+        self._out = folder / tool / "out"
+        given = {"port": self.port, "out": self._out, **words}
+        program = [tools_program(), tool, *(f"{name}={value}" for name, value in given.items())]
+        super().__init__(tool, folder, program, ready=self.port)
 
     @property
     def url(self) -> str:
@@ -51,7 +32,7 @@ class Receiver(Unit):
 
     def counts(self) -> Counts:
         """How far it is."""
-        return read_counts(self._out)
+        return read_counts(self._out.with_suffix(COUNTS))
 
     async def records(self) -> list[Record]:
         """Take all that it has seen since it was asked last; its counts begin anew.
@@ -61,23 +42,27 @@ class Receiver(Unit):
         """
         self._out.unlink(missing_ok=True)
         self.child.send(signal.SIGUSR1)
-        async with asyncio.timeout(DUMP_SECONDS):
-            while not self._out.exists():  # noqa: ASYNC110 - another process gives no event, only its file
-                await asyncio.sleep(POLL_SECONDS)
+
+        async def is_there() -> bool:
+            return self._out.exists()
+
+        if not await until(is_there, DUMP_SECONDS):
+            raise TimeoutError(f"{self.name} wrote no records")
         return read_records(self._out)
 
     async def reached(self, wanted: int, *, limit_seconds: float, still_seconds: float) -> bool:
         """Wait until it has counted so many; False when nothing came for so long, or in all."""
-        now = time.monotonic()
-        until, seen, moved_at = now + limit_seconds, -1, now
-        while (found := self.counts().count) < wanted:
-            now = time.monotonic()
-            if found != seen:
-                seen, moved_at = found, now
-            if now > until or now > moved_at + still_seconds:
-                return False
-            await asyncio.sleep(POLL_SECONDS)
-        return True
+        seen, moved_at = -1, time.monotonic()
+
+        async def is_over() -> bool:
+            nonlocal seen, moved_at
+            count, now = self.counts().count, time.monotonic()
+            if count != seen:
+                seen, moved_at = count, now
+            return count >= wanted or now > moved_at + still_seconds
+
+        await until(is_over, limit_seconds)
+        return seen >= wanted
 
 
 def sink(folder: Path) -> Receiver:

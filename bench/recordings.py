@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 _RECORD = struct.Struct("=16sQQII")
+# What follows the name of a tool's file of records, for its file of counts.
+COUNTS = ".counts"
 _COUNTS = struct.Struct("=8Q")
 
 
@@ -38,7 +40,6 @@ def read_records(path: Path) -> list[Record]:
 
 
 def read_counts(path: Path) -> Counts:
-    """Read a tool's counts; all are 0 before it has opened its file."""
-    counts = path.with_name(f"{path.name}.counts")
-    data = counts.read_bytes() if counts.exists() else b""
+    """Read a tool's counts; all are 0 before it has made the file."""
+    data = path.read_bytes() if path.exists() else b""
     return Counts(*_COUNTS.unpack(data)[:7]) if len(data) == _COUNTS.size else Counts(0, 0, 0, 0, 0, 0, 0)
