@@ -1,6 +1,6 @@
 -- Cancels messages that were not handed to a carrier yet; their holds are released (RULES 20). For each position: cancelled (the
--- first, where an id stands twice), already_cancelled, already_sending (SENDING, SENT, UNKNOWN), already_final, or not_found (also:
--- another client's).
+-- first, where an id stands twice), already_cancelled, already_sending (SENDING, SENT, UNKNOWN, and whatever waits to be sent again while
+-- an earlier attempt may have reached the carrier), already_final, or not_found (also: another client's).
 create function tollwire.cancel_batch_v1(p_client bigint[], p_message uuid[])
 returns table (o_outcome text, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -20,7 +20,9 @@ begin
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
     v_now := clock_timestamp();
     select array_agg(m.id is not null order by x.nth), array_agg(s.state order by x.nth),
-           array_agg(distinct m.id) filter (where tollwire.next_state_v1(s.state, 'cancelled') is not null)
+           array_agg(distinct m.id) filter (where tollwire.next_state_v1(s.state, 'cancelled') is not null and (s.attempt_no = 0 or not exists (
+               select from tollwire.attempts a
+               where a.message_id = m.id and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown')))))
         into v_found, v_answers, v_cancel
         from unnest(p_client, p_message) with ordinality x(client_id, message_id, nth)
         left join tollwire.messages m on m.id = x.message_id and m.client_id = x.client_id and m.id between v_min and v_max
@@ -34,8 +36,8 @@ begin
         select case when not x.found then 'not_found'
                     when x.message_id = any (v_cancel) and x.nth = min(x.nth) over (partition by x.message_id, x.found) then 'cancelled'
                     when x.message_id = any (v_cancel) or x.state = 'CANCELLED' then 'already_cancelled'
-                    when x.state in ('SENDING', 'SENT', 'UNKNOWN') then 'already_sending'
-                    else 'already_final' end,
+                    when x.state in ('DELIVERED', 'UNDELIVERED', 'EXPIRED', 'FAILED_PERM') then 'already_final'
+                    else 'already_sending' end,
                case when not x.found then null when x.message_id = any (v_cancel) then 'CANCELLED' else x.state end
         from unnest(p_message, v_found, v_answers) with ordinality x(message_id, found, state, nth) order by x.nth;
 end $$;

@@ -235,7 +235,8 @@ class Oracle:
 
     def cancel(self, message_id: UUID) -> str:
         message = self.messages[message_id]
-        if message.knows(MessageEvent.CANCELLED):
+        may_be_there = any(attempt.is_open for attempt in message.attempts)
+        if message.knows(MessageEvent.CANCELLED) and not may_be_there:
             self._finish(message, S.CANCELLED)
             return "cancelled"
         if message.state is S.CANCELLED:
