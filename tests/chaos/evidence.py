@@ -1,7 +1,7 @@
 """What the three logs say together about each message. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,6 +31,8 @@ class Message:
     """An accepted message, as the client, its carrier and its endpoint saw it.
 
     Attributes:
+        charge: the plan of its client.
+        is_told: whether its client's endpoint takes callbacks at all.
         taken: the submits that the carrier took, oldest first.
         told: callbacks that verified and were answered 2xx, by arrival.
     """
@@ -40,6 +42,7 @@ class Message:
     accepted_at: float
     carrier: CarrierKind
     charge: str = CHARGE_DELIVERED
+    is_told: bool = True
     cancelled: bool = False
     taken: list[LogLine] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
@@ -72,8 +75,8 @@ class Evidence:
     strangers_told: set[str]
     ids_by_text: dict[str, set[str]]
     bad_callbacks: list[Told]
-    open_keys: int | None
-    doubts: int
+    open_keys: int
+    doubt_times: list[float]
     unacked_receipts: int
 
 
@@ -90,6 +93,7 @@ def gather(
     carriers: Iterable[CarrierLog],
     told: Iterable[Told],
     charges: Mapping[str, str],
+    hostile: Collection[str] = (),
 ) -> Evidence:
     """Put the logs together.
 
@@ -98,6 +102,7 @@ def gather(
         carriers: each carrier's journal.
         told: the endpoint's log.
         charges: each account's plan, ``delivered`` or ``submitted``.
+        hostile: accounts whose endpoint takes no callbacks.
     """
     keys = _keys(client)
     carriers = list(carriers)
@@ -105,6 +110,8 @@ def gather(
     for line in client:
         if isinstance(line, Cancelled) and line.id in messages:
             messages[line.id].cancelled = True
+    for message in messages.values():
+        message.is_told = message.asked.offer.account not in hostile
     evidence = Evidence(
         keys=keys,
         messages=messages,
@@ -112,8 +119,8 @@ def gather(
         strangers_told=set(),
         ids_by_text=defaultdict(set),
         bad_callbacks=[],
-        open_keys=next((line.open for line in client if isinstance(line, End)), None),
-        doubts=sum(isinstance(line, Doubt) for line in client),
+        open_keys=sum(line.open for line in client if isinstance(line, End)),
+        doubt_times=[line.at for line in client if isinstance(line, Doubt)],
         unacked_receipts=0,
     )
     for log in carriers:

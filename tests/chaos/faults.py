@@ -111,9 +111,9 @@ class NotHit(Exception):  # noqa: N818 - named for what happened
 
 
 class Crash(Fault):
-    """One process dies at a named place: it is started again for that place, and must die there by itself."""
+    """One process dies at a named place: killed, started for that place, it must die there by itself."""
 
-    kills = 1
+    kills = 2
 
     def __init__(self, point: str, victim: str) -> None:
         self.name = f"crash at {point}"
@@ -129,12 +129,12 @@ class Crash(Fault):
         keeper, unit = instance.keepers[self.victim], instance.service(self.victim)
         before = len(keeper.deaths)
         unit.extra[VARIABLE] = self.point
-        keeper.send(signal.SIGTERM)
+        keeper.send(signal.SIGKILL)
         await keeper.ended(before, CRASH_LIMIT_SECONDS)
         death = await keeper.ended(before + 1, CRASH_LIMIT_SECONDS)
         unit.extra.pop(VARIABLE)
         if death is None:
-            keeper.send(signal.SIGTERM)
+            keeper.send(signal.SIGKILL)
             raise NotHit(f"{self.victim} at {self.point}")
         if death.exit_code != -signal.SIGKILL:
             raise NotHit(f"{self.victim} at {self.point}: ended with {death.exit_code}")

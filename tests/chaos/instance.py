@@ -6,7 +6,7 @@ crash point or with a wrong clock. The servers, the migrations and the services 
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,12 +104,15 @@ class Instance:
         await set_passwords(self.postgres)
         Keyring.generate(self.keyring_file)
 
-    async def start_services(self) -> None:
-        """The carriers, then ours, all side by side."""
+    async def start_services(self, prepare: Callable[[Service], None] | None = None) -> None:
+        """The carriers and ours, all side by side; ``prepare`` may change each before it starts."""
         self.ports["dlr"] = free_port()
         units = [self._carrier(kind) for kind in CARRIERS]
         for service in SERVICES:
             units += [self._service(service, number) for number in range(1, self.copies + 1)]
+        if prepare is not None:
+            for unit in units:
+                prepare(unit)
         await asyncio.gather(*(self.keep(Keeper(unit)) for unit in units))
 
     def carrier_log(self, name: str) -> Path:

@@ -21,12 +21,13 @@ from tests.chaos.logs import Appender, Cancelled, Doubt, End
 from tests.chaos.orders import Habits, Order, draw_order
 from tests.chaos.scene import Account
 
-# A real client's patience for one request; a paused process is not waited for longer.
-REQUEST_SECONDS = 5.0
+# A real client's patience for a connection and for an answer; a paused process is not waited for longer. The
+# wait for one of our own connections is not in it: what was never asked is no doubt.
+CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 5.0
 AGAIN_FIRST_SECONDS, AGAIN_MAX_SECONDS = 0.2, 2.0
 # Orders that wait for a word at once. Beyond it the client waits too, as any program of bounded memory.
 OPEN_MAX = 20_000
-CONNECTIONS_MAX = 400
+CONNECTIONS_MAX = 1_000
 # At the end every key gets its word within this, or is counted as open.
 CLOSING_SECONDS = 120.0
 TICK_SECONDS = 0.02
@@ -42,6 +43,8 @@ class LoadConfig(msgspec.Struct, frozen=True):
     accounts: list[Account]
     habits: Habits
     log: str
+    # So many orders are offered and then no more; SIGUSR1 asks for all of them once more at the same moment.
+    orders_max: int | None = None
 
 
 @dataclass
@@ -54,15 +57,17 @@ class Load:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     open: int = 0
+    orders: list[Order] = field(default_factory=list)
 
     async def run(self) -> None:
         """Offer orders at the rate until the stop, then wait for the last words."""
         drawn = random.Random(self.config.seed)
         begun = time.monotonic()
         offered = number = 0
+        orders_max = self.config.orders_max
         while not self.stopping.is_set():
             due = (time.monotonic() - begun) * self.config.rate_per_second
-            while offered < due and self.open < OPEN_MAX:
+            while offered < due and self.open < OPEN_MAX and (orders_max is None or number < orders_max):
                 order = draw_order(self.config.run, number, drawn, self.config.accounts, self.config.habits)
                 number += 1
                 offered += len(order.offers)
@@ -80,9 +85,19 @@ class Load:
         now = time.time()
         self.log.add(*(msgspec.structs.replace(offer, at=now) for offer in order.offers))
         for delay_seconds in (0.0, *order.twin_seconds):
-            task = asyncio.create_task(self._until_known(order, delay_seconds))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self._ask_later(order, delay_seconds)
+        if self.config.orders_max is not None:
+            self.orders.append(order)
+
+    def ask_all_again(self) -> None:
+        """Make every order once more, all at the same moment."""
+        for order in self.orders:
+            self._ask_later(order, 0.0)
+
+    def _ask_later(self, order: Order, delay_seconds: float) -> None:
+        task = asyncio.create_task(self._until_known(order, delay_seconds))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _until_known(self, order: Order, delay_seconds: float) -> None:
         self.open += 1
@@ -144,11 +159,13 @@ def _code(body: bytes) -> str:
 async def main(config: LoadConfig) -> None:
     """Run until SIGTERM."""
     connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0)
-    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
     with Appender(Path(config.log)) as log:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             load = Load(config, session, log)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.stopping.set)
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, load.stopping.set)
+            loop.add_signal_handler(signal.SIGUSR1, load.ask_all_again)
             await load.run()
 
 

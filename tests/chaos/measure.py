@@ -22,12 +22,14 @@ class Aftermath:
 
     Attributes:
         refused_seconds: the longest time without a single accept, from the strike to a while after the heal.
+        failed_requests: requests in that time that got no definite word.
         backlog_seconds: from the heal until 99 % of what was open in between had come to its end.
         backlog_last_seconds: the same for the last one.
     """
 
     name: str
     refused_seconds: float
+    failed_requests: int
     backlog_seconds: float
     backlog_last_seconds: float
 
@@ -50,11 +52,16 @@ def aftermaths(evidence: Evidence, strikes: Iterable[Strike], load_ended_at: flo
         for message in evidence.messages.values()
         if message.finals
     ]
-    return [_aftermath(strike, accepted, ended, load_ended_at) for strike in strikes]
+    doubts = sorted(evidence.doubt_times)
+    return [_aftermath(strike, accepted, doubts, ended, load_ended_at) for strike in strikes]
 
 
 def _aftermath(
-    strike: Strike, accepted: Sequence[float], ended: Sequence[tuple[float, float]], load_ended_at: float
+    strike: Strike,
+    accepted: Sequence[float],
+    doubts: Sequence[float],
+    ended: Sequence[tuple[float, float]],
+    load_ended_at: float,
 ) -> Aftermath:
     until = min(strike.healed_at + AFTER_SECONDS, load_ended_at)
     waits = sorted(
@@ -65,6 +72,7 @@ def _aftermath(
     return Aftermath(
         strike.name,
         longest_gap(accepted, strike.struck_at, until) if until > strike.struck_at else 0.0,
+        sum(strike.struck_at <= at <= strike.healed_at for at in doubts),
         waits[int(len(waits) * 0.99)] if waits else 0.0,
         waits[-1] if waits else 0.0,
     )

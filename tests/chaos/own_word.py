@@ -20,7 +20,10 @@ SAID_MAX_CHARS = 2_000
 OPEN_ROWS = {
     "outbox": "select count(*) from tollwire.outbox",
     "holds": "select coalesce(sum(open_holds), 0)::bigint from ledger.accounts",
-    "callbacks": "select count(*) from tollwire.callbacks where done_at is null",
+    "callbacks": """
+        select count(*) from tollwire.callbacks b join tollwire.clients c on c.id = b.client_id
+        where b.done_at is null and c.name <> all ($1::text[])
+    """,
 }
 
 
@@ -40,7 +43,7 @@ async def ask_tollwire(instance: Instance, accounts: Sequence[Account]) -> OwnWo
         entries=entries,
         verify_findings=await verify(instance),
         deadlocks=instance.postgres.child.log.read_text(errors="replace").count("deadlock detected"),
-        open_rows=await open_rows(instance),
+        open_rows=await open_rows(instance, [account.name for account in accounts if account.is_hostile]),
     )
 
 
@@ -70,10 +73,14 @@ async def verify(instance: Instance) -> str:
     return "" if process.returncode == 0 else said.decode(errors="replace")[:SAID_MAX_CHARS]
 
 
-async def open_rows(instance: Instance) -> dict[str, int]:
-    """How many rows still wait for something, by what."""
+async def open_rows(instance: Instance, hostile: Sequence[str]) -> dict[str, int]:
+    """How many rows still wait for something, by what; callbacks that nobody takes may wait."""
     connection = await asyncpg.connect(instance.dsn("postgres"))
     try:
-        return {name: int(await connection.fetchval(sql)) for name, sql in OPEN_ROWS.items()}
+        arguments = {"callbacks": [list(hostile)]}
+        return {
+            name: int(await connection.fetchval(sql, *arguments.get(name, [])))
+            for name, sql in OPEN_ROWS.items()
+        }
     finally:
         await connection.close()

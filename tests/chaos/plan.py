@@ -5,15 +5,34 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from shared.runtime.crash_points import CRASH_POINTS
+from tests.chaos.carrier_faults import MISBEHAVIOURS, Misbehave
+from tests.chaos.clock_faults import StepClock
 from tests.chaos.faults import Crash, Fault, Kill, Pause, Restart
-from tests.chaos.instance import SERVICES
+from tests.chaos.instance import CARRIERS, SERVICES
+from tests.chaos.poison_faults import Poison
+from tests.chaos.server_faults import (
+    CutCommit,
+    KillBackend,
+    KillServer,
+    RestoreNats,
+    Storm,
+    WipeNats,
+    WipeValkey,
+)
+from tests.support.postgres_proxy import Proxy
 
 SERVICE_OF_STEP = {
     "accept": "api", "claim": "worker", "submit": "worker", "record": "worker", "receipt": "dlr",
     "settle": "dlr", "callback": "dlr", "dispatch": "ledger", "expire": "ledger",
 }  # fmt: skip
+# Between two kills, on the average. To start a process again takes a second of a core: strikes that come
+# faster leave nothing running that could be struck in the middle of its work.
+KILL_EVERY_SECONDS = 1.5
 PAUSE_SECONDS = 10.0
 LONG_PAUSE_SECONDS = 60.0
+MISBEHAVE_SECONDS = 8.0
+ALONE_SECONDS = 12.0
+HOUR_SECONDS = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +45,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """What a plan may strike: the dice, and how many of each service there are."""
+    """What a plan may use: dice, how many of each service there are, the carriers' usual rules, a proxy."""
 
     drawn: random.Random
     copies: int
+    rules: Mapping[str, Mapping[str, object]]
+    proxy: Proxy | None = None
 
     def one(self, service: str) -> str:
         """One process of a service."""
@@ -45,7 +66,7 @@ def kills_of(service: str) -> Callable[[Cast], Iterator[Step]]:
 
     def plan(cast: Cast) -> Iterator[Step]:
         while True:
-            yield Step(cast.drawn.expovariate(1.0), Kill(service, [cast.one(service)]))
+            yield Step(cast.drawn.expovariate(1 / KILL_EVERY_SECONDS), Kill(service, [cast.one(service)]))
 
     return plan
 
@@ -54,15 +75,15 @@ def kills(cast: Cast) -> Iterator[Step]:
     """Any one process; now and then all of a service, or all there are."""
     while True:
         kind = cast.drawn.random()
-        if kind < 0.03:
+        if kind < 0.02:
             fault = Kill("all", cast.all_of(*SERVICES))
-        elif kind < 0.10:
+        elif kind < 0.08:
             service = cast.drawn.choice(SERVICES)
             fault = Kill(f"every {service}", cast.all_of(service))
         else:
             service = cast.drawn.choice(SERVICES)
             fault = Kill(service, [cast.one(service)])
-        yield Step(cast.drawn.expovariate(1.0), fault)
+        yield Step(cast.drawn.expovariate(1 / KILL_EVERY_SECONDS), fault)
 
 
 def kills_of_all(cast: Cast) -> Iterator[Step]:
@@ -98,12 +119,134 @@ def restarts(cast: Cast) -> Iterator[Step]:
             yield Step(cast.drawn.uniform(1.0, 3.0), Restart(service, cast.all_of(service)))
 
 
-PLANS: Mapping[str, Callable[[Cast], Iterator[Step]]] = {
-    "kills": kills,
-    **{f"{service}-kill": kills_of(service) for service in SERVICES},
-    "all-kill": kills_of_all,
-    "crash-points": crashes,
-    "pauses": pauses(PAUSE_SECONDS),
-    "long-pauses": pauses(LONG_PAUSE_SECONDS),
-    "restarts": restarts,
+def one_by_one(cast: Cast) -> Iterator[Step]:
+    """Each kind of kill alone, with time to recover: what a fault costs is read off here."""
+    while True:
+        for service in SERVICES:
+            yield Step(ALONE_SECONDS, Kill(service, [cast.one(service)]))
+            yield Step(ALONE_SECONDS, Kill(f"every {service}", cast.all_of(service)))
+        yield Step(ALONE_SECONDS, Kill("all", cast.all_of(*SERVICES)))
+
+
+def short(cast: Cast) -> Iterator[Step]:
+    """What CI runs: API processes first, since the lease on what they accepted is the longest."""
+    for service in ("api", "ledger", "worker", "dlr"):
+        yield Step(0.5, Kill(service, [cast.one(service)]))
+    yield Step(1.0, Kill("all", cast.all_of(*SERVICES)))
+    points = ("accept.after_commit", "submit.after_write", "record.before_commit", "settle.after_commit",
+              "callback.after_post")  # fmt: skip
+    for point in points:
+        yield Step(0.2, Crash(point, cast.one(SERVICE_OF_STEP[point.partition(".")[0]])))
+    yield Step(0.5, WipeNats())
+    yield from kills(cast)
+
+
+def postgres_faults(cast: Cast) -> Iterator[Step]:
+    """PostgreSQL is killed, loses a backend, stands still; its connections are cut during commits."""
+    if cast.proxy is None:
+        raise ValueError("this plan needs a proxy before PostgreSQL")
+    while True:
+        faults: list[Fault] = [
+            KillServer("postgresql"),
+            KillServer("postgresql", 5.0),
+            KillBackend(cast.drawn),
+            Pause("postgresql", ["postgresql"], PAUSE_SECONDS),
+            *[CutCommit(cast.proxy, cast.drawn.uniform(0.0, 2.0)) for _ in range(4)],
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(2.0, 6.0), fault)
+
+
+def nats_faults(cast: Cast) -> Iterator[Step]:
+    """NATS is killed, stands still, loses its store, comes back with an old one."""
+    while True:
+        faults = [
+            KillServer("nats"),
+            KillServer("nats", 5.0),
+            Pause("nats", ["nats"], PAUSE_SECONDS),
+            WipeNats(),
+            WipeNats(2.0),
+            RestoreNats(PAUSE_SECONDS),
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(2.0, 6.0), fault)
+
+
+def valkey_faults(cast: Cast) -> Iterator[Step]:
+    """Valkey goes away in the middle of all keys being asked for once more."""
+    while True:
+        faults = [
+            KillServer("valkey", 3.0),
+            WipeValkey(),
+            Pause("valkey", ["valkey"], PAUSE_SECONDS),
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(10.0, Storm(fault))
+
+
+def carrier_faults(cast: Cast) -> Iterator[Step]:
+    """Carriers hang, lie, throttle, fail, are killed and stand still."""
+    while True:
+        faults: list[Fault] = [
+            Misbehave(name, MISBEHAVE_SECONDS, cast.rules, changes) for name, changes in MISBEHAVIOURS.items()
+        ]
+        for kind in CARRIERS:
+            name = f"carrier-{kind.name}"
+            faults += [KillServer(name, 2.0), Pause(name, [name], PAUSE_SECONDS)]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(1.0, 3.0), fault)
+
+
+def clock_steps(cast: Cast) -> Iterator[Step]:
+    """The clock of one process of ours jumps by an hour, and back."""
+    while True:
+        for service in cast.drawn.sample(SERVICES, len(SERVICES)):
+            step_seconds = cast.drawn.choice([-HOUR_SECONDS, HOUR_SECONDS])
+            yield Step(
+                cast.drawn.uniform(2.0, 5.0), StepClock(cast.one(service), step_seconds, PAUSE_SECONDS)
+            )
+
+
+def poison(cast: Cast) -> Iterator[Step]:
+    """Bad messages, again and again."""
+    while True:
+        yield Step(cast.drawn.uniform(3.0, 6.0), Poison(cast.drawn))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Faults to draw, and what the run needs for them.
+
+    Attributes:
+        draw: the steps, without end.
+        has_proxy: services reach PostgreSQL through a proxy of the harness.
+        has_storm: a second client has 10,000 keys to ask for once more at one moment.
+        has_hostile: there are clients with hostile endpoints.
+        has_clocks: the services' clocks may step.
+    """
+
+    draw: Callable[[Cast], Iterator[Step]]
+    has_proxy: bool = False
+    has_storm: bool = False
+    has_hostile: bool = False
+    has_clocks: bool = False
+
+
+PLANS: Mapping[str, Plan] = {
+    "kills": Plan(kills),
+    "short": Plan(short),
+    **{f"{service}-kill": Plan(kills_of(service)) for service in SERVICES},
+    "all-kill": Plan(kills_of_all),
+    "one-by-one": Plan(one_by_one),
+    "crash-points": Plan(crashes),
+    "pauses": Plan(pauses(PAUSE_SECONDS)),
+    "long-pauses": Plan(pauses(LONG_PAUSE_SECONDS)),
+    "restarts": Plan(restarts),
+    "postgres": Plan(postgres_faults, has_proxy=True),
+    "nats": Plan(nats_faults),
+    "valkey": Plan(valkey_faults, has_storm=True),
+    "carriers": Plan(carrier_faults),
+    "endpoints": Plan(kills_of("dlr"), has_hostile=True),
+    "clocks": Plan(clock_steps, has_clocks=True),
+    "poison": Plan(poison),
 }

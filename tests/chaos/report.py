@@ -1,8 +1,9 @@
 """What is printed of a run. Pure."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 
+from tests.chaos.results import faults_of
 from tests.chaos.run import Result
 
 SHOWN_MAX = 20
@@ -17,14 +18,11 @@ def lines_of(result: Result) -> Iterator[str]:
     )
     counts = ", ".join(f"{name} {count}" for name, count in result.verdict.counts.items())
     yield f"  {result.kills} kills; {counts}; settled {result.settled_seconds:.0f} s after the load's end"
-    worst: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-    for after in result.aftermaths:
-        worst[after.name].append((after.refused_seconds, after.backlog_seconds, after.backlog_last_seconds))
-    for name, costs in sorted(worst.items()):
-        refused, backlog, last = (max(values) for values in zip(*costs, strict=True))
+    for name, costs in sorted(faults_of(result).items()):
         yield (
-            f"  {name} x{len(costs)}: no accept for {refused:.1f} s at most; "
-            f"backlog gone after {backlog:.1f} s (99 %), {last:.1f} s (the last)"
+            f"  {name} x{costs['times']:.0f}: no accept for {costs['no_accept_seconds']:.1f} s at most, "
+            f"{costs['failed_requests']:.0f} requests repeated; backlog gone after "
+            f"{costs['backlog_seconds']:.1f} s (99 %), {costs['backlog_last_seconds']:.1f} s (the last)"
         )
     yield from (f"  ERROR {error}" for error in result.errors)
     kinds = Counter(violation.kind for violation in result.verdict.violations)

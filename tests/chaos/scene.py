@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -31,12 +32,13 @@ RECEIPT_WAIT_SECONDS = 6
 
 @dataclass(frozen=True, slots=True)
 class AccountPlan:
-    """A client to make. ``endpoint``: how its endpoint behaves; ``share``: its part of the load."""
+    """A client to make. ``share``: its part of the load; ``is_hostile``: its endpoint takes no callbacks."""
 
     name: str
     share: float
     charge: str = "delivered"
     events: tuple[str, ...] = ()
+    is_hostile: bool = False
 
 
 ACCOUNTS = (
@@ -49,6 +51,12 @@ ACCOUNTS = (
 )  # fmt: skip
 
 
+# The names say what their endpoints do (tests/chaos/hostile.py); at "dead" nobody listens.
+HOSTILE_ACCOUNTS = tuple(
+    AccountPlan(name, 1, is_hostile=True) for name in ("dead", "drip", "endless", "bomb", "redirect")
+)
+
+
 class Account(msgspec.Struct, frozen=True):
     """A client as the load and the endpoint know it."""
 
@@ -57,18 +65,24 @@ class Account(msgspec.Struct, frozen=True):
     share: float
     charge: str
     secret: str
-    currency: str = "EUR"
+    is_hostile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The clients, and where their endpoint listens."""
+    """The clients, and where their endpoints listen."""
 
     accounts: list[Account]
     sink_port: int
+    hostile_port: int
+
+    @property
+    def hostile(self) -> list[str]:
+        """The clients whose endpoint takes no callbacks."""
+        return [account.name for account in self.accounts if account.is_hostile]
 
 
-def carrier_rules(mix: dict[str, float], seed: int, kind: CarrierKind) -> dict[str, object]:
+def carrier_rules(mix: Mapping[str, float], seed: int, kind: CarrierKind) -> dict[str, object]:
     """What a carrier is told at its start."""
     return {
         "seed": seed,
@@ -83,21 +97,24 @@ def carrier_rules(mix: dict[str, float], seed: int, kind: CarrierKind) -> dict[s
     }
 
 
-def write_rules(instance: Instance, mix: dict[str, float], seed: int) -> None:
-    """Write what the carriers read at each of their starts."""
-    for kind in CARRIERS:
-        file = instance.folder / f"{kind.name}.rules.json"
-        file.write_text(json.dumps(carrier_rules(mix, seed, kind)))
+def write_rules(instance: Instance, mix: Mapping[str, float], seed: int) -> dict[str, dict[str, object]]:
+    """Write what the carriers read at each of their starts; return it by the carrier's name."""
+    rules = {kind.name: carrier_rules(mix, seed, kind) for kind in CARRIERS}
+    for name, told in rules.items():
+        (instance.folder / f"{name}.rules.json").write_text(json.dumps(told))
+    return rules
 
 
-async def make_rows(instance: Instance, no_receipt_seconds: int) -> list[tuple[AccountPlan, str]]:
+async def make_rows(
+    instance: Instance, plans: Sequence[AccountPlan], no_receipt_seconds: int
+) -> list[tuple[AccountPlan, str]]:
     """Clients, credit, keys, prices, carriers and routes, written by the API's own role."""
     connection = await asyncpg.connect(instance.dsn("tollwire_api"))
     try:
         await rates.set_rates(connection, None, default_rates(), BY, REASON)
         for kind in CARRIERS:
             await _make_carrier(connection, instance, kind, no_receipt_seconds)
-        return [(plan, await _make_client(connection, plan)) for plan in ACCOUNTS]
+        return [(plan, await _make_client(connection, plan)) for plan in plans]
     finally:
         await connection.close()
 
@@ -142,17 +159,21 @@ async def _make_client(connection: "asyncpg.Connection[asyncpg.Record]", plan: A
 
 async def set_endpoints(instance: Instance, made: list[tuple[AccountPlan, str]]) -> Scene:
     """Name each client's endpoint, over the API."""
-    sink_port = free_port(instance.ports.values())
-    instance.ports["sink"] = sink_port
+    sink_port = instance.ports["sink"] = free_port(instance.ports.values())
+    hostile_port = instance.ports["hostile"] = free_port(instance.ports.values())
+    dead_port = free_port(instance.ports.values())
     accounts = []
     async with aiohttp.ClientSession(instance.api_urls[0]) as session:
         for plan, key in made:
-            body: dict[str, object] = {"url": f"http://127.0.0.1:{sink_port}/{plan.name}"}
+            port = sink_port if not plan.is_hostile else dead_port if plan.name == "dead" else hostile_port
+            body: dict[str, object] = {"url": f"http://127.0.0.1:{port}/{plan.name}"}
             if plan.events:
                 body["events"] = list(plan.events)
             async with session.put("/v1/callback", json=body, headers={"X-API-Key": key}) as answer:
                 shown = await answer.json()
                 if answer.status != 201:
                     raise RuntimeError(f"the endpoint was not set: {shown}")
-            accounts.append(Account(plan.name, key, plan.share, plan.charge, shown["secret"]))
-    return Scene(accounts, sink_port)
+            accounts.append(
+                Account(plan.name, key, plan.share, plan.charge, shown["secret"], plan.is_hostile)
+            )
+    return Scene(accounts, sink_port, hostile_port)

@@ -14,6 +14,8 @@ from tests.support.postgres_proxy import Proxy
 
 # A commit that was asked for reaches the disk within it, while its answer is kept back.
 SWALLOW_SECONDS = 0.2
+# From the first repeated request to the strike.
+STORM_SECONDS = 0.5
 
 
 class KillServer(Fault):
@@ -131,6 +133,25 @@ class WipeValkey(KillServer):
         await super().strike(instance)
         for path in instance.keepers["valkey"].unit.folder.glob("appendonlydir"):
             shutil.rmtree(path)
+
+
+class Storm(Fault):
+    """All keys of the second client are asked for once more, and amid that something else happens."""
+
+    def __init__(self, inner: Fault) -> None:
+        self.name = f"{inner.name} in a storm of repeats"
+        self.hold_seconds = inner.hold_seconds
+        self._inner = inner
+
+    async def strike(self, instance: Instance) -> None:
+        """Begin the storm, then strike."""
+        instance.keepers["storm"].send(signal.SIGUSR1)
+        await asyncio.sleep(STORM_SECONDS)
+        await self._inner.strike(instance)
+
+    async def heal(self, instance: Instance) -> None:
+        """Heal what was struck."""
+        await self._inner.heal(instance)
 
 
 def jetstream_of(instance: Instance) -> Path:

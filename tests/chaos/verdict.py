@@ -58,7 +58,7 @@ def judge(evidence: Evidence) -> Verdict:
     verdict.counts.update(
         keys=len(evidence.keys),
         accepted=len(evidence.messages),
-        doubts=evidence.doubts,
+        doubts=len(evidence.doubt_times),
         sent_twice=sum(len(message.taken) > 1 for message in evidence.messages.values()),
         receipts_not_taken=evidence.unacked_receipts,
     )
@@ -118,6 +118,8 @@ def _sends(message: Message) -> Iterator[tuple[str, str]]:
 
 def _ends(message: Message) -> Iterator[tuple[str, str]]:
     finals = message.finals
+    if not message.is_told:
+        return
     if not finals and not message.taken:
         yield "accepted_and_lost", "no carrier saw it, and nobody was told of its end"
     elif not finals:

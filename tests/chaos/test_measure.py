@@ -1,0 +1,48 @@
+"""What a fault costs is read off the logs."""
+
+from tests.chaos.evidence import CarrierLog, gather
+from tests.chaos.instance import CARRIERS
+from tests.chaos.logs import ClientLine, Doubt, Offer, Told, Word
+from tests.chaos.measure import Aftermath, Strike, aftermaths, longest_gap
+from tests.chaos.results import added, totals
+from tests.chaos.verdict import KINDS
+
+
+def test_the_longest_gap_counts_the_edges():
+    assert longest_gap([1.0, 2.0, 9.0], 0.0, 10.0) == 7.0
+    assert longest_gap([5.0], 0.0, 12.0) == 7.0
+    assert longest_gap([], 3.0, 4.5) == 1.5
+
+
+def test_the_cost_of_a_fault_is_its_silence_its_doubts_and_its_backlog():
+    client: list[ClientLine] = []
+    told = []
+    for number, (accepted_at, ended_at) in enumerate([(10.0, 11.0), (12.0, 30.0), (25.0, 26.0)]):
+        key, id_ = f"key-{number}", f"id-{number}"
+        client.append(Offer(accepted_at, key, "acme", "+4915120000001", "at_most_once", key))
+        client.append(Word(accepted_at, key, id=id_))
+        told.append(Told(ended_at, "acme", f"msg_{id_}", 1, "message.delivered", id_, "DELIVERED", 3))
+    client.append(Doubt(14.0, "key-2", "nobody listens"))
+    evidence = gather(client, [CarrierLog(kind, []) for kind in CARRIERS], told, {"acme": "delivered"})
+    strike = Strike("kill api", struck_at=12.5, healed_at=15.0)
+    assert aftermaths(evidence, [strike], load_ended_at=40.0) == [Aftermath("kill api", 12.5, 1, 15.0, 15.0)]
+
+
+def run(seed: int, **changes: object) -> dict[str, object]:
+    fault = {"times": 2, "no_accept_seconds": 1.0, "failed_requests": 3.0, "backlog_seconds": 4.0,
+             "backlog_last_seconds": 5.0}  # fmt: skip
+    row = {"plan": "kills", "seed": seed, "copies": 1, "kills": 5, "counts": {"accepted": 10},
+           "violations": {}, "errors": [], "faults": {"kill api": fault}}  # fmt: skip
+    return row | changes
+
+
+def test_runs_add_up_and_a_seed_counts_once():
+    runs = added(added([], run(1)), run(2, violations={"accepted_and_lost": 1}))
+    runs = added(runs, run(1, kills=7))
+    sums = totals(runs)
+    assert (sums["runs"], sums["kills"], sums["counts"]["accepted"]) == (2, 12, 20)
+    assert sums["violations"]["accepted_and_lost"] == 1
+    assert set(sums["violations"]) == set(KINDS)
+    assert sums["faults"]["kill api"]["times"] == 4
+    assert sums["faults"]["kill api"]["backlog_seconds"] == 4.0
+    assert sums["seeds"] == {"kills": [1, 2]}
