@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up test check format clean lock
+.PHONY: up test check chaos chaos-long format clean lock
 
 up: $(STAMP)
 	@$(BIN)/tollwire up $(ARGS)
@@ -14,6 +14,13 @@ test: $(VENV)/.tox-installed
 
 check: $(VENV)/.tox-installed
 	@$(BIN)/tox run -e check $(ARGS)
+
+chaos: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e chaos
+
+# In slices too: make chaos-long ARGS="--minutes 4 --only worker-kill". Results add up in tests/chaos/results.
+chaos-long: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e chaos-long -- $(ARGS)
 
 format: $(VENV)/.tox-installed
 	@$(BIN)/tox run -e fix

@@ -19,11 +19,21 @@ from embedded.roles import ensure_database, set_passwords
 from embedded.valkey import ValkeyServer, find_valkey
 from shared.runtime.keyring import Keyring
 from tests.chaos.processes import Keeper, Service
+from tests.chaos.topology import (
+    STANDBY,
+    StandbyServer,
+    cluster_nodes,
+    commit_with_standby,
+    mount_small_disk,
+    unmount,
+)
 
 DATABASE = "tollwire"
 SERVICES = ("api", "worker", "dlr", "ledger")
 # Two of each, and the harness's own look-ups, fit into the server's 200.
 POOL_MAX = "16"
+# What a new cluster with the schema takes, and some minutes of load.
+SMALL_DISK_MB = 700
 SIMULATOR_SECRET = "a secret that both know"
 
 
@@ -55,11 +65,15 @@ class Instance:
     ports: dict[str, int] = field(default_factory=dict)
     # What services are told instead of PostgreSQL's own address: a proxy's.
     postgres_port: int = 0
+    # Which server is the primary.
+    primary: str = "postgresql"
+    nats_names: list[str] = field(default_factory=list)
+    _mounted: list[Path] = field(default_factory=list)
 
     @property
     def postgres(self) -> PostgresServer:
-        """The database."""
-        unit = self.keepers["postgresql"].unit
+        """The database: the primary, where there are two."""
+        unit = self.keepers[self.primary].unit
         if not isinstance(unit, PostgresServer):
             raise TypeError(unit.name)
         return unit
@@ -80,10 +94,18 @@ class Instance:
             raise TypeError(name)
         return unit
 
-    def dsn(self, user: str, port: int = 0) -> str:
-        """How a role reaches the database; the port of the server itself unless another is named."""
-        dsn = self.postgres.dsn(user=user, database=DATABASE)
-        return dsn.replace(f":{self.postgres.port}/", f":{port or self.postgres.port}/")
+    def dsn(self, user: str) -> str:
+        """How the harness reaches the database as a role."""
+        return self.postgres.dsn(user=user, database=DATABASE)
+
+    def _service_dsn(self, service: str) -> str:
+        """How a service does: over the proxy if there is one, and to whichever server is the primary."""
+        own = f"127.0.0.1:{self.postgres.port}"
+        hosts = f"127.0.0.1:{self.postgres_port}" if self.postgres_port else own
+        if STANDBY in self.keepers:
+            unit = self.keepers[STANDBY].unit
+            hosts += f",127.0.0.1:{unit.port}" if isinstance(unit, PostgresServer) else ""
+        return self.dsn(f"tollwire_{service}").replace(f"@{own}/", f"@{hosts}/")
 
     async def keep(self, keeper: Keeper) -> Keeper:
         """Start and keep something."""
@@ -91,11 +113,17 @@ class Instance:
         await keeper.start()
         return keeper
 
-    async def start_servers(self) -> None:
-        """PostgreSQL with the schema, NATS, and Valkey where there is one."""
+    async def start_servers(self, topology: str) -> None:
+        """PostgreSQL with the schema, NATS, and Valkey where there is one.
+
+        ``topology``: single, standby, standby-async, small-disk or cluster.
+        """
         self.folder.chmod(0o755)  # root's PostgreSQL runs as nobody, who must get through
+        if topology == "small-disk":
+            mount_small_disk(self.folder / "postgresql", SMALL_DISK_MB)
+            self._mounted.append(self.folder / "postgresql")
         await self.keep(Keeper(PostgresServer(self.folder / "postgresql")))
-        await self.keep(Keeper(NatsServer(self.folder / "nats")))
+        await self._start_nats(is_cluster=topology == "cluster")
         program = find_valkey()
         if program is not None:
             await self.keep(Keeper(ValkeyServer(self.folder / "valkey", program=program)))
@@ -103,6 +131,25 @@ class Instance:
         await asyncio.to_thread(upgrade, self.dsn("postgres"))
         await set_passwords(self.postgres)
         Keyring.generate(self.keyring_file)
+        if topology.startswith("standby"):
+            await self.keep(Keeper(StandbyServer(self.folder / STANDBY, self.postgres)))
+        if topology == "standby":
+            await commit_with_standby(self.postgres)
+
+    async def _start_nats(self, *, is_cluster: bool) -> None:
+        nodes = (
+            cluster_nodes(self.folder, "a token of three")
+            if is_cluster
+            else [NatsServer(self.folder / "nats")]
+        )
+        self.nats_names = [node.name for node in nodes]
+        await asyncio.gather(*(self.keep(Keeper(node)) for node in nodes))
+
+    @property
+    def nats(self) -> list[NatsServer]:
+        """The NATS servers, one or three."""
+        units = [self.keepers[name].unit for name in self.nats_names]
+        return [unit for unit in units if isinstance(unit, NatsServer)]
 
     async def start_services(self, prepare: Callable[[Service], None] | None = None) -> None:
         """The carriers and ours, all side by side; ``prepare`` may change each before it starts."""
@@ -153,38 +200,39 @@ class Instance:
         return Service(name, service, self.folder, environ, health)
 
     def _servers_environ(self, service: str) -> dict[str, str]:
-        nats = self.keepers["nats"].unit
-        if not isinstance(nats, NatsServer):
-            raise TypeError(nats.name)
         valkey = self.keepers["valkey"].unit if "valkey" in self.keepers else None
         return {
-            "TOLLWIRE_POSTGRES_DSN": self.dsn(f"tollwire_{service}", self.postgres_port),
+            "TOLLWIRE_POSTGRES_DSN": self._service_dsn(service),
             "TOLLWIRE_POSTGRES_POOL_MAX": POOL_MAX,
-            "TOLLWIRE_NATS_URL": nats.url,
-            "TOLLWIRE_NATS_TOKEN": nats.token,
+            "TOLLWIRE_NATS_URL": ",".join(node.url for node in self.nats),
+            "TOLLWIRE_NATS_TOKEN": self.nats[0].token,
+            "TOLLWIRE_NATS_REPLICAS": str(len(self.nats)),
             "TOLLWIRE_VALKEY_URL": valkey.url if isinstance(valkey, ValkeyServer) else "",
             "TOLLWIRE_KEYRING_FILE": str(self.keyring_file),
             "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": "true",
             "TOLLWIRE_CALLBACK_HTTPS_ONLY": "false",
+            "TOLLWIRE_EXPIRE_HOLDS_SECONDS": "2",
             "TOLLWIRE_ARCHIVE_FOLDER": str(self.folder / "archive"),
         }
 
     async def stop(self) -> None:
         """Stop everything, services first."""
-        servers = {"postgresql", "nats", "valkey"}
+        servers = {"postgresql", STANDBY, "valkey", *self.nats_names}
         ours = [keeper for name, keeper in self.keepers.items() if name not in servers]
         for keeper in ours:
             keeper.send_to_all(signal.SIGCONT)
         await asyncio.gather(*(keeper.stop() for keeper in ours))
         await asyncio.gather(*(self.keepers[name].stop() for name in servers & self.keepers.keys()))
+        for folder in self._mounted:
+            unmount(folder)
 
 
 @asynccontextmanager
-async def open_instance(folder: Path, copies: int) -> AsyncIterator[Instance]:
+async def open_instance(folder: Path, copies: int, topology: str) -> AsyncIterator[Instance]:
     """An instance whose servers run; services are started when clients and carriers are set up."""
     instance = Instance(folder, copies)
     try:
-        await instance.start_servers()
+        await instance.start_servers(topology)
         yield instance
     finally:
         await instance.stop()

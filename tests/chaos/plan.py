@@ -12,7 +12,10 @@ from tests.chaos.instance import CARRIERS, SERVICES
 from tests.chaos.poison_faults import Poison
 from tests.chaos.server_faults import (
     CutCommit,
+    FailOver,
+    FillDisk,
     KillBackend,
+    KillLeader,
     KillServer,
     RestoreNats,
     Storm,
@@ -172,6 +175,30 @@ def nats_faults(cast: Cast) -> Iterator[Step]:
             yield Step(cast.drawn.uniform(2.0, 6.0), fault)
 
 
+def fail_over(_: Cast) -> Iterator[Step]:
+    """The primary is lost, once."""
+    yield Step(10.0, FailOver())
+
+
+def fill_disk(cast: Cast) -> Iterator[Step]:
+    """The disk is full, again and again."""
+    while True:
+        yield Step(cast.drawn.uniform(5.0, 10.0), FillDisk(PAUSE_SECONDS))
+
+
+def cluster_faults(cast: Cast) -> Iterator[Step]:
+    """Of three NATS servers one dies, stands still, or comes back; now and then all."""
+    while True:
+        faults: list[Fault] = [
+            KillLeader(),
+            KillLeader(PAUSE_SECONDS),
+            KillServer(f"nats-{cast.drawn.randint(1, 3)}", 5.0),
+            Kill("all of nats", ["nats-1", "nats-2", "nats-3"]),
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(4.0, 8.0), fault)
+
+
 def valkey_faults(cast: Cast) -> Iterator[Step]:
     """Valkey goes away in the middle of all keys being asked for once more."""
     while True:
@@ -223,6 +250,8 @@ class Plan:
         has_storm: a second client has 10,000 keys to ask for once more at one moment.
         has_hostile: there are clients with hostile endpoints.
         has_clocks: the services' clocks may step.
+        topology: how the servers run (Instance.start_servers).
+        may_lose: what is lost is documented as lost; it is counted and is no violation.
     """
 
     draw: Callable[[Cast], Iterator[Step]]
@@ -230,6 +259,8 @@ class Plan:
     has_storm: bool = False
     has_hostile: bool = False
     has_clocks: bool = False
+    topology: str = "single"
+    may_lose: bool = False
 
 
 PLANS: Mapping[str, Plan] = {
@@ -249,4 +280,8 @@ PLANS: Mapping[str, Plan] = {
     "endpoints": Plan(kills_of("dlr"), has_hostile=True),
     "clocks": Plan(clock_steps, has_clocks=True),
     "poison": Plan(poison),
+    "failover": Plan(fail_over, topology="standby"),
+    "failover-async": Plan(fail_over, topology="standby-async", may_lose=True),
+    "disk-full": Plan(fill_disk, topology="small-disk"),
+    "nats-cluster": Plan(cluster_faults, topology="cluster"),
 }

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import nats
 
-from embedded.nats import NatsServer
 from tests.chaos.faults import Fault
 from tests.chaos.instance import CARRIERS, Instance
 
@@ -30,9 +29,7 @@ class Poison(Fault):
 
     async def strike(self, instance: Instance) -> None:
         """Publish them."""
-        unit = instance.keepers["nats"].unit
-        if not isinstance(unit, NatsServer):
-            raise TypeError(unit.name)
+        unit = instance.nats[0]
         connection = await nats.connect(unit.url, token=unit.token)
         try:
             stream = connection.jetstream()

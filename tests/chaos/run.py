@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
 from tests.chaos.measure import Aftermath, Strike, aftermaths
-from tests.chaos.own_word import ask_tollwire, open_rows
+from tests.chaos.own_word import ask_tollwire, let_the_walk_come, open_rows
 from tests.chaos.plan import PLANS, Cast
 from tests.chaos.stage import Stage, open_stage
 from tests.chaos.verdict import Verdict, compare, judge
@@ -88,6 +88,8 @@ class Chaos:
             evidence = stage.evidence()
             verdict = judge(evidence)
             compare(verdict, evidence, await ask_tollwire(stage.instance, stage.scene.accounts))
+        if plan.may_lose:
+            verdict.document_losses()
         after = aftermaths(evidence, self._strikes, load_ended_at)
         return Result(told, verdict, after, self._kills, settled_seconds, self._faults, self._errors)
 
@@ -133,6 +135,7 @@ async def _settle(stage: Stage) -> float:
     """Wait until the endpoint was told every end and nothing waits any more; return how long it took."""
     begun = time.monotonic()
     while (waited := time.monotonic() - begun) < SETTLE_LIMIT_SECONDS:
+        await let_the_walk_come(stage.instance)
         if not any((await open_rows(stage.instance, stage.scene.hostile)).values()):
             messages = stage.evidence().messages.values()
             if all(message.finals for message in messages if message.is_told):

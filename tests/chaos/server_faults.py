@@ -5,17 +5,23 @@ import os
 import random
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
+
+import nats
 
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
 from tests.chaos.processes import children_of
+from tests.chaos.topology import STANDBY, StandbyServer
 from tests.support.postgres_proxy import Proxy
 
 # A commit that was asked for reaches the disk within it, while its answer is kept back.
 SWALLOW_SECONDS = 0.2
 # From the first repeated request to the strike.
 STORM_SECONDS = 0.5
+# What a quick operator, or Patroni with its defaults cut down, needs to notice.
+PROMOTED_AFTER_SECONDS = 5.0
 
 
 class KillServer(Fault):
@@ -152,6 +158,77 @@ class Storm(Fault):
     async def heal(self, instance: Instance) -> None:
         """Heal what was struck."""
         await self._inner.heal(instance)
+
+
+class FailOver(Fault):
+    """The primary is gone for good, and a while later the standby is promoted."""
+
+    name = "fail over to the standby"
+
+    async def strike(self, instance: Instance) -> None:
+        """Kill the primary, hold it down, promote the standby."""
+        primary, standby = instance.keepers["postgresql"], instance.keepers[STANDBY].unit
+        if not isinstance(standby, StandbyServer):
+            raise TypeError(standby.name)
+        primary.is_held = True
+        primary.send_to_all(signal.SIGKILL)
+        await asyncio.sleep(PROMOTED_AFTER_SECONDS)
+        await standby.promote()
+        instance.primary = STANDBY
+
+
+class FillDisk(Fault):
+    """PostgreSQL's disk is full for a while."""
+
+    name = "fill the disk of postgresql"
+
+    def __init__(self, seconds: float) -> None:
+        self.hold_seconds = seconds
+
+    async def strike(self, instance: Instance) -> None:
+        """Fill it."""
+        await asyncio.to_thread(_fill, self._ballast(instance))
+
+    async def heal(self, instance: Instance) -> None:
+        """Make room, and wait until PostgreSQL serves."""
+        self._ballast(instance).unlink()
+        await instance.keepers["postgresql"].ready()
+
+    def _ballast(self, instance: Instance) -> Path:
+        return instance.folder / "postgresql" / "ballast"
+
+
+def _fill(file: Path) -> None:
+    chunk = b"\0" * 2**20
+    with file.open("wb", buffering=0) as ballast, suppress(OSError):
+        while ballast.write(chunk):
+            pass
+
+
+class KillLeader(Fault):
+    """The NATS server that leads the stream of work is killed, or stands still: the others elect another."""
+
+    def __init__(self, pause_seconds: float = 0.0) -> None:
+        self.name = (
+            f"pause the leader of nats {pause_seconds:.0f} s" if pause_seconds else "kill the leader of nats"
+        )
+        self.hold_seconds = pause_seconds
+        self._victim = ""
+
+    async def strike(self, instance: Instance) -> None:
+        """Find it and strike."""
+        connection = await nats.connect([node.url for node in instance.nats], token=instance.nats[0].token)
+        try:
+            found = await connection.jetstream().stream_info("SMS_SEND")
+        finally:
+            await connection.close()
+        self._victim = (found.cluster.leader if found.cluster else None) or instance.nats_names[0]
+        instance.keepers[self._victim].send(signal.SIGSTOP if self.hold_seconds else signal.SIGKILL)
+
+    async def heal(self, instance: Instance) -> None:
+        """Let it run on, and wait until it serves."""
+        instance.keepers[self._victim].send(signal.SIGCONT)
+        await instance.keepers[self._victim].ready()
 
 
 def jetstream_of(instance: Instance) -> Path:

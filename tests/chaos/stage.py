@@ -30,8 +30,8 @@ MIX = {
     "duplicate_reference": 1.0, "slow": 0.5, "closes": 0.3, "closes_lost": 0.3, "closes_mid_reply": 0.3,
     "garbage": 0.3, "silent": 0.1,
 }  # fmt: skip
-# The silent ones end by it, and those whose receipt nobody can match.
-NO_RECEIPT_SECONDS = 45
+# The silent ones end by it, and those of which one of two submits may still be delivered.
+NO_RECEIPT_SECONDS = 30
 # The keys that are all asked for once more at one moment.
 STORM_ORDERS = 10_000
 STORM_PER_SECOND = 1_000.0
@@ -109,7 +109,7 @@ async def open_stage(folder: Path, plan: Plan, copies: int, seed: int) -> AsyncI
     Raises:
         LibraryMissing: the plan steps clocks, and there is nothing to step them with.
     """
-    async with open_instance(folder, copies) as instance:
+    async with open_instance(folder, copies, plan.topology) as instance:
         rules = write_rules(instance, MIX, seed)
         if not plan.has_proxy:
             yield await _set(Stage(folder, instance, Scene([], 0, 0), rules, None), plan)
@@ -137,7 +137,7 @@ async def _set(stage: Stage, plan: Plan) -> Stage:
 def _prepare_clock(folder: Path) -> Callable[[Service], None]:
     library = find_library()
     if library is None:
-        raise LibraryMissing
+        raise LibraryMissing("libfaketime is not installed")
 
     def prepare(unit: Service) -> None:
         if unit.name.rpartition("-")[0] in SERVICES:

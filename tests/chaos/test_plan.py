@@ -1,0 +1,46 @@
+"""A plan is drawn from its seed and nothing else, and no named crash point is left out."""
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+
+from shared.runtime.crash_points import CRASH_POINTS
+from tests.chaos.faults import Crash
+from tests.chaos.orders import Habits, draw_order
+from tests.chaos.plan import PLANS, SERVICE_OF_STEP, Cast, Step
+from tests.chaos.proxy import PatientProxy
+from tests.chaos.scene import Account
+
+STEPS = 40
+
+
+def steps_of(plan: str, seed: int) -> Iterator[Step]:
+    rules: dict[str, dict[str, object]] = {"knows": {}, "blind": {}}
+    cast = Cast(random.Random(seed), 2, rules, PatientProxy("127.0.0.1", 1))
+    return islice(PLANS[plan].draw(cast), STEPS)
+
+
+@pytest.mark.parametrize("plan", sorted(PLANS))
+def test_the_same_seed_draws_the_same_faults_at_the_same_times(plan: str):
+    first, again = ([(step.after_seconds, step.fault.name) for step in steps_of(plan, 7)] for _ in range(2))
+    assert first == again
+    assert first
+
+
+def test_every_named_crash_point_is_struck_in_the_process_that_has_it():
+    struck = {step.fault.point for step in steps_of("crash-points", 1) if isinstance(step.fault, Crash)}
+    assert struck == set(CRASH_POINTS)
+    assert {point.partition(".")[0] for point in CRASH_POINTS} == set(SERVICE_OF_STEP)
+
+
+def test_the_same_seed_orders_the_same_messages():
+    accounts = [Account("acme", "tw_x", 1.0, "delivered", "whsec_x")]
+
+    def drawn() -> list[bytes]:
+        dice = random.Random(3)
+        habits = Habits(scheduled=0.0)
+        return [draw_order("r", number, dice, accounts, habits).body for number in range(200)]
+
+    assert drawn() == drawn()
