@@ -82,10 +82,8 @@ def run_long(minutes: float, only: list[str] | None, load_seconds: float) -> boo
         else:
             is_right &= show(result)
             results.write(results.added(results.read(), results.row_of(result, commit)))
-        if (
-            left_out >= set(only or PLANS)
-            or time.monotonic() + load_seconds + LONG_RUN_SECONDS - LONG_LOAD_SECONDS > until
-        ):
+        ends_at = time.monotonic() + load_seconds + LONG_RUN_SECONDS - LONG_LOAD_SECONDS
+        if ends_at > until or left_out >= set(only or PLANS):
             break
     return is_right
 

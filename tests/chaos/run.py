@@ -9,11 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.chaos.cast import Cast
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
 from tests.chaos.measure import Aftermath, Strike, aftermaths
 from tests.chaos.own_word import ask_tollwire, let_the_walk_come, open_rows
-from tests.chaos.plan import PLANS, Cast
+from tests.chaos.plan import PLANS
 from tests.chaos.stage import Stage, open_stage
 from tests.chaos.verdict import Verdict, compare, judge
 

@@ -7,9 +7,11 @@ from itertools import islice
 import pytest
 
 from shared.runtime.crash_points import CRASH_POINTS
+from tests.chaos.cast import Cast, Step
 from tests.chaos.faults import Crash
 from tests.chaos.orders import Habits, draw_order
-from tests.chaos.plan import PLANS, SERVICE_OF_STEP, Cast, Step
+from tests.chaos.plan import PLANS
+from tests.chaos.process_plans import SERVICE_OF_STEP
 from tests.chaos.proxy import PatientProxy
 from tests.chaos.scene import Account
 

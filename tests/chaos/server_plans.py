@@ -1,0 +1,145 @@
+"""Plans that strike what is around our processes. Pure."""
+
+from collections.abc import Iterator
+
+from tests.chaos.carrier_faults import MISBEHAVIOURS, Misbehave
+from tests.chaos.cast import Cast, Step
+from tests.chaos.clock_faults import StepClock
+from tests.chaos.faults import Fault, Kill, Pause, Restart
+from tests.chaos.instance import CARRIERS, SERVICES
+from tests.chaos.poison_faults import Poison
+from tests.chaos.server_faults import (
+    CutCommit,
+    FailOver,
+    FillDisk,
+    KillBackend,
+    KillLeader,
+    KillServer,
+    RestoreNats,
+    Storm,
+    WipeNats,
+    WipeValkey,
+)
+
+SHORT_PAUSE_SECONDS = 6.0
+PAUSE_SECONDS = 10.0
+MISBEHAVE_SECONDS = 8.0
+HOUR_SECONDS = 3_600
+
+
+def postgres_faults(cast: Cast) -> Iterator[Step]:
+    """PostgreSQL is killed, loses a backend, stands still; its connections are cut during commits."""
+    if cast.proxy is None:
+        raise ValueError("this plan needs a proxy before PostgreSQL")
+    while True:
+        faults: list[Fault] = [
+            KillServer("postgresql"),
+            KillServer("postgresql", 5.0),
+            KillBackend(cast.drawn),
+            Pause("postgresql", ["postgresql"], PAUSE_SECONDS),
+            *[CutCommit(cast.proxy, cast.drawn.uniform(0.0, 2.0)) for _ in range(4)],
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(2.0, 6.0), fault)
+
+
+def nats_faults(cast: Cast) -> Iterator[Step]:
+    """NATS is killed, stands still, loses its store, comes back with an old one."""
+    while True:
+        faults = [
+            KillServer("nats"),
+            KillServer("nats", 5.0),
+            Pause("nats", ["nats"], PAUSE_SECONDS),
+            WipeNats(),
+            WipeNats(2.0),
+            RestoreNats(PAUSE_SECONDS),
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(2.0, 6.0), fault)
+
+
+def fail_over(_: Cast) -> Iterator[Step]:
+    """The primary is lost, once."""
+    yield Step(10.0, FailOver())
+
+
+def fill_disk(cast: Cast) -> Iterator[Step]:
+    """The disk is full, again and again."""
+    while True:
+        yield Step(cast.drawn.uniform(5.0, 10.0), FillDisk(PAUSE_SECONDS))
+
+
+def cluster_faults(cast: Cast) -> Iterator[Step]:
+    """Of three NATS servers one dies, stands still, or comes back; now and then all."""
+    while True:
+        faults: list[Fault] = [
+            KillLeader(),
+            KillLeader(PAUSE_SECONDS),
+            KillServer(f"nats-{cast.drawn.randint(1, 3)}", 5.0),
+            Kill("all of nats", ["nats-1", "nats-2", "nats-3"]),
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(4.0, 8.0), fault)
+
+
+def valkey_faults(cast: Cast) -> Iterator[Step]:
+    """Valkey goes away in the middle of all keys being asked for once more."""
+    while True:
+        faults = [
+            KillServer("valkey", 3.0),
+            WipeValkey(),
+            Pause("valkey", ["valkey"], PAUSE_SECONDS),
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(10.0, Storm(fault))
+
+
+def carrier_faults(cast: Cast) -> Iterator[Step]:
+    """Carriers hang, lie, throttle, fail, are killed and stand still."""
+    while True:
+        faults: list[Fault] = [
+            Misbehave(name, MISBEHAVE_SECONDS, cast.rules, changes) for name, changes in MISBEHAVIOURS.items()
+        ]
+        for kind in CARRIERS:
+            name = f"carrier-{kind.name}"
+            faults += [KillServer(name, 2.0), Pause(name, [name], PAUSE_SECONDS)]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(1.0, 3.0), fault)
+
+
+def clock_steps(cast: Cast) -> Iterator[Step]:
+    """The clock of one process of ours jumps by an hour, and back."""
+    while True:
+        for service in cast.drawn.sample(SERVICES, len(SERVICES)):
+            step_seconds = cast.drawn.choice([-HOUR_SECONDS, HOUR_SECONDS])
+            yield Step(
+                cast.drawn.uniform(2.0, 5.0), StepClock(cast.one(service), step_seconds, PAUSE_SECONDS)
+            )
+
+
+def poison(cast: Cast) -> Iterator[Step]:
+    """Bad messages, again and again."""
+    while True:
+        yield Step(cast.drawn.uniform(3.0, 6.0), Poison(cast.drawn))
+
+
+def tour(cast: Cast) -> Iterator[Step]:
+    """A little of everything that needs no other servers: each fault once, in random order."""
+    if cast.proxy is None:
+        raise ValueError("this plan needs a proxy before PostgreSQL")
+    while True:
+        faults: list[Fault] = [
+            KillServer("postgresql"),
+            KillBackend(cast.drawn),
+            *[CutCommit(cast.proxy, cast.drawn.uniform(0.0, 1.0)) for _ in range(3)],
+            Pause("postgresql", ["postgresql"], SHORT_PAUSE_SECONDS),
+            KillServer("nats", 2.0),
+            WipeNats(),
+            RestoreNats(SHORT_PAUSE_SECONDS),
+            Storm(Pause("valkey", ["valkey"], SHORT_PAUSE_SECONDS)),
+            Poison(cast.drawn),
+            *[Restart(service, cast.all_of(service)) for service in SERVICES],
+            *[Pause(service, [cast.one(service)], SHORT_PAUSE_SECONDS) for service in SERVICES],
+        ]
+        for fault in cast.drawn.sample(faults, len(faults)):
+            yield Step(cast.drawn.uniform(1.0, 3.0), fault)
