@@ -4,6 +4,7 @@
 -- The same message twice in one call is won once. p_claim names the call: sent again after a lost answer, it gets the same claims
 -- again (RULES 4). o_parts are the parts to submit: those that no attempt before had accepted (RULES 17). Answers in the order of
 -- the arrays; o_refusal says why not: stale, early, expired, suspended, no_hold, lost.
+-- A flush of which every message is won, in one part, is claimed by columns: each table is read once in id order, and the columns line up.
 create function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
 returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn text, o_region text, o_sender text, o_text bytea, o_encoding text,
                o_segments smallint, o_lane tollwire.lane, o_valid_seconds double precision, o_tries smallint, o_delivery tollwire.delivery,
@@ -12,15 +13,67 @@ returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn tex
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
+    c_one_part constant smallint[] := '{1}';
+    v_n integer := coalesce(cardinality(p_message), 0);
     v_now timestamptz;
     v_min uuid; v_max uuid;
+    v_wins_all boolean;
+    v_ids uuid[]; v_dispatch integer[]; v_nth bigint[];
+    s_attempt smallint[]; s_tries smallint[];
+    m_client bigint[]; m_msisdn text[]; m_region text[]; m_sender text[]; m_encoding text[]; m_segments smallint[]; m_lane tollwire.lane[];
+    m_valid timestamptz[]; m_delivery tollwire.delivery[]; m_is_test boolean[]; m_created timestamptz[]; m_price bigint[]; m_currency text[];
+    t_sealed bytea[];
 begin
     perform ledger.require_read_committed_v1();
-    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    if v_n = 0 then
+        return;
+    end if;
+    select array_agg(x.message_id), array_agg(x.dispatch_no), array_agg(x.nth) into v_ids, v_dispatch, v_nth
+        from (select * from unnest(p_message, p_dispatch) with ordinality x(message_id, dispatch_no, nth) order by x.message_id, x.nth) x;
+    v_min := v_ids[1]; v_max := v_ids[v_n];
+    select count(*) = v_n and bool_and(s.parts_total = 1 and tollwire.next_state_v1(s.state, 'claimed') is not null), array_agg(s.attempt_no), array_agg(s.tries)
+        into v_wins_all, s_attempt, s_tries
+        from (select * from tollwire.message_states where message_id = any (v_ids) and message_id between v_min and v_max order by message_id for update) s;
+    -- What follows is read after the locks, and with the states locked nobody moves it (RULES 2).
+    v_now := clock_timestamp();
+    if v_wins_all then
+        select o.dispatch_no = v_dispatch and o.is_due and l.number = v_n and l.is_held and m.number = v_n and m.is_valid and t.number = v_n
+               and not exists (select from tollwire.clients c where c.id = any (m.client_id) and c.suspended),
+               m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.price, m.currency, t.sealed
+            into v_wins_all,
+               m_client, m_msisdn, m_region, m_sender, m_encoding, m_segments, m_lane, m_valid, m_delivery, m_is_test, m_created, m_price, m_currency, t_sealed
+            from (select array_agg(x.dispatch_no) as dispatch_no, bool_and(x.dispatch_at <= v_now) as is_due
+                  from (select * from tollwire.outbox where message_id = any (v_ids) order by message_id) x) o,
+                 (select count(*) as number, bool_and(x.state = 'HELD') as is_held
+                  from ledger.credit_locks x where x.message_id = any (v_ids) and x.message_id between v_min and v_max) l,
+                 (select count(*) as number, bool_and(x.valid_until > v_now) as is_valid,
+                         array_agg(x.client_id) as client_id, array_agg(x.msisdn) as msisdn, array_agg(x.region) as region, array_agg(x.sender) as sender,
+                         array_agg(x.encoding) as encoding, array_agg(x.segments) as segments, array_agg(x.lane) as lane, array_agg(x.valid_until) as valid_until,
+                         array_agg(x.delivery) as delivery, array_agg(x.is_test) as is_test, array_agg(x.created_at) as created_at,
+                         array_agg(x.price_micros) as price, array_agg(x.currency) as currency
+                  from (select * from tollwire.messages where id = any (v_ids) and id between v_min and v_max order by id) x) m,
+                 (select count(*) as number, array_agg(x.sealed) as sealed
+                  from (select * from tollwire.message_texts where message_id = any (v_ids) and message_id between v_min and v_max order by message_id) x) t;
+    end if;
+    if v_wins_all then
+        update tollwire.message_states
+            set state = 'SENDING', attempt_no = attempt_no + 1, sequence = sequence + 1, carrier_id = p_carrier, claim_id = p_claim, updated_at = v_now,
+                claim_deadline = v_now + p_deadline_seconds * interval '1 second'
+            where message_id = any (v_ids) and message_id between v_min and v_max;
+        insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
+            select x.id, x.attempt_no + 1, 1, p_carrier, v_now from unnest(v_ids, s_attempt) x(id, attempt_no);
+        return query
+            select null::text, (x.attempt_no + 1)::smallint, x.client_id, x.msisdn, x.region, x.sender, x.sealed, x.encoding, x.segments, x.lane,
+                   extract(epoch from x.valid_until - v_now)::double precision, x.tries, x.delivery, x.is_test, x.created_at, x.price, x.currency, c_one_part
+            from unnest(v_nth, s_attempt, m_client, m_msisdn, m_region, m_sender, t_sealed, m_encoding, m_segments, m_lane, m_valid, s_tries, m_delivery, m_is_test, m_created, m_price, m_currency)
+                 x(nth, attempt_no, client_id, msisdn, region, sender, sealed, encoding, segments, lane, valid_until, tries, delivery, is_test, created_at, price, currency)
+            order by x.nth;
+        return;
+    end if;
+
     -- The outbox too, though few rows of it are written: return_leases_v1 takes them without their states, and a row that changes under
     -- the statement below would be looked at again by it, with the parts already evaluated lost (seen: an attempt without its claim).
-    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (v_ids) order by message_id for update;
     v_now := clock_timestamp();
     return query
         with asked as materialized (

@@ -1,18 +1,9 @@
--- Records what became of attempts (RULES 15, 17, 18, DESIGN 3). The journal and the carrier's reference are written whatever the
--- message's state is by now; the state moves only for the attempt that holds the token. For each position:
---   submitted      SENT, also when it is said late, of an attempt that was given up, while no other is on its way; the outbox row
---                  ends; captured here when the plan charges the submit
---   throttled      QUEUED again after p_retry_seconds; uses up no try
---   refused_temp   FAILED_TEMP and again after p_retry_seconds; after the last try, or past the validity, as refused_perm
---   refused_perm   FAILED_PERM and release; but UNKNOWN while an earlier attempt may have reached the carrier
---   uncertain      UNKNOWN; asked again when p_ask_again (the carrier knows our ids), sent again once when the policy is
---                  at_least_once (then possible_duplicate), else it waits for a receipt until min(validity, receipt wait)
---   unclaimed      QUEUED at once: nothing was written to the carrier
--- p_next_carrier names the carrier to try next, where it is another one. o_receipts names receipts that waited for this reference: wake dlr with them.
-create function tollwire.record_batch_v1(
+-- The outcomes that are not as plain as those that record_batch_v1 writes by columns: refusals, uncertain and late answers, retries of a
+-- carrier that knows our ids, parts, plans that charge the submit. The caller has locked accounts, states, locks and outbox, in that order.
+create function tollwire.record_rest_v1(
     p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],
     p_retry_seconds double precision[], p_next_carrier smallint[], p_carrier smallint, p_ask_again boolean, p_tries_max smallint, p_receipt_wait_seconds integer
-) returns table (o_moved boolean, o_state tollwire.message_state, o_receipts uuid[], o_client bigint)
+) returns table (o_moved boolean, o_state tollwire.message_state, o_client bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -31,19 +22,7 @@ declare
     f_id uuid[] := '{}'; f_reason text[] := '{}';
     c_id uuid[] := '{}';
 begin
-    perform ledger.require_read_committed_v1();
-    if v_n = 0 then
-        return;
-    end if;
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    -- Accounts first (RULES 3): those that may be captured or released here.
-    perform 1 from ledger.accounts where id in (
-        select m.client_id from unnest(p_message, p_outcome) x(message_id, outcome)
-        join tollwire.messages m on m.id = x.message_id and m.id between v_min and v_max
-        where x.outcome in ('refused_temp', 'refused_perm') or x.outcome = 'submitted' and m.charge = 'submitted') order by id for update;
-    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
-    perform 1 from ledger.credit_locks l where message_id = any (p_message) order by message_id for update;
-    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
     v_now := clock_timestamp();
 
     with noted as (
@@ -151,19 +130,134 @@ begin
                                  carrier_id = coalesce(x.carrier_id, o.carrier_id)
         from unnest(w_id, w_at, w_carrier) x(message_id, at, carrier_id) where o.message_id = x.message_id;
     delete from tollwire.outbox where message_id in (select x.id from unnest(m_id, m_sent) x(id, sent) where x.sent);
-    perform tollwire.finish_v1(f_id, array_fill('refused_perm'::tollwire.message_event, array[cardinality(f_id)]),
-                               array_fill('release'::ledger.entry_kind, array[cardinality(f_id)]), f_reason, 0);
-    perform ledger.settle_holds_v1(c_id, array_fill('capture'::ledger.entry_kind, array[cardinality(c_id)]), array_fill('submitted'::text, array[cardinality(c_id)]));
-    perform tollwire.add_callbacks_v1(
-        (select array_agg(x.id) from unnest(m_id, m_sent) x(id, sent) where x.sent),
-        (select array_agg('message.sent'::text) from unnest(m_sent) x(sent) where x.sent), 0);
+    if cardinality(f_id) > 0 then
+        perform tollwire.finish_v1(f_id, array_fill('refused_perm'::tollwire.message_event, array[cardinality(f_id)]),
+                                   array_fill('release'::ledger.entry_kind, array[cardinality(f_id)]), f_reason, 0);
+    end if;
+    if cardinality(c_id) > 0 then
+        perform ledger.settle_holds_v1(c_id, array_fill('capture'::ledger.entry_kind, array[cardinality(c_id)]), array_fill('submitted'::text, array[cardinality(c_id)]));
+    end if;
+    if true = any (m_sent) then
+        perform tollwire.add_callbacks_v1(
+            (select array_agg(x.id) from unnest(m_id, m_sent) x(id, sent) where x.sent),
+            (select array_agg('message.sent'::text) from unnest(m_sent) x(sent) where x.sent), 0);
+    end if;
+    return query select * from unnest(v_moved, v_state, v_client);
+end $$;
+
+-- Records what became of attempts (RULES 15, 17, 18, DESIGN 3). The journal and the carrier's reference are written whatever the
+-- message's state is by now; the state moves only for the attempt that holds the token. For each position:
+--   submitted      SENT, also when it is said late, of an attempt that was given up, while no other is on its way; the outbox row
+--                  ends; captured here when the plan charges the submit
+--   throttled      QUEUED again after p_retry_seconds; uses up no try
+--   refused_temp   FAILED_TEMP and again after p_retry_seconds; after the last try, or past the validity, as refused_perm
+--   refused_perm   FAILED_PERM and release; but UNKNOWN while an earlier attempt may have reached the carrier
+--   uncertain      UNKNOWN; asked again when p_ask_again (the carrier knows our ids), sent again once when the policy is
+--                  at_least_once (then possible_duplicate), else it waits for a receipt until min(validity, receipt wait)
+--   unclaimed      QUEUED at once: nothing was written to the carrier
+-- p_next_carrier names the carrier to try next, where it is another one. o_receipts names receipts that waited for this reference: wake dlr with them.
+create function tollwire.record_batch_v1(
+    p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],
+    p_retry_seconds double precision[], p_next_carrier smallint[], p_carrier smallint, p_ask_again boolean, p_tries_max smallint, p_receipt_wait_seconds integer
+) returns table (o_moved boolean, o_state tollwire.message_state, o_receipts uuid[], o_client bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_n integer := coalesce(cardinality(p_message), 0);
+    v_now timestamptz;
+    v_min uuid; v_max uuid;
+    v_lines_up boolean;
+    -- The positions by message id, and what the tables have for them; they line up when each message is asked for once and is there.
+    x_id uuid[]; x_nth integer[]; x_attempt smallint[]; x_reference text[]; x_is_plain boolean[]; x_outcome tollwire.attempt_outcome[];
+    m_id uuid[]; m_client bigint[]; m_pays_submit boolean[];
+    s_attempt smallint[]; s_is_plain boolean[];
+    v_accounts bigint[]; v_money uuid[];
+    f_id uuid[]; f_nth integer[]; f_attempt smallint[]; f_reference text[]; f_client bigint[];
+    r_nth integer[]; r_moved boolean[]; r_state tollwire.message_state[]; r_client bigint[];
+    w_reference text[]; w_id uuid[];
+begin
+    perform ledger.require_read_committed_v1();
+    if v_n = 0 then
+        return;
+    end if;
+    select array_agg(x.message_id), array_agg(x.nth), array_agg(x.attempt_no), array_agg(x.reference),
+           array_agg(x.outcome = 'submitted' and x.part_no = 1 and x.error is null and x.detail is null and (x.attempt_no = 1 or not p_ask_again)),
+           array_agg(x.outcome)
+        into x_id, x_nth, x_attempt, x_reference, x_is_plain, x_outcome
+        from (select * from unnest(p_message, p_attempt, p_part, p_outcome, p_reference, p_error, p_detail) with ordinality
+                            y(message_id, attempt_no, part_no, outcome, reference, error, detail, nth) order by y.message_id, y.nth) x;
+    v_min := x_id[1]; v_max := x_id[v_n];
+    select array_agg(m.id), array_agg(m.client_id), array_agg(m.charge = 'submitted') into m_id, m_client, m_pays_submit
+        from (select id, client_id, charge from tollwire.messages where id = any (x_id) and id between v_min and v_max order by id) m;
+    v_lines_up := cardinality(m_id) = v_n;
+    -- Accounts first (RULES 3): those that may be captured or released here.
+    if v_lines_up then
+        select array_agg(x.id), array_agg(x.client_id) into v_money, v_accounts
+            from unnest(x_id, m_client, x_outcome, m_pays_submit) x(id, client_id, outcome, pays_submit)
+            where x.outcome in ('refused_temp', 'refused_perm') or x.outcome = 'submitted' and x.pays_submit;
+    else
+        select array_agg(x.id) into v_money from unnest(x_id, x_outcome) x(id, outcome) where x.outcome in ('refused_temp', 'refused_perm', 'submitted');
+        v_accounts := m_client;
+    end if;
+    if v_money is not null then
+        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
+    end if;
+    select array_agg(s.attempt_no), array_agg(s.state = 'SENDING' and s.parts_total = 1) into s_attempt, s_is_plain
+        from (select attempt_no, state, parts_total from tollwire.message_states where message_id = any (x_id) and message_id between v_min and v_max order by message_id for update) s;
+    if v_money is not null then
+        perform 1 from ledger.credit_locks where message_id = any (v_money) and message_id between v_min and v_max order by message_id for update;
+    end if;
+    perform 1 from tollwire.outbox where message_id = any (x_id) order by message_id for update;
+    v_now := clock_timestamp();
+
+    -- Plain: the first word on an attempt that holds the token, and it was taken. All others one by one.
+    if v_lines_up and cardinality(s_attempt) = v_n then
+        select array_agg(x.id) filter (where w.plain), array_agg(x.nth) filter (where w.plain), array_agg(x.attempt_no) filter (where w.plain),
+               array_agg(x.reference) filter (where w.plain), array_agg(x.client_id) filter (where w.plain), array_agg(x.nth) filter (where not w.plain)
+            into f_id, f_nth, f_attempt, f_reference, f_client, r_nth
+            from unnest(x_id, x_nth, x_attempt, x_reference, m_client, x_is_plain, m_pays_submit, s_attempt, s_is_plain)
+                 x(id, nth, attempt_no, reference, client_id, is_plain, pays_submit, token, is_sending)
+            cross join lateral (select x.is_plain and x.is_sending and x.attempt_no = x.token and not x.pays_submit as plain) w;
+    else
+        r_nth := x_nth;
+    end if;
+    if f_id is not null then
+        -- Two lists of one flush meet, both read in one go.
+        perform set_config('enable_hashjoin', 'on', true), set_config('enable_nestloop', 'off', true);
+        update tollwire.attempts a set outcome = 'submitted', outcome_at = v_now, reference = x.reference
+            from unnest(f_id, f_attempt, f_reference) x(id, attempt_no, reference)
+            where a.message_id = any (f_id) and a.message_id between v_min and v_max and a.message_id = x.id and a.attempt_no = x.attempt_no and a.part_no = 1 and a.outcome is null;
+        perform set_config('enable_hashjoin', 'off', true), set_config('enable_nestloop', 'on', true);
+        insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
+            select p_carrier, x.reference, v_now, x.id, x.attempt_no, 1 from unnest(f_id, f_attempt, f_reference) x(id, attempt_no, reference) where x.reference is not null;
+        update tollwire.message_states
+            set state = 'SENT', tries = tries + 1, error_code = null, sequence = sequence + 1, updated_at = v_now, claim_deadline = null, submitted_at = v_now
+            where message_id = any (f_id) and message_id between v_min and v_max;
+        delete from tollwire.outbox where message_id = any (f_id);
+    end if;
+    if r_nth is not null then
+        select array_agg(t.o_moved), array_agg(t.o_state), array_agg(t.o_client) into r_moved, r_state, r_client
+            from (select array_agg(p_message[n]) as message, array_agg(p_attempt[n]) as attempt, array_agg(p_part[n]) as part, array_agg(p_outcome[n]) as outcome,
+                         array_agg(p_reference[n]) as reference, array_agg(p_error[n]) as error, array_agg(p_detail[n]) as detail,
+                         array_agg(p_retry_seconds[n]) as retry_seconds, array_agg(p_next_carrier[n]) as next_carrier from unnest(r_nth) n) x
+            cross join lateral tollwire.record_rest_v1(x.message, x.attempt, x.part, x.outcome, x.reference, x.error, x.detail, x.retry_seconds, x.next_carrier,
+                                                       p_carrier, p_ask_again, p_tries_max, p_receipt_wait_seconds) t;
+    end if;
+    if exists (select from tollwire.callback_endpoints e where e.client_id = any (f_client) and 'message.sent' = any (e.events)) then
+        perform tollwire.add_callbacks_v1(f_id, array_fill('message.sent'::text, array[cardinality(f_id)]), 0);
+    end if;
+
+    -- Receipts that waited for these references.
+    select array_agg(k.reference), array_agg(k.id) into w_reference, w_id
+        from tollwire.receipts k
+        where k.carrier_id = p_carrier and k.reference = any (p_reference) and k.settled_at is null
+          and k.id > tollwire.uuid7_floor_v1(v_now - interval '4 days') and k.id < tollwire.uuid7_floor_v1(v_now + interval '1 hour');
     return query
-        select x.moved, x.state, w.ids, x.client_id
-        from unnest(v_moved, v_state, p_reference, p_outcome, v_client) with ordinality x(moved, state, reference, outcome, client_id, nth)
-        left join lateral (
-            select array_agg(k.id) as ids from tollwire.receipts k
-            where k.carrier_id = p_carrier and k.reference = x.reference and k.settled_at is null and k.id > tollwire.uuid7_floor_v1(v_now - interval '4 days')
-              and k.id < tollwire.uuid7_floor_v1(v_now + interval '1 hour')
-        ) w on x.outcome = 'submitted' and x.reference is not null
+        select x.moved, x.state,
+               case when w_id is not null and p_outcome[x.nth] = 'submitted' then (select array_agg(w.id) from unnest(w_reference, w_id) w(reference, id) where w.reference = p_reference[x.nth]) end,
+               x.client_id
+        from (select f.nth, true, 'SENT'::tollwire.message_state, f.client_id from unnest(f_nth, f_client) f(nth, client_id)
+              union all
+              select * from unnest(r_nth, r_moved, r_state, r_client)) x(nth, moved, state, client_id)
         order by x.nth;
 end $$;
