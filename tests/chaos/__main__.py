@@ -3,7 +3,7 @@
 python -m tests.chaos run --plan kills --seed 7         one run, to look at or to repeat
 python -m tests.chaos short                             what CI runs: fixed seeds, about a minute
 python -m tests.chaos long --minutes 4 --only kills     a slice of the long run; results add up
-python -m tests.chaos table                             the results as the table of docs/guarantees.md
+python -m tests.chaos table                             the results, into docs/guarantees.md
 """
 
 import argparse
@@ -12,13 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.chaos import results
+from tests.chaos import results, table
 from tests.chaos.plan import PLANS
 from tests.chaos.processes import REPOSITORY
 from tests.chaos.report import lines_of
 from tests.chaos.run import Result, RunSettings, carry_out
 from tests.chaos.stage import LibraryMissing
-from tests.chaos.table import table_of
 from tests.chaos.topology import NotPossible
 
 # The load of a run in the long form; start, settling and counting come on top.
@@ -100,7 +99,7 @@ def main() -> None:
         case "long":
             is_right = run_long(asked.minutes, asked.only, asked.seconds)
         case _:
-            print("\n".join(table_of(results.read())))
+            table.DOCUMENT.write_text(table.written(), encoding="utf-8")
             is_right = True
     sys.exit(0 if is_right else 1)
 

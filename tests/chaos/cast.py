@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.chaos.faults import Fault
-from tests.support.postgres_proxy import Proxy
+from tests.chaos.proxy import ProxyControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Cast:
     drawn: random.Random
     copies: int
     rules: Mapping[str, Mapping[str, object]]
-    proxy: Proxy | None = None
+    proxy: ProxyControl | None = None
 
     def one(self, service: str) -> str:
         """One process of a service."""

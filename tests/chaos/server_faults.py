@@ -13,8 +13,8 @@ import nats
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
 from tests.chaos.processes import children_of
+from tests.chaos.proxy import ProxyControl
 from tests.chaos.topology import STANDBY, StandbyServer
-from tests.support.postgres_proxy import Proxy
 
 # A commit that was asked for reaches the disk within it, while its answer is kept back.
 SWALLOW_SECONDS = 0.2
@@ -72,7 +72,7 @@ class CutCommit(Fault):
 
     name = "cut postgresql during commit"
 
-    def __init__(self, proxy: Proxy, away_seconds: float) -> None:
+    def __init__(self, proxy: ProxyControl, away_seconds: float) -> None:
         self._proxy = proxy
         self.hold_seconds = away_seconds
 

@@ -18,7 +18,7 @@ from tests.chaos.logs import ClientLine, read_client, read_told
 from tests.chaos.orders import Habits
 from tests.chaos.plan import Plan
 from tests.chaos.processes import Keeper, Service
-from tests.chaos.proxy import PatientProxy, open_proxy
+from tests.chaos.proxy import ProxyControl, open_proxy
 from tests.chaos.scene import ACCOUNTS, HOSTILE_ACCOUNTS, Scene, make_rows, set_endpoints, write_rules
 from tests.chaos.sink import SinkConfig
 
@@ -51,7 +51,7 @@ class Stage:
     instance: Instance
     scene: Scene
     rules: dict[str, dict[str, object]]
-    proxy: PatientProxy | None
+    proxy: ProxyControl | None
     loads: list[Keeper] = field(default_factory=list)
 
     async def start_load(self, name: str, config: LoadConfig) -> None:
@@ -114,8 +114,8 @@ async def open_stage(folder: Path, plan: Plan, copies: int, seed: int) -> AsyncI
         if not plan.has_proxy:
             yield await _set(Stage(folder, instance, Scene([], 0, 0), rules, None), plan)
             return
-        async with open_proxy(instance.postgres.port) as (proxy, port):
-            instance.postgres_port = port
+        with open_proxy(instance.postgres.port) as proxy:
+            instance.postgres_port = proxy.port
             yield await _set(Stage(folder, instance, Scene([], 0, 0), rules, proxy), plan)
 
 

@@ -1,29 +1,65 @@
-"""The results as the tables of docs/guarantees.md. Pure."""
+"""The results as the tables of docs/guarantees.md.
+
+python -m tests.chaos table          writes them there, between its two marks
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from tests.chaos.results import totals
+from tests.chaos.processes import REPOSITORY
+from tests.chaos.results import read, totals
+
+DOCUMENT: Final = REPOSITORY / "docs" / "guarantees.md"
+BEGIN: Final = "<!-- chaos: python -m tests.chaos table -->\n"
+END: Final = "<!-- end of chaos -->\n"
+
+
+def written() -> str:
+    """The document with the tables of the latest results."""
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + "\n".join(table_of(read())) + "\n" + END + after
 
 
 def table_of(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The lines of the tables."""
     sums = totals(runs)
     counts = sums["counts"]
+    yield ""
     yield (
-        f"{sums['runs']} runs, {sums['kills']} kills, {counts.get('accepted', 0):,} accepted messages, "
-        f"{counts.get('doubts', 0):,} requests repeated after a doubt."
+        f"{sums['runs']} runs, {sums['kills']:,} processes killed, {counts.get('accepted', 0):,} messages "
+        f"accepted, {counts.get('doubts', 0):,} requests repeated after a doubt; "
+        f"{counts.get('sent_twice', 0):,} `at_least_once` messages went out twice, each flagged, and "
+        f"{counts.get('ended_unknown_though_taken', 0):,} ended unpaid and unknown though a carrier had them."
     )
     yield ""
-    yield "| counted | |"
+    yield "| counted over all runs | |"
     yield "|---|---|"
     for kind, count in sums["violations"].items():
         yield f"| {kind.replace('_', ' ')} | {count} |"
+    documented = {name: count for name, count in counts.items() if name.startswith("documented ")}
+    for name, count in documented.items():
+        kind = name.removeprefix("documented ").replace("_", " ")
+        yield f"| without a synchronous standby: {kind} | {count} |"
     yield ""
-    yield "| fault | times | longest time without an accept | backlog gone (99 %) | the last one |"
+    yield "| fault | times | longest time without an accept | backlog worked off (99 %) | the last message |"
     yield "|---|---|---|---|---|"
     for name, fault in sums["faults"].items():
         yield (
             f"| {name} | {fault['times']:.0f} | {fault['no_accept_seconds']:.1f} s | "
             f"{fault['backlog_seconds']:.1f} s | {fault['backlog_last_seconds']:.1f} s |"
         )
+    yield ""
+    yield "Seeds: " + "; ".join(f"{plan} {_ranges(seeds)}" for plan, seeds in sums["seeds"].items()) + "."
+    yield ""
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Sorted numbers, with runs of them as a span."""
+    spans: list[list[int]] = []
+    for seed in seeds:
+        if spans and spans[-1][1] == seed - 1:
+            spans[-1][1] = seed
+        else:
+            spans.append([seed, seed])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans)

@@ -1,7 +1,6 @@
 """A plan is drawn from its seed and nothing else, and no named crash point is left out."""
 
 import random
-from collections.abc import Iterator
 from itertools import islice
 
 import pytest
@@ -12,16 +11,16 @@ from tests.chaos.faults import Crash
 from tests.chaos.orders import Habits, draw_order
 from tests.chaos.plan import PLANS
 from tests.chaos.process_plans import SERVICE_OF_STEP
-from tests.chaos.proxy import PatientProxy
+from tests.chaos.proxy import open_proxy
 from tests.chaos.scene import Account
 
 STEPS = 40
 
 
-def steps_of(plan: str, seed: int) -> Iterator[Step]:
+def steps_of(plan: str, seed: int) -> list[Step]:
     rules: dict[str, dict[str, object]] = {"knows": {}, "blind": {}}
-    cast = Cast(random.Random(seed), 2, rules, PatientProxy("127.0.0.1", 1))
-    return islice(PLANS[plan].draw(cast), STEPS)
+    with open_proxy(1) as proxy:
+        return list(islice(PLANS[plan].draw(Cast(random.Random(seed), 2, rules, proxy)), STEPS))
 
 
 @pytest.mark.parametrize("plan", sorted(PLANS))
