@@ -86,13 +86,15 @@ def one_by_one(cast: Cast) -> Iterator[Step]:
 
 
 def short(cast: Cast) -> Iterator[Step]:
-    """What CI runs: API processes first, since the lease on what they accepted is the longest."""
-    for service in ("api", "ledger", "worker", "dlr"):
-        yield Step(0.5, Kill(service, [cast.one(service)]))
-    yield Step(1.0, Kill("all", cast.all_of(*SERVICES)))
+    """What CI runs: API processes first, since the lease on what they had accepted is the longest."""
     points = ("accept.after_commit", "submit.after_write", "record.before_commit", "settle.after_commit",
               "callback.after_post")  # fmt: skip
-    for point in points:
-        yield Step(0.2, Crash(point, cast.one(SERVICE_OF_STEP[point.partition(".")[0]])))
+    strikes = [Crash(point, cast.one(SERVICE_OF_STEP[point.partition(".")[0]])) for point in points]
+    yield Step(0.0, strikes[0])
+    yield Step(0.2, Kill("all", cast.all_of(*SERVICES)))
+    for strike in strikes[1:]:
+        yield Step(0.2, strike)
+    for service in ("ledger", "worker", "dlr"):
+        yield Step(0.5, Kill(service, [cast.one(service)]))
     yield Step(0.5, WipeNats())
-    yield from kills(cast)
+    yield from kills_of("worker")(cast)
