@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -114,23 +114,21 @@ async def rig(folder: Path, *, scale: Mapping[str, int] | None = None, **rules: 
                 await made.start(name)
             set_callback(made, key, receiver.url)
             whole = Rig(made, sms, receiver, Requests(folder, [key]))
-            await carry(
-                whole, Plan(port=made.api_port, connections=WARM_UP_CONNECTIONS, requests=WARM_UP_REQUESTS)
-            )
+            await carry(whole, Plan(connections=WARM_UP_CONNECTIONS, requests=WARM_UP_REQUESTS))
             yield whole
             # Before the carrier and the sink go, so that nobody meets a closed door.
             await made.stop_services()
 
 
 async def carry(rig: Rig, plan: Plan) -> Run:
-    """Send messages and wait until the last callback is in.
+    """Send messages to the rig's API and wait until the last callback is in.
 
     Raises:
         WrongCount: something was lost, came twice, or the books are not whole.
     """
     newest, used = await books.newest_message(rig.instance), rig.usage()
     begun = await rig.instance.value(_MOMENT)
-    load = await rig.requests.run(plan)
+    load = await rig.requests.run(replace(plan, port=rig.instance.api_port))
     wanted = len(load.accepted)
     await rig.sink.reached(wanted, limit_seconds=LIMIT_SECONDS, still_seconds=STILL_SECONDS)
     spent = rig.usage()
@@ -140,7 +138,7 @@ async def carry(rig: Rig, plan: Plan) -> Run:
     wal_bytes, captured_seconds = await _since(rig.instance, begun)
     run = Run(
         load, submitted, called_back, captured_seconds,
-        {name: spent[name].cpu_seconds - used[name].cpu_seconds for name in used},
+        {name: spent[name].cpu_seconds - used[name].cpu_seconds for name in used} | {"load": load.cpu_seconds},
         {name: spent[name].memory_bytes for name in used}, wal_bytes,
     )  # fmt: skip
     await _expect_exact(rig.instance, newest, wanted)

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ MESSAGES: Final = Path(__file__).resolve().parent.parent / "tests/data/messages.
 MICROSECONDS: Final = 1_000_000
 BATCH_MESSAGES: Final = 1_000
 # What a batch's body repeats is its numbers and texts; each has a key of its own.
-BATCHES: Final = 5
+BATCHES: Final = 4
 # After the generator's own limit.
 GRACE_SECONDS: Final = 10.0
 ACCEPTED: Final = 202
@@ -33,7 +34,7 @@ class Plan:
     """What to ask, and how fast.
 
     Args:
-        port: of the server on this machine.
+        port: of the server on this machine; 0: whoever runs the plan says which.
         connections: kept open.
         requests: how many in all; None: as many as ``seconds`` allow.
         rate: requests a second in an open model; 0: each connection asks as soon as it was answered.
@@ -42,8 +43,8 @@ class Plan:
         limit_seconds: the run is given up after that.
     """
 
-    port: int
     connections: int
+    port: int = 0
     requests: int | None = None
     seconds: float = 0.0
     rate: float = 0.0
@@ -53,29 +54,29 @@ class Plan:
     limit_seconds: float = 200.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """What became of a run's requests."""
 
     records: Sequence[Record]
     cpu_seconds: float = 0.0  # that the generator itself took
 
-    @property
+    @cached_property
     def codes(self) -> Mapping[int, int]:
         """How many answers had which status; 0: none came."""
         return Counter(record.code for record in self.records)
 
-    @property
+    @cached_property
     def accepted(self) -> list[Record]:
         """The requests that were answered with 2xx."""
         return [record for record in self.records if record.code // 100 == 2]
 
-    @property
+    @cached_property
     def begun_us(self) -> int:
         """When the first request was due."""
         return min(record.from_us for record in self.records)
 
-    @property
+    @cached_property
     def ended_us(self) -> int:
         """When the last answer was there."""
         return max(record.to_us for record in self.records)
@@ -90,14 +91,23 @@ class Outcome:
         """Requests accepted a second."""
         return len(self.accepted) / self.seconds
 
+    def after(self, seconds: float) -> "Outcome":
+        """Without the requests of the first seconds."""
+        begun_us = self.begun_us + seconds * MICROSECONDS
+        return Outcome([record for record in self.records if record.from_us >= begun_us], self.cpu_seconds)
+
     def latency_ms(self, share: float) -> float:
         """The percentile of the answers' times; in an open model from when the request was due."""
-        return percentile(sorted(record.to_us - record.from_us for record in self.records), share) / 1_000
+        return percentile(self._latencies_us, share) / 1_000
 
     @property
     def average_ms(self) -> float:
         """The mean of the answers' times."""
-        return sum(record.to_us - record.from_us for record in self.records) / len(self.records) / 1_000
+        return sum(self._latencies_us) / len(self.records) / 1_000
+
+    @cached_property
+    def _latencies_us(self) -> list[int]:
+        return sorted(record.to_us - record.from_us for record in self.records)
 
 
 class Requests:
