@@ -4,16 +4,17 @@ The fingerprint is SHA-256 over the canonical JSON of [version, method, route, b
 applied the defaults and dropped nothing, so a request that spells a default out equals one that leaves
 it away, and the order of keys and the white space of the client do not matter.
 
-Canonical JSON: keys sorted by code point, no white space, ASCII with ``\\u`` escapes. Strings count as
-given (an NFC and an NFD spelling are two requests: what is sent and billed may differ), integers as
-given. **Floats are refused**: no field of the API is one (amounts are decimal strings), and 1.0 has more
-than one spelling.
+Canonical JSON: UTF-8, keys sorted by code point, no white space. Strings count as given (an NFC and an
+NFD spelling are two requests: what is sent and billed may differ), integers as given. **Floats are
+refused**: no field of the API is one (amounts are decimal strings), and 1.0 has more than one spelling.
+So are lone surrogates, which no JSON text in UTF-8 can hold.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
+
+import msgspec
 
 JSON: TypeAlias = bool | int | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
@@ -25,14 +26,14 @@ JSON_DEPTH_MAX = 16
 # 64 bits, as every integer that is stored. It also bounds the digits that are written out.
 _INTEGER_MAX = 2**64 - 1
 
-_encode = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False, default=dict
-).encode
+_encode = msgspec.json.Encoder(order="sorted", enc_hook=dict).encode
+# What needs no second look, and is nearly all that there is.
+_PLAIN = frozenset({str, bool, type(None)})
 
 
 class NotCanonical(ValueError):  # noqa: N818 - named for what happened
-    """The value has no canonical JSON: a float, a key that is no string, an integer beyond 64 bits,
-    another type, or too deep a nesting.
+    """The value has no canonical JSON: a float, a key that is no string, an integer beyond 64 bits, a
+    lone surrogate, another type, or too deep a nesting.
     """
 
 
@@ -44,7 +45,10 @@ def canonical_json(value: JSON) -> bytes:
             keys, to a depth of JSON_DEPTH_MAX.
     """
     _check(value, JSON_DEPTH_MAX)
-    return _encode(value).encode("ascii")
+    try:
+        return _encode(value)
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise NotCanonical(str(error)) from None
 
 
 def fingerprint(method: str, route: str, body: Mapping[str, JSON]) -> bytes:
@@ -62,7 +66,8 @@ def _check(value: object, depth_left: int) -> None:
     if depth_left == 0:
         raise NotCanonical(f"JSON nested deeper than {JSON_DEPTH_MAX} levels")
     for item in _items(value):
-        _check(item, depth_left - 1)
+        if type(item) not in _PLAIN:
+            _check(item, depth_left - 1)
 
 
 def _items(value: object) -> Iterable[object]:
