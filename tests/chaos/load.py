@@ -2,7 +2,8 @@
 
     python -m tests.chaos.load CONFIG.json
 
-It keeps its own log of what was accepted. After SIGTERM it offers nothing new, and ends when each key has a
+It keeps its own log of what was accepted. SIGUSR1 makes it ask for its latest 10,000 orders once more, all at
+the same moment. After SIGTERM it offers nothing new, and ends when each key has a
 definite word.
 """
 
@@ -11,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +30,7 @@ AGAIN_FIRST_SECONDS, AGAIN_MAX_SECONDS = 0.2, 2.0
 # Orders that wait for a word at once. Beyond it the client waits too, as any program of bounded memory.
 OPEN_MAX = 20_000
 CONNECTIONS_MAX = 1_000
+STORM_ORDERS_MAX = 10_000
 # At the end every key gets its word within this, or is counted as open.
 CLOSING_SECONDS = 120.0
 TICK_SECONDS = 0.02
@@ -43,8 +46,6 @@ class LoadConfig(msgspec.Struct, frozen=True):
     accounts: list[Account]
     habits: Habits
     log: str
-    # So many orders are offered and then no more; SIGUSR1 asks for all of them once more at the same moment.
-    orders_max: int | None = None
 
 
 @dataclass
@@ -57,17 +58,16 @@ class Load:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     open: int = 0
-    orders: list[Order] = field(default_factory=list)
+    latest: deque[Order] = field(default_factory=lambda: deque(maxlen=STORM_ORDERS_MAX))
 
     async def run(self) -> None:
         """Offer orders at the rate until the stop, then wait for the last words."""
         drawn = random.Random(self.config.seed)
         begun = time.monotonic()
         offered = number = 0
-        orders_max = self.config.orders_max
         while not self.stopping.is_set():
             due = (time.monotonic() - begun) * self.config.rate_per_second
-            while offered < due and self.open < OPEN_MAX and (orders_max is None or number < orders_max):
+            while offered < due and self.open < OPEN_MAX:
                 order = draw_order(self.config.run, number, drawn, self.config.accounts, self.config.habits)
                 number += 1
                 offered += len(order.offers)
@@ -86,12 +86,11 @@ class Load:
         self.log.add(*(msgspec.structs.replace(offer, at=now) for offer in order.offers))
         for delay_seconds in (0.0, *order.twin_seconds):
             self._ask_later(order, delay_seconds)
-        if self.config.orders_max is not None:
-            self.orders.append(order)
+        self.latest.append(order)
 
     def ask_all_again(self) -> None:
-        """Make every order once more, all at the same moment."""
-        for order in self.orders:
+        """Make the latest orders once more, all at the same moment."""
+        for order in list(self.latest):
             self._ask_later(order, 0.0)
 
     def _ask_later(self, order: Order, delay_seconds: float) -> None:

@@ -18,7 +18,6 @@ class Plan:
     Attributes:
         draw: the steps, without end.
         has_proxy: services reach PostgreSQL through a proxy of the harness.
-        has_storm: a second client has 10,000 keys to ask for once more at one moment.
         has_hostile: there are clients with hostile endpoints.
         has_clocks: the services' clocks may step.
         topology: how the servers run (Instance.start_servers).
@@ -27,7 +26,6 @@ class Plan:
 
     draw: Callable[[Cast], Iterator[Step]]
     has_proxy: bool = False
-    has_storm: bool = False
     has_hostile: bool = False
     has_clocks: bool = False
     topology: str = "single"
@@ -37,7 +35,7 @@ class Plan:
 PLANS: Mapping[str, Plan] = {
     "kills": Plan(processes.kills),
     "short": Plan(processes.short),
-    "tour": Plan(servers.tour, has_proxy=True, has_storm=True, has_hostile=True),
+    "tour": Plan(servers.tour, has_proxy=True, has_hostile=True),
     **{f"{service}-kill": Plan(processes.kills_of(service)) for service in SERVICES},
     "all-kill": Plan(processes.kills_of_all),
     "one-by-one": Plan(processes.one_by_one),
@@ -47,7 +45,7 @@ PLANS: Mapping[str, Plan] = {
     "restarts": Plan(processes.restarts),
     "postgres": Plan(servers.postgres_faults, has_proxy=True),
     "nats": Plan(servers.nats_faults),
-    "valkey": Plan(servers.valkey_faults, has_storm=True),
+    "valkey": Plan(servers.valkey_faults),
     "carriers": Plan(servers.carrier_faults),
     "endpoints": Plan(processes.kills_of("dlr"), has_hostile=True),
     "clocks": Plan(servers.clock_steps, has_clocks=True),

@@ -76,8 +76,6 @@ class Chaos:
         plan = PLANS[told.plan]
         async with open_stage(self._folder, plan, told.copies, told.seed) as stage:
             await stage.start_load("load", stage.load_config("load", told.seed, told.rate_per_second))
-            if plan.has_storm:
-                await stage.start_storm(told.seed)
             say(f"seed {told.seed}, plan {told.plan}: load runs")
             await asyncio.sleep(WARM_UP_SECONDS)
             await self._strike(stage, time.monotonic() + told.load_seconds)

@@ -142,7 +142,7 @@ class WipeValkey(KillServer):
 
 
 class Storm(Fault):
-    """All keys of the second client are asked for once more, and amid that something else happens."""
+    """The latest 10,000 keys are asked for once more at one moment, and amid that something else happens."""
 
     def __init__(self, inner: Fault) -> None:
         self.name = f"{inner.name} in a storm of repeats"
@@ -151,7 +151,7 @@ class Storm(Fault):
 
     async def strike(self, instance: Instance) -> None:
         """Begin the storm, then strike."""
-        instance.keepers["storm"].send(signal.SIGUSR1)
+        instance.keepers["load"].send(signal.SIGUSR1)
         await asyncio.sleep(STORM_SECONDS)
         await self._inner.strike(instance)
 

@@ -24,6 +24,8 @@ from tests.chaos.server_faults import (
 SHORT_PAUSE_SECONDS = 6.0
 PAUSE_SECONDS = 10.0
 MISBEHAVE_SECONDS = 8.0
+# By then there are 10,000 keys to ask for once more.
+STORM_EVERY_SECONDS = 30.0
 HOUR_SECONDS = 3_600
 
 
@@ -91,7 +93,7 @@ def valkey_faults(cast: Cast) -> Iterator[Step]:
             Pause("valkey", ["valkey"], PAUSE_SECONDS),
         ]
         for fault in cast.drawn.sample(faults, len(faults)):
-            yield Step(10.0, Storm(fault))
+            yield Step(STORM_EVERY_SECONDS, Storm(fault))
 
 
 def carrier_faults(cast: Cast) -> Iterator[Step]:

@@ -32,11 +32,6 @@ MIX = {
 }  # fmt: skip
 # The silent ones end by it, and those of which one of two submits may still be delivered.
 NO_RECEIPT_SECONDS = 30
-# The keys that are all asked for once more at one moment.
-STORM_ORDERS = 10_000
-STORM_PER_SECOND = 1_000.0
-# Repeats at one moment are as many connections.
-STORM_HABITS = Habits(batch=0.0, scheduled=0.0, twin=0.0, again=0.0, cancel=0.0)
 
 
 class LibraryMissing(Exception):  # noqa: N818 - named for what is missing
@@ -71,13 +66,6 @@ class Stage:
             accounts=self.scene.accounts,
             habits=Habits(),
             log=str(self.folder / f"{name}.client.jsonl"),
-        )
-
-    async def start_storm(self, seed: int) -> None:
-        """Start the client whose keys are all asked for once more at the same moment."""
-        config = self.load_config("storm", seed, STORM_PER_SECOND)
-        await self.start_load(
-            "storm", msgspec.structs.replace(config, habits=STORM_HABITS, orders_max=STORM_ORDERS)
         )
 
     def stop_loads(self) -> None:
