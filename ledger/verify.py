@@ -7,10 +7,11 @@ the ledger process takes beside live traffic.
 
 import asyncio
 import secrets
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -18,62 +19,87 @@ from uuid import UUID
 import asyncpg
 
 from ledger import verify_books as books
+from ledger import verify_entries as entries
 from ledger import verify_journal as journal
+from ledger import verify_marks as marks
 from ledger import verify_messages as messages
-from ledger.checkpoints import Signer, check_seals
+from ledger import verify_operations as operations
+from ledger.checkpoints import SignedSeal, Signer, load_seals
 from ledger.findings import Finding
 from ledger.verify_books import Account
-from ledger.verify_journal import Fold, Span
+from ledger.verify_chain import Chains
+from ledger.verify_journal import Pass, Span
 from ledger.verify_messages import Locks
-from ledger.verify_ranges import day_of_first_entries, first_kept_message, id_ranges, spans
+from ledger.verify_ranges import day_sizes, entry_spans, first_entries_day, first_kept_message, id_ranges
+from ledger.verify_seals import check_seal, compare_exported
 from shared.runtime.postgres import Connection
 
-__all__ = ["Finding", "verify_database", "verify_snapshot"]
+__all__ = ["Finding", "Progress", "verify_database", "verify_snapshot"]
 
-# What one connection looks at before another may take the next: a second or two, within work_mem.
-ENTRIES_A_SPAN: Final = 250_000
 # Below it a second connection costs more than it saves.
 ENTRIES_FOR_TWO: Final = 50_000
 CONNECTIONS: Final = 2
 # A sort or hash of one span in memory.
 WORK_MEM: Final = "256MB"
-# The key of the marks: any number of 48 bits, so that a version can be added to it.
-KEY_BITS: Final = 48
 
 Work = Callable[[Connection], Coroutine[Any, Any, None]]
+# Told how many of how many pieces of work are done.
+Progress = Callable[[int, int], None]
+
+
+def _untold(_done: int, _all: int) -> None:
+    """Nobody watches."""
 
 
 @dataclass(slots=True)
 class _Books:
-    """What the steps of one verification have gathered."""
+    """What the pieces of one verification have gathered."""
 
     accounts: list[Account]
+    since: date
     first_message: UUID
-    key: int = field(default_factory=lambda: secrets.randbits(KEY_BITS))
-    folds: dict[int, Fold] = field(default_factory=dict)
-    locks: dict[int, Locks] = field(default_factory=dict)
+    key: int = field(default_factory=lambda: secrets.randbits(marks.KEY_BITS))
+    chains: Chains = field(init=False)
+    locks: defaultdict[int, Locks] = field(default_factory=lambda: defaultdict(Locks))
     findings: list[Finding] = field(default_factory=list)
+    early: dict[int, list[Pass]] = field(default_factory=dict)
+    joined: int = 0
 
-    async def fold_entries(self, span: Span, conn: Connection) -> None:
-        folds, findings = await journal.fold_entries(conn, span, self.first_message, self.key)
-        for fold in folds:
-            known = self.folds.get(fold.account_id)
-            self.folds[fold.account_id] = journal.added(known, fold) if known else fold
-        self.findings += findings
+    def __post_init__(self) -> None:
+        self.chains = Chains({account.id: account.base for account in self.accounts})
+
+    async def fold_entries(self, place: int, span: Span, conn: Connection) -> None:
+        # In the order of the pages: by the key each would be visited for every account on it.
+        await conn.execute("set local enable_indexscan = off")
+        self.early[place] = await journal.fold_entries(conn, span, self.first_message, self.key)
+        await conn.execute("set local enable_indexscan = on")
+        # Passes end in any order; an account's chain is followed in that of the days.
+        while (passes := self.early.pop(self.joined, None)) is not None:
+            self.findings += self.chains.join(passes)
+            self.joined += 1
+
+    async def check_seal(
+        self, signed: SignedSeal, full: bool, signer: Signer | None, conn: Connection
+    ) -> None:
+        self.findings += await check_seal(conn, signed, full=full, signer=signer)
 
     async def fold_messages(self, low: UUID, high: UUID, conn: Connection) -> None:
-        locks, findings = await messages.fold_messages(conn, low, high, self.key)
-        for lock in locks:
-            known = self.locks.get(lock.account_id)
-            self.locks[lock.account_id] = messages.added(known, lock) if known else lock
-        self.findings += findings
+        self.findings += await messages.fold_messages(conn, low, high, self.key, self.locks)
 
 
-async def verify_database(dsn: str, *, full: bool = True, signer: Signer | None = None) -> list[Finding]:
+async def verify_database(
+    dsn: str,
+    *,
+    full: bool = True,
+    signer: Signer | None = None,
+    exported: Mapping[date, SignedSeal] | None = None,
+    progress: Progress = _untold,
+) -> list[Finding]:
     """Return everything that is wrong with the books; nothing when they are whole.
 
-    ``full=False`` believes the sealed days: it checks their seals, and entries only from each account's
-    newest checkpoint on. Without a ``signer`` a seal's sums and root are checked, but not its signature.
+    ``full=False`` believes the sealed days: it checks their seals, and entries only of the days after, each
+    account's from its newest checkpoint on. Without a ``signer`` a seal's sums and root are checked, but not
+    its signature. ``exported`` are seals as they were written to files, which the database's must equal.
 
     Raises:
         OSError, asyncpg.PostgresError: the database does not answer; nothing is known.
@@ -85,7 +111,12 @@ async def verify_database(dsn: str, *, full: bool = True, signer: Signer | None 
             name = await conn.fetchval("select pg_export_snapshot()")
             return await stack.enter_async_context(_snapshot(dsn, name))
 
-        return await verify_snapshot(conn, full=full, signer=signer, open_another=open_another)
+        findings = await verify_snapshot(
+            conn, full=full, signer=signer, open_another=open_another, progress=progress
+        )
+        if exported is not None:
+            findings += compare_exported(await load_seals(conn), exported, signer)
+        return findings
 
 
 async def verify_snapshot(
@@ -94,53 +125,76 @@ async def verify_snapshot(
     full: bool = True,
     signer: Signer | None = None,
     open_another: Callable[[], Awaitable[Connection]] | None = None,
+    progress: Progress = _untold,
 ) -> list[Finding]:
     """Verify what this connection's open transaction sees; ``open_another`` gives one that sees the same."""
-    accounts = await books.load_accounts(conn)
-    found = _Books(accounts, await first_kept_message(conn))
+    since = await first_entries_day(conn, full=full)
+    found = _Books(await books.load_accounts(conn, since), since, await first_kept_message(conn))
     work = deque[Work]()
-    for span in spans(accounts, ENTRIES_A_SPAN, full=full):
-        work.append(partial(found.fold_entries, span))
-    for low, high in await id_ranges(conn, found.first_message):
-        work.append(partial(found.fold_messages, low, high))
+    spans = entry_spans(await day_sizes(conn, "ledger.entries"), found.accounts, since)
+    work.extend(partial(found.fold_entries, place, span) for place, span in enumerate(spans))
+    ranges = id_ranges(await day_sizes(conn, "ledger.credit_locks"), found.first_message)
+    work.extend(partial(found.fold_messages, low, high) for low, high in ranges)
+    for signed in await load_seals(conn):
+        work.append(partial(found.check_seal, signed, full, signer))
     connections = [conn]
-    if open_another is not None and sum(account.version for account in accounts) > ENTRIES_FOR_TWO:
+    if open_another is not None and sum(account.version for account in found.accounts) > ENTRIES_FOR_TWO:
         connections += [await open_another() for _ in range(CONNECTIONS - 1)]
-    await asyncio.gather(*(_work_off(work, each) for each in connections))
-    return await _conclude(conn, found, full=full, signer=signer)
+    pieces = len(work)
+    await asyncio.gather(*(_work_off(work, each, pieces, progress) for each in connections))
+    return await _conclude(conn, found, full=full)
 
 
-async def _work_off(work: deque[Work], conn: Connection) -> None:
+async def _work_off(work: deque[Work], conn: Connection, pieces: int, progress: Progress) -> None:
     while work:
         await work.popleft()(conn)
+        progress(pieces - len(work), pieces)
 
 
-async def _conclude(conn: Connection, found: _Books, *, full: bool, signer: Signer | None) -> list[Finding]:
-    findings = found.findings
-    suspects = []
+async def _conclude(conn: Connection, found: _Books, *, full: bool) -> list[Finding]:
+    findings, folds = found.findings, found.chains.folds
     for account in found.accounts:
         findings += books.check_account(account)
-        fold, locks = found.folds.get(account.id), found.locks.get(account.id)
-        findings += books.check_account_sums(account, fold, locks, full=full)
-        if full and books.marks_differ(fold, locks):
-            suspects.append(account.id)
-    if suspects:
-        findings += await journal.compare_entries(conn, suspects, found.first_message)
-        findings += await messages.compare_locks(conn, suspects, found.first_message)
+        findings += books.check_entries(account, folds.get(account.id))
+        findings += books.check_locks(account, found.locks.get(account.id))
+    findings += await _look_closer(conn, found, full=full)
     strangers = found.locks.keys() - {account.id for account in found.accounts}
     findings += [Finding("lock_without_account", "the locks belong to no client", id_) for id_ in strangers]
-    if full:
-        findings += books.check_currencies(found.accounts, found.folds)
-    findings += await books.check_operations(conn, await day_of_first_entries(conn))
+    findings += books.check_currencies(found.accounts, folds)
+    findings += await operations.check_limits(conn)
     findings += await books.check_guards(conn)
-    return findings + await check_seals(conn, full=full, signer=signer)
+    return findings
+
+
+async def _look_closer(conn: Connection, found: _Books, *, full: bool) -> list[Finding]:
+    """Name what is wrong with the accounts whose sums or marks say that something is."""
+    folds, findings = found.chains.folds, list[Finding]()
+    if misshapen := [fold.account_id for fold in folds.values() if fold.is_misshapen]:
+        findings += await entries.find_misshapen(conn, misshapen, found.since)
+    asked = await operations.operation_marks(conn, found.since, found.key)
+    booked = {id_: fold.operation_mark for id_, fold in folds.items()}
+    ids = asked.keys() | booked.keys()
+    if differing := [id_ for id_ in ids if marks.differ(asked.get(id_, 0), booked.get(id_, 0))]:
+        findings += await entries.compare_operations(conn, differing, found.since)
+    if not full:
+        return findings
+    ids = {account.id for account in found.accounts}
+    booked = {id_: fold.mark for id_, fold in folds.items()}
+    if suspects := [id_ for id_ in ids if marks.differ(booked.get(id_, 0), found.locks[id_].mark)]:
+        findings += await entries.compare_entries(conn, suspects, found.since, found.first_message)
+        findings += await messages.compare_locks(conn, suspects, found.first_message)
+    return findings
 
 
 @asynccontextmanager
 async def _snapshot(dsn: str, name: str | None = None) -> AsyncIterator[Connection]:
     """A connection that reads one snapshot, its own or the one of this name, as long as it takes."""
     settings = {"application_name": "tollwire-verify", "jit": "off", "work_mem": WORK_MEM}
-    unlimited = {"statement_timeout": "0", "transaction_timeout": "0"}
+    unlimited = {
+        "statement_timeout": "0",
+        "transaction_timeout": "0",
+        "idle_in_transaction_session_timeout": "0",
+    }
     conn = await asyncpg.connect(dsn, server_settings=settings | unlimited)
     try:
         async with conn.transaction(isolation="repeatable_read", readonly=True):

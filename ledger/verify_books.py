@@ -1,19 +1,20 @@
-"""The books as a whole: accounts against folds and locks, currencies, operations, guards."""
+"""The books as a whole: accounts against folds and locks, currencies, guards."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from ledger.findings import Finding
-from ledger.verify_journal import Fold
+from ledger.verify_chain import NOTHING, Fold, State
 from ledger.verify_messages import Locks
 from shared.runtime.postgres import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A client's account as it stands; micros. ``base_version``: what its newest checkpoint covers."""
+    """A client's account as it stands; micros. ``base``: what its newest checkpoint says, before a day."""
 
     id: int
     currency: str
@@ -23,7 +24,8 @@ class Account:
     overdrawn_micros: int
     open_holds: int
     version: int
-    base_version: int
+    head: bytes
+    base: State
 
     @property
     def available_micros(self) -> int:
@@ -33,17 +35,25 @@ class Account:
 
 ACCOUNTS: Final = """
 select a.id, a.currency, a.posted_micros, a.held_micros, a.credit_limit_micros, a.overdrawn_micros,
-       a.open_holds, a.version, coalesce(c.version, 0)
+       a.open_holds, a.version, a.chain_head, c.chain_head, c.version, null, c.posted_micros, c.held_micros
 from ledger.accounts a
-left join lateral (select k.version from ledger.checkpoints k where k.account_id = a.id
+left join lateral (select * from ledger.checkpoints k where k.account_id = a.id and k.day < $3
                    order by k.day desc limit 1) c on true
 where a.kind = 'client' and a.id > $1 order by a.id limit $2
 """
+OF_AN_ACCOUNT: Final = 9
 
 
-async def load_accounts(conn: Connection, after: int = 0, limit: int | None = None) -> list[Account]:
-    """Return clients' accounts by id, those after ``after``."""
-    return [Account(*row) for row in await conn.fetch(ACCOUNTS, after, limit)]
+async def load_accounts(
+    conn: Connection, since: date, after: int = 0, limit: int | None = None
+) -> list[Account]:
+    """Return clients' accounts by id, those after ``after``; their bases are of the days before ``since``."""
+    accounts = []
+    for row in map(tuple, await conn.fetch(ACCOUNTS, after, limit, since)):
+        base = row[OF_AN_ACCOUNT:]
+        values = (*row[:OF_AN_ACCOUNT], NOTHING if base[0] is None else State(*base))
+        accounts.append(Account(*values))
+    return accounts
 
 
 def check_account(account: Account) -> list[Finding]:
@@ -58,30 +68,35 @@ def check_account(account: Account) -> list[Finding]:
     return findings
 
 
-def check_account_sums(
-    account: Account, fold: Fold | None, locks: Locks | None, *, full: bool
-) -> list[Finding]:
-    """Compare an account with all its locks and its entries: all, or those after its checkpoint."""
-    first = 0 if full else account.base_version
-    last = fold.last_version if fold else first
-    pairs = [
-        ("version_lost", "the version of its last entry", account.version, last),
-        ("held_differs", "held as its HELD locks", account.held_micros, locks.held_micros if locks else 0),
-        (
-            "open_holds_differ",
-            "how many locks are HELD",
-            account.open_holds,
-            locks.open_holds if locks else 0,
-        ),
-    ]
-    if full:
-        net = fold.base_posted - fold.base_held + fold.client_net if fold else 0
-        ours = account.posted_micros - account.held_micros
-        pairs.append(("balance_differs", "posted less held, by its entries", ours, net))
-    if fold:
-        pairs.append(
-            ("debits_and_credits", "its entries' credits less debits", 0, fold.client_net + _others(fold))
-        )
+def check_entries(account: Account, fold: Fold | None) -> list[Finding]:
+    """Compare an account with what its entries since its base left, and what they add up to."""
+    fold = fold or Fold(account.id, account.base, account.base)
+    net = fold.base.posted_micros - fold.base.held_micros + fold.client_net
+    balance = account.posted_micros - account.held_micros
+    findings = _unequal(
+        account,
+        ("version_lost", "the version of its last entry", account.version, fold.last.version),
+        ("balance_differs", "posted less held, by its entries", balance, net),
+        ("debits_and_credits", "its entries' credits less debits", 0, fold.client_net + fold.others_net),
+    )
+    last, now = fold.last, (account.head, account.posted_micros, account.held_micros)
+    if last.version == account.version and (last.head, last.posted_micros, last.held_micros) != now:
+        text = f"entry {last.version}: the account's balances or chain head are not those of its last entry"
+        findings.append(Finding("account_differs", text, account.id))
+    return findings
+
+
+def check_locks(account: Account, locks: Locks | None) -> list[Finding]:
+    """Compare an account with all its locks."""
+    held, open_holds = (locks.held_micros, locks.open_holds) if locks else (0, 0)
+    return _unequal(
+        account,
+        ("held_differs", "held as its HELD locks", account.held_micros, held),
+        ("open_holds_differ", "how many locks are HELD", account.open_holds, open_holds),
+    )
+
+
+def _unequal(account: Account, *pairs: tuple[str, str, int, int]) -> list[Finding]:
     return [
         Finding(check, f"{what}: the account says {ours}, they say {theirs}", account.id)
         for check, what, ours, theirs in pairs
@@ -89,29 +104,15 @@ def check_account_sums(
     ]
 
 
-def _others(fold: Fold) -> int:
-    return fold.holds_net + fold.revenue_net + fold.funding_net + fold.adjustments_net
-
-
-def marks_differ(fold: Fold | None, locks: Locks | None) -> bool:
-    """True when entries and locks of an account do not tell the same of the same messages."""
-    of_fold = (fold.hold_mark, fold.capture_mark, fold.release_mark, fold.late_mark) if fold else (0,) * 4
-    of_locks = (
-        (locks.hold_mark, locks.capture_mark, locks.release_mark, locks.late_mark) if locks else (0,) * 4
-    )
-    return of_fold != of_locks
-
-
 def check_currencies(accounts: Iterable[Account], folds: Mapping[int, Fold]) -> list[Finding]:
     """The system accounts' sums against the clients' balances, for each currency."""
     held: dict[str, int] = defaultdict(int)
     balances: dict[str, int] = defaultdict(int)
     for account in accounts:
-        fold = folds.get(account.id)
-        held[account.currency] += account.held_micros - (fold.holds_net + fold.base_held if fold else 0)
-        balances[account.currency] += account.posted_micros - account.held_micros
-        if fold:
-            balances[account.currency] += _others(fold) - fold.base_posted + fold.base_held
+        fold = folds.get(account.id) or Fold(account.id, account.base, account.base)
+        held[account.currency] += account.held_micros - fold.base.held_micros - fold.holds_net
+        balances[account.currency] += account.posted_micros - account.held_micros + fold.others_net
+        balances[account.currency] -= fold.base.posted_micros - fold.base.held_micros
     findings = []
     for currency, micros in held.items():
         if micros != 0:
@@ -124,46 +125,13 @@ def check_currencies(accounts: Iterable[Account], folds: Mapping[int, Fold]) -> 
     return findings
 
 
-# An operation whose entry's day was archived is not looked for; an account that lost its entry still is.
-OPERATIONS: Final = """
-select o.account_id, o.reference, 'operation_without_entry'
-from ledger.operations o
-left join ledger.entries e on e.account_id = o.account_id and e.version = o.entry_version
-    and e.day = (o.at at time zone 'UTC')::date
-where o.kind <> 'credit_limit' and (o.at at time zone 'UTC')::date >= $1
-  and not coalesce(e.kind::text = o.kind and e.amount_micros = abs(o.amount_micros)
-                   and e.reference = o.reference and e.posted_after_micros = o.posted_after_micros, false)
-union all
-select a.id, '', 'credit_limit_differs'
-from ledger.accounts a
-where a.kind = 'client' and not case
-    when exists (select from ledger.operations o where o.account_id = a.id and o.kind = 'credit_limit')
-    then exists (
-        select from ledger.operations o
-        where o.account_id = a.id and o.credit_limit_after_micros = a.credit_limit_micros
-          and o.at = (select max(p.at) from ledger.operations p where p.account_id = a.id))
-    else a.credit_limit_micros = 0 end
-"""
-OPERATION_WORDS: Final = {
-    "operation_without_entry": "the journal has no such entry for the operation",
-    "credit_limit_differs": "no operation set this credit limit",
-}
-
-
-async def check_operations(conn: Connection, first_day: object) -> list[Finding]:
-    """What was asked for by name, against the journal and the credit limits (RULES 25)."""
-    return [
-        Finding(check, f"{OPERATION_WORDS[check]} {reference}".rstrip(), account)
-        for account, reference, check in await conn.fetch(OPERATIONS, first_day)
-    ]
-
-
 GUARDS: Final = """
 with guarded(name, guard) as (values
     ('ledger.entries', 'entries_append_only'), ('ledger.entries', 'entries_no_truncate'),
     ('ledger.credit_locks', 'credit_locks_resolve_once'), ('tollwire.message_states', 'message_states_move'),
     ('ledger.operations', 'operations_append_only'), ('ledger.checkpoints', 'checkpoints_append_only'),
-    ('ledger.seals', 'seals_append_only')
+    ('ledger.seals', 'seals_append_only'), ('ledger.operations', 'operations_no_truncate'),
+    ('ledger.checkpoints', 'checkpoints_no_truncate'), ('ledger.seals', 'seals_no_truncate')
 ), t as (
     select name::regclass::oid as id, guard from guarded
     union all select i.inhrelid, g.guard from guarded g join pg_inherits i on i.inhparent = g.name::regclass

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from ledger import verify_marks as marks
 from ledger.findings import Finding
 from shared.runtime.postgres import Connection
 
@@ -13,23 +14,19 @@ from shared.runtime.postgres import Connection
 OVERDUE_MARGIN_SECONDS: Final = 3600
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Locks:
-    """What the locks of one account add up to in a range of ids; micros, and marks as in verify_journal."""
+    """What the locks of one account add up to; micros, and their mark (verify_marks)."""
 
-    account_id: int
-    held_micros: int
-    open_holds: int
-    hold_mark: int
-    capture_mark: int
-    release_mark: int
-    late_mark: int
+    held_micros: int = 0
+    open_holds: int = 0
+    mark: int = 0
 
-
-def added(one: Locks, other: Locks) -> Locks:
-    """Put what two ranges say of one account together."""
-    sums = (getattr(one, name) + getattr(other, name) for name in Locks.__slots__[1:])
-    return Locks(one.account_id, *sums)
+    def add(self, held_micros: int, open_holds: int, mark: int) -> None:
+        """Take what some more of them add up to."""
+        self.held_micros += held_micros
+        self.open_holds += open_holds
+        self.mark += mark
 
 
 WORDS: Final = {
@@ -67,9 +64,7 @@ with j as (
         using (id)
     left join (select id as carrier, no_receipt_seconds from tollwire.carriers) k on k.carrier = s.carrier_id
 ), f as (
-    select j.*, hashint8extended(amount_micros, uuid_hash_extended(id, $3)) as mark,
-           hashint8extended(amount_micros, uuid_hash_extended(id, $3 + hold_version)) as placed_mark,
-           has_message and not has_lock as message_without_lock,
+    select j.*, has_message and not has_lock as message_without_lock,
            has_lock and not has_message as lock_without_message,
            has_message and not has_state as message_without_state,
            has_state and not has_message as state_without_message,
@@ -94,33 +89,31 @@ with j as (
 )
 select account_id, coalesce(sum(amount_micros) filter (where lock_state = 'HELD'), 0)::bigint,
        count(*) filter (where lock_state = 'HELD'),
-       coalesce(sum(placed_mark), 0)::text,
-       coalesce(sum(mark) filter (where lock_state = 'CAPTURED'), 0)::text,
-       coalesce(sum(mark) filter (where lock_state = 'RELEASED'), 0)::text,
-       coalesce(sum(mark) filter (where late_captured_at is not null), 0)::text,
+       (coalesce(sum({mark}), 0) % {modulus})::bigint,
        array_agg(id || ' ' || concat_ws(' ', {words})) filter (where {faults})
 from f group by account_id
 """
-QUERY: Final = MESSAGES.replace(
-    "{words}", ", ".join(f"case when {word} then '{word}' end" for word in WORDS)
-).replace("{faults}", " or ".join(WORDS))
+QUERY: Final = (
+    MESSAGES.replace("{words}", ", ".join(f"case when {word} then '{word}' end" for word in WORDS))
+    .replace("{faults}", " or ".join(WORDS))
+    .replace("{mark}", marks.OF_LOCK)
+    .replace("{modulus}", str(marks.MODULUS))
+    .replace("{key}", "$3::bigint")
+)
 
 
 async def fold_messages(
-    conn: Connection, low: UUID, high: UUID, key: int
-) -> tuple[list[Locks], list[Finding]]:
-    """Return what each account's locks add up to in [low, high), and every message that is wrong."""
-    locks: list[Locks] = []
+    conn: Connection, low: UUID, high: UUID, key: int, locks: dict[int, Locks]
+) -> list[Finding]:
+    """Return the messages in [low, high) that are wrong; what their locks add up to goes to ``locks``."""
     findings: list[Finding] = []
-    for account, held, count, *marks, faults in await conn.fetch(
-        QUERY, low, high, key, OVERDUE_MARGIN_SECONDS
-    ):
+    for account, held, count, mark, faults in await conn.fetch(QUERY, low, high, key, OVERDUE_MARGIN_SECONDS):
         if account is not None:
-            locks.append(Locks(account, held, count, *(int(mark) for mark in marks)))
+            locks[account].add(held, count, mark)
         for fault in faults or ():
             message, *checks = fault.split()
             findings += [Finding(check, WORDS[check], account, UUID(message)) for check in checks]
-    return locks, findings
+    return findings
 
 
 LOCKS_AND_ENTRIES: Final = """

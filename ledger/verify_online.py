@@ -4,17 +4,26 @@ A step looks at some accounts, from their newest checkpoints on, and at some mes
 ever. What only sums over everything can show is left to ``verify_database``.
 """
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date
+from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
 from ledger import verify_books as books
+from ledger import verify_entries as entries
 from ledger import verify_journal as journal
 from ledger import verify_messages as messages
 from ledger.findings import Finding
 from ledger.verify_books import Account
+from ledger.verify_chain import Chains, State
+from ledger.verify_entries import LAST
 from ledger.verify_journal import Span
-from ledger.verify_ranges import ID_LAST, LAST, first_kept_message
+from ledger.verify_messages import Locks
+from ledger.verify_ranges import ID_LAST, first_entries_day, first_kept_message
 from shared.runtime.postgres import Connection, Pool
 
 # A few tenths of a second of reading: below a second on a slow machine, and it takes no locks.
@@ -35,54 +44,84 @@ class OnlineVerifier:
     pool: Pool
     rounds: int = 0
     _account: int = 0
-    _version: int = 0
+    # Where the last step left the next account, which has more entries than fit into a step.
+    _state: State | None = None
     _message: UUID = field(default=FIRST_ID)
 
     async def step(self) -> list[Finding]:
         """Verify the next accounts and the next messages; return what is wrong with them."""
         async with self.pool.acquire() as conn:
-            async with conn.transaction(isolation="repeatable_read", readonly=True):
+            async with _snapshot(conn):
                 findings = await self._some_accounts(conn)
-            async with conn.transaction(isolation="repeatable_read", readonly=True):
+            async with _snapshot(conn):
                 return findings + await self._some_messages(conn)
 
     async def _some_accounts(self, conn: Connection) -> list[Finding]:
-        accounts = await books.load_accounts(conn, self._account, ACCOUNTS_A_STEP)
+        since = await first_entries_day(conn, full=False)
+        accounts = await books.load_accounts(conn, since, self._account, ACCOUNTS_A_STEP)
         if not accounts:
-            self._account = 0
+            self._account, self._state = 0, None
             self.rounds += 1
-        findings: list[Finding] = []
-        left = ENTRIES_A_STEP
-        for account in accounts:
-            span = self._span(account, left)
-            findings += books.check_account(account) + await _entries(conn, span)
-            left -= min(span.up_to, account.version) - span.after
-            if span.up_to < account.version:
-                self._version = span.up_to
-                break
-            self._account, self._version = account.id, 0
-            if left <= 0:
-                break
+            return []
+        whole = _that_fit(accounts)
+        if not whole:
+            return await self._some_entries(conn, accounts[0], since)
+        findings, _ = await _verify(conn, whole, since)
+        self._account = whole[-1].id
         return findings
 
-    def _span(self, account: Account, entries_max: int) -> Span:
-        """The account's entries from where the last step left off, or from its newest checkpoint."""
-        after = max(account.base_version, self._version)
-        up_to = after + entries_max
-        return Span(account.id, account.id, after, up_to if up_to < account.version else LAST)
+    async def _some_entries(self, conn: Connection, account: Account, since: date) -> list[Finding]:
+        """Verify the next entries of an account that has many; a checkpoint may have come past meanwhile."""
+        if self._state is not None and self._state.version > account.base.version:
+            account = replace(account, base=self._state)
+        up_to = account.base.version + ENTRIES_A_STEP
+        findings, last = await _verify(conn, [account], since, up_to if up_to < account.version else LAST)
+        self._state = last
+        if last is None or up_to >= account.version:
+            self._account, self._state = account.id, None
+        return findings
 
     async def _some_messages(self, conn: Connection) -> list[Finding]:
         low = max(self._message, await first_kept_message(conn))
         high = await conn.fetchval(NEXT_MESSAGE, low, MESSAGES_A_STEP) or ID_LAST
-        _, findings = await messages.fold_messages(conn, low, high, 0)
+        findings = await messages.fold_messages(conn, low, high, 0, defaultdict(Locks))
         self._message = FIRST_ID if high == ID_LAST else high
         return findings + await messages.find_holds(conn, low, high)
 
 
-async def _entries(conn: Connection, span: Span) -> list[Finding]:
-    """Verify one account's entries in a span against each other and against their messages' locks."""
+@asynccontextmanager
+async def _snapshot(conn: Connection) -> AsyncIterator[None]:
+    """One snapshot. A step wants few rows of large tables: planned for these, never reading them all."""
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await conn.execute("set local enable_seqscan = off; set local plan_cache_mode = force_custom_plan")
+        yield
+
+
+def _that_fit(accounts: Sequence[Account]) -> list[Account]:
+    """The first accounts, as many as have entries for a step together."""
+    sums = accumulate(account.version - account.base.version for account in accounts)
+    return [account for account, entries_ in zip(accounts, sums, strict=True) if entries_ <= ENTRIES_A_STEP]
+
+
+async def _verify(
+    conn: Connection, accounts: Sequence[Account], since: date, up_to: int = LAST
+) -> tuple[list[Finding], State | None]:
+    """Verify entries against each other, against locks and against operations; of one account, perhaps some.
+
+    Returns the findings and how the last account's last entry left it, if there was one.
+    """
     first_message = await first_kept_message(conn)
-    _, findings = await journal.fold_entries(conn, span, first_message, 0)
-    return findings + await journal.compare_entries(
-        conn, [span.low], first_message, after=span.after, up_to=span.up_to
-    )
+    after = accounts[0].base.version if len(accounts) == 1 else 0
+    ids = [account.id for account in accounts]
+    chains = Chains({account.id: account.base for account in accounts})
+    span = Span(since, date.max, ids[0], ids[-1], after, up_to)
+    findings = chains.join(await journal.fold_entries(conn, span, first_message, 0))
+    if misshapen := [fold.account_id for fold in chains.folds.values() if fold.is_misshapen]:
+        findings += await entries.find_misshapen(conn, misshapen, since, after=after, up_to=up_to)
+    findings += await entries.compare_entries(conn, ids, since, first_message, after=after, up_to=up_to)
+    findings += await entries.compare_operations(conn, ids, since, after=after, up_to=up_to)
+    last = chains.folds.get(ids[-1])
+    for account in accounts if up_to == LAST or last is None else ():
+        findings += books.check_account(account)
+        findings += books.check_entries(account, chains.folds.get(account.id))
+    return findings, None if last is None else last.last

@@ -1,53 +1,29 @@
-"""How a verification is cut into pieces: accounts by their entries, messages by their ids."""
+"""How a verification is cut into pieces: entries by their days, messages by their ids."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 from uuid import UUID
 
 from ledger.verify_books import Account
-from ledger.verify_journal import Span
+from ledger.verify_entries import LAST
+from ledger.verify_journal import FIRST, Span
 from shared.domain.ids import day_floor, uuid7_from
 from shared.runtime.postgres import Connection
 
-LAST: Final = 2**62
 ID_LAST: Final = UUID(int=2**128 - 1)
 DAY_MS: Final = 86_400_000
+DAY: Final = timedelta(days=1)
 # Bytes of locks that one pass over messages joins: about a million of them.
-BYTES_A_RANGE: Final = 100_000_000
-
-
-def spans(accounts: Sequence[Account], entries_max: int, *, full: bool) -> Iterator[Span]:
-    """Cut the accounts into spans of at most about ``entries_max`` entries, without a gap between them.
-
-    Entries of what is no account fall into some span too, and are found there. Not ``full``: each account
-    from its newest checkpoint on, one account a span.
-    """
-    low = -LAST
-    size = 0
-    for account in accounts:
-        if not full or account.version > entries_max:
-            yield from _versions(account, entries_max, full=full)
-            if full:
-                yield Span(low, account.id - 1)
-                low, size = account.id + 1, 0
-            continue
-        if size + account.version > entries_max:
-            yield Span(low, account.id - 1)
-            low, size = account.id, 0
-        size += account.version
-    if full:
-        yield Span(low, LAST)
-
-
-def _versions(account: Account, entries_max: int, *, full: bool) -> Iterator[Span]:
-    after = 0 if full else account.base_version
-    while after < account.version:
-        up_to = after + entries_max if after + entries_max < account.version else LAST
-        yield Span(account.id, account.id, after, up_to)
-        after = up_to
-
+LOCK_BYTES_A_RANGE: Final = 100_000_000
+# Bytes of entries that one pass sorts, about a million of them: they fit into the memory for a sort.
+ENTRY_BYTES_A_SPAN: Final = 160_000_000
+# So many pieces of less, so that each connection has its share; but a piece costs a little for each account.
+PIECES_MIN: Final = 4
+BYTES_MIN: Final = 4_000_000
+# A day that is large alone is read once for each part of its accounts; beyond that its sorts use the disk.
+PARTS_A_DAY_MAX: Final = 8
 
 FIRST_KEPT: Final = """
 select max(first) from (
@@ -57,20 +33,11 @@ select max(first) from (
                           'tollwire.message_states'::regclass)
     group by i.inhparent) p
 """
-FIRST_ENTRIES: Final = """
-select min(substring(c.relname from '[0-9]{8}$'))
-from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'ledger.entries'::regclass
-"""
 
 
 async def first_kept_message(conn: Connection) -> UUID:
     """Return the smallest id of the days whose messages and locks are all still kept."""
     return day_floor(_day(await conn.fetchval(FIRST_KEPT)))
-
-
-async def day_of_first_entries(conn: Connection) -> date:
-    """Return the first day whose entries are still kept."""
-    return _day(await conn.fetchval(FIRST_ENTRIES))
 
 
 def _day(digits: str | None) -> date:
@@ -79,27 +46,84 @@ def _day(digits: str | None) -> date:
     return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
 
 
+UNSEALED: Final = """
+select greatest(
+    (select min(to_date(substring(c.relname from '[0-9]{8}$'), 'YYYYMMDD'))
+     from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'ledger.entries'::regclass),
+    (select max(day) + 1 from ledger.seals where not $1))
+"""
+
+
+async def first_entries_day(conn: Connection, *, full: bool) -> date:
+    """Return the first day whose entries are kept; not ``full``: and that is not sealed."""
+    day: date | None = await conn.fetchval(UNSEALED, full)
+    return day or datetime.max.replace(tzinfo=UTC).date() - timedelta(days=1)
+
+
 SIZES: Final = """
 select substring(c.relname from '[0-9]{8}$'), pg_relation_size(c.oid)
-from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'ledger.credit_locks'::regclass
+from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = $1::text::regclass
 order by 1
 """
 
 
-async def id_ranges(conn: Connection, first_message: UUID) -> list[tuple[UUID, UUID]]:
-    """Cut the ids from ``first_message`` on into ranges [low, high) of about the same size."""
-    sizes = ((_day(digits), size) for digits, size in await conn.fetch(SIZES))
+async def day_sizes(conn: Connection, table: str) -> list[tuple[date, int]]:
+    """Return the bytes of each day of a table, oldest first."""
+    return [(_day(digits), size) for digits, size in await conn.fetch(SIZES, table)]
+
+
+def entry_spans(
+    sizes: Sequence[tuple[date, int]], accounts: Sequence[Account], since: date
+) -> Iterator[Span]:
+    """Cut the entries from a day on into spans of at most some bytes, in the order of their days.
+
+    Every account number is in some span, so entries of what is no account are found too.
+    """
+    days = [(day, size) for day, size in sizes if day >= since]
+    limit = _limit(days, ENTRY_BYTES_A_SPAN)
+    begins, gathered = since, 0
+    for day, size in days:
+        if gathered and gathered + size > limit:
+            yield Span(begins, day)
+            begins, gathered = day, 0
+        gathered += size
+        if size > limit:
+            yield from _parts_of_day(day, min(-(-size // limit), PARTS_A_DAY_MAX), accounts)
+            begins, gathered = day + DAY, 0
+    if days and begins <= days[-1][0]:
+        yield Span(begins, days[-1][0] + DAY)
+
+
+def _limit(sizes: Iterable[tuple[date, int]], bytes_max: int) -> int:
+    return min(bytes_max, max(BYTES_MIN, sum(size for _, size in sizes) // PIECES_MIN))
+
+
+def _parts_of_day(day: date, parts: int, accounts: Sequence[Account]) -> Iterator[Span]:
+    """Cut a day by accounts, by how many entries they have had in all."""
+    sums = list(accumulate(account.version for account in accounts))
+    wanted = (sums[-1] * part // parts for part in range(1, parts)) if sums else ()
+    bounds = [FIRST]
+    for share in wanted:
+        account = accounts[next(place for place, total in enumerate(sums) if total >= share)].id
+        if account > bounds[-1]:
+            bounds.append(account)
+    for low, high in pairwise([*bounds, LAST]):
+        yield Span(day, day + DAY, low + 1, high)
+
+
+def id_ranges(sizes: Sequence[tuple[date, int]], first_message: UUID) -> list[tuple[UUID, UUID]]:
+    """Cut the ids from ``first_message`` on into ranges [low, high) of about the same bytes of locks."""
     bounds = [first_message, *(b for b in _bounds(sizes) if b > first_message), ID_LAST]
     return list(pairwise(bounds))
 
 
-def _bounds(sizes: Iterable[tuple[date, int]]) -> Iterator[UUID]:
+def _bounds(sizes: Sequence[tuple[date, int]]) -> Iterator[UUID]:
     """Where to cut: between days once they are large together, and inside a day that is large alone."""
-    gathered = 0
+    limit, gathered = _limit(sizes, LOCK_BYTES_A_RANGE), 0
     for day, size in sizes:
-        if gathered + size > BYTES_A_RANGE:
+        if gathered + size > limit:
             first_ms = day_floor(day).int >> 80
-            pieces = size // BYTES_A_RANGE + 1
+            pieces = size // limit + 1
             for piece in range(pieces):
                 yield uuid7_from(first_ms + piece * DAY_MS // pieces, 0)
             gathered = size // pieces

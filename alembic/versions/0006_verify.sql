@@ -9,3 +9,6 @@ create trigger operations_no_truncate before truncate on ledger.operations for e
 
 -- A verification asks how long a hold may last.
 grant select (no_receipt_seconds) on tollwire.carriers to tollwire_readonly;
+
+-- A day is closed, and its seal proved, by its own checkpoints; the primary key leads with the account.
+create index checkpoints_day on ledger.checkpoints (day, account_id);

@@ -1,20 +1,40 @@
 """`ledger verify` finds what is wrong with the books, and nothing else."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
 
+from ledger import verify_ranges
 from ledger.checkpoints import close_day, unsealed_days
 from ledger.verify import Finding, verify_database, verify_snapshot
+from shared.runtime.postgres import Connection
 from tests.support.flow import open_flow
+from tests.support.old_days import days_ago, make_day
 from tests.support.plants import PLANTS
-from tests.support.scene import SIGNER, past_account, scene
+from tests.support.scene import PAST_TOP_UP, SIGNER, past_account, scene
 from tests.support.servers import Database
 
 
 def yesterday() -> date:
     return (datetime.now(UTC) - timedelta(days=1)).date()
+
+
+def noon(days_ago: int) -> datetime:
+    return datetime.now(UTC).replace(hour=12) - timedelta(days=days_ago)
+
+
+@asynccontextmanager
+async def rolled_back(conn: Connection) -> AsyncIterator[None]:
+    """Whatever is done inside is undone."""
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
 
 
 @pytest.mark.parametrize("full", [True, False])
@@ -25,18 +45,26 @@ async def test_whole_books_have_no_findings(database: Database, full: bool) -> N
         assert await verify_database(database.dsn(role), full=full, signer=SIGNER) == []
 
 
+@pytest.fixture(params=["one piece", "many pieces"])
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything in one pass; or each day by itself, and in parts of its accounts."""
+    if request.param == "many pieces":
+        monkeypatch.setattr(verify_ranges, "BYTES_MIN", 1)
+        monkeypatch.setattr(verify_ranges, "ENTRY_BYTES_A_SPAN", 1)
+        monkeypatch.setattr(verify_ranges, "LOCK_BYTES_A_RANGE", 5_000)
+
+
+@pytest.mark.usefixtures("pieces")
 async def test_every_planted_corruption_is_named(database: Database) -> None:
     async with open_flow(database) as flow:
         names = await scene(flow)
     conn = await asyncpg.connect(database.dsn())
     missed = []
     for plant in PLANTS:
-        transaction = conn.transaction()
-        await transaction.start()
-        await conn.execute("set local session_replication_role = replica")
-        await conn.execute(plant.sql.format(**names))
-        found = {finding.check for finding in await verify_snapshot(conn, signer=SIGNER)}
-        await transaction.rollback()
+        async with rolled_back(conn):
+            await conn.execute("set local session_replication_role = replica")
+            await conn.execute(plant.sql.format(**names))
+            found = {finding.check for finding in await verify_snapshot(conn, signer=SIGNER)}
         if not plant.found_by <= found:
             missed.append(f"{plant.name}: {sorted(plant.found_by - found)} missing in {sorted(found)}")
     await conn.close()
@@ -87,6 +115,35 @@ async def test_the_chain_goes_on_from_a_checkpoint_when_older_entries_are_gone(d
         await flow.credit(account, "top_up", 10, "today")
         await flow.pool.execute(f"drop table ledger.entries_{yesterday():%Y%m%d}")
     assert await verify_database(database.dsn(), signer=SIGNER) == []
+
+
+FAULTS_BETWEEN_DAYS = {
+    "hash = sha256('x')": {"entry 1: chain_broken", "entry 2: chain_broken"},
+    "at = at + interval '1 day 2 hours', day = day + 1": {"entry 1: chain_broken", "entry 2: time_backwards"},
+    "posted_after_micros = posted_after_micros + 1": {
+        "entry 1: chain_broken", "entry 1: running_balance", "entry 2: running_balance",
+    },
+    "version = 7": {"entry 2: version_gap", "entry 7: version_gap"},
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("pieces")
+async def test_an_account_is_followed_from_day_to_day(database: Database) -> None:
+    database.is_corrupted_on_purpose()
+    async with open_flow(database) as flow:
+        account = await flow.client(0)
+        for ago in (3, 2, 1):
+            await make_day(flow, days_ago(ago))
+            await flow.pool.execute(PAST_TOP_UP, account, noon(ago), f"past-{ago}")
+        assert await verify_database(database.dsn()) == []
+        async with flow.pool.acquire() as conn:
+            await conn.execute("set session_replication_role = replica")
+            for change, named in FAULTS_BETWEEN_DAYS.items():
+                async with rolled_back(conn):
+                    await conn.execute(f"update ledger.entries set {change} where version = 1")
+                    found = await verify_snapshot(conn)
+                    words = {f"{f.sentence.split(':')[0]}: {f.check}" for f in found}
+                    assert named <= words, change
 
 
 async def test_a_day_is_closed_once_and_only_when_it_is_over(database: Database) -> None:

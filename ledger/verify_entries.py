@@ -1,0 +1,146 @@
+"""Entries one by one: against locks and operations, and by their shape.
+
+For accounts whose sums or marks say that something is wrong, and for the small steps beside live traffic.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+from uuid import UUID
+
+from ledger.findings import Finding
+from shared.runtime.postgres import Connection
+
+LAST: Final = 2**62
+
+# $1: accounts; $2: the first day; $3, $4: versions; $5: the first message whose lock is kept. Without the
+# bounds every partition of locks would be looked into for each entry (DESIGN 9).
+ENTRIES_AND_LOCKS: Final = """
+with e as materialized (
+    select * from ledger.entries e
+    where e.account_id = any ($1) and e.day >= $2 and e.version > $3 and e.version <= $4
+      and e.message_id >= $5
+), b as materialized (
+    select min(message_id::text collate "C")::uuid as first, max(message_id::text collate "C")::uuid as last
+    from e
+)
+select e.account_id, e.version, e.message_id, case
+        when l.message_id is null then 'entry_without_lock'
+        when l.account_id <> e.account_id or l.amount_micros <> e.amount_micros then 'lock_differs'
+        when e.kind = 'hold' and l.hold_version <> e.version then 'second_hold'
+        when e.kind in ('capture', 'release') and l.resolved_at is distinct from e.at then 'second_resolution'
+        when e.kind in ('capture', 'release') then 'resolution_differs'
+        when e.kind = 'late_capture' then 'late_capture_differs' end
+from e
+left join ledger.credit_locks l on l.message_id = e.message_id
+     and l.message_id >= (select first from b) and l.message_id <= (select last from b)
+where not coalesce(l.account_id = e.account_id and l.amount_micros = e.amount_micros and case e.kind
+        when 'hold' then l.hold_version = e.version
+        when 'capture' then l.state = 'CAPTURED' and l.resolved_at = e.at
+        when 'release' then l.state = 'RELEASED' and l.resolved_at = e.at
+        else l.late_captured_at = e.at end, false)
+order by 1, 2
+"""
+ENTRY_WORDS: Final = {
+    "entry_without_lock": "there is no lock of this message",
+    "lock_differs": "the lock has another amount or account",
+    "second_hold": "the lock was placed by another entry",
+    "second_resolution": "the lock was not resolved by this entry",
+    "resolution_differs": "the lock was resolved otherwise",
+    "late_capture_differs": "the lock was not captured late by this entry",
+}
+
+
+async def compare_entries(
+    conn: Connection,
+    accounts: Sequence[int],
+    since: date,
+    first_message: UUID,
+    *,
+    after: int = 0,
+    up_to: int = LAST,
+) -> list[Finding]:
+    """Compare each entry of these accounts since a day with its message's lock."""
+    rows = await conn.fetch(ENTRIES_AND_LOCKS, accounts, since, after, up_to, first_message)
+    return [
+        Finding(check, f"entry {version}: {ENTRY_WORDS[check]}", account, message)
+        for account, version, message, check in rows
+    ]
+
+
+# The same places.
+OPERATIONS_AND_ENTRIES: Final = """
+select coalesce(e.account_id, o.account_id), e.version, o.reference
+from (select account_id, version, kind::text as kind, reference, posted_after_micros as posted,
+             case when credit_account = account_id then amount_micros else -amount_micros end as amount
+      from ledger.entries
+      where account_id = any ($1) and day >= $2 and version > $3 and version <= $4
+        and kind in ('top_up', 'adjustment')) e
+full join (select account_id, entry_version as version, kind, reference, posted_after_micros as posted,
+                  amount_micros as amount
+           from ledger.operations
+           where account_id = any ($1) and (at at time zone 'UTC')::date >= $2 and kind <> 'credit_limit'
+             and entry_version > $3 and entry_version <= $4) o
+    on o.account_id = e.account_id and o.version = e.version and o.kind = e.kind
+       and o.reference = e.reference and o.posted = e.posted and o.amount = e.amount
+where e.version is null or o.version is null
+order by 1, 2
+"""
+
+
+async def compare_operations(
+    conn: Connection, accounts: Sequence[int], since: date, *, after: int = 0, up_to: int = LAST
+) -> list[Finding]:
+    """Compare the top-ups and adjustments of these accounts since a day with what was asked for by name."""
+    findings = []
+    for account, version, reference in await conn.fetch(
+        OPERATIONS_AND_ENTRIES, accounts, since, after, up_to
+    ):
+        if version is None:
+            text = f"the journal has no such entry for the operation {reference}"
+            findings.append(Finding("operation_without_entry", text, account))
+        else:
+            text = f"entry {version}: no operation asked for this credit under this reference"
+            findings.append(Finding("entry_without_operation", text, account))
+    return findings
+
+
+# Not: it has its kind's account on each side, and a message where its kind has one. `e`: the entry; `a`: the
+# client's account; `s`: the ids of its currency's system accounts.
+IS_MISSHAPEN: Final = """
+    not coalesce(case e.kind
+        when 'hold' then e.debit_account = a.id and e.credit_account = s.holds
+        when 'capture' then e.debit_account = s.holds and e.credit_account = s.revenue
+        when 'release' then e.debit_account = s.holds and e.credit_account = a.id
+        when 'late_capture' then e.debit_account = a.id and e.credit_account = s.revenue
+        when 'top_up' then e.debit_account = s.funding and e.credit_account = a.id
+        else e.debit_account = a.id and e.credit_account = s.adjustments
+             or e.debit_account = s.adjustments and e.credit_account = a.id end
+        and e.is_bare = (e.kind in ('top_up', 'adjustment')), false)
+"""
+SYSTEM_ACCOUNTS: Final = """
+    select currency, max(id) filter (where kind = 'holds') as holds,
+           max(id) filter (where kind = 'revenue') as revenue,
+           max(id) filter (where kind = 'funding') as funding,
+           max(id) filter (where kind = 'adjustments') as adjustments
+    from ledger.accounts where kind <> 'client' group by currency
+"""
+MISSHAPEN: Final = """
+with s as ({system})
+select e.account_id, e.version
+from (select *, message_id is null as is_bare from ledger.entries
+      where account_id = any ($1) and day >= $2 and version > $3 and version <= $4) e
+left join ledger.accounts a on a.id = e.account_id and a.kind = 'client'
+left join s on s.currency = a.currency
+where {is_misshapen}
+order by 1, 2
+""".replace("{system}", SYSTEM_ACCOUNTS).replace("{is_misshapen}", IS_MISSHAPEN)
+
+
+async def find_misshapen(
+    conn: Connection, accounts: Sequence[int], since: date, *, after: int = 0, up_to: int = LAST
+) -> list[Finding]:
+    """Name the entries of these accounts that do not have their kind's shape."""
+    word = "debit, credit, message or amount do not fit the kind"
+    rows = await conn.fetch(MISSHAPEN, accounts, since, after, up_to)
+    return [Finding("entry_shape", f"entry {version}: {word}", account) for account, version in rows]

@@ -1,0 +1,51 @@
+"""Marks: two multisets of millions of rows compared without a join.
+
+A mark is the sum of keyed hashes over what each row says of a message (or of what was asked for by name). The
+entries of an account must have the same mark as its locks (as its operations); only where they differ are
+rows looked at one by one. The key is new in every run, so nobody can aim at a collision.
+
+As SQL, for ``.replace``: ``{key}`` is any number of 48 bits.
+"""
+
+from typing import Final
+
+# Sums are told modulo this, and compared so.
+MODULUS: Final = 2**62
+KEY_BITS: Final = 48
+
+# What is hashed of a message: its amount and, of a hold, the version that placed it; the seed names what
+# happened to it. A quarter of each hash, so that what one lock says three times fits into a bigint.
+_OF_MESSAGE: Final = "(hashint8extended({amount}, uuid_hash_extended({message}, {key} + {what})) >> 2)"
+
+
+def _of_message(amount: str, message: str, what: str) -> str:
+    mark = _OF_MESSAGE.replace("{amount}", amount).replace("{message}", message)
+    return mark.replace("{what}", what)
+
+
+OF_ENTRY: Final = _of_message(
+    "e.amount_micros",
+    "e.message_id",
+    "case e.kind when 'hold' then 8 * e.version when 'capture' then 1 when 'release' then 2 else 3 end",
+)
+# A lock with its id, its state as lock_state: the entries that must be there for it.
+OF_LOCK: Final = f"""
+    {_of_message("amount_micros", "id", "8 * hold_version")}
+    + case lock_state when 'HELD' then 0
+           else {_of_message("amount_micros", "id", "case lock_state when 'CAPTURED' then 1 else 2 end")} end
+    + case when late_captured_at is null then 0 else {_of_message("amount_micros", "id", "3")} end
+"""
+_OF_CREDIT: Final = """
+    (hashint8extended({amount}, hashint8extended(posted_after_micros, hashtextextended(
+         kind::text || ' ' || reference, {key} + {version}))) >> 2)
+"""
+OF_CREDIT: Final = _OF_CREDIT.replace("{version}", "e.version").replace(
+    "{amount}",
+    "case when e.credit_account = e.account_id then e.amount_micros else -e.amount_micros end",
+)
+OF_OPERATION: Final = _OF_CREDIT.replace("{version}", "entry_version").replace("{amount}", "amount_micros")
+
+
+def differ(one: int, other: int) -> bool:
+    """True when two marks are not of the same rows."""
+    return (one - other) % MODULUS != 0
