@@ -1,4 +1,4 @@
-"""`tollwire ledger verify`: recomputes the books and says what is wrong with them."""
+"""`tollwire ledger`: recomputes the books and says what is wrong with them; lists the seals."""
 
 import asyncio
 import json
@@ -11,6 +11,10 @@ import asyncpg
 import click
 
 from cli.database import database_dsn
+from cli.output import Output
+from cli.seals import seals
+from cli.walk_screen import WalkScreen
+from ledger import seal_files
 from ledger.checkpoints import KeyringSigner
 from ledger.verify import Finding, verify_database
 from shared.runtime.keyring import Keyring, KeyringError
@@ -22,6 +26,9 @@ NOT_CHECKED = 2
 @click.group()
 def ledger() -> None:
     """The books."""
+
+
+ledger.add_command(seals)
 
 
 @ledger.command()
@@ -37,14 +44,32 @@ def ledger() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="The keys that sign the seals. Without them signatures are not checked.",
 )
-def verify(full: bool, as_json: bool, dsn: str | None, keyring_file: Path | None) -> None:
+@click.option(
+    "--seals",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Compare the seals with these files, which the ledger process wrote when it sealed.",
+)
+def verify(
+    full: bool, as_json: bool, dsn: str | None, keyring_file: Path | None, folder: Path | None
+) -> None:
     """Prove the books: entries, holds, messages and seals.
 
     Exit status: 0 they are whole, 1 something is wrong, 2 they could not be verified.
     """
     try:
         signer = None if keyring_file is None else KeyringSigner(Keyring.load(keyring_file))
-        findings = asyncio.run(verify_database(dsn or database_dsn("ledger"), full=full, signer=signer))
+        exported, findings = (None, []) if folder is None else seal_files.read(folder)
+        with WalkScreen(Output(as_json=as_json)) as shown:
+            findings += asyncio.run(
+                verify_database(
+                    dsn or database_dsn("ledger"),
+                    full=full,
+                    signer=signer,
+                    exported=exported,
+                    progress=shown.count,
+                )
+            )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyringError) as error:
         click.echo(f"The books could not be verified: {error}", err=True)
         sys.exit(NOT_CHECKED)

@@ -136,10 +136,8 @@ def _own_environ(name: str, home: Home, ports: PortChoice) -> dict[str, str]:
         case "api":
             return {"TOLLWIRE_PORT": str(ports.port_of("api"))}
         case "ledger":
-            return {
-                "TOLLWIRE_ARCHIVE_FOLDER": os.environ.get("TOLLWIRE_ARCHIVE_FOLDER")
-                or str(home.path / "archive")
-            }
+            folders = {"TOLLWIRE_ARCHIVE_FOLDER": "archive", "TOLLWIRE_SEALS_FOLDER": "seals"}
+            return {name: os.environ.get(name) or str(home.path / folder) for name, folder in folders.items()}
         case "dlr":
             return {"TOLLWIRE_RECEIPTS_PORT": str(ports.port_of("dlr"))}
         case "simulator":

@@ -1,4 +1,4 @@
-"""Shows how far a walk through the days has come."""
+"""Shows how far long work has come: a walk through the days, or parts that are done."""
 
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -29,6 +29,10 @@ class WalkScreen:
     def tell(self, doing: str, at: datetime) -> None:
         """Show where it is."""
         self._update(f"{doing}: {at:%Y-%m-%d}")
+
+    def count(self, done: int, parts: int) -> None:
+        """Show how many parts of the work are done."""
+        self._update(f"{done} of {parts}")
 
 
 def _quiet(_text: str) -> None:

@@ -11,6 +11,7 @@ from ledger.clockwork import Clockwork
 from ledger.reseal import Reseal
 from ledger.retention import Retention
 from ledger.retention_settings import RetentionSettings
+from ledger.seal_export import SealExport
 from ledger.settings import LedgerSettings
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
@@ -24,6 +25,7 @@ PARTITIONS_SECONDS = 600.0
 MEASURE_SECONDS = 5.0
 RESEAL_SECONDS = 60.0
 CLOSE_DAYS_SECONDS = 600.0
+SEAL_EXPORT_SECONDS = 60.0
 
 
 @asynccontextmanager
@@ -39,6 +41,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
         clockwork = Clockwork(pool, jetstream, facts)
         reseal = Reseal(pool, Path(settings.keyring_file))
         bookkeeping = Bookkeeping(pool, settings.postgres_dsn, Keyring.load(settings.keyring_file))
+        seals = SealExport(pool, Path(settings.seals_folder) if settings.seals_folder else None)
         yield [
             partial(every, interval_seconds=settings.turn_seconds, run_once=clockwork.turn),
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
@@ -46,6 +49,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=MEASURE_SECONDS, run_once=clockwork.measure),
             partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.step),
             partial(every, interval_seconds=CLOSE_DAYS_SECONDS, run_once=bookkeeping.close_days),
+            partial(every, interval_seconds=SEAL_EXPORT_SECONDS, run_once=seals.run_once),
             partial(every, interval_seconds=RESEAL_SECONDS, run_once=reseal.run_once),
             Retention(pool, load(RetentionSettings, os.environ)).run,
             facts.run,

@@ -19,3 +19,7 @@ class LedgerSettings(Common, frozen=True, kw_only=True):
     verify_seconds: Annotated[
         float, Meta(ge=1, le=86400, description="How often the next step of verification is taken.")
     ] = 2.0
+    seals_folder: Annotated[
+        str,
+        Meta(description="Folder for seals of closed days, a file a day. Empty: only the database has them."),
+    ] = ""
