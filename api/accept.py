@@ -5,9 +5,8 @@ waits for it: what is not published is dispatched by the clockwork when its leas
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
 import structlog
@@ -32,8 +31,10 @@ from shared.storage.config import ConfigWatch
 FLUSH_MAX: Final = 500
 # A second or two of the greatest flood; beyond it waiting is worse than being told to come back.
 QUEUE_MAX: Final = 5_000
-# While one flush commits the next one is already on its way to the server.
+# While one flush commits the next one is on its way when it is worth its round trip: two flushes of 30 cost
+# the database a third more than one of 60.
 FLUSHES_IN_FLIGHT: Final = 2
+GATHER_MIN: Final = 100
 # Longer than the database's own deadline, so that its word comes first.
 ANSWER_DEADLINE_SECONDS: Final = 12.0
 ROUTE_ONE: Final = "/v1/messages"
@@ -42,8 +43,7 @@ ROUTE_BATCH: Final = "/v1/messages/batch"
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """An accepted message; ``is_replay`` when an earlier request with this key had it accepted."""
 
     answer: MessageAccepted
@@ -65,6 +65,7 @@ class Accept:
             batch_max=FLUSH_MAX,
             queue_max=QUEUE_MAX,
             concurrency=FLUSHES_IN_FLIGHT,
+            gather_min=GATHER_MIN,
             is_bisectable=is_bisectable,
             is_retryable=is_retryable,
         )

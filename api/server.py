@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from prometheus_client import Counter, Histogram
 
 from api import problems
 from api.admission import Admission
+from api.answers import JSON_HEADERS, Answer, fits
 from api.faults import refusal_for
 from api.parameters import QueryReader, read_path
 from api.problems import Refusal
@@ -34,12 +36,6 @@ HEAD_SECONDS: Final = 20.0
 # Longer than the 60 s of common proxies and load balancers, so that they close first and no request
 # meets a connection that is just being closed.
 KEEPALIVE_SECONDS: Final = 75.0
-JSON_HEADERS: Final = {
-    "Content-Type": "application/json",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Server": "tollwire",
-}
 PROBLEM_HEADERS: Final = {**JSON_HEADERS, "Content-Type": problems.CONTENT_TYPE}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -82,14 +78,14 @@ class Endpoint:
                 response = await self._answer(call, params)
             except Exception as error:  # noqa: BLE001 - the last place where an error becomes an answer
                 response = await self._refuse(call, error)
-        count = self._counters.get(response.status)
-        if count is None:
-            count = _requests.labels(self._operation.path, self._operation.method, str(response.status)).inc
-        count()
+        tell = self._counters.get(response.status)
+        if tell is None:
+            tell = _requests.labels(self._operation.path, self._operation.method, str(response.status)).inc
+        tell()
         self._observe(time.perf_counter() - started_at)
         return response
 
-    async def _answer(self, call: Call, params: dict[str, str]) -> web.Response:
+    async def _answer(self, call: Call, params: dict[str, str]) -> web.StreamResponse:
         operation = self._operation
         inputs: dict[str, Any] = {}
         if params:
@@ -105,8 +101,12 @@ class Endpoint:
         if answer.is_replay:
             await self._admission.give_back(call)
         body = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
-        headers = {**JSON_HEADERS, **call.headers, **answer.headers, "X-Request-Id": call.request_id}
-        return web.Response(body=body, status=answer.status or operation.status, headers=headers)
+        status = answer.status or operation.status
+        call.headers["X-Request-Id"] = call.request_id
+        if fits(call.request) and answer.headers.keys().isdisjoint(JSON_HEADERS):
+            return Answer(status, body, call.headers | answer.headers if answer.headers else call.headers)
+        headers = {**JSON_HEADERS, **call.headers, **answer.headers}
+        return web.Response(body=body, status=status, headers=headers)
 
     def _decoded(self, raw: bytes, decode: Callable[[bytes], Any]) -> Any:
         try:
@@ -222,9 +222,13 @@ def problem_response(
     return web.Response(body=refusal.body(request_id), status=refusal.status, headers=merged)
 
 
+_requests_begun = count(1)
+_process_name = os.urandom(6).hex()
+
+
 def new_request_id() -> str:
-    """A name for a request that named itself in no way."""
-    return os.urandom(8).hex()
+    """A name for a request that named itself in no way: this process's own, and a number."""
+    return f"{_process_name}{next(_requests_begun):06x}"
 
 
 def request_id_of(request: web.BaseRequest) -> str:

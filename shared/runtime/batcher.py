@@ -13,7 +13,7 @@ from typing import Final, Generic, Self, TypeVar
 
 from shared.runtime import metrics
 from shared.runtime.flusher import Flusher, Judge, WrongAnswers, never
-from shared.runtime.waiters import Busy, DeadlinePassed, Place, Stopped, Waiter, expire_all
+from shared.runtime.waiters import Busy, DeadlinePassed, Deadlines, Place, Stopped, Waiter, expire_all
 
 __all__ = ["Batcher", "Busy", "DeadlinePassed", "Stopped", "WrongAnswers"]
 
@@ -22,6 +22,8 @@ Answer = TypeVar("Answer")
 
 # How long many items may wait for their place when the caller names no deadline.
 PLACE_WAIT_SECONDS: Final = 5.0
+# A flush takes milliseconds; one that takes this long keeps nobody else from starting.
+STALL_SECONDS: Final = 0.05
 # How many callers may wait for a place; more of them is a flood, and a flood is refused at once.
 PLACES_MAX: Final = 100
 
@@ -34,9 +36,10 @@ class Batcher(Generic[Item, Answer]):
     tried again whole while ``is_retryable`` says so, in halves while
     ``is_bisectable`` does, and else answers all its callers with its error.
 
-    ``concurrency`` flushes may be in flight. With ``linger_seconds`` a flush that is about to start
-    waits so long and then takes all there is; the lone item after an idle time waits too. That is
-    for stages that are in no hurry: fewer and larger batches.
+    ``concurrency`` flushes may be in flight; a further one starts when ``gather_min`` items wait, or when
+    those that are in flight have not answered for ``STALL_SECONDS``. With ``linger_seconds`` a flush that
+    is about to start waits so long and then takes all there is; the lone item after an idle time waits
+    too. That is for stages that are in no hurry: fewer and larger batches.
 
     A caller that is cancelled or whose deadline passes withdraws an item that no flush has taken;
     later it only loses the answer. Neither touches the flush or its neighbours.
@@ -50,22 +53,26 @@ class Batcher(Generic[Item, Answer]):
         batch_max: int,
         queue_max: int,
         concurrency: int = 1,
+        gather_min: int = 1,
         linger_seconds: float = 0.0,
         is_bisectable: Judge = never,
         is_retryable: Judge = never,
     ) -> None:
-        if min(batch_max, queue_max, concurrency) < 1 or linger_seconds < 0:
-            raise ValueError(f"batcher {name}: batch_max, queue_max and concurrency are at least 1")
+        if min(batch_max, queue_max, concurrency, gather_min) < 1 or linger_seconds < 0:
+            raise ValueError(f"batcher {name}: its numbers are at least 1, its linger at least 0")
         self.name = name
         self._flusher = Flusher(flush, name=name, is_bisectable=is_bisectable, is_retryable=is_retryable)
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._concurrency = concurrency
+        self._gather_min = gather_min
         self._linger_seconds = linger_seconds
         self._queue: deque[Waiter[Item, Answer]] = deque()
         self._places: deque[Place[Item, Answer]] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._awake = 0  # lanes that will take from the queue without being woken again
+        self._swift: set[Waiter[Item, Answer]] = set()  # flushes in flight that are not overdue
+        self._deadlines = Deadlines()
         self._is_open = False
         self._size_metric = metrics.BATCH_SIZE.labels(name)
         self._wait_metric = metrics.BATCH_WAIT.labels(name)
@@ -95,6 +102,7 @@ class Batcher(Generic[Item, Answer]):
             for waiter in self._queue:
                 waiter.settle(Stopped(f"{self.name} has stopped"))
             self._queue.clear()
+            self._deadlines.close()
 
     @property
     def queue_length(self) -> int:
@@ -115,13 +123,9 @@ class Batcher(Generic[Item, Answer]):
         waiter: Waiter[Item, Answer] = Waiter(item, self._loop.create_future())
         self._queue.append(waiter)
         self._wake()
-        if deadline_seconds is None:
-            return await waiter.answer
-        timer = self._loop.call_later(deadline_seconds, waiter.expire)
-        try:
-            return await waiter.answer
-        finally:
-            timer.cancel()
+        if deadline_seconds is not None:
+            self._deadlines.watch(waiter, deadline_seconds)
+        return await waiter.answer
 
     async def submit_many(
         self, items: Sequence[Item], *, deadline_seconds: float | None = None
@@ -203,8 +207,11 @@ class Batcher(Generic[Item, Answer]):
         return Busy(f"{self.name} has {len(self._queue)} of {self._queue_max} places taken")
 
     def _wake(self) -> None:
-        if self._idle and len(self._queue) > self._awake * self._batch_max:
+        if self._idle and len(self._queue) > self._awake * self._batch_max and self._may_start():
             self._wake_one()
+
+    def _may_start(self) -> bool:
+        return len(self._queue) >= self._gather_min or not self._swift or not self._is_open
 
     def _wake_one(self) -> None:
         idle = self._idle.pop()
@@ -214,7 +221,7 @@ class Batcher(Generic[Item, Answer]):
 
     async def _run_lane(self) -> None:
         while self._is_open or self._queue:
-            if self._queue:
+            if self._queue and self._may_start():
                 self._awake += 1
             else:
                 idle = self._loop.create_future()
@@ -243,6 +250,8 @@ class Batcher(Generic[Item, Answer]):
         started_at = time.monotonic()
         self._size_metric.observe(len(batch))
         self._wait_metric.observe(started_at - batch[0].queued_at)
+        self._swift.add(batch[0])
+        stall = self._loop.call_later(STALL_SECONDS, self._on_stall, batch[0])
         try:
             await self._flusher.settle(batch)
         except asyncio.CancelledError:
@@ -250,7 +259,16 @@ class Batcher(Generic[Item, Answer]):
             expire_all(batch)
             if _is_cancelled():
                 raise
+        finally:
+            stall.cancel()
+            self._swift.discard(batch[0])
         self._flush_metric.observe(time.monotonic() - started_at)
+
+    def _on_stall(self, flush: Waiter[Item, Answer]) -> None:
+        """Wait no longer for a flush that takes its time: what has gathered goes in another one."""
+        self._swift.discard(flush)
+        if self._queue:
+            self._wake()
 
 
 def _is_cancelled() -> bool:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -64,6 +65,60 @@ class Waiter(Generic[Item, Answer]):
         """Let go of the answer: an item that still waits is not flushed, a stray error is not reported."""
         if not self.answer.cancel() and not self.answer.cancelled():
             self.answer.exception()
+
+
+class Deadlines:
+    """Tells waiters that their deadline passed. One timer serves all that wait equally long."""
+
+    __slots__ = ("_by_patience",)
+
+    def __init__(self) -> None:
+        self._by_patience: dict[float, _Patience] = {}
+
+    def watch(self, waiter: Waiter[Item, Answer], seconds: float) -> None:
+        """Expire the waiter so long after it was queued, if it has no answer by then."""
+        patience = self._by_patience.get(seconds)
+        if patience is None:
+            patience = self._by_patience[seconds] = _Patience(seconds)
+        patience.watch(waiter)
+
+    def close(self) -> None:
+        """Stop the timers."""
+        for patience in self._by_patience.values():
+            patience.close()
+
+
+class _Patience:
+    __slots__ = ("_seconds", "_timer", "_waiters")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiters: deque[Waiter[Any, Any]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, waiter: Waiter[Any, Any]) -> None:
+        waiters = self._waiters
+        while waiters and waiters[0].answer.done():
+            waiters.popleft()
+        waiters.append(waiter)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        while self._waiters:
+            waiter = self._waiters[0]
+            left_seconds = waiter.queued_at + self._seconds - now
+            if left_seconds > 0 and not waiter.answer.done():
+                self._timer = asyncio.get_running_loop().call_later(left_seconds, self._expire)
+                return
+            self._waiters.popleft()
+            waiter.expire()
 
 
 def expire_all(waiters: Iterable[Waiter[Item, Answer]]) -> None:

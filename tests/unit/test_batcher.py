@@ -150,6 +150,51 @@ async def test_several_lanes_flush_side_by_side() -> None:
     assert gate.batches == [[1], [2], [3, 4]]
 
 
+async def test_a_further_lane_starts_only_when_enough_has_gathered() -> None:
+    gate = Gate()
+    async with batcher_of(gate, concurrency=2, gather_min=3) as batcher:
+        first = await in_flight(batcher, gate, 1)
+        rest = await queued(batcher, 2, 3)
+        assert gate.batches == [[1]]
+        rest += [asyncio.create_task(batcher.submit(4))]
+        await gate.entered.acquire()
+        assert gate.batches == [[1], [2, 3, 4]]
+        gate.leave.set()
+        assert await asyncio.gather(first, *rest) == [2, 4, 6, 8]
+
+
+async def test_the_end_of_one_flush_takes_what_was_too_little_for_a_further_one() -> None:
+    gate = Gate()
+    async with batcher_of(gate, concurrency=2, gather_min=5) as batcher:
+        first = await in_flight(batcher, gate, 1)
+        rest = await queued(batcher, 2, 3)
+        gate.leave.set()
+        assert await asyncio.gather(first, *rest) == [2, 4, 6]
+    assert gate.batches == [[1], [2, 3]]
+
+
+async def test_a_flush_that_stalls_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALL_SECONDS", 0.001)
+    gate = Gate()
+    async with batcher_of(gate, concurrency=2, gather_min=5) as batcher:
+        first = await in_flight(batcher, gate, 1)
+        second = asyncio.create_task(batcher.submit(2))
+        await gate.entered.acquire()
+        assert gate.batches == [[1], [2]]
+        gate.leave.set()
+        assert list(await asyncio.gather(first, second)) == [2, 4]
+
+
+async def test_deadlines_pass_in_their_order_whoever_was_answered_meanwhile() -> None:
+    gate = Gate()
+    async with batcher_of(gate, batch_max=1) as batcher:
+        tasks = [asyncio.create_task(batcher.submit(item, deadline_seconds=0.005)) for item in range(3)]
+        tasks[1].cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ends] == [DeadlinePassed, asyncio.CancelledError, DeadlinePassed]
+        gate.leave.set()
+
+
 async def test_a_lane_that_lingers_gathers_what_comes_meanwhile() -> None:
     gate = Gate(is_open=True)
     async with batcher_of(gate, linger_seconds=LINGER_SECONDS) as batcher:
