@@ -1,8 +1,7 @@
 """From a request to an item of the accept flush: quoted, sealed, complete."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -23,8 +22,7 @@ VALID_FOR_DEFAULT_SECONDS: Final = 172_800
 ROUTE_REPLAY: Final = "/admin/v1/dead-letters/{id}/replay"
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """Who sends, and under which idempotency key."""
 
     client: Client

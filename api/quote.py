@@ -1,7 +1,7 @@
 """What a message would be and cost: the one function behind the preview and the bill (RULES 14)."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from api.callers import Client
 from api.problems import Refusal
@@ -27,8 +27,7 @@ class Prices:
         return self.rates.get((client.id, client.currency)) or self.rates.get((EVERYBODY, client.currency))
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """A message, measured and priced. ``blocked`` is the refusal that stands under its idempotency key."""
 
     msisdn: Msisdn
@@ -58,16 +57,9 @@ def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None
     carrier = _carrier(prices, msisdn, is_test=is_test)
     blocked = _blocked(client, msisdn, chosen)
     amount, version = (0, 0) if blocked else _price(prices, client, msisdn, segmented.count)
-    return Quote(
-        msisdn=msisdn,
-        sender=chosen,
-        segmented=segmented,
-        amount_micros=0 if is_test else amount,
-        currency=client.currency,
-        rate_version=version,
-        carrier=carrier,
-        blocked=blocked,
-    )
+    if is_test:
+        amount = 0
+    return Quote(msisdn, chosen, segmented, amount, client.currency, version, carrier, blocked)
 
 
 def _parse_number(to: str) -> Msisdn:
@@ -97,24 +89,25 @@ def _blocked(client: Client, msisdn: Msisdn, sender: str) -> Refusal | None:
 
 def _price(prices: Prices, client: Client, msisdn: Msisdn, segments: int) -> tuple[int, int]:
     table = prices.table(client)
-    no_rate = Refusal(ProblemCode.NO_RATE, to=msisdn.e164[:5] + "…", currency=client.currency)
-    if table is None:
-        raise no_rate
     try:
-        priced = table.price(msisdn.e164, segments)
+        if table is not None:
+            priced = table.price(msisdn.e164, segments)
+            return priced.amount_micros, priced.rate_version
     except NoRate:
-        raise no_rate from None
-    return priced.amount_micros, priced.rate_version
+        pass
+    raise Refusal(ProblemCode.NO_RATE, to=msisdn.e164[:5] + "…", currency=client.currency)
 
 
 def _carrier(prices: Prices, msisdn: Msisdn, *, is_test: bool) -> CarrierConfig:
     """The best carrier that is switched on; when all are off, the best one: they may come back in time."""
+    carriers = prices.carriers
     if is_test:
-        usable = [
-            carrier for carrier in prices.carriers.values() if carrier.is_simulator and carrier.is_enabled
-        ]
+        usable = [carrier for carrier in carriers.values() if carrier.is_simulator and carrier.is_enabled]
     else:
-        usable = [prices.carriers[id_] for id_ in prices.routes.carriers_for(msisdn.e164)]
+        usable = [carriers[id_] for id_ in prices.routes.carriers_for(msisdn.e164)]
     if not usable:
         raise Refusal(ProblemCode.NO_ROUTE, region=msisdn.region)
-    return next((carrier for carrier in usable if carrier.is_enabled), usable[0])
+    for carrier in usable:
+        if carrier.is_enabled:
+            return carrier
+    return usable[0]

@@ -5,6 +5,7 @@ What depends on more than the shape (a real number, an allowed sender) is decide
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -25,6 +26,8 @@ SEND_AT_MAX_DAYS = 30
 BATCH_MESSAGES_MAX = 1_000
 # Longer addresses are not accepted by common servers.
 URL_CHARACTERS_MAX = 2_048
+# Every message of a flush has one time.
+TIMES_CACHED = 256
 # A page that a person or a program still handles; more is another page.
 PAGE_MAX = 1_000
 PAGE_DEFAULT = 50
@@ -224,6 +227,7 @@ class Preview(Struct, frozen=True):
     rate_version: int
 
 
+@lru_cache(maxsize=TIMES_CACHED)
 def time_text(moment: datetime) -> str:
     """A time as the API shows it: UTC, milliseconds, ``Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -20,7 +20,7 @@ knows longer ones in a few plans, which no carrier takes as a destination.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.domain.numbering import NumberingPlan, calling_code_of, numbering_plan
 
@@ -37,8 +37,7 @@ class InvalidMsisdn(ValueError):  # noqa: N818 - named for what happened
     """The destination is no phone number in E.164; the message says what would be right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Msisdn:
+class Msisdn(NamedTuple):
     """A destination: ``e164`` with its plus, ``region`` as ISO 3166 alpha-2 (or "001")."""
 
     e164: str

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.domain.money import CurrencyMismatch, Money
 from shared.domain.segments import SEGMENTS_LIMIT
@@ -41,8 +42,7 @@ class Rate:
             raise InvalidRate(f"a price is 0 to {PRICE_MICROS_MAX} whole micros, not {self.price_micros!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(NamedTuple):
     """What a message costs, by which version of the rates and by which prefix."""
 
     amount_micros: int
@@ -89,7 +89,7 @@ class RateTable:
         """
         if not 1 <= segments <= SEGMENTS_LIMIT:
             raise ValueError(f"a message has 1 to {SEGMENTS_LIMIT} segments, not {segments}")
-        digits = e164.removeprefix("+")
+        digits = e164[1:]
         for length in self._lengths:
             rate = self._rates.get(digits[:length])
             if rate is not None:

@@ -5,7 +5,6 @@ measures durations by the monotonic clock. A process whose own clock is far off 
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ import structlog
 from shared.domain.ids import uuid7_from
 from shared.runtime.loops import Stop
 from shared.runtime.postgres import Pool
+from shared.runtime.randomness import Randomness
 
 # Beyond this, ids and deadlines of this process would be nonsense to the others.
 SKEW_MAX_SECONDS: Final = 300.0
@@ -44,6 +44,7 @@ class Clock:
         self._base_seconds = time.time() + offset_seconds - time.monotonic()
         self._last_ms = 0
         self._last_random = 0
+        self._randomness = Randomness()
 
     def now_ms(self) -> int:
         """Milliseconds since the Unix epoch by the database's clock."""
@@ -63,9 +64,9 @@ class Clock:
         if ms > self._last_ms:
             self._last_ms = ms
             # The highest bit stays free, so that counting on never overflows within a millisecond.
-            self._last_random = secrets.randbits(73)
+            self._last_random = self._randomness.bits(73)
         else:
-            self._last_random += 1 + secrets.randbits(32)
+            self._last_random += 1 + self._randomness.bits(32)
         return uuid7_from(self._last_ms, self._last_random)
 
     async def refresh(self, pool: Pool) -> float:

@@ -15,6 +15,8 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from shared.runtime.randomness import Randomness
+
 VERSION: Final = 1
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -48,6 +50,7 @@ class Keyring:
                 raise KeyringError(f"key {name} has {len(key)} bytes; {KEY_BYTES} are needed")
         self.active = active
         self._raw = dict(keys)
+        self._randomness = Randomness()
         self._ciphers = {name.encode(): AESGCM(key) for name, key in keys.items()}
         self._head = bytes([VERSION, len(active)]) + active.encode()
         self._active = self._ciphers[active.encode()]
@@ -63,7 +66,7 @@ class Keyring:
 
     def seal(self, plain: bytes, aad: bytes) -> bytes:
         """Seal with the active key. ``aad`` is not stored; the same is needed to open."""
-        nonce = os.urandom(NONCE_BYTES)
+        nonce = self._randomness.take(NONCE_BYTES)
         return self._head + nonce + self._active.encrypt(nonce, plain, aad)
 
     def unseal(self, sealed: bytes, aad: bytes) -> bytes:

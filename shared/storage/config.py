@@ -41,16 +41,20 @@ def carrier_aad(carrier_id: int) -> bytes:
     return b"carrier:%d" % carrier_id
 
 
-@dataclass(frozen=True, slots=True)
 class Routes:
     """Which carriers carry which prefixes, best first."""
 
-    by_prefix: dict[str, tuple[int, ...]]
+    __slots__ = ("_lengths", "by_prefix")
+
+    def __init__(self, by_prefix: dict[str, tuple[int, ...]]) -> None:
+        self.by_prefix = by_prefix
+        lengths = {len(prefix) for prefix, carriers in by_prefix.items() if carriers}
+        self._lengths = tuple(sorted(lengths, reverse=True))
 
     def carriers_for(self, e164: str) -> tuple[int, ...]:
         """Return the carriers of the longest prefix that has any, best first; empty when nothing fits."""
         digits = e164.removeprefix("+")
-        for length in range(len(digits), -1, -1):
+        for length in self._lengths:
             carriers = self.by_prefix.get(digits[:length])
             if carriers:
                 return carriers
