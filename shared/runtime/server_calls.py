@@ -119,7 +119,7 @@ class _Attempts:
             left = max(self._seconds_left(), 0.001)
             rows = await connection.fetch(self._function_sql, *self._args, timeout=min(left, TRY_SECONDS))
         except BaseException as error:
-            is_lost_before = isinstance(error, asyncpg.InterfaceError) and _is_closed(connection)
+            is_lost_before = _was_lost_before(connection, error)
             _release_aside(self._pool, connection)
             if is_lost_before:
                 raise ConnectionResetError("the connection was closed") from error
@@ -145,6 +145,16 @@ class _Attempts:
 
     def _seconds_left(self) -> float:
         return self._deadline - time.monotonic()
+
+
+def _was_lost_before(connection: Any, error: BaseException) -> bool:
+    """True when the connection was gone already; one that is half gone is cut."""
+    if isinstance(error, asyncpg.InternalClientError):
+        # The server's farewell came while the connection idled, and its close has not come yet: asyncpg
+        # waits for the end of that, and would do so for everybody who gets this connection next.
+        connection.terminate()
+        return True
+    return isinstance(error, asyncpg.InterfaceError) and _is_closed(connection)
 
 
 def _is_closed(connection: Any) -> bool:

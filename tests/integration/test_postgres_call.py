@@ -150,6 +150,28 @@ async def test_a_backend_that_was_terminated_is_asked_again(pool: Pool, watcher:
     assert await watcher.count() == (1, 2)
 
 
+def message(kind: bytes, body: bytes) -> bytes:
+    """A message of PostgreSQL's protocol."""
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+async def test_a_connection_that_was_said_farewell_to_is_replaced(
+    postgres: PostgresServer, watcher: Watcher
+) -> None:
+    farewell = message(b"E", b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash\0\0")
+    async with through_proxy(postgres, watcher) as (pool, proxy):
+        before = await pool.fetchval("select pg_backend_pid()")
+        connection = pool._holders[0]._con  # type: ignore[attr-defined] # private
+        proxy.say(message(b"S", b"TimeZone\0Mars\0") + farewell)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            # Then the farewell behind it is read too.
+            while connection.get_settings().TimeZone != "Mars":  # noqa: ASYNC110 - the event is the client's own
+                await asyncio.sleep(0)
+        (row,) = await ping(pool)
+        assert row["backend"] != before
+    assert await watcher.count() == (2, 2)
+
+
 async def test_without_an_answer_by_the_deadline_the_outcome_is_unknown(
     postgres: PostgresServer, watcher: Watcher
 ) -> None:

@@ -12,6 +12,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._writers: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._is_cut = False
         self._may_answer = asyncio.Event()
         self._may_answer.set()
@@ -32,6 +33,11 @@ class Proxy:
         """Pass on what clients say and keep what the server answers."""
         self._may_answer.clear()
 
+    def say(self, data: bytes) -> None:
+        """Say something to every client in the server's name."""
+        for writer in self._clients:
+            writer.write(data)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         if self._is_cut:
@@ -39,6 +45,7 @@ class Proxy:
             return
         there_reader, there_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, there_writer}
+        self._clients.add(writer)
         try:
             await asyncio.gather(
                 self._pass_on(reader, there_writer, waits=False),
@@ -46,6 +53,7 @@ class Proxy:
             )
         finally:
             self._writers -= {writer, there_writer}
+            self._clients.discard(writer)
 
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, waits: bool
