@@ -20,6 +20,7 @@ from shared.domain.callbacks import DisableEndpoint, Done, GiveUp, Outcome, Post
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
+from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.config import POLL_SECONDS
@@ -58,6 +59,7 @@ class Deliver:
         self._book: EndpointBook | None = None
         self._held: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
         self._loads: Batcher[UUID, CallbackWork | None] = Batcher(
             self._load, name="callback_load", batch_max=FLUSH_MAX, queue_max=QUEUE_MAX,
             linger_seconds=LINGER_SECONDS, is_retryable=is_retryable,
@@ -81,13 +83,27 @@ class Deliver:
         await self._loads.__aexit__(kind, error, trace)
         await self._records.__aexit__(kind, error, trace)
 
+    async def stop_with(self, stop: Stop) -> None:
+        """Begin no further post once the process is asked to stop: the last one may take its whole deadline.
+
+        A loop. What is made from then on is due at once, for the sweep of another process.
+        """
+        await stop.wait()
+        self._is_stopping = True
+        self._endpoints.stop()
+
+    @property
+    def lease_seconds(self) -> int:
+        """How long a callback that is made now is this process's alone; 0: not at all, it is stopping."""
+        return 0 if self._is_stopping else LEASE_SECONDS
+
     def apply(self, book: EndpointBook) -> None:
         """Follow the configuration."""
         self._book = book
 
     def deliver_soon(self, callback_ids: Sequence[UUID]) -> None:
         """Take callbacks that are leased to this process; what does not fit is swept when its lease ends."""
-        for callback_id in callback_ids:
+        for callback_id in () if self._is_stopping else callback_ids:
             if callback_id in self._held or len(self._held) >= HELD_MAX:
                 continue
             self._held.add(callback_id)

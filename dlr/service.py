@@ -73,6 +73,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=settle.sweep),
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=deliver.sweep),
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=endpoints.follow),
+                deliver.stop_with,
                 partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
                 partial(keep_clock, clock, pool),
                 facts.run,

@@ -21,8 +21,6 @@ LINGER_SECONDS: Final = 0.02
 FLUSH_MAX: Final = 500
 QUEUE_MAX: Final = 20_000
 FLUSHES_IN_FLIGHT: Final = 2
-# How long this process alone may deliver a callback that a settle made.
-CALLBACK_LEASE_SECONDS: Final = 60
 
 RECEIPTS: Final = Counter("tollwire_receipts_settled_total", "Receipts by what they did", ["outcome"])
 
@@ -31,6 +29,11 @@ _log = structlog.get_logger(__name__)
 
 class Deliver(Protocol):
     """Who takes callbacks that are leased to this process."""
+
+    @property
+    def lease_seconds(self) -> int:
+        """How long a callback that is made now is this process's alone; 0: not at all, it is stopping."""
+        ...
 
     def deliver_soon(self, callback_ids: Sequence[UUID]) -> None:
         """Take them; never waits. What cannot be taken is swept when its lease ends."""
@@ -103,7 +106,7 @@ class Settle:
 
     async def _flush(self, receipt_ids: Sequence[UUID]) -> Sequence[Settled | Exception]:
         crash_point("settle.before_commit")
-        settled = await store.settle_batch(self._pool, receipt_ids, CALLBACK_LEASE_SECONDS)
+        settled = await store.settle_batch(self._pool, receipt_ids, self._deliver.lease_seconds)
         crash_point("settle.after_commit")
         for answer in settled:
             RECEIPTS.labels(answer.outcome).inc()
