@@ -76,7 +76,7 @@ class Evidence:
     ids_by_text: dict[str, set[str]]
     bad_callbacks: list[Told]
     open_keys: int
-    doubt_times: list[float]
+    doubts: list[Doubt]
     unacked_receipts: int
 
 
@@ -120,7 +120,7 @@ def gather(
         ids_by_text=defaultdict(set),
         bad_callbacks=[],
         open_keys=sum(line.open for line in client if isinstance(line, End)),
-        doubt_times=[line.at for line in client if isinstance(line, Doubt)],
+        doubts=[line for line in client if isinstance(line, Doubt)],
         unacked_receipts=0,
     )
     for log in carriers:

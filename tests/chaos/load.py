@@ -25,7 +25,7 @@ from tests.chaos.scene import Account
 
 # A real client's patience for a connection and for an answer; a paused process is not waited for longer. The
 # wait for one of our own connections is not in it: what was never asked is no doubt.
-CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 5.0
+CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 10.0
 AGAIN_FIRST_SECONDS, AGAIN_MAX_SECONDS = 0.2, 2.0
 # Orders that wait for a word at once. Beyond it the client waits too, as any program of bounded memory.
 OPEN_MAX = 20_000

@@ -52,7 +52,7 @@ def aftermaths(evidence: Evidence, strikes: Iterable[Strike], load_ended_at: flo
         for message in evidence.messages.values()
         if message.finals
     ]
-    doubts = sorted(evidence.doubt_times)
+    doubts = sorted(doubt.at for doubt in evidence.doubts)
     return [_aftermath(strike, accepted, doubts, ended, load_ended_at) for strike in strikes]
 
 

@@ -21,6 +21,7 @@ class Plan:
         has_hostile: there are clients with hostile endpoints.
         has_clocks: the services' clocks may step.
         topology: how the servers run (Instance.start_servers).
+        spares_clients: no request of a client may fail.
         may_lose: what is lost is documented as lost; it is counted and is no violation.
     """
 
@@ -30,6 +31,7 @@ class Plan:
     has_clocks: bool = False
     topology: str = "single"
     may_lose: bool = False
+    spares_clients: bool = False
 
 
 PLANS: Mapping[str, Plan] = {
@@ -42,7 +44,7 @@ PLANS: Mapping[str, Plan] = {
     "crash-points": Plan(processes.crashes),
     "pauses": Plan(processes.pauses(servers.PAUSE_SECONDS)),
     "long-pauses": Plan(processes.pauses(LONG_PAUSE_SECONDS)),
-    "restarts": Plan(processes.restarts),
+    "restarts": Plan(processes.restarts, spares_clients=True),
     "postgres": Plan(servers.postgres_faults, has_proxy=True),
     "nats": Plan(servers.nats_faults),
     "valkey": Plan(servers.valkey_faults),

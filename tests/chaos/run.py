@@ -16,7 +16,7 @@ from tests.chaos.measure import Aftermath, Strike, aftermaths
 from tests.chaos.own_word import ask_tollwire, let_the_walk_come, open_rows
 from tests.chaos.plan import PLANS
 from tests.chaos.stage import Stage, open_stage
-from tests.chaos.verdict import Verdict, compare, judge
+from tests.chaos.verdict import Verdict, compare, judge, spare_clients
 
 # A message may lose two publishers in a row (60 s and 120 s of lease), and then wait for a receipt.
 SETTLE_LIMIT_SECONDS = 200.0
@@ -87,6 +87,8 @@ class Chaos:
             evidence = stage.evidence()
             verdict = judge(evidence)
             compare(verdict, evidence, await ask_tollwire(stage.instance, stage.scene.accounts))
+        if plan.spares_clients:
+            spare_clients(verdict, evidence)
         if plan.may_lose:
             verdict.document_losses()
         after = aftermaths(evidence, self._strikes, load_ended_at)

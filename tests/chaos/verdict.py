@@ -54,6 +54,7 @@ KINDS: Final = (
     "released_although_delivered", "delivered_without_receipt", "charge_told_wrongly", "callback_missing",
     "callback_forged", "final_state_changed", "older_after_final", "status_differs", "hold_not_resolved_once",
     "message_nobody_knows", "books_broken", "deadlock", "not_settled",
+    "request_failed",
 )  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def judge(evidence: Evidence) -> Verdict:
     verdict.counts.update(
         keys=len(evidence.keys),
         accepted=len(evidence.messages),
-        doubts=len(evidence.doubt_times),
+        doubts=len(evidence.doubts),
         sent_twice=sum(len(message.taken) > 1 for message in evidence.messages.values()),
         receipts_not_taken=evidence.unacked_receipts,
     )
@@ -185,6 +186,12 @@ class OwnWord:
     verify_findings: str
     deadlocks: int
     open_rows: Mapping[str, int]
+
+
+def spare_clients(verdict: Verdict, evidence: Evidence) -> None:
+    """Where no client may notice anything, every request that got no definite word is a violation."""
+    for doubt in evidence.doubts:
+        verdict.find("request_failed", doubt.key, f"got no definite word: {doubt.why}")
 
 
 ENDS: Final = frozenset({"capture", "release"})
