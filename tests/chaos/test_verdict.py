@@ -304,7 +304,7 @@ def test_a_broken_promise_is_found(kind: str, spoil: Spoil):
 def test_where_clients_are_to_be_spared_a_request_without_a_word_is_found():
     logs = Logs()
     verdict = Verdict()
-    evidence = gather(logs.client, [], [], logs.charges)
+    evidence = gather(logs.client, [CarrierLog(kind, []) for kind in CARRIERS], [], logs.charges)
     spare_clients(verdict, evidence)
     assert {violation.kind for violation in verdict.violations} == {"request_failed"}
 
