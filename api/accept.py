@@ -5,8 +5,8 @@ waits for it: what is not published is dispatched by the clockwork when its leas
 """
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -24,6 +24,7 @@ from shared.runtime.batcher import Batcher, Busy, DeadlinePassed
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring
+from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.config import ConfigWatch
 
@@ -50,7 +51,7 @@ class Decision(NamedTuple):
     is_replay: bool
 
 
-class Accept:
+class Accept(WithParts):
     """The use case behind POST /v1/messages and /v1/messages/batch. An open async context."""
 
     def __init__(
@@ -70,14 +71,9 @@ class Accept:
             is_retryable=is_retryable,
         )
 
-    async def __aenter__(self) -> Self:
-        await self._batcher.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._batcher.__aexit__(kind, error, trace)
+    def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
+        """The batchers."""
+        return [self._batcher]
 
     async def one(self, sending: Sending, request: MessageRequest) -> Decision:
         """Accept one message.

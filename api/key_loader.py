@@ -1,12 +1,13 @@
 """Loading keys: those that many new callers bring at the same time go to PostgreSQL in one query."""
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Final, Self
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
 
 from api import key_store
 from api.callers import KeyRecord
 from shared.runtime.batcher import Batcher
+from shared.runtime.parts import WithParts
 from shared.runtime.postgres import Pool
 
 # A cold process with 10,000 active clients asks for them in a hundred queries instead of 10,000.
@@ -14,7 +15,7 @@ BATCH_MAX: Final = 200
 QUEUE_MAX: Final = 5_000
 
 
-class KeyLoader:
+class KeyLoader(WithParts):
     """Loads live keys by their ids. An open async context."""
 
     def __init__(self, pool: Pool) -> None:
@@ -23,14 +24,9 @@ class KeyLoader:
             self._flush, name="keys", batch_max=BATCH_MAX, queue_max=QUEUE_MAX, concurrency=2
         )
 
-    async def __aenter__(self) -> Self:
-        await self._batcher.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._batcher.__aexit__(kind, error, trace)
+    def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
+        """The batchers."""
+        return [self._batcher]
 
     async def load(self, key_ids: Sequence[str]) -> Mapping[str, KeyRecord]:
         """Return the keys among these ids that are not revoked; one alone travels with its neighbours."""

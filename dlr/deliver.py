@@ -3,8 +3,8 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -22,6 +22,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS
+from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.config import POLL_SECONDS
 
@@ -48,7 +49,7 @@ DELAY: Final = Histogram(
 _log = structlog.get_logger(__name__)
 
 
-class Deliver:
+class Deliver(WithParts):
     """The use case behind every callback. An open async context; leaving it finishes what is on its way."""
 
     def __init__(self, pool: Pool, poster: CallbackPoster, endpoints: Endpoints, clock: Clock) -> None:
@@ -69,19 +70,15 @@ class Deliver:
             linger_seconds=LINGER_SECONDS, is_bisectable=is_bisectable, is_retryable=is_retryable,
         )  # fmt: skip
 
-    async def __aenter__(self) -> Self:
-        await self._loads.__aenter__()
-        await self._records.__aenter__()
-        return self
+    def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
+        """The batchers."""
+        return [self._records, self._loads]
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._endpoints.stop()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._loads.__aexit__(kind, error, trace)
-        await self._records.__aexit__(kind, error, trace)
+        await super().__aexit__()
 
     async def stop_with(self, stop: Stop) -> None:
         """Begin no further post once the process is asked to stop: the last one may take its whole deadline.

@@ -1,10 +1,10 @@
 """POST /receipts/<carrier>: authenticated, durable, then answered (RULES 24, 37)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
@@ -25,6 +25,7 @@ from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring
+from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.config import CarrierConfig, carrier_aad
 
@@ -54,7 +55,7 @@ class _Source:
     secret: bytes | None
 
 
-class Receive:
+class Receive(WithParts):
     """The receipts' door. An open async context."""
 
     def __init__(self, pool: Pool, settle: Settle, keyring: Keyring, clock: Clock) -> None:
@@ -73,14 +74,9 @@ class Receive:
             is_retryable=is_retryable,
         )
 
-    async def __aenter__(self) -> Self:
-        await self._batcher.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._batcher.__aexit__(kind, error, trace)
+    def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
+        """The batchers."""
+        return [self._batcher]
 
     def apply(self, carriers: Mapping[int, CarrierConfig]) -> None:
         """Follow the configuration. Carriers that are switched off may still send receipts."""

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Protocol, Self
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import structlog
@@ -13,6 +13,7 @@ from dlr import store
 from dlr.store import Settled
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.crash_points import crash_point
+from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.facts import FactPublisher, load_facts
 
@@ -40,7 +41,7 @@ class Deliver(Protocol):
         ...
 
 
-class Settle:
+class Settle(WithParts):
     """The use case behind every receipt. An open async context; leaving it settles what is queued."""
 
     def __init__(self, pool: Pool, facts: FactPublisher, deliver: Deliver) -> None:
@@ -59,15 +60,13 @@ class Settle:
             is_retryable=is_retryable,
         )
 
-    async def __aenter__(self) -> Self:
-        await self._batcher.__aenter__()
-        return self
+    def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
+        """The batchers."""
+        return [self._batcher]
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*self._tasks)
-        await self._batcher.__aexit__(kind, error, trace)
+        await super().__aexit__()
 
     def settle_soon(self, receipt_ids: Sequence[UUID]) -> None:
         """Settle receipts that are leased to this process; never waits. The sweep heals what fails."""

@@ -1,9 +1,9 @@
 """Claims and records in group commits, and what follows a record (DESIGN "Group commit")."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -18,6 +18,7 @@ from shared.runtime.batcher import Batcher
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.jetstream import JetStream, PublishFailed
+from shared.runtime.parts import WithParts
 from shared.runtime.postgres import Pool, is_bisectable, is_retryable
 from shared.storage.config import CarrierConfig
 from shared.storage.facts import FactPublisher
@@ -45,7 +46,7 @@ class _RecordChunk(NamedTuple):
     outcomes: Sequence[Outcome]
 
 
-class Journal:
+class Journal(WithParts):
     """The attempt journal. An open async context; leaving it writes what is queued."""
 
     def __init__(self, pool: Pool, jetstream: JetStream, facts: FactPublisher, clock: Clock) -> None:
@@ -74,16 +75,9 @@ class Journal:
             is_retryable=is_retryable,
         )
 
-    async def __aenter__(self) -> Self:
-        await self._claims.__aenter__()
-        await self._records.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._claims.__aexit__(kind, error, trace)
-        await self._records.__aexit__(kind, error, trace)
+    def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
+        """The batchers."""
+        return [self._records, self._claims]
 
     def apply(self, carriers: Mapping[int, CarrierConfig]) -> None:
         """Follow the configuration."""
