@@ -111,14 +111,17 @@ class NotHit(Exception):  # noqa: N818 - named for what happened
 
 
 class Crash(Fault):
-    """One process dies at a named place: killed, started for that place, it must die there by itself."""
+    """One process dies at a named place: killed, started for that place, it must die there by itself.
 
-    kills = 2
+    Its siblings are killed with it: a carrier's connections would all stay with them.
+    """
 
-    def __init__(self, point: str, victim: str) -> None:
+    def __init__(self, point: str, victim: str, siblings: Sequence[str]) -> None:
         self.name = f"crash at {point}"
         self.point = point
         self.victim = victim
+        self.kills = len(siblings) + 1
+        self._siblings = siblings
 
     async def strike(self, instance: Instance) -> None:
         """Start the victim anew for the crash point, and wait until it died of it.
@@ -129,7 +132,8 @@ class Crash(Fault):
         keeper, unit = instance.keepers[self.victim], instance.service(self.victim)
         before = len(keeper.deaths)
         unit.extra[VARIABLE] = self.point
-        keeper.send(signal.SIGKILL)
+        for sibling in self._siblings:
+            instance.keepers[sibling].send(signal.SIGKILL)
         await keeper.ended(before, CRASH_LIMIT_SECONDS)
         death = await keeper.ended(before + 1, CRASH_LIMIT_SECONDS)
         unit.extra.pop(VARIABLE)

@@ -49,12 +49,17 @@ def kills_of_all(cast: Cast) -> Iterator[Step]:
         yield Step(cast.drawn.uniform(2.0, 6.0), Kill("all", cast.all_of(*SERVICES)))
 
 
+def crash(cast: Cast, point: str) -> Crash:
+    """One process of the service that has the point dies at it."""
+    service = SERVICE_OF_STEP[point.partition(".")[0]]
+    return Crash(point, cast.one(service), cast.all_of(service))
+
+
 def crashes(cast: Cast) -> Iterator[Step]:
     """Every named crash point once, in random order, for ever."""
     while True:
         for point in cast.drawn.sample(CRASH_POINTS, len(CRASH_POINTS)):
-            victim = cast.one(SERVICE_OF_STEP[point.partition(".")[0]])
-            yield Step(cast.drawn.uniform(0.2, 1.0), Crash(point, victim))
+            yield Step(cast.drawn.uniform(0.2, 1.0), crash(cast, point))
 
 
 def pauses(seconds: float) -> Callable[[Cast], Iterator[Step]]:
@@ -89,7 +94,7 @@ def short(cast: Cast) -> Iterator[Step]:
     """What CI runs: API processes first, since the lease on what they had accepted is the longest."""
     points = ("accept.after_commit", "submit.after_write", "record.before_commit", "settle.after_commit",
               "callback.after_post")  # fmt: skip
-    strikes = [Crash(point, cast.one(SERVICE_OF_STEP[point.partition(".")[0]])) for point in points]
+    strikes = [crash(cast, point) for point in points]
     yield Step(0.0, strikes[0])
     yield Step(0.2, Kill("all", cast.all_of(*SERVICES)))
     for strike in strikes[1:]:
