@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.chaos import results, table
 from tests.chaos.plan import PLANS
@@ -44,6 +45,7 @@ def told(arguments: list[str]) -> argparse.Namespace:
     long.add_argument("--minutes", type=float, default=120.0)
     long.add_argument("--only", choices=sorted(PLANS), action="append", help="only this plan")
     long.add_argument("--seconds", type=float, default=LONG_LOAD_SECONDS)
+    long.add_argument("--results", type=Path, default=results.LATEST, help="where results are added up")
     commands.add_parser("table", help="the results as a table")
     return parser.parse_args(arguments)
 
@@ -54,17 +56,17 @@ def show(result: Result) -> bool:
     return result.is_right
 
 
-def long_settings(only: list[str] | None, load_seconds: float) -> Iterator[RunSettings]:
+def long_settings(only: list[str] | None, load_seconds: float, file: Path) -> Iterator[RunSettings]:
     """Runs without end: the plans in turn, each with its next seed, one and two of each process in turn."""
     plans = only or [*KILL_PLANS, *(plan for plan in PLANS if plan not in (*KILL_PLANS, "short"))]
     while True:
         for plan in plans:
-            seed = 1 + max((run["seed"] for run in results.read() if run["plan"] == plan), default=0)
+            seed = 1 + max((run["seed"] for run in results.read(file) if run["plan"] == plan), default=0)
             copies = 2 if plan == "restarts" else 2 - seed % 2
             yield RunSettings(seed, plan, load_seconds, copies)
 
 
-def run_long(minutes: float, only: list[str] | None, load_seconds: float) -> bool:
+def run_long(minutes: float, only: list[str] | None, load_seconds: float, file: Path) -> bool:
     """Run until the time is up; keep the results after each."""
     until = time.monotonic() + minutes * 60
     commit = subprocess.run(
@@ -72,7 +74,7 @@ def run_long(minutes: float, only: list[str] | None, load_seconds: float) -> boo
     ).stdout.strip()
     is_right = True
     left_out: set[str] = set()
-    for settings in long_settings(only, load_seconds):
+    for settings in long_settings(only, load_seconds, file):
         try:
             result = carry_out(settings)
         except (NotPossible, LibraryMissing) as error:
@@ -80,7 +82,7 @@ def run_long(minutes: float, only: list[str] | None, load_seconds: float) -> boo
             left_out.add(settings.plan)
         else:
             is_right &= show(result)
-            results.write(results.added(results.read(), results.row_of(result, commit)))
+            results.write(results.added(results.read(file), results.row_of(result, commit)), file)
         ends_at = time.monotonic() + load_seconds + LONG_RUN_SECONDS - LONG_LOAD_SECONDS
         if ends_at > until or left_out >= set(only or PLANS):
             break
@@ -97,7 +99,7 @@ def main() -> None:
         case "short":
             is_right = all(show(carry_out(settings)) for settings in SHORT)
         case "long":
-            is_right = run_long(asked.minutes, asked.only, asked.seconds)
+            is_right = run_long(asked.minutes, asked.only, asked.seconds, asked.results)
         case _:
             table.DOCUMENT.write_text(table.written(), encoding="utf-8")
             is_right = True
