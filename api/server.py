@@ -223,12 +223,12 @@ def problem_response(
 
 
 _requests_begun = count(1)
-_process_name = os.urandom(6).hex()
+_process_name = os.urandom(4).hex()
 
 
 def new_request_id() -> str:
     """A name for a request that named itself in no way: this process's own, and a number."""
-    return f"{_process_name}{next(_requests_begun):06x}"
+    return f"{_process_name}{next(_requests_begun) & 0xFFFFFFFF:08x}"
 
 
 def request_id_of(request: web.BaseRequest) -> str:
