@@ -56,7 +56,7 @@ class Bookkeeping:
             days = await unsealed_days(connection, (datetime.now(UTC) - CLOSE_AFTER).date())
             if not days:
                 return
-            findings = await verify_database(self._dsn, full=False, signer=self._signer)
+            findings = await verify_database(self._dsn, full=False, signer=self._signer, connections=1)
             if findings:
                 self._tell(findings)
                 return

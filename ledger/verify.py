@@ -7,8 +7,8 @@ the ledger process takes beside live traffic.
 
 import asyncio
 import secrets
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -60,7 +60,7 @@ class _Books:
     first_message: UUID
     key: int = field(default_factory=lambda: secrets.randbits(marks.KEY_BITS))
     chains: Chains = field(init=False)
-    locks: defaultdict[int, Locks] = field(default_factory=lambda: defaultdict(Locks))
+    locks: Locks = field(default_factory=Locks)
     findings: list[Finding] = field(default_factory=list)
     early: dict[int, list[Pass]] = field(default_factory=dict)
     joined: int = 0
@@ -93,6 +93,7 @@ async def verify_database(
     full: bool = True,
     signer: Signer | None = None,
     exported: Mapping[date, SignedSeal] | None = None,
+    connections: int = CONNECTIONS,
     progress: Progress = _untold,
 ) -> list[Finding]:
     """Return everything that is wrong with the books; nothing when they are whole.
@@ -100,6 +101,7 @@ async def verify_database(
     ``full=False`` believes the sealed days: it checks their seals, and entries only of the days after, each
     account's from its newest checkpoint on. Without a ``signer`` a seal's sums and root are checked, but not
     its signature. ``exported`` are seals as they were written to files, which the database's must equal.
+    One of ``connections`` keeps a CPU busy; beside live traffic it is one.
 
     Raises:
         OSError, asyncpg.PostgresError: the database does not answer; nothing is known.
@@ -112,7 +114,11 @@ async def verify_database(
             return await stack.enter_async_context(_snapshot(dsn, name))
 
         findings = await verify_snapshot(
-            conn, full=full, signer=signer, open_another=open_another, progress=progress
+            conn,
+            full=full,
+            signer=signer,
+            open_others=[open_another] * (connections - 1),
+            progress=progress,
         )
         if exported is not None:
             findings += compare_exported(await load_seals(conn), exported, signer)
@@ -124,10 +130,10 @@ async def verify_snapshot(
     *,
     full: bool = True,
     signer: Signer | None = None,
-    open_another: Callable[[], Awaitable[Connection]] | None = None,
+    open_others: Sequence[Callable[[], Awaitable[Connection]]] = (),
     progress: Progress = _untold,
 ) -> list[Finding]:
-    """Verify what this connection's open transaction sees; ``open_another`` gives one that sees the same."""
+    """Verify what this connection's open transaction sees; ``open_others`` open more that see the same."""
     since = await first_entries_day(conn, full=full)
     found = _Books(await books.load_accounts(conn, since), since, await first_kept_message(conn))
     work = deque[Work]()
@@ -138,8 +144,8 @@ async def verify_snapshot(
     for signed in await load_seals(conn):
         work.append(partial(found.check_seal, signed, full, signer))
     connections = [conn]
-    if open_another is not None and sum(account.version for account in found.accounts) > ENTRIES_FOR_TWO:
-        connections += [await open_another() for _ in range(CONNECTIONS - 1)]
+    if sum(account.version for account in found.accounts) > ENTRIES_FOR_TWO:
+        connections += [await open_another() for open_another in open_others]
     pieces = len(work)
     await asyncio.gather(*(_work_off(work, each, pieces, progress) for each in connections))
     return await _conclude(conn, found, full=full)
@@ -156,10 +162,8 @@ async def _conclude(conn: Connection, found: _Books, *, full: bool) -> list[Find
     for account in found.accounts:
         findings += books.check_account(account)
         findings += books.check_entries(account, folds.get(account.id))
-        findings += books.check_locks(account, found.locks.get(account.id))
+        findings += books.check_locks(account, found.locks)
     findings += await _look_closer(conn, found, full=full)
-    strangers = found.locks.keys() - {account.id for account in found.accounts}
-    findings += [Finding("lock_without_account", "the locks belong to no client", id_) for id_ in strangers]
     findings += books.check_currencies(found.accounts, folds)
     findings += await operations.check_limits(conn)
     findings += await books.check_guards(conn)
@@ -173,17 +177,23 @@ async def _look_closer(conn: Connection, found: _Books, *, full: bool) -> list[F
         findings += await entries.find_misshapen(conn, misshapen, found.since)
     asked = await operations.operation_marks(conn, found.since, found.key)
     booked = {id_: fold.operation_mark for id_, fold in folds.items()}
-    ids = asked.keys() | booked.keys()
-    if differing := [id_ for id_ in ids if marks.differ(asked.get(id_, 0), booked.get(id_, 0))]:
-        findings += await entries.compare_operations(conn, differing, found.since)
-    if not full:
-        return findings
-    ids = {account.id for account in found.accounts}
+    if suspects := marks.differing(asked, booked):
+        findings += await entries.compare_operations(conn, suspects, found.since)
     booked = {id_: fold.mark for id_, fold in folds.items()}
-    if suspects := [id_ for id_ in ids if marks.differ(booked.get(id_, 0), found.locks[id_].mark)]:
-        findings += await entries.compare_entries(conn, suspects, found.since, found.first_message)
-        findings += await messages.compare_locks(conn, suspects, found.first_message)
+    if full and (buckets := marks.differing(marks.by_bucket(booked), found.locks.marks)):
+        findings += await _compare_locks(conn, found, booked, buckets)
     return findings
+
+
+async def _compare_locks(
+    conn: Connection, found: _Books, booked: Mapping[int, int], buckets: Sequence[int]
+) -> list[Finding]:
+    locked = await messages.account_marks(conn, buckets, found.first_message, found.key)
+    suspects = marks.differing(marks.of_buckets(booked, buckets), locked)
+    strangers = locked.keys() - {account.id for account in found.accounts}
+    findings = [Finding("lock_without_account", "the locks belong to no client", id_) for id_ in strangers]
+    findings += await entries.compare_entries(conn, suspects, found.since, found.first_message)
+    return findings + await messages.compare_locks(conn, suspects, found.first_message)
 
 
 @asynccontextmanager

@@ -86,9 +86,9 @@ def check_entries(account: Account, fold: Fold | None) -> list[Finding]:
     return findings
 
 
-def check_locks(account: Account, locks: Locks | None) -> list[Finding]:
+def check_locks(account: Account, locks: Locks) -> list[Finding]:
     """Compare an account with all its locks."""
-    held, open_holds = (locks.held_micros, locks.open_holds) if locks else (0, 0)
+    held, open_holds = locks.held_micros[account.id], locks.open_holds[account.id]
     return _unequal(
         account,
         ("held_differs", "held as its HELD locks", account.held_micros, held),

@@ -19,7 +19,7 @@ ENTRIES_AND_LOCKS: Final = """
 with e as materialized (
     select * from ledger.entries e
     where e.account_id = any ($1) and e.day >= $2 and e.version > $3 and e.version <= $4
-      and e.message_id >= $5
+      and e.message_id >= $5 and e.kind not in ('top_up', 'adjustment')
 ), b as materialized (
     select min(message_id::text collate "C")::uuid as first, max(message_id::text collate "C")::uuid as last
     from e

@@ -102,8 +102,8 @@ with e as (
 ), g as (
     select e.account_id, e.kind, e.debit_account, e.credit_account,
            e.message_id is null as is_bare, sum(e.amount_micros) as micros,
-           sum(case when e.message_id >= $7 then {mark} when e.kind in ('top_up', 'adjustment')
-                    then {operation_mark} end) as mark,
+           sum(case when e.kind in ('top_up', 'adjustment') then {operation_mark}
+                    when e.message_id >= $7 then {mark} end) as mark,
            string_agg(e.hash || {hashed}, '') filter (where e.p_version is null) as first,
            string_agg({left}, '') filter (where e.n_version is null) as last,
            string_agg(e.version || ' ' || concat_ws(' ', {words}), ',') filter (where {any}) as faults

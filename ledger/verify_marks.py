@@ -7,11 +7,16 @@ rows looked at one by one. The key is new in every run, so nobody can aim at a c
 As SQL, for ``.replace``: ``{key}`` is any number of 48 bits.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 # Sums are told modulo this, and compared so.
 MODULUS: Final = 2**62
 KEY_BITS: Final = 48
+# Marks of locks are told for so many groups of accounts, by the last bits of their ids: far fewer rows than
+# accounts, and only where two differ is each account looked at.
+BUCKETS: Final = 1_024
 
 # What is hashed of a message: its amount and, of a hold, the version that placed it; the seed names what
 # happened to it. A quarter of each hash, so that what one lock says three times fits into a bigint.
@@ -46,6 +51,21 @@ OF_CREDIT: Final = _OF_CREDIT.replace("{version}", "e.version").replace(
 OF_OPERATION: Final = _OF_CREDIT.replace("{version}", "entry_version").replace("{amount}", "amount_micros")
 
 
-def differ(one: int, other: int) -> bool:
-    """True when two marks are not of the same rows."""
-    return (one - other) % MODULUS != 0
+def by_bucket(marks: Mapping[int, int]) -> Counter[int]:
+    """Add marks of accounts up by bucket."""
+    buckets = Counter[int]()
+    for account, mark in marks.items():
+        buckets[account & (BUCKETS - 1)] += mark
+    return buckets
+
+
+def of_buckets(marks: Mapping[int, int], buckets: Iterable[int]) -> dict[int, int]:
+    """Return the marks of the accounts that are in these buckets."""
+    wanted = set(buckets)
+    return {account: mark for account, mark in marks.items() if account & (BUCKETS - 1) in wanted}
+
+
+def differing(some: Mapping[int, int], others: Mapping[int, int]) -> list[int]:
+    """Return the accounts, or buckets, whose marks are not of the same rows."""
+    names = sorted(some.keys() | others.keys())
+    return [name for name in names if (some.get(name, 0) - others.get(name, 0)) % MODULUS != 0]

@@ -1,7 +1,8 @@
 """Messages, their locks, states and outbox rows against each other; a range of message ids in one pass."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -16,17 +17,11 @@ OVERDUE_MARGIN_SECONDS: Final = 3600
 
 @dataclass(slots=True)
 class Locks:
-    """What the locks of one account add up to; micros, and their mark (verify_marks)."""
+    """What locks add up to: micros and number of an account's HELD ones, and marks by account's bucket."""
 
-    held_micros: int = 0
-    open_holds: int = 0
-    mark: int = 0
-
-    def add(self, held_micros: int, open_holds: int, mark: int) -> None:
-        """Take what some more of them add up to."""
-        self.held_micros += held_micros
-        self.open_holds += open_holds
-        self.mark += mark
+    held_micros: Counter[int] = field(default_factory=Counter)
+    open_holds: Counter[int] = field(default_factory=Counter)
+    marks: Counter[int] = field(default_factory=Counter)
 
 
 WORDS: Final = {
@@ -87,33 +82,63 @@ with j as (
                 else valid_until end < now() - $4 * interval '1 second' as hold_overdue
     from j
 )
-select account_id, coalesce(sum(amount_micros) filter (where lock_state = 'HELD'), 0)::bigint,
-       count(*) filter (where lock_state = 'HELD'),
-       (coalesce(sum({mark}), 0) % {modulus})::bigint,
-       array_agg(id || ' ' || concat_ws(' ', {words})) filter (where {faults})
-from f group by account_id
+select account_id & {bucket}, (coalesce(sum({mark}), 0) % {modulus})::bigint,
+       array_agg(concat_ws(' ', id, coalesce(account_id, 0), {words})) filter (where {faults})
+from f group by 1
 """
 QUERY: Final = (
     MESSAGES.replace("{words}", ", ".join(f"case when {word} then '{word}' end" for word in WORDS))
     .replace("{faults}", " or ".join(WORDS))
     .replace("{mark}", marks.OF_LOCK)
     .replace("{modulus}", str(marks.MODULUS))
+    .replace("{bucket}", str(marks.BUCKETS - 1))
     .replace("{key}", "$3::bigint")
 )
 
 
-async def fold_messages(
-    conn: Connection, low: UUID, high: UUID, key: int, locks: dict[int, Locks]
-) -> list[Finding]:
+HELD: Final = """
+select account_id, sum(amount_micros)::bigint, count(*) from ledger.credit_locks
+where message_id >= $1 and message_id < $2 and state = 'HELD' group by account_id
+"""
+
+
+async def fold_messages(conn: Connection, low: UUID, high: UUID, key: int, locks: Locks) -> list[Finding]:
     """Return the messages in [low, high) that are wrong; what their locks add up to goes to ``locks``."""
     findings: list[Finding] = []
-    for account, held, count, mark, faults in await conn.fetch(QUERY, low, high, key, OVERDUE_MARGIN_SECONDS):
-        if account is not None:
-            locks[account].add(held, count, mark)
+    for bucket, mark, faults in await conn.fetch(QUERY, low, high, key, OVERDUE_MARGIN_SECONDS):
+        if bucket is not None:
+            locks.marks[bucket] += mark
         for fault in faults or ():
-            message, *checks = fault.split()
-            findings += [Finding(check, WORDS[check], account, UUID(message)) for check in checks]
+            message, account, *checks = fault.split()
+            place = (int(account) or None, UUID(message))
+            findings += [Finding(check, WORDS[check], *place) for check in checks]
+    for account, micros, count in await conn.fetch(HELD, low, high):
+        locks.held_micros[account] += micros
+        locks.open_holds[account] += count
     return findings
+
+
+# $1: buckets; $2: the first message whose lock is kept; $3: the key of the marks.
+OF_BUCKETS: Final = """
+select account_id, (coalesce(sum({mark}), 0) % {modulus})::bigint
+from (select *, message_id as id, state as lock_state from ledger.credit_locks) l
+where account_id & {bucket} = any ($1) and message_id >= $2
+group by account_id
+"""
+MARKS: Final = (
+    OF_BUCKETS.replace("{mark}", marks.OF_LOCK)
+    .replace("{modulus}", str(marks.MODULUS))
+    .replace("{bucket}", str(marks.BUCKETS - 1))
+    .replace("{key}", "$3::bigint")
+)
+
+
+async def account_marks(
+    conn: Connection, buckets: Sequence[int], first_message: UUID, key: int
+) -> dict[int, int]:
+    """Return the marks of the locks of each account in these buckets."""
+    rows = await conn.fetch(MARKS, buckets, first_message, key)
+    return {account: mark for account, mark in rows}  # noqa: C416 - records
 
 
 LOCKS_AND_ENTRIES: Final = """

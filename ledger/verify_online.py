@@ -4,7 +4,8 @@ A step looks at some accounts, from their newest checkpoints on, and at some mes
 ever. What only sums over everything can show is left to ``verify_database``.
 """
 
-from collections import defaultdict
+import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -26,10 +27,15 @@ from ledger.verify_messages import Locks
 from ledger.verify_ranges import ID_LAST, first_entries_day, first_kept_message
 from shared.runtime.postgres import Connection, Pool
 
-# A few tenths of a second of reading: below a second on a slow machine, and it takes no locks.
-ENTRIES_A_STEP: Final = 20_000
-ACCOUNTS_A_STEP: Final = 200
-MESSAGES_A_STEP: Final = 10_000
+# A step is taken in bites of some 10 ms with rests between them, so that no request waits for a step: of two
+# CPUs one would be away for a tenth of a second. It takes no locks.
+BITES_A_STEP: Final = 10
+ENTRIES_A_BITE: Final = 2_000
+ACCOUNTS_A_BITE: Final = 200
+MESSAGES_A_BITE: Final = 1_000
+# How long a rest is, by the work before it; and when the work was slow, for it is not alone.
+REST_TIMES: Final = 4.0
+REST_MAX_SECONDS: Final = 1.0
 FIRST_ID: Final = UUID(int=0)
 
 NEXT_MESSAGE: Final = """
@@ -49,16 +55,27 @@ class OnlineVerifier:
     _message: UUID = field(default=FIRST_ID)
 
     async def step(self) -> list[Finding]:
-        """Verify the next accounts and the next messages; return what is wrong with them."""
-        async with self.pool.acquire() as conn:
-            async with _snapshot(conn):
-                findings = await self._some_accounts(conn)
-            async with _snapshot(conn):
-                return findings + await self._some_messages(conn)
+        """Verify the next accounts and the next messages; return what is wrong with them.
+
+        Ends with the round over the accounts, if that comes first.
+        """
+        findings: list[Finding] = []
+        rounds = self.rounds
+        for _ in range(BITES_A_STEP):
+            began = time.monotonic()
+            async with self.pool.acquire() as conn:
+                async with _snapshot(conn):
+                    findings += await self._some_accounts(conn)
+                async with _snapshot(conn):
+                    findings += await self._some_messages(conn)
+            if self.rounds != rounds:
+                break
+            await asyncio.sleep(min((time.monotonic() - began) * REST_TIMES, REST_MAX_SECONDS))
+        return findings
 
     async def _some_accounts(self, conn: Connection) -> list[Finding]:
         since = await first_entries_day(conn, full=False)
-        accounts = await books.load_accounts(conn, since, self._account, ACCOUNTS_A_STEP)
+        accounts = await books.load_accounts(conn, since, self._account, ACCOUNTS_A_BITE)
         if not accounts:
             self._account, self._state = 0, None
             self.rounds += 1
@@ -74,7 +91,7 @@ class OnlineVerifier:
         """Verify the next entries of an account that has many; a checkpoint may have come past meanwhile."""
         if self._state is not None and self._state.version > account.base.version:
             account = replace(account, base=self._state)
-        up_to = account.base.version + ENTRIES_A_STEP
+        up_to = account.base.version + ENTRIES_A_BITE
         findings, last = await _verify(conn, [account], since, up_to if up_to < account.version else LAST)
         self._state = last
         if last is None or up_to >= account.version:
@@ -83,8 +100,8 @@ class OnlineVerifier:
 
     async def _some_messages(self, conn: Connection) -> list[Finding]:
         low = max(self._message, await first_kept_message(conn))
-        high = await conn.fetchval(NEXT_MESSAGE, low, MESSAGES_A_STEP) or ID_LAST
-        findings = await messages.fold_messages(conn, low, high, 0, defaultdict(Locks))
+        high = await conn.fetchval(NEXT_MESSAGE, low, MESSAGES_A_BITE) or ID_LAST
+        findings = await messages.fold_messages(conn, low, high, 0, Locks())
         self._message = FIRST_ID if high == ID_LAST else high
         return findings + await messages.find_holds(conn, low, high)
 
@@ -98,9 +115,9 @@ async def _snapshot(conn: Connection) -> AsyncIterator[None]:
 
 
 def _that_fit(accounts: Sequence[Account]) -> list[Account]:
-    """The first accounts, as many as have entries for a step together."""
+    """The first accounts, as many as have entries for a bite together."""
     sums = accumulate(account.version - account.base.version for account in accounts)
-    return [account for account, entries_ in zip(accounts, sums, strict=True) if entries_ <= ENTRIES_A_STEP]
+    return [account for account, entries_ in zip(accounts, sums, strict=True) if entries_ <= ENTRIES_A_BITE]
 
 
 async def _verify(

@@ -15,8 +15,8 @@ from shared.runtime.postgres import Connection
 ID_LAST: Final = UUID(int=2**128 - 1)
 DAY_MS: Final = 86_400_000
 DAY: Final = timedelta(days=1)
-# Bytes of locks that one pass over messages joins: about a million of them.
-LOCK_BYTES_A_RANGE: Final = 100_000_000
+# Bytes of locks that one pass over messages joins, some 200,000: what it hashes fits into a CPU's cache.
+LOCK_BYTES_A_RANGE: Final = 20_000_000
 # Bytes of entries that one pass sorts, about a million of them: they fit into the memory for a sort.
 ENTRY_BYTES_A_SPAN: Final = 160_000_000
 # So many pieces of less, so that each connection has its share; but a piece costs a little for each account.

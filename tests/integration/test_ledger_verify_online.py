@@ -44,8 +44,8 @@ async def test_whole_books_are_gone_round_without_findings(database: Database) -
 async def test_small_steps_see_what_large_ones_see(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_online, "ENTRIES_A_STEP", 3)
-    monkeypatch.setattr(verify_online, "MESSAGES_A_STEP", 2)
+    monkeypatch.setattr(verify_online, "ENTRIES_A_BITE", 3)
+    monkeypatch.setattr(verify_online, "MESSAGES_A_BITE", 2)
     async with open_flow(database) as flow:
         await scene(flow)
     database.is_corrupted_on_purpose()

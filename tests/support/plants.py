@@ -113,6 +113,17 @@ PLANTS = (
         "lock's amount", "price_differs lock_differs", _lock("amount_micros = amount_micros + 1", "delivered")
     ),
     _plant("lock's account", "lock_of_another_account lock_differs", _lock("account_id = {planned}", "sent")),
+    _plant(
+        "lock and message of nobody",
+        "lock_without_account lock_differs",
+        _lock("account_id = 999999", "sent")
+        + "; update tollwire.messages set client_id = 999999 where id = '{sent}'",
+    ),
+    _plant(
+        "credit for a message",
+        "entry_shape chain_broken",
+        "update ledger.entries set message_id = '{delivered}' where OF = 1",
+    ),
     _plant("lock's version", "second_hold", _lock("hold_version = hold_version + 1", "delivered")),
     _plant(
         "released in silence",
