@@ -63,7 +63,7 @@ def long_settings(only: list[str] | None, load_seconds: float, file: Path) -> It
         for plan in plans:
             seed = 1 + max((run["seed"] for run in results.read(file) if run["plan"] == plan), default=0)
             copies = 2 if plan == "restarts" else 2 - seed % 2
-            yield RunSettings(seed, plan, load_seconds, copies)
+            yield RunSettings(seed, plan, load_seconds, copies, hurries=plan in KILL_PLANS)
 
 
 def run_long(minutes: float, only: list[str] | None, load_seconds: float, file: Path) -> bool:

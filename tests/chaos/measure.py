@@ -44,8 +44,12 @@ def longest_gap(times: Sequence[float], start: float, end: float) -> float:
     return max((after - before for before, after in pairwise(inside)), default=0.0)
 
 
-def aftermaths(evidence: Evidence, strikes: Iterable[Strike], load_ended_at: float) -> list[Aftermath]:
-    """Measure each fault."""
+def aftermaths(
+    evidence: Evidence, strikes: Iterable[Strike], load_ended_at: float, *, is_timed: bool = True
+) -> list[Aftermath]:
+    """Measure each fault; a run that is not timed tells only that there were these."""
+    if not is_timed:
+        return [Aftermath(strike.name, 0.0, 0, 0.0, 0.0) for strike in strikes]
     accepted = sorted(message.accepted_at for message in evidence.messages.values())
     ended = [
         (message.accepted_at, message.finals[0].at)

@@ -89,11 +89,28 @@ WATCH_SILENT = """
 """
 
 
+# What was leased to a process that is gone, or may be in a stream, is looked at as if its lease had ended.
+END_LEASES = """
+    update tollwire.outbox set due_at = clock_timestamp(), incarnation = 0
+    where leased_at < clock_timestamp() - interval '10 seconds';
+    update tollwire.callbacks set due_at = clock_timestamp() where done_at is null and attempts = 0;
+"""
+
+
 async def let_the_walk_come(instance: Instance) -> None:
     """Have the ledger look at messages whose receipt has not come in time, as it does ten minutes later."""
+    await _execute(instance, WATCH_SILENT)
+
+
+async def end_leases(instance: Instance) -> None:
+    """Have everything that waits for the end of a lease looked at now, as it is minutes later."""
+    await _execute(instance, END_LEASES)
+
+
+async def _execute(instance: Instance, statement: str) -> None:
     connection = await asyncpg.connect(instance.dsn("postgres"))
     try:
-        await connection.execute(WATCH_SILENT)
+        await connection.execute(statement)
     finally:
         await connection.close()
 

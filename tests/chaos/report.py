@@ -19,6 +19,9 @@ def lines_of(result: Result) -> Iterator[str]:
     counts = ", ".join(f"{name} {count}" for name, count in result.verdict.counts.items())
     yield f"  {result.kills} kills; {counts}; settled {result.settled_seconds:.0f} s after the load's end"
     for name, costs in sorted(faults_of(result).items()):
+        if told.hurries:
+            yield f"  {name} x{costs['times']:.0f}"
+            continue
         yield (
             f"  {name} x{costs['times']:.0f}: no accept for {costs['no_accept_seconds']:.1f} s at most, "
             f"{costs['failed_requests']:.0f} requests repeated; backlog gone after "

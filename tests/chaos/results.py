@@ -25,6 +25,7 @@ def row_of(result: Result, commit: str) -> dict[str, Any]:
         "copies": told.copies,
         "rate_per_second": told.rate_per_second,
         "load_seconds": told.load_seconds,
+        "hurries": told.hurries,
         "commit": commit,
         "kills": result.kills,
         "settled_seconds": round(result.settled_seconds),

@@ -13,7 +13,7 @@ from tests.chaos.cast import Cast
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
 from tests.chaos.measure import Aftermath, Strike, aftermaths
-from tests.chaos.own_word import ask_tollwire, let_the_walk_come, open_rows
+from tests.chaos.own_word import ask_tollwire, end_leases, let_the_walk_come, open_rows
 from tests.chaos.plan import PLANS
 from tests.chaos.stage import Stage, open_stage
 from tests.chaos.verdict import Verdict, compare, judge, spare_clients
@@ -23,6 +23,7 @@ SETTLE_LIMIT_SECONDS = 200.0
 # Nobody has a reason to leave a key without a word longer than a client's patience and our longest restart.
 WORDS_LIMIT_SECONDS = 130.0
 LOOK_SECONDS = 1.0
+HURRY_SECONDS = 10.0
 WARM_UP_SECONDS = 3.0
 
 
@@ -31,6 +32,7 @@ class RunSettings:
     """What a run is: repeat it with the same.
 
     ``quiet_seconds``: no strike in the last part of the load, so that what is left is worked off under it.
+    ``hurries``: after the load nobody waits for leases of minutes; then times are not measured.
     """
 
     seed: int
@@ -39,6 +41,7 @@ class RunSettings:
     copies: int = 2
     rate_per_second: float = 300.0
     quiet_seconds: float = 3.0
+    hurries: bool = False
 
 
 @dataclass
@@ -82,7 +85,7 @@ class Chaos:
             load_ended_at = time.time()
             await self._end_loads(stage)
             say(f"load ended, {sum(self._faults.values())} faults, {self._kills} kills; settling")
-            settled_seconds = await _settle(stage)
+            settled_seconds = await _settle(stage, hurries=told.hurries)
             say(f"settled after {settled_seconds:.0f} s; counting")
             evidence = stage.evidence()
             verdict = judge(evidence)
@@ -91,7 +94,7 @@ class Chaos:
             spare_clients(verdict, evidence)
         if plan.may_lose:
             verdict.document_losses()
-        after = aftermaths(evidence, self._strikes, load_ended_at)
+        after = aftermaths(evidence, self._strikes, load_ended_at, is_timed=not told.hurries)
         return Result(told, verdict, after, self._kills, settled_seconds, self._faults, self._errors)
 
     async def _strike(self, stage: Stage, until: float) -> None:
@@ -132,11 +135,14 @@ class Chaos:
                 self._errors.append(f"{load.name} ended with {load.unit.child.exit_code}")
 
 
-async def _settle(stage: Stage) -> float:
+async def _settle(stage: Stage, *, hurries: bool) -> float:
     """Wait until the endpoint was told every end and nothing waits any more; return how long it took."""
-    begun = time.monotonic()
+    begun = hurried_at = time.monotonic()
     while (waited := time.monotonic() - begun) < SETTLE_LIMIT_SECONDS:
         await let_the_walk_come(stage.instance)
+        if hurries and time.monotonic() - hurried_at > HURRY_SECONDS:
+            await end_leases(stage.instance)
+            hurried_at = time.monotonic()
         if not any((await open_rows(stage.instance, stage.scene.hostile)).values()):
             messages = stage.evidence().messages.values()
             if all(message.finals for message in messages if message.is_told):
