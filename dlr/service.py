@@ -51,7 +51,10 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         open_clock(pool) as clock,
         open_jetstream(settings, name="tollwire-dlr") as jetstream,
         FactPublisher(jetstream) as facts,
-        CallbackPoster(load(CallbackSettings, os.environ)) as poster,
+        # Signed by the database's time: a receiver refuses what a process with a wrong clock would say.
+        CallbackPoster(
+            load(CallbackSettings, os.environ), unix_seconds=lambda: clock.now_ms() / 1000
+        ) as poster,
         HealthNotes(pool) as health,
         Endpoints(clock, health) as endpoints,
         Deliver(pool, poster, endpoints, clock) as deliver,
