@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "operations.md"
 BEGIN, END = "<!-- metrics: python -m tests.support.metrics_table -->\n", "<!-- end of metrics -->"
-KINDS = ("Counter", "Gauge", "Histogram", "Summary")
+KINDS = ("Counter", "Gauge", "Histogram", "BulkHistogram", "Summary")
 # Folder → who shows its metrics, in the order of the way of a message.
 PROCESSES = {
     "api": "api",
@@ -55,7 +55,7 @@ def table() -> str:
         lines += ["", f"**{PROCESSES[folder]}**", "", "| metric | labels | |", "|---|---|---|"]
         for metric in group:
             labels = ", ".join(metric.labels)
-            kind = " (histogram)" if metric.kind == "Histogram" else ""
+            kind = " (histogram)" if metric.kind.endswith("Histogram") else ""
             lines.append(f"| `{metric.name}` | {labels} | {metric.sentence}{kind} |")
     return "\n".join([*lines, "", ""])
 
