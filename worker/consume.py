@@ -19,7 +19,7 @@ from worker.submit import Submit
 
 STREAM: Final = "SMS_SEND"
 # Bundles taken at once; at low load each holds one message, at high load a hundred.
-FETCH_MAX: Final = 200
+FETCH_MAX: Final = 100
 # Groups of bundles that each lane works on side by side: its reserved capacity, so that a slow campaign
 # never stands before a one-time password.
 GROUPS_IN_FLIGHT: Final = 4
@@ -64,8 +64,9 @@ async def _work(lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop) 
     try:
         readable, bundles = await _decode_all(lane, messages)
         with tracing.span("worker.submit", headers=messages[0].headers):
-            await submit.bundles(bundles, stop)
-        await asyncio.gather(*(message.ack() for message in readable))
+            await submit.bundles(lane, bundles, stop)
+        for message in readable:
+            await message.ack()
         crash_point("record.after_ack")
         BUNDLES.labels(lane, "done").inc(len(readable))
     except (OutcomeUnknown, Busy) as error:

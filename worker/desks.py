@@ -22,8 +22,9 @@ _log = structlog.get_logger(__name__)
 class Desks:
     """The desks by carrier id. ``apply`` follows the configuration; an open async context."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, lanes: Sequence[str]) -> None:
         self._keyring = keyring
+        self._lanes = lanes
         self._desks: dict[int, tuple[Desk, AsyncExitStack]] = {}
         self._routes = Routes({})
         self._closing: set[asyncio.Task[None]] = set()
@@ -82,7 +83,7 @@ class Desks:
             # One wrong row must not stop the other carriers; its messages wait and the log says why.
             _log.error("carrier cannot be opened", carrier=config.name, error=str(error))
             return
-        self._desks[config.id] = (Desk(config, carrier), stack)
+        self._desks[config.id] = (Desk(config, carrier, self._lanes), stack)
         _log.info("carrier open", carrier=config.name, kind=config.kind)
 
     def _close_later(self, stack: AsyncExitStack) -> None:

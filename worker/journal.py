@@ -25,7 +25,8 @@ from shared.storage.facts import FactPublisher
 from worker import store
 from worker.store import Claim, Claimed, Outcome, Recorded
 
-# Only accept is in a hurry: work gathers this long when there is traffic.
+# Only accept is in a hurry: outcomes gather this long when there is traffic. What is to be claimed has
+# gathered before it was fetched.
 LINGER_SECONDS: Final = 0.02
 # Chunks in a flush and waiting; a chunk has up to CLAIM_MAX messages.
 CHUNKS_MAX: Final = 5
@@ -61,7 +62,6 @@ class Journal(WithParts):
             batch_max=CHUNKS_MAX,
             queue_max=CHUNKS_WAITING_MAX,
             concurrency=FLUSHES_IN_FLIGHT,
-            linger_seconds=LINGER_SECONDS,
             is_retryable=is_retryable,
         )
         self._records: Batcher[_RecordChunk, list[Recorded]] = Batcher(
@@ -100,8 +100,7 @@ class Journal(WithParts):
     def tell_claimed(self, carrier_id: int, claimed: Sequence[Claimed]) -> None:
         """Tell that messages are being sent."""
         now = self._clock.now()
-        for message_id, claim in claimed:
-            self._facts.add(_fact(message_id, claim, "SENDING", now, carrier_id, None))
+        self._facts.add_all([_fact(*one, "SENDING", now, carrier_id, None) for one in claimed])
 
     async def record(
         self, carrier: CarrierConfig, claimed: Sequence[Claimed], outcomes: Sequence[Outcome]
@@ -181,9 +180,13 @@ class Journal(WithParts):
         recorded: Sequence[Recorded],
     ) -> None:
         now = self._clock.now()
-        for (message_id, claim), outcome, record in zip(claimed, outcomes, recorded, strict=True):
-            if record.moved and record.state is not None:
-                self._facts.add(_fact(message_id, claim, record.state, now, carrier.id, outcome.error))
+        self._facts.add_all(
+            [
+                _fact(*one, record.state, now, carrier.id, outcome.error)
+                for one, outcome, record in zip(claimed, outcomes, recorded, strict=True)
+                if record.moved and record.state is not None
+            ]
+        )
 
     async def _wake_dlr(self, carrier: CarrierConfig, receipt_ids: Sequence[str]) -> None:
         for start in range(0, len(receipt_ids), BUNDLE_MAX):

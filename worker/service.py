@@ -46,7 +46,7 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
         open_jetstream(settings, name="tollwire-worker") as jetstream,
         FactPublisher(jetstream) as facts,
         Journal(pool, jetstream, facts, clock) as journal,
-        Desks(keyring) as desks,
+        Desks(keyring, settings.lanes) as desks,
         open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
     ):
         watch = ConfigWatch(pool, load_config)

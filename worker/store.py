@@ -54,7 +54,7 @@ async def claim_batch(
         # The same call with the same claim id, as long as there is time left to submit (RULES 4, 16).
         deadline_seconds=deadline_seconds / 2,
     )
-    return [Claim(*row) for row in rows]
+    return list(map(Claim._make, rows))
 
 
 class Claimed(NamedTuple):
@@ -111,4 +111,4 @@ async def record_batch(
         receipt_wait_seconds,
         deadline_seconds=RECORD_DEADLINE_SECONDS,
     )
-    return [Recorded(*row) for row in rows]
+    return list(map(Recorded._make, rows))

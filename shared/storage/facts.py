@@ -54,10 +54,15 @@ class FactPublisher:
 
     def add(self, fact: Fact) -> None:
         """Tell a fact soon. Never waits and never fails: a fact is worth less than a message."""
-        if len(self._waiting) >= WAITING_MAX:
-            FACTS_DROPPED.inc()
-            return
-        self._waiting.append(fact)
+        self.add_all((fact,))
+
+    def add_all(self, facts: Sequence[Fact]) -> None:
+        """Tell facts soon."""
+        room = max(WAITING_MAX - len(self._waiting), 0)
+        if len(facts) > room:
+            FACTS_DROPPED.inc(len(facts) - room)
+            facts = facts[:room]
+        self._waiting.extend(facts)
 
     async def run(self, stop: Stop) -> None:
         """Publish what has gathered, until the stop."""
@@ -79,8 +84,7 @@ class FactPublisher:
         ]
         kept = await asyncio.gather(*map(self._publish, bundles))
         for group in kept:
-            for fact in group:
-                self.add(fact)
+            self.add_all(group)
 
     async def _publish(self, facts: list[Fact]) -> list[Fact]:
         subject = f"sms.event.{facts[0].status.lower()}"

@@ -1,6 +1,7 @@
-"""A carrier's desk: places, pace, and what it learns from answers."""
+"""A carrier's desk: places by lane, pace, and what it learns from answers."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,8 @@ from shared.domain.alphabet import Encoding
 from shared.storage.config import CarrierConfig
 from worker.carriers.base import UNREACHABLE, Outcome, Refused, Submission, Submitted, Throttled, Uncertain
 from worker.desk import FAILURES_TO_OPEN, Desk
+
+LANES = ("express", "normal", "bulk")
 
 
 class Scripted:
@@ -40,7 +43,7 @@ def desk(outcome: Outcome, **changes: object) -> Desk:
         "is_enabled": True, "is_simulator": False, "may_ask_again": False, "splits_parts": False,
         "rate_per_second": 0, "window_max": 10, "submit_deadline_seconds": 60, "receipt_wait_seconds": 3600,
     } | changes  # fmt: skip
-    return Desk(CarrierConfig(**row), Scripted(outcome))  # type: ignore[arg-type]  # the row's values have its types
+    return Desk(CarrierConfig(**row), Scripted(outcome), LANES)  # type: ignore[arg-type]  # the row's values have its types
 
 
 def submission() -> Submission:
@@ -52,36 +55,51 @@ def submission() -> Submission:
 
 async def test_no_more_is_taken_at_once_than_the_window_has_places():
     one = desk(Submitted("r"), window_max=2)
-    async with one.places(2):
-        waiting = asyncio.create_task(one.places(1).__aenter__())
-        await asyncio.sleep(0)
-        assert not waiting.done()
-    await waiting
+    assert await one.take("normal", 5) == 2
+    waiting = asyncio.create_task(one.take("normal", 1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    one.give("normal", 2)
+    assert await waiting == 1
 
 
 async def test_places_come_back_when_their_taker_is_cancelled():
     one = desk(Submitted("r"), window_max=1)
-    async with one.places(1):
-        waiting = asyncio.create_task(one.places(1).__aenter__())
+    await one.take("normal", 1)
+    for has_been_granted in (False, True):
+        waiting = asyncio.create_task(one.take("bulk", 1))
         await asyncio.sleep(0)
+        if has_been_granted:
+            one.give("normal", 1)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    async with asyncio.timeout(1), one.places(1):
-        """The place is free again."""
+    async with asyncio.timeout(1):
+        assert await one.take("express", 1) == 1
 
 
 @pytest.mark.parametrize(
-    ("rate", "window", "at_once"), [(0, 500, 500), (20, 500, 20), (1000, 500, 500), (0, 1, 1)]
+    ("rate", "window", "at_once"), [(0, 500, 350), (20, 500, 5), (1000, 500, 250), (1, 500, 1), (0, 1, 1)]
 )
 async def test_no_more_is_claimed_at_once_than_goes_out_in_a_second(rate, window, at_once):
-    assert desk(Submitted("r"), rate_per_second=rate, window_max=window).batch_max == at_once
+    """Far less where the carrier is slow: what comes next may be in a hurry."""
+    one = desk(Submitted("r"), rate_per_second=rate, window_max=window)
+    assert await one.take("normal", 1_000) == at_once
 
 
 async def test_a_throttle_halves_the_rate_once_a_pause():
     one = desk(Throttled(0.01), rate_per_second=100, window_max=1000)
     await one.submit([submission()] * 5)
-    assert one.batch_max == 50
+    async with asyncio.timeout(1):
+        assert await one.take("normal", 1_000) == 12
+
+
+async def test_a_paced_carrier_is_given_no_more_than_its_rate():
+    one = desk(Submitted("r"), rate_per_second=400, window_max=1000)
+    begun, taken = time.monotonic(), 0
+    while taken < 300:
+        taken += await one.take("normal", 50)
+    assert time.monotonic() - begun > (taken - 50) / 400 * 0.95
 
 
 async def test_refused_connections_in_a_row_open_the_breaker_and_one_success_forgets_them():
@@ -108,13 +126,55 @@ async def test_groups_that_want_more_than_there_is_take_turns_and_all_get_throug
     one = desk(Submitted("r"), window_max=10)
     done = 0
 
-    async def group() -> None:
+    async def group(lane: str) -> None:
         nonlocal done
         for _ in range(5):
-            async with one.places(4):
-                await asyncio.sleep(0)
-            done += 1
+            count = await one.take(lane, 4)
+            await asyncio.sleep(0)
+            one.give(lane, count)
+        done += 1
 
     async with asyncio.timeout(5):
-        await asyncio.gather(*(group() for _ in range(12)))
-    assert done == 60
+        await asyncio.gather(*(group(lane) for lane in LANES * 4))
+    assert done == 12
+
+
+async def test_a_lane_finds_its_own_places_free_however_much_the_others_want():
+    one = desk(Submitted("r"), window_max=100)
+    for lane in LANES:
+        others = [other for other in LANES if other != lane]
+        taken = []
+        for other in others:
+            for _ in range(20):
+                waiting = asyncio.create_task(one.take(other, 10))
+                await asyncio.sleep(0)
+                taken.append((other, waiting))
+        async with asyncio.timeout(1):
+            count = await one.take(lane, 10)
+        one.give(lane, count)
+        assert count >= 5
+        for other, waiting in taken:
+            if waiting.done():
+                one.give(other, waiting.result())
+            else:
+                waiting.cancel()
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_for_little_is_next_and_nobody_is_forgotten():
+    one = desk(Submitted("r"), rate_per_second=400, window_max=1000)
+    order: list[str] = []
+
+    async def ask(lane: str, wanted: int, times: int) -> None:
+        for _ in range(times):
+            one.give(lane, await one.take(lane, wanted))
+            order.append(lane)
+
+    busy = [asyncio.create_task(ask(lane, 4, 20)) for lane in ("bulk", "normal")]
+    await asyncio.sleep(0)
+    await asyncio.create_task(ask("express", 1, 1))
+    assert order.index("express") <= 2
+    async with asyncio.timeout(5):
+        await asyncio.gather(*busy)
+    while_both_want = order[:15]
+    assert 2 <= while_both_want.count("bulk") < while_both_want.count("normal")

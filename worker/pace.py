@@ -1,0 +1,78 @@
+"""How fast a carrier is given work: by the rate of its row, and slower when it throttles (RULES 16)."""
+
+import time
+from typing import Final
+
+import structlog
+from prometheus_client import Gauge
+
+# After a throttle the rate is halved, then grows by a twentieth a quiet second (AIMD, research F.4).
+THROTTLE_FACTOR: Final = 0.5
+GROWTH_PER_SECOND: Final = 0.05
+RATE_MIN_PER_SECOND: Final = 1.0
+# A carrier that throttles without having said a rate starts from what it took in the last second.
+PAUSE_DEFAULT_SECONDS: Final = 1.0
+PAUSE_MAX_SECONDS: Final = 60.0
+# At a slow carrier's one turn takes no more than this much of its time: the next turn may be an express one.
+TURN_SECONDS: Final = 0.25
+
+RATE: Final = Gauge("tollwire_carrier_rate_per_second", "The rate in force; 0: none", ["carrier"])
+
+_log = structlog.get_logger(__name__)
+
+
+class Pace:
+    """When the next work may go, and how much of it."""
+
+    def __init__(self, carrier: str, rate_per_second: int) -> None:
+        self._carrier = carrier
+        self._ceiling = rate_per_second or float("inf")
+        self._rate = float(rate_per_second)
+        self._next_at = 0.0
+        self._changed_at = time.monotonic()
+        self._paused_until = 0.0
+        self._second_started_at = 0.0
+        self._second_count = 0
+
+    @property
+    def ready_at(self) -> float:
+        """The monotonic time from which on the next work may go."""
+        return max(self._paused_until, self._next_at)
+
+    @property
+    def turn_max(self) -> int | None:
+        """How much may go at once, None: as much as there is; never more than goes out in a second."""
+        return max(1, int(self._rate * TURN_SECONDS)) if self._rate else None
+
+    def spend(self, count: int) -> None:
+        """Note that so much goes now."""
+        now = time.monotonic()
+        if now - self._second_started_at >= 1.0:
+            self._second_started_at, self._second_count = now, 0
+        self._second_count += count
+        if self._rate:
+            self._grow(now)
+            self._next_at = max(self.ready_at, now) + count / self._rate
+
+    def slow_down(self, retry_after_seconds: float | None) -> None:
+        """Halve the rate and pause, as the carrier asks."""
+        now = time.monotonic()
+        pause = min(retry_after_seconds or PAUSE_DEFAULT_SECONDS, PAUSE_MAX_SECONDS)
+        if self._paused_until > now:
+            return  # one throttle a pause: a whole batch of them is one piece of news
+        self._paused_until = now + pause
+        current = self._rate or max(float(self._second_count), RATE_MIN_PER_SECOND)
+        self._rate = max(current * THROTTLE_FACTOR, RATE_MIN_PER_SECOND)
+        self._changed_at = self._paused_until
+        RATE.labels(self._carrier).set(self._rate)
+        _log.info(
+            "carrier throttles",
+            carrier=self._carrier,
+            rate_per_second=round(self._rate, 1),
+            pause_seconds=pause,
+        )
+
+    def _grow(self, now: float) -> None:
+        self._rate = min(self._rate * (1 + GROWTH_PER_SECOND * (now - self._changed_at)), self._ceiling)
+        self._changed_at = now
+        RATE.labels(self._carrier).set(self._rate)
