@@ -4,6 +4,8 @@ Carriers put the same facts in different places; their settings name the place b
 made of digits is an index when it meets a list, a key when it meets an object.
 """
 
+from collections.abc import Callable
+
 # Deeper than any carrier's answer seen; a longer path is a slip of the operator.
 PATH_PARTS_MAX = 16
 # No body that we read has a list of a million.
@@ -21,6 +23,13 @@ def look_up(document: object, path: str) -> object | None:
         else:
             return None
     return found
+
+
+def reader(path: str) -> Callable[[object], object | None]:
+    """Return ``look_up`` of one path, for where it is asked of every message."""
+    if "." in path or not path or _is_index(path):
+        return lambda document: look_up(document, path)
+    return lambda document: document.get(path) if isinstance(document, dict) else None
 
 
 def _is_index(part: str) -> bool:

@@ -39,11 +39,12 @@ def plain_text(value: object | None) -> str | None:
 
     None when it is anything else. References of submits and of receipts both pass here, so they compare.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, str):
+        text = value.strip()
+    elif isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= INTEGER_MAX_BITS:
+        text = str(value)
+    else:
         return None
-    if isinstance(value, int) and value.bit_length() > INTEGER_MAX_BITS:
-        return None
-    text = str(value).strip()
     return text if 0 < len(text) <= REFERENCE_MAX_CHARS and text.isprintable() else None
 
 
@@ -78,7 +79,7 @@ def international(value: object | None) -> str | None:
 
 def error_code(value: object | None) -> str | None:
     """Return the carrier's error code, cut to ERROR_CODE_MAX_CHARS; None when there is none."""
-    return (plain_text(value) or "")[:ERROR_CODE_MAX_CHARS] or None
+    return None if value is None else (plain_text(value) or "")[:ERROR_CODE_MAX_CHARS] or None
 
 
 def small_number(name: str, value: object | None, number_max: int) -> int | None:

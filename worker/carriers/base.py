@@ -7,7 +7,7 @@ questions decide every failure: can any byte have left, and did the carrier itse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 from uuid import UUID
 
 from shared.domain.alphabet import Encoding
@@ -17,8 +17,7 @@ UNREACHABLE = "carrier_unreachable"
 BUSY = "carrier_busy"
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """One thing to submit: a whole message, or one part of it for carriers that split.
 
     `msisdn` is in E.164 with its plus, `text` exact (never cut, never normalised), `segments` what the client

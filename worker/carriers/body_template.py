@@ -9,6 +9,7 @@ text it is spelled out; "$$" is a dollar sign. A key whose value is one placehol
 
 import re
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import MappingProxyType
 
 from worker.carriers.base import Submission
@@ -19,15 +20,15 @@ Fill = Callable[[Submission], Json]
 PLACEHOLDERS: Mapping[str, Fill] = MappingProxyType(
     {
         "message_id": lambda submission: str(submission.message_id),
-        "attempt_no": lambda submission: submission.attempt_no,
-        "part_no": lambda submission: submission.part_no,
-        "msisdn": lambda submission: submission.msisdn,
+        "attempt_no": attrgetter("attempt_no"),
+        "part_no": attrgetter("part_no"),
+        "msisdn": attrgetter("msisdn"),
         "msisdn_digits": lambda submission: submission.msisdn.removeprefix("+"),
-        "sender": lambda submission: submission.sender,
-        "text": lambda submission: submission.text,
-        "encoding": lambda submission: submission.encoding.value,
-        "segments": lambda submission: submission.segments,
-        "valid_for_seconds": lambda submission: submission.valid_for_seconds,
+        "sender": attrgetter("sender"),
+        "text": attrgetter("text"),
+        "encoding": attrgetter("encoding"),  # a StrEnum: its value, in JSON as in a text
+        "segments": attrgetter("segments"),
+        "valid_for_seconds": attrgetter("valid_for_seconds"),
     }
 )
 # A template is written by a person; deeper is a slip, and would only slow every message.
@@ -63,14 +64,15 @@ def _compile(value: Json, depth: int) -> Fill:
 
 
 def _compile_object(template: Mapping[str, Json], depth: int) -> Callable[[Submission], dict[str, Json]]:
-    fills = [(key, _compile(value, depth + 1), value is not None) for key, value in template.items()]
+    fills = [(key, _compile(value, depth + 1)) for key, value in template.items()]
+    left_out_when_absent = {key for key, value in template.items() if value is not None}
 
     def fill_object(submission: Submission) -> dict[str, Json]:
-        filled = {}
-        for key, fill, left_out_when_absent in fills:
-            value = fill(submission)
-            if value is not None or not left_out_when_absent:
-                filled[key] = value
+        filled = {key: fill(submission) for key, fill in fills}
+        if None in filled.values():
+            for key in left_out_when_absent:
+                if filled[key] is None:
+                    del filled[key]
         return filled
 
     return fill_object

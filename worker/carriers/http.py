@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from shared.domain.carrier_secrets import SUBMIT_SECRET, named_secret
-from shared.domain.dotted_path import look_up
+from shared.domain.dotted_path import look_up, reader
 from shared.domain.receipt_fields import plain_text
 from worker.carriers.base import Outcome, Refused, Submission, Submitted, Uncertain
 from worker.carriers.body_template import compile_template
@@ -20,6 +20,7 @@ from worker.carriers.verdicts import Answer, compile_judge, retry_after_seconds
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 _IN_HEADER = re.compile(r"\$(\$|secret(?:\.([a-z_]+))?)?")
+_STATUS_MIN, _STATUS_MAX = 100, 999
 # What frames the request is not for settings to say.
 _OURS = frozenset({"content-length", "transfer-encoding", "connection", "content-type", "accept-encoding"})
 
@@ -37,6 +38,9 @@ class HttpCarrier:
         self._settings = settings
         self._fill = compile_template(settings.body)
         self._judge = compile_judge(settings)
+        bulk = settings.bulk
+        self._read_status = reader(bulk.status) if bulk and bulk.status is not None else None
+        self._read_wait = reader(bulk.retry_after) if bulk and bulk.retry_after is not None else None
         self._exchange = HttpExchange(settings, fill_headers(settings.headers, secret))
 
     @classmethod
@@ -86,7 +90,7 @@ class HttpCarrier:
         answers = look_up(came.document, bulk.answers)
         if isinstance(answers, list) and len(answers) == len(group):
             pairs = zip(group, answers, strict=True)
-            return [self._judge_position(bulk, came, answer, submission) for submission, answer in pairs]
+            return [self._judge_position(came, answer, submission) for submission, answer in pairs]
         outcome = self._judge(came, group[0].message_id)
         if isinstance(outcome, Refused) and outcome.permanent:
             # The whole was refused for the fault of one: nothing was taken, so ask for each alone.
@@ -94,18 +98,17 @@ class HttpCarrier:
             return list(await asyncio.gather(*(self._submit_one(one, left_seconds) for one in group)))
         return [_of_the_whole(outcome)] * len(group)
 
-    def _judge_position(
-        self, bulk: BulkSettings, whole: Answer, answer: object, submission: Submission
-    ) -> Outcome:
+    def _judge_position(self, whole: Answer, answer: object, submission: Submission) -> Outcome:
         if not isinstance(answer, dict):
             return Uncertain("the carrier's list of answers has none at this position")
-        status = whole.status if bulk.status is None else _status(look_up(answer, bulk.status), whole.status)
+        status: int | None = whole.status
+        if self._read_status is not None:
+            status = _status(self._read_status(answer), whole.status)
         if status is None:
             return Uncertain("the carrier's answer at this position has a status that is no HTTP status")
-        wait = None if bulk.retry_after is None else look_up(answer, bulk.retry_after)
-        return self._judge(
-            Answer(status, answer, retry_after_seconds(wait, datetime.now(UTC))), submission.message_id
-        )
+        wait = None if self._read_wait is None else self._read_wait(answer)
+        wait_seconds = None if wait is None else retry_after_seconds(wait, datetime.now(UTC))
+        return self._judge(Answer(status, answer, wait_seconds), submission.message_id)
 
 
 def fill_headers(headers: Mapping[str, str], secret: bytes | None) -> dict[str, str]:
@@ -147,5 +150,7 @@ def _of_the_whole(outcome: Outcome) -> Outcome:
 def _status(value: object | None, of_the_whole: int) -> int | None:
     if value is None:
         return of_the_whole
+    if type(value) is int:
+        return value if _STATUS_MIN <= value <= _STATUS_MAX else None
     text = plain_text(value) or ""
     return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else None

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from uuid import UUID
 
-from shared.domain.dotted_path import look_up
+from shared.domain.dotted_path import reader
 from shared.domain.receipt_fields import error_code, plain_text
 from worker.carriers.base import Outcome, Refused, Submitted, Throttled, Uncertain
 from worker.carriers.http_settings import HttpSettings, Verdict, status_range
@@ -15,6 +16,8 @@ from worker.carriers.http_settings import HttpSettings, Verdict, status_range
 RETRY_AFTER_MAX_SECONDS = 3_600.0
 # Long enough for a sentence, short enough for a row of attempts.
 DETAIL_MAX_CHARS = 200
+# As many as there are, with and without a wait.
+STATUSES_CACHED = 2_000
 
 # The carrier said no to us rather than to this message (our account, our address, our settings): another
 # try after an operator's correction, or another route, may well succeed. 307 and 308 ask to send the same
@@ -69,28 +72,31 @@ def compile_judge(settings: HttpSettings) -> Callable[[Answer, UUID], Outcome]:
         key=lambda entry: (entry[1] - entry[0], entry[0]),
     )
 
-    def verdict_of(answer: Answer, code: str | None) -> Verdict:
-        if code is not None and code in settings.error_codes:
-            return settings.error_codes[code]
+    read_code = _reader(settings.error_code)
+    read_text = _reader(settings.error_text)
+    submitted = _compile_submitted(settings)
+
+    @lru_cache(maxsize=STATUSES_CACHED)
+    def verdict_of_status(status: int, asks_to_wait: bool) -> Verdict:
         for first, last, verdict in ranges:
-            if first <= answer.status <= last:
+            if first <= status <= last:
                 return verdict
-        return default_verdict(answer.status, asks_to_wait=answer.retry_after_seconds is not None)
+        return default_verdict(status, asks_to_wait=asks_to_wait)
 
     def judge(answer: Answer, message_id: UUID) -> Outcome:
-        code = error_code(_at(answer, settings.error_code))
-        match verdict_of(answer, code):
-            case Verdict.SUBMITTED:
-                return _submitted(settings, answer, message_id)
-            case Verdict.THROTTLED:
-                return Throttled(answer.retry_after_seconds)
-            case Verdict.UNCERTAIN:
-                return Uncertain(_sentence(settings, answer, code))
-            case verdict:
-                detail = _sentence(settings, answer, code)
-                return Refused(
-                    code or f"http_{answer.status}", detail, permanent=verdict is Verdict.PERMANENT
-                )
+        code = error_code(read_code(answer.document))
+        if code is not None and code in settings.error_codes:
+            verdict = settings.error_codes[code]
+        else:
+            verdict = verdict_of_status(answer.status, answer.retry_after_seconds is not None)
+        if verdict is Verdict.SUBMITTED:
+            return submitted(answer, message_id)
+        if verdict is Verdict.THROTTLED:
+            return Throttled(answer.retry_after_seconds)
+        detail = _sentence(answer.status, code, plain_text(read_text(answer.document)))
+        if verdict is Verdict.UNCERTAIN:
+            return Uncertain(detail)
+        return Refused(code or f"http_{answer.status}", detail, permanent=verdict is Verdict.PERMANENT)
 
     return judge
 
@@ -117,22 +123,29 @@ def _seconds_until(date: str, now: datetime) -> float:
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
 
 
-def _submitted(settings: HttpSettings, answer: Answer, message_id: UUID) -> Outcome:
-    if isinstance(answer.document, Unread) and (settings.reference is not None or settings.error_codes):
-        return Uncertain(f"status {answer.status}, but {answer.document.why}")
-    if settings.reference is None:
-        return Submitted(str(message_id))
-    reference = plain_text(_at(answer, settings.reference))
-    if reference is None:
-        return Uncertain(f"status {answer.status}, but no reference at {settings.reference!r}")
-    return Submitted(reference)
+def _compile_submitted(settings: HttpSettings) -> Callable[[Answer, UUID], Outcome]:
+    """Return what becomes of an answer that says that the message was taken."""
+    read_reference = _reader(settings.reference)
+    must_be_read = settings.reference is not None or bool(settings.error_codes)
+
+    def submitted(answer: Answer, message_id: UUID) -> Outcome:
+        if must_be_read and isinstance(answer.document, Unread):
+            return Uncertain(f"status {answer.status}, but {answer.document.why}")
+        if settings.reference is None:
+            return Submitted(str(message_id))
+        reference = plain_text(read_reference(answer.document))
+        if reference is None:
+            return Uncertain(f"status {answer.status}, but no reference at {settings.reference!r}")
+        return Submitted(reference)
+
+    return submitted
 
 
-def _at(answer: Answer, path: str | None) -> object | None:
-    return None if path is None or isinstance(answer.document, Unread) else look_up(answer.document, path)
+def _reader(path: str | None) -> Callable[[object], object | None]:
+    """Return what reads a path of a document; nothing lies in one that was not read, or at no path."""
+    return reader(path) if path is not None else lambda _: None
 
 
-def _sentence(settings: HttpSettings, answer: Answer, code: str | None) -> str:
-    text = plain_text(_at(answer, settings.error_text))
-    parts = (f"status {answer.status}", code and f"code {code}", text)
+def _sentence(status: int, code: str | None, text: str | None) -> str:
+    parts = (f"status {status}", code and f"code {code}", text)
     return ", ".join(part for part in parts if part)[:DETAIL_MAX_CHARS]
