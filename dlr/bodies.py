@@ -29,7 +29,6 @@ def body_of(work: CallbackWork) -> bytes:
     if work.error_code is not None:
         detail = DETAILS.get(work.error_code, f"The carrier refused the message: {work.error_code}.")
         error = CallbackError(work.error_code, detail)
-    charged = work.lock_state == "CAPTURED" or work.is_late_captured
     return payload_of(
         CallbackEvent(
             type=EventType(work.event_type),
@@ -41,7 +40,7 @@ def body_of(work: CallbackWork) -> bytes:
             client_ref=work.client_ref,
             segments=cast("int", work.segments),
             price=Money(cast("int", work.price_micros), cast("str", work.currency)),
-            charged=charged,
+            charged=bool(work.is_charged),
             error=error,
             carrier=None,
             attempts=work.message_attempts or 0,

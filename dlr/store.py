@@ -38,15 +38,69 @@ async def receive_batch(pool: Pool, receipts: Sequence[ReceivedReceipt]) -> None
     await call(pool, RECEIVE, *columns, SETTLE_LEASE_SECONDS, deadline_seconds=CALL_DEADLINE_SECONDS)
 
 
-class Settled(NamedTuple):
-    """What a receipt did; ``outcome`` as in functions/settle_batch_v1.sql."""
+class CallbackWork(NamedTuple):
+    """A callback and everything its body tells, in the order in which the functions return it.
 
-    outcome: str
+    ``skip`` says why it is not to be posted now: done, superseded, disabled or open.
+    """
+
+    callback_id: UUID
+    skip: str | None
+    endpoint_id: int
+    url: str | None
+    event_type: str
+    sequence: int
+    attempts: int
+    created_at: datetime
     message_id: UUID | None
     state: str | None
-    callback_id: UUID | None
-    client_id: int | None
+    msisdn: str | None
+    sender: str | None
+    client_ref: str | None
+    segments: int | None
+    price_micros: int | None
+    currency: str | None
+    is_charged: bool | None
+    error_code: str | None
+    message_attempts: int | None
+    is_possible_duplicate: bool | None
+    is_late_receipt: bool | None
+    parts_delivered: int | None
+    message_created_at: datetime | None
+    final_at: datetime | None
 
+
+class Settled(NamedTuple):
+    """What a receipt did; ``outcome`` as in functions/settle_batch_v1.sql.
+
+    ``told`` is the message that moved as its callback tells it; there may be no such callback.
+    """
+
+    outcome: str
+    client_id: int | None
+    region: str | None
+    lane: str | None
+    carrier_id: int | None
+    told: CallbackWork
+
+    @property
+    def message_id(self) -> UUID | None:
+        """The message that the receipt belongs to."""
+        return self.told.message_id
+
+    @property
+    def state(self) -> str | None:
+        """The final state that it reached by this receipt."""
+        return self.told.state
+
+    @property
+    def callback_id(self) -> UUID | None:
+        """The callback that was asked for, leased to the caller."""
+        return self.told.callback_id
+
+
+# Where the callback's columns begin in a row.
+_TOLD_FROM: Final = len(Settled._fields) - 1
 
 SETTLE = "select * from tollwire.settle_batch_v1($1, $2, $3)"
 
@@ -61,7 +115,7 @@ async def settle_batch(pool: Pool, receipt_ids: Sequence[UUID], callback_lease_s
         RECEIPT_KEEP_HOURS,
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
-    return [Settled(*row) for row in rows]
+    return [Settled._make((*row[:_TOLD_FROM], CallbackWork._make(row[_TOLD_FROM:]))) for row in rows]
 
 
 LEASE_RECEIPTS = "select * from tollwire.lease_receipts_v1($1, $2)"
@@ -75,46 +129,13 @@ async def lease_receipts(pool: Pool, limit: int) -> list[UUID]:
     return [row[0] for row in rows]
 
 
-class CallbackWork(NamedTuple):
-    """A callback and everything its body tells; as functions/callbacks_v1.sql returns it."""
-
-    callback_id: UUID
-    skip: str | None
-    endpoint_id: int
-    url: str | None
-    event_type: str
-    sequence: int
-    attempts: int
-    created_at: datetime
-    message_id: UUID | None
-    client_id: int
-    state: str | None
-    msisdn: str | None
-    sender: str | None
-    client_ref: str | None
-    segments: int | None
-    price_micros: int | None
-    currency: str | None
-    lock_state: str | None
-    is_late_captured: bool
-    error_code: str | None
-    carrier: str | None
-    message_attempts: int | None
-    is_possible_duplicate: bool | None
-    is_late_receipt: bool | None
-    parts_total: int | None
-    parts_delivered: int | None
-    message_created_at: datetime | None
-    final_at: datetime | None
-
-
 LOAD_CALLBACKS = "select * from tollwire.load_callbacks_v1($1)"
 
 
 async def load_callbacks(pool: Pool, callback_ids: Sequence[UUID]) -> list[CallbackWork]:
     """Load leased callbacks, in the order asked for."""
     rows = await call(pool, LOAD_CALLBACKS, list(callback_ids), deadline_seconds=CALL_DEADLINE_SECONDS)
-    return [CallbackWork(*row) for row in rows]
+    return [CallbackWork._make(row) for row in rows]
 
 
 LEASE_CALLBACKS = "select * from tollwire.lease_callbacks_v1($1, $2, $3)"

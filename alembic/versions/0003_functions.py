@@ -28,6 +28,8 @@ FUNCTIONS = (
     "worker/claim_batch_v1",
     "worker/record_batch_v1",
     "dlr/receive_batch_v1",
+    "dlr/match_receipts_v1",
+    "dlr/settle_rest_v1",
     "dlr/settle_batch_v1",
     "dlr/callbacks_v1",
     "ledger/clockwork_v1",

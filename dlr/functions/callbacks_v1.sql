@@ -2,30 +2,30 @@
 -- o_skip: done (already), superseded (a final event follows), disabled (no live endpoint) or open (the endpoint's breaker).
 create function tollwire.load_callbacks_v1(p_callback uuid[])
 returns table (o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
-               o_message uuid, o_client bigint, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
-               o_price bigint, o_currency text, o_lock_state ledger.lock_state, o_late_captured boolean, o_error text, o_carrier text, o_message_attempts smallint,
-               o_possible_duplicate boolean, o_late_receipt boolean, o_parts_total smallint, o_parts_delivered smallint, o_message_created_at timestamptz, o_final_at timestamptz)
+               o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
+               o_price bigint, o_currency text, o_charged boolean, o_error text, o_message_attempts smallint, o_possible_duplicate boolean,
+               o_late_receipt boolean, o_parts_delivered smallint, o_message_created_at timestamptz, o_final_at timestamptz)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-    v_min uuid; v_max uuid; v_m_min uuid; v_m_max uuid;
+    v_min uuid; v_max uuid;
 begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_callback) m;
-    select min(c.message_id::text collate "C")::uuid, max(c.message_id::text collate "C")::uuid into v_m_min, v_m_max from tollwire.callbacks c where c.id = any (p_callback) and c.id between v_min and v_max;
     return query
         select c.id,
                case when c.done_at is not null then 'done' when e.id is null or h.disabled_at is not null then 'disabled'
                     when c.event_type = 'message.sent' and s.final_at is not null then 'superseded'
                     when h.open_until > clock_timestamp() then 'open' end,
                c.endpoint_id, coalesce(m.callback_url, e.url), c.event_type, c.sequence, c.attempts, c.created_at,
-               m.id, c.client_id, s.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency, l.state, l.late_captured_at is not null, s.error_code,
-               k.name, s.attempt_no, s.possible_duplicate, s.late_receipt, s.parts_total, s.parts_delivered, m.created_at, s.final_at
+               m.id, s.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency,
+               l.state = 'CAPTURED' or l.late_captured_at is not null, s.error_code, s.attempt_no, s.possible_duplicate,
+               s.late_receipt, s.parts_delivered, m.created_at, s.final_at
         from unnest(p_callback) with ordinality x(id, nth)
-        join tollwire.callbacks c on c.id = x.id and c.id between v_min and v_max
-        left join tollwire.messages m on m.id = c.message_id and m.id between v_m_min and v_m_max
-        left join tollwire.message_states s on s.message_id = c.message_id and s.message_id between v_m_min and v_m_max
-        left join ledger.credit_locks l on l.message_id = c.message_id and l.message_id between v_m_min and v_m_max
-        left join tollwire.carriers k on k.id = s.carrier_id
+        cross join lateral (select * from tollwire.callbacks b where b.id = x.id and b.id between v_min and v_max offset 0) c
+        left join lateral (select * from tollwire.messages b where b.id = c.message_id offset 0) m on true
+        left join lateral (select * from tollwire.message_states b where b.message_id = c.message_id offset 0) s on true
+        left join lateral (select b.state, b.late_captured_at from ledger.credit_locks b where b.message_id = c.message_id offset 0) l on true
         left join tollwire.callback_endpoints e on e.id = c.endpoint_id
         left join tollwire.callback_health h on h.endpoint_id = c.endpoint_id
         order by x.nth;
@@ -35,24 +35,35 @@ end $$;
 create function tollwire.record_callbacks_v1(p_callback uuid[], p_attempt smallint[], p_outcome text[], p_status smallint[], p_error text[], p_duration_ms integer[],
                                              p_address text[], p_answer bytea[], p_retry_seconds double precision[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_min uuid; v_max uuid;
+    c_id uuid[]; c_attempt smallint[]; c_outcome text[]; c_status smallint[]; c_duration_ms integer[]; c_retry_seconds double precision[];
 begin
-    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_callback) m;
-    perform 1 from tollwire.callbacks where id = any (p_callback) order by id for update;
-    insert into tollwire.callback_attempts (callback_id, attempt_no, at, status, error, duration_ms, address, answer_head)
-        select x.id, x.attempt_no, v_now, x.status, left(x.error, 200), x.duration_ms, x.address, x.answer
-        from unnest(p_callback, p_attempt, p_outcome, p_status, p_error, p_duration_ms, p_address, p_answer) x(id, attempt_no, outcome, status, error, duration_ms, address, answer)
-        where x.error is not null or x.answer is not null
-        order by x.id
-        on conflict (callback_id, attempt_no) do nothing;
+    select array_agg(x.id), array_agg(x.attempt_no), array_agg(x.outcome), array_agg(x.status), array_agg(x.duration_ms), array_agg(x.retry_seconds)
+        into c_id, c_attempt, c_outcome, c_status, c_duration_ms, c_retry_seconds
+        from (select * from unnest(p_callback, p_attempt, p_outcome, p_status, p_duration_ms, p_retry_seconds) y(id, attempt_no, outcome, status, duration_ms, retry_seconds)
+              order by y.id, y.attempt_no) x;
+    v_min := c_id[1];
+    v_max := c_id[cardinality(c_id)];
+    perform 1 from tollwire.callbacks where id = any (c_id) and id between v_min and v_max order by id for update;
+    -- First tries that were taken leave nothing in the log, and they are nearly all.
+    if array_remove(p_error, null) <> '{}' or array_remove(p_answer, null) <> '{}' then
+        insert into tollwire.callback_attempts (callback_id, attempt_no, at, status, error, duration_ms, address, answer_head)
+            select x.id, x.attempt_no, v_now, x.status, left(x.error, 200), x.duration_ms, x.address, x.answer
+            from unnest(p_callback, p_attempt, p_status, p_error, p_duration_ms, p_address, p_answer) x(id, attempt_no, status, error, duration_ms, address, answer)
+            where x.error is not null or x.answer is not null
+            order by x.id
+            on conflict (callback_id, attempt_no) do nothing;
+    end if;
     update tollwire.callbacks c
-        set attempts = x.attempt_no, status = x.status, duration_ms = x.duration_ms, outcome = x.outcome,
-            done_at = case when x.outcome is not null then v_now end, due_at = case when x.outcome is null then v_now + x.retry_seconds * interval '1 second' else c.due_at end
-        from unnest(p_callback, p_attempt, p_outcome, p_status, p_duration_ms, p_retry_seconds) x(id, attempt_no, outcome, status, duration_ms, retry_seconds)
-        where c.id = x.id and c.id between v_min and v_max and c.done_at is null and x.attempt_no >= c.attempts;
+        set (attempts, status, duration_ms, outcome, done_at, due_at) = (
+            select c_attempt[i], c_status[i], c_duration_ms[i], c_outcome[i], case when c_outcome[i] is not null then v_now end,
+                   case when c_outcome[i] is null then v_now + c_retry_seconds[i] * interval '1 second' else c.due_at end
+            from width_bucket(c.id, c_id) i)
+        where c.id = any (c_id) and c.id between v_min and v_max and c.done_at is null and c_attempt[width_bucket(c.id, c_id)] >= c.attempts;
 end $$;
 
 -- Leases callbacks that are due, some of each endpoint in turn, so that a dead endpoint's pile hides nobody's (RULES 36).

@@ -8,28 +8,41 @@
 --   waiting        no such reference yet: kept with a longer lease, up to p_keep_hours; then unmatched
 --   ambiguous      several open messages have this reference: kept for an operator, never guessed
 --   done           settled before
+-- What moved is answered with all that its callback and its fact say, so that nobody has to ask again: from o_callback on as
+-- load_callbacks_v1 would. A callback without o_event_type is loaded by that.
+--
+-- The ordinary case (one part, one attempt, SENT, its first final receipt) is settled by a few statements for all of them; the rest
+-- goes through settle_rest_v1, in the same call and under the same locks. How rows are found: see ledger/functions/settle_holds_v1.sql.
 create function tollwire.settle_batch_v1(p_receipt uuid[], p_lease_seconds integer, p_keep_hours integer)
-returns table (o_outcome text, o_message uuid, o_state tollwire.message_state, o_callback uuid, o_client bigint)
+returns table (o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint,
+               o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
+               o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
+               o_price bigint, o_currency text, o_charged boolean, o_error text, o_message_attempts smallint, o_possible_duplicate boolean,
+               o_late_receipt boolean, o_parts_delivered smallint, o_message_created_at timestamptz, o_final_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     c_match_window constant interval := '7 days';
     v_now timestamptz;
     v_soon timestamptz;  -- nothing was submitted after it: days to come need no look
     v_min uuid; v_max uuid;
     v_m_min uuid; v_m_max uuid;
-    r record;
     v_n integer := coalesce(cardinality(p_receipt), 0);
-    v_outcome text[] := array_fill(null::text, array[v_n]);
-    v_message uuid[] := array_fill(null::uuid, array[v_n]);
-    v_attempt smallint[] := array_fill(null::smallint, array[v_n]);
-    v_part smallint[] := array_fill(null::smallint, array[v_n]);
-    v_state tollwire.message_state[] := array_fill(null::tollwire.message_state, array[v_n]);
-    v_callback uuid[] := array_fill(null::uuid, array[v_n]);
-    v_ids uuid[];
-    f_id uuid[] := '{}'; f_event tollwire.message_event[] := '{}'; f_kind ledger.entry_kind[] := '{}'; f_reason text[] := '{}';
-    l_id uuid[] := '{}'; l_sent boolean[] := '{}';
-    b_id uuid[] := '{}'; b_state tollwire.message_state[] := '{}'; b_callback uuid[] := '{}';
+    -- What one reference leads to, by message; and the positions that need a closer look.
+    m_nth integer[]; m_id uuid[]; m_msisdn text[]; m_client bigint[];
+    x_nth integer[];
+    -- The rest: positions, and for each what it matched, or already its outcome.
+    r_nth integer[] := '{}'; r_message uuid[] := '{}'; r_attempt smallint[] := '{}'; r_part smallint[] := '{}'; r_outcome text[] := '{}';
+    v_accounts bigint[];
+    -- Under the locks: states and holds by message, receipts by their ids.
+    s_id uuid[]; s_state tollwire.message_state[]; s_attempt smallint[]; s_parts smallint[]; s_sequence smallint[]; s_carrier smallint[]; s_twice boolean[];
+    l_state ledger.lock_state[];
+    k_id uuid[]; k_state tollwire.receipt_state[]; k_at timestamptz[]; k_open boolean[];
+    -- The ordinary ends, by message; and their receipts.
+    f_nth integer[]; f_id uuid[]; f_word tollwire.receipt_state[]; f_at timestamptz[]; f_kind ledger.entry_kind[];
+    f_state tollwire.message_state[]; f_callback uuid[]; f_final timestamptz[]; f_endpoint bigint[]; f_url text[]; f_skip text[];
+    g_id uuid[]; g_message uuid[];
 begin
     perform ledger.require_read_committed_v1();
     if v_n = 0 then
@@ -37,164 +50,135 @@ begin
     end if;
     v_now := clock_timestamp();
     v_soon := v_now + interval '1 minute';
-    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_receipt) m;
+    select array_agg(x order by x) into k_id from unnest(p_receipt) x;
+    v_min := k_id[1];
+    v_max := k_id[v_n];
+
     -- 1. Match. References are written once, so reading them before any lock is safe; what they lead to is read again under locks.
-    for r in
-        select x.nth::integer as nth, k.id, k.settled_at, k.received_at, row_number() over (partition by x.id order by x.nth) > 1 as is_again,
-               coalesce(e.message_id, c.message_id) as message_id, coalesce(e.attempt_no, c.attempt_no) as attempt_no, coalesce(e.part_no, c.part_no) as part_no,
-               case when e.message_id is null then coalesce(c.open_count, 0) else 1 end as open_count
-        from unnest(p_receipt) with ordinality x(id, nth)
-        join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max
-        left join lateral (
-            -- Attempts of one message under one reference are one submit that was asked again; parts and messages are counted.
-            select y.message_id, y.attempt_no, y.part_no, max(y.place) filter (where y.is_open) over () as open_count
-            from (select f.message_id, f.attempt_no, f.part_no, f.submitted_at, w.is_open, dense_rank() over (partition by w.is_open order by f.message_id, f.part_no) as place
-                  from tollwire.carrier_references f
-                  join tollwire.messages m on m.id = f.message_id
-                  join tollwire.attempts a on a.message_id = f.message_id and a.attempt_no = f.attempt_no and a.part_no = f.part_no
-                  cross join lateral (select a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown') as is_open) w
-                  where f.carrier_id = k.carrier_id and f.reference = k.reference and f.submitted_at > k.received_at - c_match_window
-                    and f.submitted_at <= k.received_at + c_match_window and f.submitted_at <= v_soon
-                    and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no)) y
-            order by y.is_open desc, y.submitted_at desc, y.attempt_no desc, y.part_no
-            limit 1) c on k.settled_at is null
-        -- Where the reference alone finds nothing (its reply was lost) or too much, our own id decides, if the carrier echoes it and
-        -- everything else fits: this carrier had this attempt of this message to this number.
-        left join lateral (
-            select a.message_id, a.attempt_no, a.part_no
-            from tollwire.attempts a
-            join tollwire.messages m on m.id = a.message_id
-            where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
-              and (k.part_no is null or a.part_no = k.part_no) and (k.msisdn is null or m.msisdn = k.msisdn)
-              and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
-            order by a.attempt_no desc, a.part_no limit 1) e on k.settled_at is null and k.echo_message_id is not null and coalesce(c.open_count, 0) <> 1
-        order by x.nth
-    loop
-        if r.settled_at is not null or r.is_again then
-            v_outcome[r.nth] := 'done';
-        elsif r.open_count > 1 then
-            v_outcome[r.nth] := 'ambiguous';
-        elsif r.message_id is null then
-            v_outcome[r.nth] := case when r.received_at > v_now - p_keep_hours * interval '1 hour' then 'waiting' else 'unmatched' end;
-        else
-            v_message[r.nth] := r.message_id; v_attempt[r.nth] := r.attempt_no; v_part[r.nth] := r.part_no;
-        end if;
-    end loop;
+    select array_agg(t.nth) filter (where t.is_only), array_agg(t.message_id) filter (where t.is_only), array_agg(t.msisdn) filter (where t.is_only),
+           array_agg(t.nth) filter (where not t.is_only)
+        into m_nth, m_id, m_msisdn, x_nth
+        from (
+            select z.*, z.is_fit and z.twins = 1 and count(*) over (partition by z.message_id) = 1 as is_only
+            from (
+                select x.nth::integer as nth, f.message_id, k.msisdn, count(*) over (partition by x.nth) as twins,
+                       coalesce(k.settled_at is null and f.attempt_no = 1 and f.part_no = 1, false) as is_fit
+                from unnest(p_receipt) with ordinality x(id, nth)
+                left join lateral (
+                    select r.carrier_id, r.reference, r.received_at, r.settled_at, r.msisdn, r.part_no
+                    from tollwire.receipts r where r.id = x.id and r.id between v_min and v_max offset 0) k on true
+                left join lateral (
+                    select c.message_id, c.attempt_no, c.part_no
+                    from tollwire.carrier_references c
+                    where c.carrier_id = k.carrier_id and c.reference = k.reference and c.submitted_at > k.received_at - c_match_window
+                      and c.submitted_at <= k.received_at + c_match_window and c.submitted_at <= v_soon and (k.part_no is null or c.part_no = k.part_no)
+                    offset 0) f on true
+            ) z
+            order by z.message_id
+        ) t;
+    if m_id is not null then
+        v_m_min := m_id[1];
+        v_m_max := m_id[cardinality(m_id)];
+        select array_agg(t.message_id), array_agg(t.state = 'SENT' and t.attempt_no = 1 and t.parts_total = 1) into s_id, s_twice
+            from (select * from tollwire.message_states s where s.message_id = any (m_id) and s.message_id between v_m_min and v_m_max order by s.message_id) t;
+        select array_agg(x.nth) filter (where x.is_plain), array_agg(x.id) filter (where x.is_plain), array_agg(x.client_id) filter (where x.is_plain),
+               x_nth || array_agg(x.nth) filter (where not x.is_plain)
+            into m_nth, m_id, m_client, x_nth
+            from (select y.nth, y.id, t.client_id, coalesce(s_twice[width_bucket(y.id, s_id)] and s_id[width_bucket(y.id, s_id)] = y.id
+                                                            and (y.msisdn is null or y.msisdn = t.msisdn), false) as is_plain
+                  from unnest(m_nth, m_id, m_msisdn) y(nth, id, msisdn)
+                  left join lateral (select c.client_id, c.msisdn from tollwire.messages c where c.id = y.id and c.id between v_m_min and v_m_max offset 0) t on true) x;
+    end if;
+    if cardinality(x_nth) > 0 then
+        select array_agg(distinct n order by n) into x_nth from unnest(x_nth) n;  -- those with several references came several times
+        select array_agg(x_nth[t.o_nth]), array_agg(t.o_message), array_agg(t.o_attempt), array_agg(t.o_part), array_agg(t.o_outcome), array_agg(t.o_client)
+            into r_nth, r_message, r_attempt, r_part, r_outcome, v_accounts
+            from tollwire.match_receipts_v1((select array_agg(p_receipt[n] order by k) from unnest(x_nth) with ordinality x(n, k)), p_keep_hours) t;
+    end if;
 
     -- 2. Lock, in the one order (RULES 3).
-    select array_agg(distinct m) filter (where m is not null), min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_ids, v_m_min, v_m_max from unnest(v_message) m;
-    if v_ids is not null then
-        perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (v_ids)) order by id for update;
-        perform 1 from tollwire.message_states where message_id = any (v_ids) order by message_id for update;
-        perform 1 from ledger.credit_locks where message_id = any (v_ids) order by message_id for update;
-        perform 1 from tollwire.outbox where message_id = any (v_ids) order by message_id for update;
+    select array_agg(distinct i order by i) filter (where i is not null) into s_id from unnest(m_id || r_message) i;
+    if s_id is not null then
+        v_m_min := s_id[1];
+        v_m_max := s_id[cardinality(s_id)];
+        select array_agg(distinct c) into v_accounts from unnest(m_client || v_accounts) c;
+        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
+        select array_agg(t.message_id), array_agg(t.state), array_agg(t.attempt_no), array_agg(t.parts_total), array_agg(t.sequence), array_agg(t.carrier_id),
+               array_agg(t.possible_duplicate)
+            into s_id, s_state, s_attempt, s_parts, s_sequence, s_carrier, s_twice
+            from (select * from tollwire.message_states s where s.message_id = any (s_id) and s.message_id between v_m_min and v_m_max
+                  order by s.message_id for update) t;
+        select array_agg(t.state) into l_state
+            from (select l.state from ledger.credit_locks l where l.message_id = any (s_id) and l.message_id between v_m_min and v_m_max
+                  order by l.message_id for update) t;
+        if cardinality(r_nth) > 0 then  -- what is SENT has none
+            perform 1 from tollwire.outbox where message_id = any (r_message) order by message_id for update;
+        end if;
     end if;
-    perform 1 from tollwire.receipts where id = any (p_receipt) order by id for update;
-    -- Somebody else may have settled them while we waited.
-    for r in select x.nth::integer as nth from unnest(p_receipt) with ordinality x(id, nth)
-             join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max where k.settled_at is not null loop
-        v_outcome[r.nth] := 'done';
-    end loop;
     v_now := clock_timestamp();
-
-    -- 3. Note them on the attempts: the first final word on a part stands.
-    for r in
-        select x.nth::integer as nth, k.state, k.done_at, k.carrier_id, k.reference, a.receipt, a.message_id, a.attempt_no, a.part_no,
-               row_number() over (partition by x.message_id, x.attempt_no, x.part_no order by (k.state in ('enroute', 'accepted', 'unknown')), x.nth) as word
-        from unnest(p_receipt, v_message, v_attempt, v_part, v_outcome) with ordinality x(id, message_id, attempt_no, part_no, outcome, nth)
-        join tollwire.receipts k on k.id = x.id and k.id between v_min and v_max
-        join tollwire.attempts a on a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no and a.message_id between v_m_min and v_m_max
-        where x.outcome is null
-        order by x.nth
-    loop
-        if r.receipt in ('delivered', 'undelivered', 'expired', 'rejected') or r.word > 1 then
-            v_outcome[r.nth] := 'repeated';
-        else
-            v_outcome[r.nth] := 'noted';
-            update tollwire.attempts a set receipt = r.state, receipt_at = coalesce(r.done_at, v_now)
-                where a.message_id = r.message_id and a.part_no = r.part_no
-                  and (a.attempt_no = r.attempt_no or a.carrier_id = r.carrier_id and a.reference = r.reference and a.outcome = 'submitted')
-                  and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'));
-        end if;
-    end loop;
-
-    -- 4. Fold each message that got news over all its attempts that may have reached the carrier.
-    for r in
-        select n.message_id, s.state, s.submitted_at, l.state as lock_state, l.late_captured_at, m.charge, c.waive_late_capture,
-               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired
-        from (select distinct x.message_id
-              from unnest(v_message, v_outcome) x(message_id, outcome) where x.outcome = 'noted') n
-        join tollwire.message_states s on s.message_id = n.message_id and s.message_id between v_m_min and v_m_max
-        join tollwire.messages m on m.id = n.message_id and m.id between v_m_min and v_m_max
-        join tollwire.clients c on c.id = m.client_id
-        join ledger.credit_locks l on l.message_id = n.message_id and l.message_id between v_m_min and v_m_max
-        join lateral (
-            -- A part that some attempt delivered waits for nobody.
-            select count(*) filter (where q.is_delivered) as delivered, count(*) filter (where q.is_open and not q.is_delivered) as open,
-                   count(*) filter (where q.is_expired) as expired
-            from (select coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
-                         bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open
-                  from tollwire.attempts a where a.message_id = n.message_id group by a.part_no) q) p on true
-        order by n.message_id
-    loop
-        -- Where all are delivered, the end below says so.
-        if r.delivered between 1 and r.parts_total - 1 then
-            update tollwire.message_states s set parts_delivered = r.delivered where s.message_id = r.message_id and s.parts_delivered <> r.delivered;
-        end if;
-        if r.delivered >= r.parts_total then
-            if tollwire.next_state_v1(r.state, 'delivered') is not null then
-                f_id := f_id || r.message_id; f_event := f_event || 'delivered'::tollwire.message_event; f_reason := f_reason || 'delivered'::text;
-                f_kind := f_kind || case when r.lock_state = 'HELD' then 'capture'::ledger.entry_kind end;
-            elsif r.state <> 'DELIVERED' and not r.late_receipt then
-                l_id := l_id || r.message_id;
-                l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
-            end if;
-        elsif r.open = 0 and r.state in ('SENT', 'UNKNOWN', 'SENDING') then
-            f_id := f_id || r.message_id;
-            f_event := f_event || case when r.expired > 0 and r.delivered = 0 then 'carrier_expired'::tollwire.message_event else 'undelivered' end;
-            f_reason := f_reason || case when r.expired > 0 and r.delivered = 0 then 'expired_by_carrier' when r.delivered > 0 then 'delivered_in_part' else 'undelivered' end;
-            f_kind := f_kind || case when r.lock_state = 'HELD' then 'release'::ledger.entry_kind end;
-        end if;
-    end loop;
-
-    -- 5. The ends: first the ordinary, then what came late.
-    select coalesce(array_agg(t.o_message), '{}'), coalesce(array_agg(t.o_state), '{}'), coalesce(array_agg(t.o_callback), '{}') into b_id, b_state, b_callback
-        from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, p_lease_seconds) t;
-    if cardinality(l_id) > 0 then
-        perform ledger.settle_holds_v1((select array_agg(x.id order by x.id) from unnest(l_id, l_sent) x(id, take) where x.take),
-                                       (select array_agg('late_capture'::ledger.entry_kind) from unnest(l_sent) x(take) where x.take),
-                                       (select array_agg('delivered_late'::text) from unnest(l_sent) x(take) where x.take));
-        update tollwire.message_states s set late_receipt = true, sequence = s.sequence + 1, updated_at = v_now
-            where s.message_id = any (l_id) and s.message_id between v_m_min and v_m_max;
-        for r in select t.o_message, t.o_callback from tollwire.add_callbacks_v1(l_id, array_fill('message.late_receipt'::text, array[cardinality(l_id)]), p_lease_seconds) t loop
-            b_id := b_id || r.o_message; b_state := b_state || null::tollwire.message_state; b_callback := b_callback || r.o_callback;
-        end loop;
+    select array_agg(t.id), array_agg(t.state), array_agg(coalesce(t.done_at, v_now)), array_agg(t.settled_at is null) into k_id, k_state, k_at, k_open
+        from (select * from tollwire.receipts r where r.id = any (k_id) and r.id between v_min and v_max order by r.id for update) t;
+    if s_id is not null and cardinality(s_id) is distinct from cardinality(l_state) then
+        raise exception 'of % messages % have a hold', cardinality(s_id), cardinality(l_state) using errcode = 'data_corrupted';
     end if;
 
-    -- 6. One position tells each end; the others of the same message say "noted". Lists of one flush meet here: each by each would be
-    -- a quarter of a million pairs.
-    perform set_config('enable_hashjoin', 'on', true);
-    for r in select min(x.nth)::integer as nth, x.message_id, f.id is not null as is_moved, l.sent, b.state, b.callback from unnest(v_message, v_outcome) with ordinality x(message_id, outcome, nth)
-             left join unnest(f_id) f(id) on f.id = x.message_id left join unnest(l_id, l_sent) l(id, sent) on l.id = x.message_id
-             left join unnest(b_id, b_state, b_callback) b(id, state, callback) on b.id = x.message_id
-             where x.outcome = 'noted' group by x.message_id, f.id, l.sent, b.state, b.callback loop
-        v_callback[r.nth] := r.callback;
-        if r.is_moved then
-            v_outcome[r.nth] := 'moved';
-            v_state[r.nth] := r.state;
-        elsif r.sent is not null then
-            v_outcome[r.nth] := case when r.sent then 'late_capture' else 'late' end;
+    -- 3. The ordinary: the message's only attempt, its only part, and a final word.
+    if m_id is not null then
+        select array_agg(t.nth) filter (where t.is_ordinary), array_agg(t.id) filter (where t.is_ordinary), array_agg(t.word) filter (where t.is_ordinary),
+               array_agg(k_at[t.k]) filter (where t.is_ordinary),
+               array_agg(case when l_state[t.i] = 'HELD' then case t.word when 'delivered' then 'capture'::ledger.entry_kind else 'release' end end)
+                   filter (where t.is_ordinary),
+               r_nth || array_agg(t.nth) filter (where not t.is_ordinary), r_message || array_agg(t.id) filter (where not t.is_ordinary),
+               r_attempt || array_agg(1::smallint) filter (where not t.is_ordinary), r_part || array_agg(1::smallint) filter (where not t.is_ordinary),
+               r_outcome || array_agg(null::text) filter (where not t.is_ordinary)
+            into f_nth, f_id, f_word, f_at, f_kind, r_nth, r_message, r_attempt, r_part, r_outcome
+            from (
+                select y.*, k_state[y.k] as word,
+                       s_state[y.i] = 'SENT' and s_attempt[y.i] = 1 and s_parts[y.i] = 1 and k_open[y.k]
+                           and k_state[y.k] in ('delivered', 'undelivered', 'expired', 'rejected') as is_ordinary
+                from (select x.nth, x.id, width_bucket(x.id, s_id) as i, width_bucket(p_receipt[x.nth], k_id) as k from unnest(m_nth, m_id) x(nth, id) offset 0) y
+            ) t;
+    end if;
+    if f_id is not null then
+        update tollwire.attempts a
+            set receipt = f_word[width_bucket(a.message_id, f_id)], receipt_at = f_at[width_bucket(a.message_id, f_id)]
+            where a.message_id = any (f_id) and a.message_id between v_m_min and v_m_max and a.attempt_no = 1 and a.part_no = 1;
+        select array_agg(t.o_state), array_agg(t.o_callback), array_agg(t.o_at), array_agg(t.o_endpoint), array_agg(t.o_url), array_agg(t.o_skip)
+            into f_state, f_callback, f_final, f_endpoint, f_url, f_skip
+            from tollwire.finish_v1(
+                f_id,
+                (select array_agg(case w when 'delivered' then 'delivered'::tollwire.message_event when 'expired' then 'carrier_expired' else 'undelivered' end order by n)
+                 from unnest(f_word) with ordinality x(w, n)),
+                f_kind,
+                (select array_agg(case w when 'delivered' then 'delivered' when 'expired' then 'expired_by_carrier' else 'undelivered' end order by n)
+                 from unnest(f_word) with ordinality x(w, n)),
+                p_lease_seconds) t;
+        if cardinality(f_state) is distinct from cardinality(f_id) then
+            raise exception 'of % messages % were brought to their end', cardinality(f_id), cardinality(f_state) using errcode = 'data_corrupted';
         end if;
-    end loop;
-    perform set_config('enable_hashjoin', 'off', true);
-    update tollwire.receipts k
-        set settled_at = case when x.outcome <> 'waiting' then v_now end, outcome = nullif(x.outcome, 'waiting'), message_id = x.message_id, attempt_no = x.attempt_no, part_no = coalesce(x.part_no, k.part_no),
-            tries = least(k.tries + 1, 30000), due_at = case when x.outcome = 'waiting' then v_now + least(power(2, least(k.tries, 10)), 900) * interval '1 second' else k.due_at end
-        from unnest(p_receipt, v_outcome, v_message, v_attempt, v_part) x(id, outcome, message_id, attempt_no, part_no)
-        where k.id = x.id and k.id between v_min and v_max and x.outcome <> 'done';
+        select array_agg(p_receipt[x.nth] order by p_receipt[x.nth]), array_agg(x.id order by p_receipt[x.nth]) into g_id, g_message
+            from unnest(f_nth, f_id) x(nth, id);
+        update tollwire.receipts k
+            set settled_at = v_now, outcome = 'moved', message_id = g_message[width_bucket(k.id, g_id)], attempt_no = 1, part_no = 1, tries = least(k.tries + 1, 30000)
+            where k.id = any (g_id) and k.id between v_min and v_max;
+    end if;
+
     return query
-        select x.outcome, x.message_id, x.state, x.callback, m.client_id
-        from unnest(v_outcome, v_message, v_state, v_callback) with ordinality x(outcome, message_id, state, callback, nth)
-        left join tollwire.messages m on m.id = x.message_id and m.id between v_m_min and v_m_max
-        order by x.nth;
+        select z.outcome, m.client_id, m.region, m.lane, z.carrier_id,
+               z.callback_id, z.skip, z.endpoint_id, z.url, tollwire.event_type_v1(z.state), z.sequence, 0::smallint, z.at,
+               z.message_id, z.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency, z.charged, z.error, z.attempts, z.twice,
+               false, z.parts_delivered, m.created_at, z.at
+        from (select x.nth, 'moved' as outcome, x.message_id, x.state, x.callback_id, (s_sequence[x.i] + 1)::smallint as sequence, 1::smallint as attempts, s_carrier[x.i] as carrier_id,
+                     case x.state when 'EXPIRED' then 'expired_by_carrier' when 'UNDELIVERED' then 'undelivered' end as error, s_twice[x.i] as twice,
+                     (x.state = 'DELIVERED')::integer::smallint as parts_delivered, x.at, l_state[x.i] = 'CAPTURED' or coalesce(x.kind = 'capture', false) as charged, x.endpoint_id, x.url, x.skip
+              from (select y.*, width_bucket(y.message_id, s_id) as i
+                    from unnest(f_nth, f_id, f_state, f_callback, f_kind, f_final, f_endpoint, f_url, f_skip)
+                         y(nth, message_id, state, callback_id, kind, at, endpoint_id, url, skip) offset 0) x
+              union all
+              select r_nth[t.o_nth], t.o_outcome, t.o_message, t.o_state, t.o_callback, t.o_sequence, t.o_attempts, t.o_carrier_id, t.o_error, t.o_possible_duplicate,
+                     t.o_parts_delivered, t.o_at, t.o_charged, t.o_endpoint, t.o_url, t.o_skip
+              from tollwire.settle_rest_v1((select array_agg(p_receipt[n] order by k) from unnest(r_nth) with ordinality x(n, k)),
+                                           r_message, r_attempt, r_part, r_outcome, p_lease_seconds) t) z
+        left join lateral (select * from tollwire.messages c where c.id = z.message_id and c.id between v_m_min and v_m_max offset 0) m on true
+        order by z.nth;
 end $$;

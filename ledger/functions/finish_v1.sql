@@ -2,47 +2,67 @@
 -- Every way to the end goes through here. Shape: arrays of one length, each message once; p_kind null leaves the hold as it is
 -- (it was captured at the submit). p_reason goes to the journal and, but for deliveries, to the message's error code.
 -- The caller has locked accounts, states, locks and outbox in that order, and knows that the state table has the move.
+-- Answers in the order of the message ids. o_callback is leased for p_lease_seconds (0: due at once, for whoever sweeps); it goes to
+-- o_endpoint, unless o_skip says that the endpoint is disabled or its breaker open.
 create function tollwire.finish_v1(p_message uuid[], p_event tollwire.message_event[], p_kind ledger.entry_kind[], p_reason text[], p_lease_seconds integer)
-returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid)
+returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid, o_at timestamptz, o_endpoint bigint, o_url text, o_skip text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-    v_now timestamptz := clock_timestamp();
+    v_now timestamptz;
     v_min uuid; v_max uuid;
-    v_states tollwire.message_state[];
-    v_moved uuid[];
+    m_id uuid[]; m_event tollwire.message_event[]; m_kind ledger.entry_kind[]; m_reason text[];
 begin
     if coalesce(cardinality(p_message), 0) = 0 then
         return;
     end if;
-    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    perform ledger.settle_holds_v1(
-        (select array_agg(x.m order by x.nth) from unnest(p_message, p_kind) with ordinality x(m, k, nth) where x.k is not null),
-        (select array_agg(x.k order by x.nth) from unnest(p_kind) with ordinality x(k, nth) where x.k is not null),
-        (select array_agg(x.r order by x.nth) from unnest(p_reason, p_kind) with ordinality x(r, k, nth) where x.k is not null));
-    with moved as (
-        update tollwire.message_states s
-            set state = tollwire.next_state_v1(s.state, x.event), parts_delivered = case when x.event = 'delivered' then s.parts_total else s.parts_delivered end, final_at = v_now, updated_at = v_now, sequence = s.sequence + 1, claim_deadline = null,
-                error_code = case when x.event = 'delivered' then null else x.reason end
-            from unnest(p_message, p_event, p_reason) x(message_id, event, reason)
-            where s.message_id = x.message_id and s.message_id between v_min and v_max
-        returning s.message_id, s.state
-    )
-    select array_agg(m.message_id), array_agg(m.state) into v_moved, v_states from moved m;
-    delete from tollwire.outbox where message_id = any (p_message);
-    delete from tollwire.message_texts where message_id = any (p_message) and expires_on = date '0001-01-01';
-    insert into tollwire.dead_letters (message_id, client_id, reason, attempts, at)
-        select m.id, m.client_id, coalesce(s.error_code, 'unknown'), s.attempt_no, v_now
-        from unnest(v_moved, v_states) x(message_id, state)
-        join tollwire.messages m on m.id = x.message_id and m.id between v_min and v_max
-        join tollwire.message_states s on s.message_id = x.message_id and s.message_id between v_min and v_max
-        where x.state = 'FAILED_PERM'
-        on conflict (message_id) do nothing;
-    -- Two lists of one flush meet: each by each would be a quarter of a million pairs.
-    perform set_config('enable_hashjoin', 'on', true);
+    select array_agg(x.id), array_agg(x.event), array_agg(x.kind), array_agg(x.reason) into m_id, m_event, m_kind, m_reason
+        from (select * from unnest(p_message, p_event, p_kind, p_reason) y(id, event, kind, reason) order by y.id) x;
+    v_min := m_id[1];
+    v_max := m_id[cardinality(m_id)];
+    if array_position(m_kind, null) is null then
+        perform ledger.settle_holds_v1(m_id, m_kind, m_reason);
+    else
+        perform ledger.settle_holds_v1(
+            (select array_agg(x.m order by x.nth) from unnest(m_id, m_kind) with ordinality x(m, k, nth) where x.k is not null),
+            (select array_agg(x.k order by x.nth) from unnest(m_kind) with ordinality x(k, nth) where x.k is not null),
+            (select array_agg(x.r order by x.nth) from unnest(m_reason, m_kind) with ordinality x(r, k, nth) where x.k is not null));
+    end if;
+    v_now := clock_timestamp();
     return query
-        select x.message_id, x.state, c.o_callback
-        from unnest(v_moved, v_states) x(message_id, state)
-        left join tollwire.add_callbacks_v1(v_moved, (select array_agg(tollwire.event_type_v1(y.s) order by y.nth) from unnest(v_states) with ordinality y(s, nth)), p_lease_seconds) c
-            on c.o_message = x.message_id;
+        with moved as materialized (
+            update tollwire.message_states s
+                set state = tollwire.next_state_v1(s.state, m_event[width_bucket(s.message_id, m_id)]), final_at = v_now, updated_at = v_now,
+                    sequence = s.sequence + 1, claim_deadline = null,
+                    parts_delivered = case when m_event[width_bucket(s.message_id, m_id)] = 'delivered' then s.parts_total else s.parts_delivered end,
+                    error_code = case when m_event[width_bucket(s.message_id, m_id)] <> 'delivered' then m_reason[width_bucket(s.message_id, m_id)] end
+                where s.message_id = any (m_id) and s.message_id between v_min and v_max
+            returning s.message_id, s.state, s.sequence, s.attempt_no, s.error_code
+        ), asked as materialized (
+            select v.*, m.client_id, e.id as endpoint_id, e.url, e.skip, e.event_type,
+                   case when e.id is not null then tollwire.callback_id_v1(v_now, v.message_id, v.sequence) end as callback_id
+            from moved v
+            cross join lateral (
+                select c.client_id, c.callback_url from tollwire.messages c where c.id = v.message_id and c.id between v_min and v_max offset 0) m
+            left join lateral (
+                select c.id, coalesce(m.callback_url, c.url) as url, tollwire.event_type_v1(v.state) as event_type,
+                       case when h.disabled_at is not null then 'disabled' when h.open_until > v_now then 'open' end as skip
+                from tollwire.callback_endpoints c
+                left join tollwire.callback_health h on h.endpoint_id = c.id
+                where c.client_id = m.client_id and tollwire.event_type_v1(v.state) = any (c.events) offset 0) e on true
+        ), undispatched as (
+            delete from tollwire.outbox where message_id = any (m_id)
+        ), forgotten as (
+            delete from tollwire.message_texts where message_id = any (m_id) and message_id between v_min and v_max and expires_on = date '0001-01-01'
+        ), buried as (
+            insert into tollwire.dead_letters (message_id, client_id, reason, attempts, at)
+                select a.message_id, a.client_id, coalesce(a.error_code, 'unknown'), a.attempt_no, v_now from asked a where a.state = 'FAILED_PERM'
+                on conflict (message_id) do nothing
+        ), told as (
+            insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at)
+                select a.callback_id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now
+                from asked a where a.callback_id is not null order by a.callback_id
+        )
+        select a.message_id, a.state, a.callback_id, v_now, a.endpoint_id, a.url, a.skip from asked a order by a.message_id;
 end $$;

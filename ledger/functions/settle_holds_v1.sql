@@ -1,90 +1,108 @@
+-- The chain of an account's entries as a running value: over (partition by account order by version), started from the head it has.
+create function ledger.next_link_v1(
+    p_link bytea, p_head bytea, p_account bigint, p_version bigint, p_at timestamptz, p_kind ledger.entry_kind, p_message uuid,
+    p_debit bigint, p_credit bigint, p_amount bigint, p_posted_after bigint, p_held_after bigint, p_reason text
+) returns bytea language plpgsql stable as $$
+begin
+    return ledger.entry_hash_v1(coalesce(p_link, p_head), p_account, p_version, (extract(epoch from p_at) * 1000000)::bigint, p_kind, p_message,
+                                p_debit, p_credit, p_amount, p_posted_after, p_held_after, null, p_reason);
+end $$;
+create aggregate ledger.chain_v1(
+    p_head bytea, p_account bigint, p_version bigint, p_at timestamptz, p_kind ledger.entry_kind, p_message uuid,
+    p_debit bigint, p_credit bigint, p_amount bigint, p_posted_after bigint, p_held_after bigint, p_reason text
+) (sfunc = ledger.next_link_v1, stype = bytea);
+
 -- Ends holds: capture, release, or capture late after a release (RULES 23). Each hold ends once; what is not HELD any more
--- (or, for a late capture, was captured late already) answers false and moves nothing. Answers in the order of the arrays.
--- Shape: three arrays of one length; p_kind is capture, release or late_capture. The caller has locked the accounts.
+-- (or, for a late capture, was captured late already) moves nothing. Answers for each position that ended a hold.
+-- Shape: three arrays of one length; p_kind is capture, release or late_capture. The caller has locked the accounts, and nobody
+-- touches a hold without its account.
+--
+-- How rows are found, here and in the functions beside it: by sorted arrays of ids, "= any (ids) and between the first and the last", one
+-- walk through the index of the one partition; what belongs to a row stands in an array beside the ids, at width_bucket(id, ids), a
+-- binary search. A join with unnest(…) would be planned for ten rows and a small partition, and then compare each with each.
 create function ledger.settle_holds_v1(p_message uuid[], p_kind ledger.entry_kind[], p_reason text[])
-returns table (o_settled boolean, o_amount bigint)
+returns table (o_nth integer, o_amount bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-    a ledger.accounts;
-    r record;
-    v_n integer := coalesce(cardinality(p_message), 0);
+    v_now timestamptz := clock_timestamp();
     v_min uuid; v_max uuid;
-    v_holds bigint; v_revenue bigint; v_at_us bigint; v_debit bigint; v_credit bigint;
-    v_settled boolean[] := array_fill(false, array[v_n]);
-    v_amount bigint[] := array_fill(null::bigint, array[v_n]);
-    e_account bigint[] := '{}'; e_version bigint[] := '{}'; e_at timestamptz[] := '{}'; e_kind ledger.entry_kind[] := '{}'; e_message uuid[] := '{}';
-    e_debit bigint[] := '{}'; e_credit bigint[] := '{}'; e_amount bigint[] := '{}'; e_posted bigint[] := '{}'; e_held bigint[] := '{}';
-    e_reason text[] := '{}'; e_hash bytea[] := '{}';
-    s_account bigint[] := '{}'; s_posted bigint[] := '{}'; s_held bigint[] := '{}'; s_open bigint[] := '{}'; s_over bigint[] := '{}';
-    s_version bigint[] := '{}'; s_head bytea[] := '{}'; s_at timestamptz[] := '{}';
+    m_id uuid[]; m_nth integer[]; m_kind ledger.entry_kind[]; m_reason text[];
+    h_id uuid[]; h_nth integer[]; h_kind ledger.entry_kind[]; h_reason text[]; h_account bigint[]; h_amount bigint[];
+    a_id bigint[]; a_posted bigint[]; a_held bigint[]; a_open bigint[]; a_version bigint[]; a_head bytea[]; a_at timestamptz[];
+    a_holds bigint[]; a_revenue bigint[];
 begin
     perform ledger.require_read_committed_v1();
-    if v_n = 0 then
+    if coalesce(cardinality(p_message), 0) = 0 then
         return;
     end if;
-    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    perform 1 from ledger.accounts where id in (
-        select l.account_id from unnest(p_message) m join ledger.credit_locks l on l.message_id = m and l.message_id between v_min and v_max) order by id for update;
-    perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
-    for r in
-        select x.message_id, x.kind, x.reason, x.nth, l.account_id, l.amount_micros as amount,
-               lead(l.account_id) over (order by l.account_id, x.nth) is distinct from l.account_id as last_of_account
-        from (select m.message_id, m.kind, m.reason, m.nth, row_number() over (partition by m.message_id order by m.nth) as copy
-              from unnest(p_message, p_kind, p_reason) with ordinality m(message_id, kind, reason, nth)) x
-        join ledger.credit_locks l on l.message_id = x.message_id and l.message_id between v_min and v_max
-        where x.copy = 1 and case x.kind when 'late_capture' then l.state = 'RELEASED' and l.late_captured_at is null else l.state = 'HELD' end
-        order by l.account_id, x.nth
-    loop
-        if a.id is distinct from r.account_id then
-            select * into strict a from ledger.accounts where id = r.account_id;
-            v_holds := ledger.system_account_v1(a.currency, 'holds');
-            v_revenue := ledger.system_account_v1(a.currency, 'revenue');
-            a.last_entry_at := greatest(clock_timestamp(), a.last_entry_at);
-            v_at_us := (extract(epoch from a.last_entry_at) * 1000000)::bigint;
-        end if;
-        case r.kind
-            when 'capture' then
-                v_debit := v_holds; v_credit := v_revenue;
-                a.held_micros := a.held_micros - r.amount; a.open_holds := a.open_holds - 1; a.posted_micros := a.posted_micros - r.amount;
-            when 'release' then
-                v_debit := v_holds; v_credit := a.id;
-                a.held_micros := a.held_micros - r.amount; a.open_holds := a.open_holds - 1;
-            when 'late_capture' then
-                v_debit := a.id; v_credit := v_revenue;
-                a.posted_micros := a.posted_micros - r.amount;
-            else
-                raise exception 'a hold does not end by %', r.kind using errcode = 'invalid_parameter_value';
-        end case;
-        -- What is missing, never more: a late capture raises it, what comes back lowers it first (RULES 23).
-        a.overdrawn_micros := greatest(0, -(a.posted_micros - a.held_micros + a.credit_limit_micros));
-        a.version := a.version + 1;
-        a.chain_head := ledger.entry_hash_v1(a.chain_head, a.id, a.version, v_at_us, r.kind, r.message_id, v_debit, v_credit, r.amount,
-                                             a.posted_micros, a.held_micros, null, r.reason);
-        v_settled[r.nth] := true;
-        v_amount[r.nth] := r.amount;
-        e_account := e_account || a.id; e_version := e_version || a.version; e_at := e_at || a.last_entry_at; e_kind := e_kind || r.kind;
-        e_message := e_message || r.message_id; e_debit := e_debit || v_debit; e_credit := e_credit || v_credit; e_amount := e_amount || r.amount;
-        e_posted := e_posted || a.posted_micros; e_held := e_held || a.held_micros; e_reason := e_reason || r.reason; e_hash := e_hash || a.chain_head;
-        if r.last_of_account then
-            s_account := s_account || a.id; s_posted := s_posted || a.posted_micros; s_held := s_held || a.held_micros; s_open := s_open || a.open_holds;
-            s_over := s_over || a.overdrawn_micros; s_version := s_version || a.version; s_head := s_head || a.chain_head; s_at := s_at || a.last_entry_at;
-        end if;
-    end loop;
-    insert into ledger.entries (account_id, version, day, at, kind, message_id, debit_account, credit_account, amount_micros,
-                                posted_after_micros, held_after_micros, reason, hash)
-        select x.account_id, x.version, (x.at at time zone 'UTC')::date, x.at, x.kind, x.message_id, x.debit, x.credit, x.amount, x.posted, x.held, x.reason, x.hash
-        from unnest(e_account, e_version, e_at, e_kind, e_message, e_debit, e_credit, e_amount, e_posted, e_held, e_reason, e_hash)
-             x(account_id, version, at, kind, message_id, debit, credit, amount, posted, held, reason, hash);
+    -- The same message twice is won by the first.
+    select array_agg(x.id), array_agg(x.nth::integer), array_agg(x.kind), array_agg(x.reason) into m_id, m_nth, m_kind, m_reason
+        from (select distinct on (y.id) y.id, y.kind, y.reason, y.nth from unnest(p_message, p_kind, p_reason) with ordinality y(id, kind, reason, nth)
+              order by y.id, y.nth) x;
+    v_min := m_id[1];
+    v_max := m_id[cardinality(m_id)];
+    select array_agg(t.id), array_agg(m_nth[t.i]), array_agg(m_kind[t.i]), array_agg(m_reason[t.i]), array_agg(t.account_id), array_agg(t.amount)
+        into h_id, h_nth, h_kind, h_reason, h_account, h_amount
+        from (select l.message_id as id, l.account_id, l.amount_micros as amount, l.state, l.late_captured_at, width_bucket(l.message_id, m_id) as i
+              from ledger.credit_locks l where l.message_id = any (m_id) and l.message_id between v_min and v_max order by l.message_id) t
+        where case m_kind[t.i] when 'late_capture' then t.state = 'RELEASED' and t.late_captured_at is null else t.state = 'HELD' end;
+    if h_id is null then
+        return;
+    end if;
+    select array_agg(distinct x order by x) into a_id from unnest(h_account) x;
+    with owners as materialized (
+        select * from ledger.accounts a where a.id = any (a_id)
+    ), currencies as materialized (
+        select d.currency, ledger.system_account_v1(d.currency, 'holds') as holds, ledger.system_account_v1(d.currency, 'revenue') as revenue
+        from (select distinct o.currency from owners o) d
+    )
+    select array_agg(t.posted_micros), array_agg(t.held_micros), array_agg(t.open_holds), array_agg(t.version), array_agg(t.chain_head),
+           array_agg(greatest(v_now, t.last_entry_at)), array_agg(t.holds), array_agg(t.revenue)
+        into a_posted, a_held, a_open, a_version, a_head, a_at, a_holds, a_revenue
+        from (select o.*, c.holds, c.revenue from owners o join currencies c on c.currency = o.currency order by o.id) t;
+    if cardinality(a_version) is distinct from cardinality(a_id) then
+        raise exception 'of % accounts with holds % are there', cardinality(a_id), cardinality(a_version) using errcode = 'data_corrupted';
+    end if;
+
+    with numbered as (
+        select x.id, x.kind, x.reason, x.account_id, x.amount, x.i, row_number() over w as n,
+               count(*) filter (where x.kind <> 'late_capture') over w as closed,
+               coalesce(sum(x.amount) filter (where x.kind <> 'release') over w, 0)::bigint as taken,
+               coalesce(sum(x.amount) filter (where x.kind <> 'late_capture') over w, 0)::bigint as freed
+        from (select y.*, width_bucket(y.account_id, a_id) as i
+              from unnest(h_id, h_nth, h_kind, h_reason, h_account, h_amount) y(id, nth, kind, reason, account_id, amount) offset 0) x
+        window w as (partition by x.account_id order by x.nth rows unbounded preceding)
+    ), valued as (
+        select n.*, a_version[n.i] + n.n as version, a_at[n.i] as at, a_posted[n.i] - n.taken as posted, a_held[n.i] - n.freed as held,
+               case n.kind when 'late_capture' then n.account_id else a_holds[n.i] end as debit,
+               case n.kind when 'release' then n.account_id else a_revenue[n.i] end as credit
+        from numbered n
+    ), linked as materialized (
+        select v.*, ledger.chain_v1(a_head[v.i], v.account_id, v.version, v.at, v.kind, v.id, v.debit, v.credit, v.amount, v.posted, v.held, v.reason)
+                        over (partition by v.account_id order by v.n rows unbounded preceding) as hash
+        from valued v
+    ), booked as (
+        insert into ledger.entries (account_id, version, day, at, kind, message_id, debit_account, credit_account, amount_micros,
+                                    posted_after_micros, held_after_micros, reason, hash)
+            select v.account_id, v.version, (v.at at time zone 'UTC')::date, v.at, v.kind, v.id, v.debit, v.credit, v.amount, v.posted, v.held, v.reason, v.hash
+            from linked v
+    )
+    select array_agg(t.posted), array_agg(t.held), array_agg(a_open[t.i] - t.closed), array_agg(t.version), array_agg(t.hash)
+        into a_posted, a_held, a_open, a_version, a_head
+        from (select distinct on (v.account_id) v.* from linked v order by v.account_id, v.version desc) t;
+    update ledger.accounts a
+        -- What is missing, never more: a late capture raises overdrawn, what comes back lowers it first (RULES 23).
+        set (posted_micros, held_micros, overdrawn_micros, open_holds, version, chain_head, last_entry_at) = (
+            select a_posted[i], a_held[i], greatest(0, -(a_posted[i] - a_held[i] + a.credit_limit_micros)), a_open[i], a_version[i], a_head[i], a_at[i]
+            from width_bucket(a.id, a_id) i)
+        where a.id = any (a_id);
     update ledger.credit_locks l
-        set state = case x.kind when 'capture' then 'CAPTURED'::ledger.lock_state when 'release' then 'RELEASED' else l.state end,
-            resolved_at = coalesce(l.resolved_at, x.at), reason = coalesce(l.reason, x.reason),
-            late_captured_at = case x.kind when 'late_capture' then x.at else l.late_captured_at end
-        from unnest(e_message, e_kind, e_reason, e_at) x(message_id, kind, reason, at)
-        where l.message_id = x.message_id and l.message_id between v_min and v_max;
-    update ledger.accounts t set posted_micros = x.posted, held_micros = x.held, open_holds = x.open, overdrawn_micros = x.over,
-                                 version = x.version, chain_head = x.head, last_entry_at = x.at
-        from unnest(s_account, s_posted, s_held, s_open, s_over, s_version, s_head, s_at) x(account_id, posted, held, open, over, version, head, at)
-        where t.id = x.account_id;
-    return query select * from unnest(v_settled, v_amount);
+        set state = case h_kind[width_bucket(l.message_id, h_id)] when 'capture' then 'CAPTURED'::ledger.lock_state when 'release' then 'RELEASED' else l.state end,
+            resolved_at = coalesce(l.resolved_at, a_at[width_bucket(l.account_id, a_id)]),
+            reason = coalesce(l.reason, h_reason[width_bucket(l.message_id, h_id)]),
+            late_captured_at = case h_kind[width_bucket(l.message_id, h_id)] when 'late_capture' then a_at[width_bucket(l.account_id, a_id)] else l.late_captured_at end
+        where l.message_id = any (h_id) and l.message_id between v_min and v_max;
+    return query select * from unnest(h_nth, h_amount);
 end $$;

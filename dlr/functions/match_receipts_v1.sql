@@ -1,0 +1,57 @@
+-- Where a reference alone decides nothing (it leads to several, or to none that is open): what each receipt belongs to, by everything
+-- that it tells (RULES 24). o_outcome: done, ambiguous, waiting or unmatched, and null where a message was found. Answers in the order
+-- of the array; all null for an id that is no receipt.
+create function tollwire.match_receipts_v1(p_receipt uuid[], p_keep_hours integer)
+returns table (o_nth integer, o_message uuid, o_attempt smallint, o_part smallint, o_client bigint, o_outcome text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+    c_match_window constant interval := '7 days';
+    v_now timestamptz := clock_timestamp();
+    v_soon timestamptz := v_now + interval '1 minute';  -- nothing was submitted after it: days to come need no look
+    v_min uuid; v_max uuid;
+begin
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_receipt) m;
+    return query
+        select t.nth, case when t.outcome is null then t.message_id end, case when t.outcome is null then t.attempt_no end,
+               case when t.outcome is null then t.part_no end, case when t.outcome is null then t.client_id end, t.outcome
+        from (
+            select y.*, case when y.id is null then null when y.settled_at is not null or y.is_again then 'done' when y.open_count > 1 then 'ambiguous'
+                             when y.message_id is not null then null
+                             when y.received_at > v_now - p_keep_hours * interval '1 hour' then 'waiting' else 'unmatched' end as outcome
+            from (
+                select x.nth::integer as nth, k.id, k.settled_at, k.received_at, row_number() over (partition by x.id order by x.nth) > 1 as is_again,
+                       coalesce(e.message_id, c.message_id) as message_id, coalesce(e.attempt_no, c.attempt_no) as attempt_no, coalesce(e.part_no, c.part_no) as part_no,
+                       coalesce(e.client_id, c.client_id) as client_id, case when e.message_id is null then coalesce(c.open_count, 0) else 1 end as open_count
+                from unnest(p_receipt) with ordinality x(id, nth)
+                left join lateral (select * from tollwire.receipts r where r.id = x.id and r.id between v_min and v_max offset 0) k on true
+                left join lateral (
+                    -- Attempts of one message under one reference are one submit that was asked again; parts and messages are counted.
+                    select y.message_id, y.attempt_no, y.part_no, y.client_id, max(y.place) filter (where y.is_open) over () as open_count
+                    from (select f.message_id, f.attempt_no, f.part_no, f.submitted_at, m.client_id, w.is_open,
+                                 dense_rank() over (partition by w.is_open order by f.message_id, f.part_no) as place
+                          from tollwire.carrier_references f
+                          cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = f.message_id offset 0) m
+                          cross join lateral (
+                              select c.receipt is null or c.receipt in ('enroute', 'accepted', 'unknown') as is_open from tollwire.attempts c
+                              where c.message_id = f.message_id and c.attempt_no = f.attempt_no and c.part_no = f.part_no offset 0) w
+                          where f.carrier_id = k.carrier_id and f.reference = k.reference and f.submitted_at > k.received_at - c_match_window
+                            and f.submitted_at <= k.received_at + c_match_window and f.submitted_at <= v_soon
+                            and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no)) y
+                    order by y.is_open desc, y.submitted_at desc, y.attempt_no desc, y.part_no
+                    limit 1) c on k.settled_at is null
+                -- Where the reference alone finds nothing (its reply was lost) or too much, our own id decides, if the carrier echoes it and
+                -- everything else fits: this carrier had this attempt of this message to this number.
+                left join lateral (
+                    select a.message_id, a.attempt_no, a.part_no, m.client_id
+                    from tollwire.attempts a
+                    cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = a.message_id offset 0) m
+                    where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
+                      and (k.part_no is null or a.part_no = k.part_no) and (k.msisdn is null or m.msisdn = k.msisdn)
+                      and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
+                    order by a.attempt_no desc, a.part_no limit 1) e on k.settled_at is null and k.echo_message_id is not null and coalesce(c.open_count, 0) <> 1
+            ) y
+        ) t
+        order by t.nth;
+end $$;

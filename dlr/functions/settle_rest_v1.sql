@@ -1,0 +1,158 @@
+-- Settles what is not ordinary: several parts or attempts, intermediate reports, repeated and late receipts, and those without a
+-- message. Called by settle_batch_v1, which holds every lock. Shape: arrays of one length; p_outcome is null where a message was
+-- found. Outcomes as in settle_batch_v1; what tells of the message is null but for those that moved. Answers in the order of the arrays.
+create function tollwire.settle_rest_v1(p_receipt uuid[], p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome text[], p_lease_seconds integer)
+returns table (o_nth integer, o_outcome text, o_message uuid, o_state tollwire.message_state, o_callback uuid, o_sequence smallint, o_attempts smallint,
+               o_carrier_id smallint, o_error text, o_possible_duplicate boolean, o_parts_delivered smallint, o_at timestamptz, o_charged boolean,
+               o_endpoint bigint, o_url text, o_skip text)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+    c_match_window constant interval := '7 days';
+    v_now timestamptz := clock_timestamp();
+    v_min uuid; v_max uuid;
+    v_m_min uuid; v_m_max uuid;
+    r record;
+    v_n integer := coalesce(cardinality(p_receipt), 0);
+    v_outcome text[] := p_outcome;
+    v_state tollwire.message_state[] := array_fill(null::tollwire.message_state, array[v_n]);
+    v_callback uuid[] := array_fill(null::uuid, array[v_n]);
+    f_id uuid[] := '{}'; f_event tollwire.message_event[] := '{}'; f_kind ledger.entry_kind[] := '{}'; f_reason text[] := '{}';
+    l_id uuid[] := '{}'; l_sent boolean[] := '{}';
+    b_id uuid[] := '{}'; b_state tollwire.message_state[] := '{}'; b_callback uuid[] := '{}'; b_endpoint bigint[] := '{}'; b_url text[] := '{}'; b_skip text[] := '{}';
+    v_endpoint bigint[] := array_fill(null::bigint, array[v_n]); v_url text[] := array_fill(null::text, array[v_n]); v_skip text[] := array_fill(null::text, array[v_n]);
+    k_id uuid[]; k_outcome text[]; k_message uuid[]; k_attempt smallint[]; k_part smallint[];
+begin
+    if v_n = 0 then
+        return;
+    end if;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_receipt) m;
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_m_min, v_m_max from unnest(p_message) m;
+    -- Somebody else may have settled them while we waited.
+    for r in
+        select x.nth::integer as nth from unnest(p_receipt) with ordinality x(id, nth)
+        cross join lateral (select c.settled_at from tollwire.receipts c where c.id = x.id and c.id between v_min and v_max offset 0) k
+        where k.settled_at is not null
+    loop
+        v_outcome[r.nth] := 'done';
+    end loop;
+
+    -- Note them on the attempts: the first final word on a part stands.
+    for r in
+        select x.nth::integer as nth, k.state, k.done_at, k.carrier_id, k.reference, a.receipt, x.message_id, x.attempt_no, x.part_no,
+               row_number() over (partition by x.message_id, x.attempt_no, x.part_no order by (k.state in ('enroute', 'accepted', 'unknown')), x.nth) as word
+        from unnest(p_receipt, p_message, p_attempt, p_part, v_outcome) with ordinality x(id, message_id, attempt_no, part_no, outcome, nth)
+        cross join lateral (
+            select c.state, c.done_at, c.carrier_id, c.reference from tollwire.receipts c where c.id = x.id and c.id between v_min and v_max offset 0) k
+        cross join lateral (
+            select c.receipt from tollwire.attempts c
+            where c.message_id = x.message_id and c.attempt_no = x.attempt_no and c.part_no = x.part_no and c.message_id between v_m_min and v_m_max offset 0) a
+        where x.outcome is null
+        order by x.nth
+    loop
+        if r.receipt in ('delivered', 'undelivered', 'expired', 'rejected') or r.word > 1 then
+            v_outcome[r.nth] := 'repeated';
+        else
+            v_outcome[r.nth] := 'noted';
+            update tollwire.attempts a set receipt = r.state, receipt_at = coalesce(r.done_at, v_now)
+                where a.message_id = r.message_id and a.part_no = r.part_no
+                  and (a.attempt_no = r.attempt_no or a.carrier_id = r.carrier_id and a.reference = r.reference and a.outcome = 'submitted')
+                  and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'));
+        end if;
+    end loop;
+
+    -- Fold each message that got news over all its attempts that may have reached the carrier.
+    for r in
+        select n.message_id, s.state, s.submitted_at, l.state as lock_state, l.late_captured_at, m.charge, c.waive_late_capture,
+               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired
+        from (select distinct x.message_id
+              from unnest(p_message, v_outcome) x(message_id, outcome) where x.outcome = 'noted') n
+        cross join lateral (select * from tollwire.message_states c where c.message_id = n.message_id and c.message_id between v_m_min and v_m_max offset 0) s
+        cross join lateral (select * from tollwire.messages c where c.id = n.message_id and c.id between v_m_min and v_m_max offset 0) m
+        join tollwire.clients c on c.id = m.client_id
+        cross join lateral (select * from ledger.credit_locks c where c.message_id = n.message_id and c.message_id between v_m_min and v_m_max offset 0) l
+        join lateral (
+            -- A part that some attempt delivered waits for nobody.
+            select count(*) filter (where q.is_delivered) as delivered, count(*) filter (where q.is_open and not q.is_delivered) as open,
+                   count(*) filter (where q.is_expired) as expired
+            from (select coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
+                         bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open
+                  from tollwire.attempts a where a.message_id = n.message_id and a.message_id between v_m_min and v_m_max group by a.part_no) q) p on true
+        order by n.message_id
+    loop
+        -- Where all are delivered, the end below says so.
+        if r.delivered between 1 and r.parts_total - 1 then
+            update tollwire.message_states s set parts_delivered = r.delivered where s.message_id = r.message_id and s.parts_delivered <> r.delivered;
+        end if;
+        if r.delivered >= r.parts_total then
+            if tollwire.next_state_v1(r.state, 'delivered') is not null then
+                f_id := f_id || r.message_id; f_event := f_event || 'delivered'::tollwire.message_event; f_reason := f_reason || 'delivered'::text;
+                f_kind := f_kind || case when r.lock_state = 'HELD' then 'capture'::ledger.entry_kind end;
+            elsif r.state <> 'DELIVERED' and not r.late_receipt then
+                l_id := l_id || r.message_id;
+                l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
+            end if;
+        elsif r.open = 0 and r.state in ('SENT', 'UNKNOWN', 'SENDING') then
+            f_id := f_id || r.message_id;
+            f_event := f_event || case when r.expired > 0 and r.delivered = 0 then 'carrier_expired'::tollwire.message_event else 'undelivered' end;
+            f_reason := f_reason || case when r.expired > 0 and r.delivered = 0 then 'expired_by_carrier' when r.delivered > 0 then 'delivered_in_part' else 'undelivered' end;
+            f_kind := f_kind || case when r.lock_state = 'HELD' then 'release'::ledger.entry_kind end;
+        end if;
+    end loop;
+
+    -- The ends: first the ordinary, then what came late.
+    select coalesce(array_agg(t.o_message), '{}'), coalesce(array_agg(t.o_state), '{}'), coalesce(array_agg(t.o_callback), '{}'),
+           coalesce(array_agg(t.o_endpoint), '{}'), coalesce(array_agg(t.o_url), '{}'), coalesce(array_agg(t.o_skip), '{}')
+        into b_id, b_state, b_callback, b_endpoint, b_url, b_skip
+        from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, p_lease_seconds) t;
+    if cardinality(l_id) > 0 then
+        perform ledger.settle_holds_v1((select array_agg(x.id order by x.id) from unnest(l_id, l_sent) x(id, take) where x.take),
+                                       (select array_agg('late_capture'::ledger.entry_kind) from unnest(l_sent) x(take) where x.take),
+                                       (select array_agg('delivered_late'::text) from unnest(l_sent) x(take) where x.take));
+        update tollwire.message_states s set late_receipt = true, sequence = s.sequence + 1, updated_at = v_now
+            where s.message_id = any (l_id) and s.message_id between v_m_min and v_m_max;
+        for r in select t.o_message, t.o_callback from tollwire.add_callbacks_v1(l_id, array_fill('message.late_receipt'::text, array[cardinality(l_id)]), p_lease_seconds) t loop
+            b_id := b_id || r.o_message; b_state := b_state || null::tollwire.message_state; b_callback := b_callback || r.o_callback;
+            b_endpoint := b_endpoint || null::bigint; b_url := b_url || null::text; b_skip := b_skip || null::text;
+        end loop;
+    end if;
+
+    -- One position tells each end; the others of the same message say "noted". Lists of one flush meet here: each by each would be
+    -- a quarter of a million pairs.
+    perform set_config('enable_hashjoin', 'on', true);
+    for r in select min(x.nth)::integer as nth, x.message_id, f.id is not null as is_moved, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip
+             from unnest(p_message, v_outcome) with ordinality x(message_id, outcome, nth)
+             left join unnest(f_id) f(id) on f.id = x.message_id left join unnest(l_id, l_sent) l(id, sent) on l.id = x.message_id
+             left join unnest(b_id, b_state, b_callback, b_endpoint, b_url, b_skip) b(id, state, callback, endpoint, url, skip) on b.id = x.message_id
+             where x.outcome = 'noted' group by x.message_id, f.id, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip loop
+        v_callback[r.nth] := r.callback;
+        if r.is_moved then
+            v_outcome[r.nth] := 'moved';
+            v_state[r.nth] := r.state; v_endpoint[r.nth] := r.endpoint; v_url[r.nth] := r.url; v_skip[r.nth] := r.skip;
+        elsif r.sent is not null then
+            v_outcome[r.nth] := case when r.sent then 'late_capture' else 'late' end;
+        end if;
+    end loop;
+    perform set_config('enable_hashjoin', 'off', true);
+    select array_agg(x.id), array_agg(x.outcome), array_agg(x.message_id), array_agg(x.attempt_no), array_agg(x.part_no) into k_id, k_outcome, k_message, k_attempt, k_part
+        from (select * from unnest(p_receipt, v_outcome, p_message, p_attempt, p_part) y(id, outcome, message_id, attempt_no, part_no)
+              where y.outcome <> 'done' order by y.id) x;
+    update tollwire.receipts k
+        set (settled_at, outcome, message_id, attempt_no, part_no, tries, due_at) = (
+            select case when k_outcome[i] <> 'waiting' then v_now end, nullif(k_outcome[i], 'waiting'), k_message[i], k_attempt[i], coalesce(k_part[i], k.part_no),
+                   least(k.tries + 1, 30000), case when k_outcome[i] = 'waiting' then v_now + least(power(2, least(k.tries, 10)), 900) * interval '1 second' else k.due_at end
+            from width_bucket(k.id, k_id) i)
+        where k.id = any (k_id) and k.id between v_min and v_max;
+    return query
+        select x.nth::integer, x.outcome, x.message_id, x.state, x.callback, s.sequence, s.attempt_no, s.carrier_id, s.error_code, s.possible_duplicate,
+               s.parts_delivered, s.final_at, l.state = 'CAPTURED', x.endpoint, x.url, x.skip
+        from unnest(v_outcome, p_message, v_state, v_callback, v_endpoint, v_url, v_skip) with ordinality x(outcome, message_id, state, callback, endpoint, url, skip, nth)
+        left join lateral (
+            select * from tollwire.message_states c
+            where x.outcome = 'moved' and c.message_id = x.message_id and c.message_id between v_m_min and v_m_max offset 0) s on true
+        left join lateral (
+            select * from ledger.credit_locks c
+            where x.outcome = 'moved' and c.message_id = x.message_id and c.message_id between v_m_min and v_m_max offset 0) l on true
+        order by x.nth;
+end $$;
