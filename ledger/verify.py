@@ -28,10 +28,11 @@ from ledger.checkpoints import SignedSeal, Signer, load_seals
 from ledger.findings import Finding
 from ledger.verify_books import Account
 from ledger.verify_chain import Chains
-from ledger.verify_journal import Pass, Span
+from ledger.verify_journal import Pass
 from ledger.verify_messages import Locks
 from ledger.verify_ranges import day_sizes, entry_spans, first_entries_day, first_kept_message, id_ranges
 from ledger.verify_seals import check_seal, compare_exported
+from ledger.verify_span import Span
 from shared.runtime.postgres import Connection
 
 __all__ = ["Finding", "Progress", "verify_database", "verify_snapshot"]
@@ -174,11 +175,11 @@ async def _look_closer(conn: Connection, found: _Books, *, full: bool) -> list[F
     """Name what is wrong with the accounts whose sums or marks say that something is."""
     folds, findings = found.chains.folds, list[Finding]()
     if misshapen := [fold.account_id for fold in folds.values() if fold.is_misshapen]:
-        findings += await entries.find_misshapen(conn, misshapen, found.since)
+        findings += await entries.find_misshapen(conn, misshapen, Span(found.since))
     asked = await operations.operation_marks(conn, found.since, found.key)
     booked = {id_: fold.operation_mark for id_, fold in folds.items()}
     if suspects := marks.differing(asked, booked):
-        findings += await entries.compare_operations(conn, suspects, found.since)
+        findings += await entries.compare_operations(conn, suspects, Span(found.since))
     booked = {id_: fold.mark for id_, fold in folds.items()}
     if full and (buckets := marks.differing(marks.by_bucket(booked), found.locks.marks)):
         findings += await _compare_locks(conn, found, booked, buckets)
@@ -192,7 +193,7 @@ async def _compare_locks(
     suspects = marks.differing(marks.of_buckets(booked, buckets), locked)
     strangers = locked.keys() - {account.id for account in found.accounts}
     findings = [Finding("lock_without_account", "the locks belong to no client", id_) for id_ in strangers]
-    findings += await entries.compare_entries(conn, suspects, found.since, found.first_message)
+    findings += await entries.compare_entries(conn, suspects, Span(found.since), found.first_message)
     return findings + await messages.compare_locks(conn, suspects, found.first_message)
 
 

@@ -4,26 +4,22 @@ For accounts whose sums or marks say that something is wrong, and for the small 
 """
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Final
 from uuid import UUID
 
 from ledger.findings import Finding
+from ledger.verify_span import Span
 from shared.runtime.postgres import Connection
 
-LAST: Final = 2**62
-
-# $1: accounts; $2: the first day; $3, $4: versions; $5: the first message whose lock is kept. Without the
-# bounds every partition of locks would be looked into for each entry (DESIGN 9).
+# $1: accounts; $2, $3: days; $4, $5: versions; $6: the first message whose lock is kept.
+BOUNDS: Final = """
+select min(message_id::text collate "C")::uuid, max(message_id::text collate "C")::uuid
+from ledger.entries
+where account_id = any ($1) and day >= $2 and day < $3 and version > $4 and version <= $5
+  and message_id >= $6 and kind not in ('top_up', 'adjustment')
+"""
+# $6, $7: these bounds. Without them every partition of locks would be looked into for each entry (DESIGN 9).
 ENTRIES_AND_LOCKS: Final = """
-with e as materialized (
-    select * from ledger.entries e
-    where e.account_id = any ($1) and e.day >= $2 and e.version > $3 and e.version <= $4
-      and e.message_id >= $5 and e.kind not in ('top_up', 'adjustment')
-), b as materialized (
-    select min(message_id::text collate "C")::uuid as first, max(message_id::text collate "C")::uuid as last
-    from e
-)
 select e.account_id, e.version, e.message_id, case
         when l.message_id is null then 'entry_without_lock'
         when l.account_id <> e.account_id or l.amount_micros <> e.amount_micros then 'lock_differs'
@@ -31,10 +27,11 @@ select e.account_id, e.version, e.message_id, case
         when e.kind in ('capture', 'release') and l.resolved_at is distinct from e.at then 'second_resolution'
         when e.kind in ('capture', 'release') then 'resolution_differs'
         when e.kind = 'late_capture' then 'late_capture_differs' end
-from e
-left join ledger.credit_locks l on l.message_id = e.message_id
-     and l.message_id >= (select first from b) and l.message_id <= (select last from b)
-where not coalesce(l.account_id = e.account_id and l.amount_micros = e.amount_micros and case e.kind
+from ledger.entries e
+left join ledger.credit_locks l on l.message_id = e.message_id and l.message_id between $6 and $7
+where e.account_id = any ($1) and e.day >= $2 and e.day < $3 and e.version > $4 and e.version <= $5
+  and e.message_id between $6 and $7 and e.kind not in ('top_up', 'adjustment')
+  and not coalesce(l.account_id = e.account_id and l.amount_micros = e.amount_micros and case e.kind
         when 'hold' then l.hold_version = e.version
         when 'capture' then l.state = 'CAPTURED' and l.resolved_at = e.at
         when 'release' then l.state = 'RELEASED' and l.resolved_at = e.at
@@ -52,16 +49,14 @@ ENTRY_WORDS: Final = {
 
 
 async def compare_entries(
-    conn: Connection,
-    accounts: Sequence[int],
-    since: date,
-    first_message: UUID,
-    *,
-    after: int = 0,
-    up_to: int = LAST,
+    conn: Connection, accounts: Sequence[int], span: Span, first_message: UUID
 ) -> list[Finding]:
-    """Compare each entry of these accounts since a day with its message's lock."""
-    rows = await conn.fetch(ENTRIES_AND_LOCKS, accounts, since, after, up_to, first_message)
+    """Compare each entry of these accounts in a span with its message's lock."""
+    place = (accounts, span.from_day, span.to_day, span.after, span.up_to)
+    bounds = await conn.fetchrow(BOUNDS, *place, first_message)
+    if bounds is None or bounds[0] is None:
+        return []
+    rows = await conn.fetch(ENTRIES_AND_LOCKS, *place, *bounds)
     return [
         Finding(check, f"entry {version}: {ENTRY_WORDS[check]}", account, message)
         for account, version, message, check in rows
@@ -74,13 +69,14 @@ select coalesce(e.account_id, o.account_id), e.version, o.reference
 from (select account_id, version, kind::text as kind, reference, posted_after_micros as posted,
              case when credit_account = account_id then amount_micros else -amount_micros end as amount
       from ledger.entries
-      where account_id = any ($1) and day >= $2 and version > $3 and version <= $4
+      where account_id = any ($1) and day >= $2 and day < $3 and version > $4 and version <= $5
         and kind in ('top_up', 'adjustment')) e
 full join (select account_id, entry_version as version, kind, reference, posted_after_micros as posted,
                   amount_micros as amount
            from ledger.operations
-           where account_id = any ($1) and (at at time zone 'UTC')::date >= $2 and kind <> 'credit_limit'
-             and entry_version > $3 and entry_version <= $4) o
+           where account_id = any ($1) and (at at time zone 'UTC')::date >= $2
+             and (at at time zone 'UTC')::date < $3 and kind <> 'credit_limit'
+             and entry_version > $4 and entry_version <= $5) o
     on o.account_id = e.account_id and o.version = e.version and o.kind = e.kind
        and o.reference = e.reference and o.posted = e.posted and o.amount = e.amount
 where e.version is null or o.version is null
@@ -88,14 +84,11 @@ order by 1, 2
 """
 
 
-async def compare_operations(
-    conn: Connection, accounts: Sequence[int], since: date, *, after: int = 0, up_to: int = LAST
-) -> list[Finding]:
-    """Compare the top-ups and adjustments of these accounts since a day with what was asked for by name."""
+async def compare_operations(conn: Connection, accounts: Sequence[int], span: Span) -> list[Finding]:
+    """Compare the top-ups and adjustments of these accounts in a span with what was asked for by name."""
     findings = []
-    for account, version, reference in await conn.fetch(
-        OPERATIONS_AND_ENTRIES, accounts, since, after, up_to
-    ):
+    place = (accounts, span.from_day, span.to_day, span.after, span.up_to)
+    for account, version, reference in await conn.fetch(OPERATIONS_AND_ENTRIES, *place):
         if version is None:
             text = f"the journal has no such entry for the operation {reference}"
             findings.append(Finding("operation_without_entry", text, account))
@@ -129,7 +122,7 @@ MISSHAPEN: Final = """
 with s as ({system})
 select e.account_id, e.version
 from (select *, message_id is null as is_bare from ledger.entries
-      where account_id = any ($1) and day >= $2 and version > $3 and version <= $4) e
+      where account_id = any ($1) and day >= $2 and day < $3 and version > $4 and version <= $5) e
 left join ledger.accounts a on a.id = e.account_id and a.kind = 'client'
 left join s on s.currency = a.currency
 where {is_misshapen}
@@ -137,10 +130,9 @@ order by 1, 2
 """.replace("{system}", SYSTEM_ACCOUNTS).replace("{is_misshapen}", IS_MISSHAPEN)
 
 
-async def find_misshapen(
-    conn: Connection, accounts: Sequence[int], since: date, *, after: int = 0, up_to: int = LAST
-) -> list[Finding]:
-    """Name the entries of these accounts that do not have their kind's shape."""
+async def find_misshapen(conn: Connection, accounts: Sequence[int], span: Span) -> list[Finding]:
+    """Name the entries of these accounts in a span that do not have their kind's shape."""
     word = "debit, credit, message or amount do not fit the kind"
-    rows = await conn.fetch(MISSHAPEN, accounts, since, after, up_to)
+    place = (accounts, span.from_day, span.to_day, span.after, span.up_to)
+    rows = await conn.fetch(MISSHAPEN, *place)
     return [Finding("entry_shape", f"entry {version}: {word}", account) for account, version in rows]

@@ -8,28 +8,13 @@ What can only be wrong for many rows together is answered as sums for each accou
 (verify_marks), which are compared with those of locks and operations.
 """
 
-from dataclasses import dataclass
-from datetime import date
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from ledger import verify_marks as marks
-from ledger.verify_entries import IS_MISSHAPEN, LAST, SYSTEM_ACCOUNTS
+from ledger.verify_entries import IS_MISSHAPEN, SYSTEM_ACCOUNTS
+from ledger.verify_span import Span
 from shared.runtime.postgres import Connection
-
-FIRST: Final = -(2**62)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Entries of days [from_day, to_day) of accounts [low, high], perhaps only versions (after, up_to]."""
-
-    from_day: date
-    to_day: date
-    low: int = FIRST
-    high: int = LAST
-    after: int = 0
-    up_to: int = LAST
 
 
 class Pass(NamedTuple):

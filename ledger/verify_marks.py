@@ -15,8 +15,9 @@ from typing import Final
 MODULUS: Final = 2**62
 KEY_BITS: Final = 48
 # Marks of locks are told for so many groups of accounts, by the last bits of their ids: far fewer rows than
-# accounts, and only where two differ is each account looked at.
-BUCKETS: Final = 1_024
+# accounts, and only where two differ is each account looked at. PostgreSQL reckons with 8 kB and more a
+# group; twice as many would not fit into its default memory for a hash, and it would use the disk.
+BUCKETS: Final = 256
 
 # What is hashed of a message: its amount and, of a hold, the version that placed it; the seed names what
 # happened to it. A quarter of each hash, so that what one lock says three times fits into a bigint.

@@ -7,8 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from ledger.verify_books import Account
-from ledger.verify_entries import LAST
-from ledger.verify_journal import FIRST, Span
+from ledger.verify_span import FIRST, LAST, Span
 from shared.domain.ids import day_floor, uuid7_from
 from shared.runtime.postgres import Connection
 
