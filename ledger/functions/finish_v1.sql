@@ -21,6 +21,7 @@ begin
         from (select * from unnest(p_message, p_event, p_kind, p_reason) y(id, event, kind, reason) order by y.id) x;
     v_min := m_id[1];
     v_max := m_id[cardinality(m_id)];
+    v_now := clock_timestamp();  -- before the hold ends: a message's story is told in the order of its times
     if array_position(m_kind, null) is null then
         perform ledger.settle_holds_v1(m_id, m_kind, m_reason);
     else
@@ -29,7 +30,6 @@ begin
             (select array_agg(x.k order by x.nth) from unnest(m_kind) with ordinality x(k, nth) where x.k is not null),
             (select array_agg(x.r order by x.nth) from unnest(m_reason, m_kind) with ordinality x(r, k, nth) where x.k is not null));
     end if;
-    v_now := clock_timestamp();
     return query
         with moved as materialized (
             update tollwire.message_states s
