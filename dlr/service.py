@@ -23,7 +23,7 @@ from shared.runtime.loops import Loop, every
 from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
-from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, load_carriers
+from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Load, load_carriers
 from shared.storage.facts import FactPublisher
 
 SWEEP_SECONDS = 1.0
@@ -37,14 +37,20 @@ class Config:
     book: EndpointBook
 
 
+def load_with(keyring: Keyring) -> Load[Config]:
+    """Return what loads the configuration, secrets opened."""
+
+    async def load_config(connection: Connection, _version: int) -> Config:
+        return Config(await load_carriers(connection), await load_endpoint_book(connection, keyring))
+
+    return load_config
+
+
 @asynccontextmanager
 async def dlr() -> AsyncIterator[Sequence[Loop]]:
     """Everything this process opens, and everything it runs."""
     settings = load(DlrSettings, os.environ)
     keyring = Keyring.load(settings.keyring_file)
-
-    async def load_config(connection: Connection, _version: int) -> Config:
-        return Config(await load_carriers(connection), await load_endpoint_book(connection, keyring))
 
     async with (
         open_pool(settings, application_name="tollwire-dlr") as pool,
@@ -62,7 +68,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         Receive(pool, settle, keyring, clock) as receive,
         open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
     ):
-        watch = ConfigWatch(pool, load_config)
+        watch = ConfigWatch(pool, load_with(keyring))
 
         async def follow() -> None:
             if await watch.refresh():
