@@ -16,11 +16,12 @@ from cli.seals import seals
 from cli.walk_screen import WalkScreen
 from ledger import seal_files
 from ledger.checkpoints import KeyringSigner
-from ledger.verify import Finding, verify_database
+from ledger.verify import CONNECTIONS, Finding, verify_database
 from shared.runtime.keyring import Keyring, KeyringError
 
 FOUND = 1
 NOT_CHECKED = 2
+CONNECTIONS_MAX = 64  # the services need some of the hundred that PostgreSQL has by default
 
 
 @click.group()
@@ -45,13 +46,25 @@ ledger.add_command(seals)
     help="The keys that sign the seals. Without them signatures are not checked.",
 )
 @click.option(
+    "--connections",
+    type=click.IntRange(1, CONNECTIONS_MAX),
+    default=CONNECTIONS,
+    show_default=True,
+    help="Each keeps a CPU of the database busy, with up to 256 MB of its memory.",
+)
+@click.option(
     "--seals",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     help="Compare the seals with these files, which the ledger process wrote when it sealed.",
 )
 def verify(
-    full: bool, as_json: bool, dsn: str | None, keyring_file: Path | None, folder: Path | None
+    full: bool,
+    as_json: bool,
+    dsn: str | None,
+    keyring_file: Path | None,
+    connections: int,
+    folder: Path | None,
 ) -> None:
     """Prove the books: entries, holds, messages and seals.
 
@@ -67,6 +80,7 @@ def verify(
                     full=full,
                     signer=signer,
                     exported=exported,
+                    connections=connections,
                     progress=shown.count,
                 )
             )

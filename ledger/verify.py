@@ -35,7 +35,7 @@ from ledger.verify_seals import check_seal, compare_exported
 from ledger.verify_span import Span
 from shared.runtime.postgres import Connection
 
-__all__ = ["Finding", "Progress", "verify_database", "verify_snapshot"]
+__all__ = ["CONNECTIONS", "Finding", "Progress", "verify_database", "verify_snapshot"]
 
 # Below it a second connection costs more than it saves.
 ENTRIES_FOR_TWO: Final = 50_000
