@@ -1,6 +1,8 @@
 """`python -m bench`: how fast Tollwire is here, and against what."""
 
 import asyncio
+import resource
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from bench.scenarios import SCENARIOS, Options
 from cli.services import parse_scale
 
 MEBIBYTE = 2**20
+FILES_MAX = 65_536
 _names = "\n\n".join(
     f"{one.name}{' (long)' if one.is_long else ''}: {one.about}" for one in SCENARIOS.values()
 )
@@ -34,6 +37,11 @@ _rate = click.option(
 @click.group()
 def bench() -> None:
     """Measure Tollwire beside yardsticks of the same run. bench/README.md says what is measured and how."""
+    # As Ctrl-C: what was started is stopped, and the scratch folder goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # For all that is started: a burst has thousands of connections.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, FILES_MAX), hard))
 
 
 @bench.command(help=f"Measure scenarios by name, or all that take a few minutes.\n\n{_names}")

@@ -34,7 +34,11 @@ class Desk:
 
     def with_one_client(self) -> "Desk":
         """The same, but all requests come from the first client."""
-        return replace(self, requests=Requests(self.folder, self.keys[:1]))
+        return self.with_keys(self.keys[:1])
+
+    def with_keys(self, keys: Sequence[str]) -> "Desk":
+        """The same, but requests use these keys in turn."""
+        return replace(self, requests=Requests(self.folder, keys))
 
 
 @asynccontextmanager

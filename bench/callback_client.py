@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 from uuid import UUID
 
 import aiohttp
@@ -37,7 +38,7 @@ class Sink(asyncio.Protocol):
     """Answers each request; a request of this bench is one write."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(ANSWER * data.count(b"POST /"))
