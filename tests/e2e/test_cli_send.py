@@ -20,7 +20,6 @@ from tests.support.instance import Instance, eventually
 
 MESSAGES = Path(__file__).parent.parent / "data" / "messages.csv"
 NUMBER = "+4915112345678"
-# So many batches that one is under way whenever the test looks.
 # Many small batches: a send must still be under way when a test has seen its first answer.
 ROWS, BATCH_SIZE = 1_000, 2
 
