@@ -53,6 +53,7 @@ class Answer(web.StreamResponse):
         self._content = body
         self._more = headers
         self._writer: AbstractStreamWriter | None = None
+        self._is_last = False
 
     @property
     def status(self) -> int:
@@ -61,8 +62,12 @@ class Answer(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """Always: ``fits`` lets no other request in."""
-        return True
+        """Unless it is the last: ``fits`` lets no other request in."""
+        return not self._is_last
+
+    def force_close(self) -> None:
+        """Let the connection end with this answer, which says so."""
+        self._is_last = True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write all of it.
@@ -77,8 +82,9 @@ class Answer(web.StreamResponse):
         more = "".join([f"{name}: {value}\r\n" for name, value in self._more.items()])
         if more.count("\n") != len(self._more):
             raise ValueError("a header holds a line break")
+        last = "Connection: close\r\n" if self._is_last else ""
         head = (
-            f"{_STATUS_LINES[self._code]}{_COMMON}{more}{_date.line()}"
+            f"{_STATUS_LINES[self._code]}{_COMMON}{more}{last}{_date.line()}"
             f"Content-Length: {len(self._content)}\r\n\r\n"
         )
         transport.write(head.encode("latin-1") + self._content)

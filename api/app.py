@@ -1,6 +1,5 @@
 """The API as one thing: the table of operations and the pages behind one server, run as a loop."""
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -19,6 +18,9 @@ from shared.runtime.loops import Stop
 BACKLOG: Final = 2_048
 # After the stop: answers under way are given; a flush's own deadline is shorter.
 DRAIN_SECONDS: Final = 15.0
+# Before that: so long a connection may take to its next answer. One that is busy has many; a balancer learns
+# meanwhile from /readyz that it is to go elsewhere.
+GOODBYE_SECONDS: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -33,12 +35,13 @@ def front(resources: Resources, admission: Admission) -> Front:
 
 
 async def serve(settings: ApiSettings, resources: Resources, admission: Admission, stop: Stop) -> None:
-    """Listen until the stop, then give the answers under way and close.
+    """Listen until the stop, say goodbye to every connection, give the answers under way and close.
 
     Raises:
         OSError: the port is taken.
     """
-    runner = web.ServerRunner(Server(front(resources, admission)), shutdown_timeout=DRAIN_SECONDS)
+    server = Server(front(resources, admission))
+    runner = web.ServerRunner(server, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()
     try:
         site = web.TCPSite(
@@ -52,7 +55,6 @@ async def serve(settings: ApiSettings, resources: Resources, admission: Admissio
         )
         await stop.wait()
         resources.health.is_stopping = True
-        # A turn of the loop for what was accepted in the same moment.
-        await asyncio.sleep(0)
+        await server.say_goodbye(GOODBYE_SECONDS)
     finally:
         await runner.cleanup()

@@ -36,6 +36,8 @@ HEAD_SECONDS: Final = 20.0
 # Longer than the 60 s of common proxies and load balancers, so that they close first and no request
 # meets a connection that is just being closed.
 KEEPALIVE_SECONDS: Final = 75.0
+# While connections are waited for; they tell nobody of their end.
+LOOK_SECONDS: Final = 0.02
 PROBLEM_HEADERS: Final = {**JSON_HEADERS, "Content-Type": problems.CONTENT_TYPE}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -131,13 +133,23 @@ class Endpoint:
 
 
 class Front:
-    """Every request's first step: by method and path to its endpoint, or to a problem."""
+    """Every request's first step: by method and path to its endpoint, or to a problem.
+
+    ``is_leaving``: from now on each connection ends with its next answer.
+    """
 
     def __init__(self, routes: list[tuple[str, str, Serve]]) -> None:
         self._router = Router(routes)
+        self.is_leaving = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        response = await self._answer(request)
+        if self.is_leaving:
+            response.force_close()
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         request.protocol.has_spoken = True  # type: ignore[attr-defined]  # our _Protocol
         try:
             serve, params = self._router.find(request.method, request.path)
@@ -198,7 +210,18 @@ class Server(web.Server):
 
     def __init__(self, front: Front, *, head_seconds: float = HEAD_SECONDS) -> None:
         super().__init__(front.handle)
+        self._front = front
         self._head_seconds = head_seconds
+
+    async def say_goodbye(self, seconds: float) -> None:
+        """End each connection with its next answer, which says so; return when all have, or after so long.
+
+        A connection that is closed in between could meet its client's next request, which then fails.
+        """
+        self._front.is_leaving = True
+        until = self._loop.time() + seconds
+        while self.connections and self._loop.time() < until:  # noqa: ASYNC110 - aiohttp tells nobody of an end
+            await asyncio.sleep(LOOK_SECONDS)
 
     def __call__(self) -> web.RequestHandler:
         return _Protocol(

@@ -152,6 +152,7 @@ async def open_api(database: Database, folder: Path, **settings: str) -> AsyncIt
             running = asyncio.gather(*(loop(stop) for loop in loops))
             await _answers(port, running)
             yield Rig(f"http://127.0.0.1:{port}", session, database)
+            await session.close()  # else the API would wait a second for its next request
             stop.request("the test is over")
             await running
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from api.admission import Admission
+from api.answers import Answer
 from api.authenticate import Authenticator
 from api.key_uses import KeyUses
 from api.limits import Limits
@@ -64,6 +65,38 @@ async def serving(operations: tuple[Operation, ...], **options: float) -> AsyncI
         await site.start()
         yield runner.addresses[0][1]
         await runner.cleanup()
+
+
+async def test_a_server_that_leaves_ends_each_connection_with_an_answer_that_says_so() -> None:
+    front = Front([("GET", "/page", page), ("GET", "/answer", answer)])
+    server = Server(front)
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with aiohttp.ClientSession() as one, aiohttp.ClientSession() as other:
+        for session, path in ((one, "/page"), (other, "/answer")):
+            async with session.get(url + path) as before:
+                assert "Connection" not in before.headers
+        leaving = asyncio.create_task(server.say_goodbye(20.0))
+        await asyncio.sleep(0)
+        assert not leaving.done()
+        for session, path in ((one, "/page"), (other, "/answer"), (other, "/nothing")):
+            async with session.get(url + path) as after:
+                assert after.headers["Connection"] == "close"
+        async with asyncio.timeout(10):
+            await leaving
+    await runner.cleanup()
+
+
+async def page(_request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
+    """What is answered by aiohttp's own class."""
+    return web.Response(text="hello")
+
+
+async def answer(_request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
+    """What is answered by ours."""
+    return Answer(200, b"{}", {})
 
 
 async def raw(port: int, request: bytes) -> bytes:
