@@ -4,7 +4,7 @@ One turn looks at what is due and does each kind of work in a call of its own. S
 may run: every function looks again under its locks, so two that meet do the work once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -27,6 +27,9 @@ DUE_MAX: Final = 2_000
 # Turns follow each other at once while there is more; this bounds how long one call of `turn` lasts.
 TURNS_MAX: Final = 50
 WALK_MAX: Final = 5_000
+# Messages ended or taken over in one call: it holds their accounts, and accepts wait for these. With 5,000 in
+# one call it took longer than the role's statement_timeout, again and again, and no hold ended any more.
+END_MAX: Final = 500
 WALKS_MAX: Final = 20
 PARTITION_DAYS_AHEAD: Final = 7
 FIRST_ID: Final = UUID(int=0)
@@ -60,12 +63,12 @@ class Clockwork:
         due = await store.look_due(self._pool, DUE_MAX)
         for work, ids in due.items():
             DUE.labels(work).inc(len(ids))
-        if expired := due.get("expire"):
+        for expired in _parts(due.get("expire", [])):
             await self._tell(await store.expire_due(self._pool, expired))
             crash_point("expire.after_commit")
         if started := due.get("start"):
             await self._tell(await store.start_scheduled(self._pool, started))
-        if lost := due.get("recover"):
+        for lost in _parts(due.get("recover", [])):
             await self._tell(await store.recover_claims(self._pool, lost, ATTEMPTS_MAX))
             _log.warning("took over claims of a worker that is gone", messages=len(lost))
         if not self._can_dispatch:
@@ -113,16 +116,16 @@ class Clockwork:
             last, seen, held = await store.walk_holds(
                 self._pool, UUID(position) if position else FIRST_ID, WALK_MAX
             )
-            if held:
-                await self._tell(await store.expire_holds(self._pool, held))
+            for part in _parts(held):
+                await self._tell(await store.expire_holds(self._pool, part))
             if seen:
                 # The walk starts at the last id again, which is harmless: it is settled or watched by now.
                 await store.write_watermark(self._pool, WALK_NAME, str(last))
             if seen < WALK_MAX:
                 break
-        while watched := await store.watched_holds(self._pool, WALK_MAX):
+        while watched := await store.watched_holds(self._pool, END_MAX):
             await self._tell(await store.expire_holds(self._pool, watched))
-            if len(watched) < WALK_MAX:
+            if len(watched) < END_MAX:
                 return
 
     async def make_partitions(self) -> None:
@@ -145,6 +148,12 @@ class Clockwork:
         if moved:
             for fact in await load_facts(self._pool, [move.message_id for move in moved]):
                 self._facts.add(fact)
+
+
+def _parts(message_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    """As many as one call takes, then the next."""
+    for start in range(0, len(message_ids), END_MAX):
+        yield message_ids[start : start + END_MAX]
 
 
 def _moment(milliseconds: int | None) -> datetime | None:

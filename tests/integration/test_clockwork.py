@@ -11,7 +11,7 @@ import pytest
 from nats.aio.client import Client
 
 from embedded.nats import NatsServer
-from ledger.clockwork import Clockwork
+from ledger.clockwork import END_MAX, Clockwork
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
 from shared.runtime.jetstream import JetStream, open_jetstream
 from shared.storage.facts import FactPublisher
@@ -167,6 +167,25 @@ async def test_a_hold_without_a_receipt_ends_by_the_carriers_policy_at_its_own_t
     await works.clockwork.expire_holds()
     assert {await works.flow.state(id_) for id_ in ids} == {"EXPIRED"}
     assert (await works.flow.account(works.client))["held_micros"] == 0
+
+
+async def test_many_holds_end_in_calls_that_each_stay_short(works):
+    await works.flow.pool.execute("update tollwire.carriers set no_receipt_seconds = 1")
+    ids = await works.accepted(END_MAX + 1)
+    await works.flow.submitted(ids, works.carrier)
+    await works.flow.later(ids, 2)
+    await age_the_walk(works.flow.pool, ids)
+    await works.clockwork.expire_holds()
+    calls = "select count(*) from ledger.credit_locks where state = 'RELEASED' group by xmin order by 1"
+    assert [row[0] for row in await works.flow.pool.fetch(calls)] == [1, END_MAX]
+
+
+async def test_many_messages_expire_in_calls_that_each_stay_short(works):
+    ids = await works.accepted(END_MAX + 1, valid_seconds=60)
+    await works.flow.later(ids, 61)
+    await works.clockwork.turn()
+    calls = "select count(*) from ledger.credit_locks where state = 'RELEASED' group by xmin order by 1"
+    assert [row[0] for row in await works.flow.pool.fetch(calls)] == [1, END_MAX]
 
 
 async def age_the_walk(pool: asyncpg.Pool, ids: Sequence[UUID]) -> None:
