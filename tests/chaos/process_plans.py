@@ -14,7 +14,7 @@ SERVICE_OF_STEP = {
 }  # fmt: skip
 # Between two kills, on the average. To start a process again takes a second of a core: strikes that come
 # faster leave nothing running that could be struck in the middle of its work.
-KILL_EVERY_SECONDS = 1.5
+KILL_EVERY_SECONDS = 2.0
 ALONE_SECONDS = 12.0
 
 
