@@ -21,7 +21,7 @@ from tests.support.instance import Instance, eventually
 MESSAGES = Path(__file__).parent.parent / "data" / "messages.csv"
 NUMBER = "+4915112345678"
 # Many small batches: a send must still be under way when a test has seen its first answer.
-ROWS, BATCH_SIZE = 1_000, 2
+ROWS, BATCH_SIZE = 1_000, 10
 
 
 def rows_of_the_test_data(count: int) -> list[tuple[str, str]]:
@@ -58,10 +58,16 @@ def begin(running: Instance, path: Path) -> "tuple[subprocess.Popen[str], Path]"
     process = subprocess.Popen(
         running.command("send", "--csv", str(path), "--batch-size", str(BATCH_SIZE)),
         env=running.environ, cwd=running.home.parent, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - it sets a signal and takes no lock
     )  # fmt: skip
     [memory] = eventually(lambda: set(folder.glob("*")) - known, bool)
     eventually(lambda: batches_done(memory), bool)
     return process, memory
+
+
+def hear_interrupts() -> None:
+    """Undo what a shell does to jobs in its background, in which these tests may run: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def batches_done(memory: Path) -> int:
