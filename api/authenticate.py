@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import bcrypt
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from api import addresses
 from api.callers import KeyRecord
@@ -22,6 +22,7 @@ from api.gcra import MICROSECONDS, LocalLimiter, Quota
 from api.problems import Refusal
 from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
 from shared.domain.problems import ProblemCode
+from shared.runtime.metrics import SECONDS_BUCKETS
 
 LoadKeys = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]
 """Loads the live (not revoked) keys among these ids."""
@@ -45,6 +46,11 @@ _checks = Counter(
     "tollwire_api_key_checks_total", "API keys that were not known yet, by how it went", ["result"]
 )
 _cached = Gauge("tollwire_api_keys_cached", "Verified API keys in memory")
+_verify_seconds = Histogram(
+    "tollwire_api_key_verify_seconds",
+    "From an unknown key to its record: its row and bcrypt",
+    buckets=SECONDS_BUCKETS,
+)
 _verified, _wrong, _limited, _refused = (
     _checks.labels(result) for result in ("verified", "wrong", "limited", "refused")
 )

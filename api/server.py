@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from aiohttp import web
 from opentelemetry.trace import SpanKind
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from api import problems
 from api.admission import Admission
@@ -44,6 +44,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 _log = structlog.get_logger(__name__)
 _requests = Counter("tollwire_http_requests_total", "Requests, by what answered", ["route", "method", "code"])
+_refusals = Counter("tollwire_http_refusals_total", "Refusals, by the problem's code", ["code"])
+_in_flight = Gauge("tollwire_http_requests_in_flight", "Requests that have no answer yet")
 _duration = Histogram(
     "tollwire_http_request_duration_seconds",
     "From the request's head read to its answer made",

@@ -4,12 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from prometheus_client import Counter, Histogram
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from api.limit_script import LIMIT_SCRIPT
 from api.limits import RunScript
+from shared.runtime.metrics import SECONDS_BUCKETS
+
+SECONDS: Final = Histogram(
+    "tollwire_valkey_call_seconds", "One call of the limits' script", buckets=SECONDS_BUCKETS
+)
+ERRORS: Final = Counter("tollwire_valkey_errors_total", "Calls of the limits' script that failed")
 
 # Beyond the waiters' own deadline nobody waits for the answer any more.
 ANSWER_SECONDS: Final = 0.25
@@ -38,7 +45,8 @@ async def open_script(url: str) -> AsyncIterator[RunScript | None]:
     script = client.register_script(LIMIT_SCRIPT)
 
     async def run(argument: bytes) -> bytes:
-        answer: bytes = await script(args=[argument])
+        with SECONDS.time(), ERRORS.count_exceptions():
+            answer: bytes = await script(args=[argument])
         return answer
 
     try:

@@ -21,7 +21,7 @@ from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.loops import Stop
-from shared.runtime.metrics import AGE_BUCKETS
+from shared.runtime.metrics import AGE_BUCKETS, SECONDS_BUCKETS, BulkHistogram
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.config import POLL_SECONDS
@@ -45,6 +45,15 @@ CALLBACKS: Final = Counter("tollwire_callbacks_total", "Tries of callbacks, by w
 DELAY: Final = Histogram(
     "tollwire_callback_delay_seconds", "From the event to the endpoint's 2xx", buckets=AGE_BUCKETS
 )
+ATTEMPTS: Final = Counter(
+    "tollwire_callback_attempts_total",
+    "Posts of callbacks, by the answer's class (2xx to 5xx) or why there was none",
+    ["outcome"],
+)
+ATTEMPT_SECONDS: Final = BulkHistogram(
+    "tollwire_callback_attempt_seconds", "One post of a callback, its connection included",
+    buckets=SECONDS_BUCKETS,
+)  # fmt: skip
 
 _log = structlog.get_logger(__name__)
 

@@ -13,6 +13,7 @@ from dlr import store
 from dlr.store import Settled
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.crash_points import crash_point
+from shared.runtime.metrics import DAYS_BUCKETS, BulkHistogram
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.facts import FactPublisher, load_facts
@@ -24,6 +25,18 @@ QUEUE_MAX: Final = 20_000
 FLUSHES_IN_FLIGHT: Final = 2
 
 RECEIPTS: Final = Counter("tollwire_receipts_settled_total", "Receipts by what they did", ["outcome"])
+DELIVERY: Final = BulkHistogram(
+    "tollwire_accept_to_final_seconds",
+    "From acceptance to the final status by a receipt",
+    ["carrier"],
+    buckets=DAYS_BUCKETS,
+)
+CAPTURED: Final = Counter(
+    "tollwire_credit_captured_micros_total", "Credit captured by receipts", ["currency"]
+)
+RELEASED: Final = Counter(
+    "tollwire_credit_released_micros_total", "Credit given back by receipts", ["currency"]
+)
 
 _log = structlog.get_logger(__name__)
 

@@ -30,7 +30,12 @@ from worker.window import Window
 FAILURES_TO_OPEN: Final = 5
 OPEN_SECONDS: Final = 5.0
 
-OUTCOMES: Final = Counter("tollwire_submits_total", "Submits by carrier and outcome", ["carrier", "outcome"])
+# "failed" may go better the next time, "refused" never: the message is at fault, not the carrier.
+OUTCOMES: Final = Counter(
+    "tollwire_submits_total",
+    "Submits by outcome: submitted, refused (for ever), failed, unreachable, throttled, uncertain",
+    ["carrier", "outcome"],
+)
 SUBMIT_SECONDS: Final = Histogram(
     "tollwire_submit_seconds",
     "From the first byte to the carrier's answer",
@@ -38,6 +43,10 @@ SUBMIT_SECONDS: Final = Histogram(
     buckets=SECONDS_BUCKETS,
 )
 IN_FLIGHT: Final = Gauge("tollwire_submits_in_flight", "Submits that wait for the carrier", ["carrier"])
+DOWN: Final = Gauge("tollwire_carrier_down", "1 while a carrier's breaker is open", ["carrier"])
+PLACES: Final = Gauge(
+    "tollwire_carrier_window", "Places for messages at a carrier at once: used, max", ["carrier", "state"]
+)
 
 _log = structlog.get_logger(__name__)
 

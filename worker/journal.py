@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
+from prometheus_client import Counter
 
 from shared.domain.retry import ATTEMPTS_MAX
 from shared.events.dead_letters import DeadLetter
@@ -32,6 +33,13 @@ LINGER_SECONDS: Final = 0.02
 CHUNKS_MAX: Final = 5
 CHUNKS_WAITING_MAX: Final = 1_000
 FLUSHES_IN_FLIGHT: Final = 2
+
+RETRIES: Final = Counter(
+    "tollwire_submit_retries_total", "Submits that are to be made again, by why", ["carrier", "reason"]
+)
+DEAD_LETTERS: Final = Counter(
+    "tollwire_dead_letters_total", "Messages that no carrier took, by the last outcome", ["carrier", "reason"]
+)
 
 _log = structlog.get_logger(__name__)
 

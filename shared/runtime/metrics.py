@@ -17,6 +17,8 @@ SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0
 SIZE_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 # Work waits from nothing to the hour that research/operations.md asks to see.
 AGE_BUCKETS: Final = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
+# A message is final after seconds when its phone is on, after days when it never is.
+DAYS_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 14_400, 43_200, 86_400, 259_200)
 # The loop's lag alarms at 20 ms (P99), so that value is an edge.
 LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
@@ -29,6 +31,14 @@ class BulkHistogram(Histogram):
         self._sum.inc(sum(amounts))
         for bucket, count in Tally(bisect_left(self._upper_bounds, amount) for amount in amounts).items():
             self._buckets[bucket].inc(count)
+
+
+class CopiedCounter(Counter):
+    """A count that somebody else keeps, as PostgreSQL does of its transactions."""
+
+    def copy(self, count: float) -> None:
+        """Show the other's count as it stands."""
+        self._value.set(count)
 
 
 # Batchers, by the batcher's name.
@@ -72,6 +82,11 @@ CALL_REPEATS: Final = Counter(
     "tollwire_db_call_repeats_total", "Calls sent again after an error", ["function", "sqlstate"]
 )
 POOL_CONNECTIONS: Final = Gauge("tollwire_db_pool_connections", "Pool connections by state", ["state"])
+POOL_WAIT: Final = Histogram(
+    "tollwire_db_pool_wait_seconds",
+    "How long a call waited for a connection of the pool",
+    buckets=SECONDS_BUCKETS,
+)
 
 # JetStream.
 PUBLISHES: Final = Counter("tollwire_publish_total", "Publishes by result", ["stream", "result"])

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from prometheus_client import Gauge
+
 from shared.domain.rates import Rate, RateTable
 from shared.runtime.postgres import Connection, Pool
 
@@ -104,6 +106,9 @@ async def load_routes(connection: Connection) -> Routes:
         by_prefix[prefix] = (*by_prefix.get(prefix, ()), carrier_id)
     return Routes(by_prefix)
 
+
+VERSION: Final = Gauge("tollwire_config_version", "The configuration's version that is in force here")
+LOADED: Final = Gauge("tollwire_config_loaded_timestamp_seconds", "When the configuration was last loaded")
 
 READ_VERSION = "select version from tollwire.config_version"
 
