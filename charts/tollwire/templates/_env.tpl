@@ -1,0 +1,181 @@
+{{/* Environment of the processes. Passwords come from Secrets alone. */}}
+
+{{/* Host and port for a purpose: run, migrate or read. Takes root, purpose. Several hosts share the port. */}}
+{{- define "tollwire.postgresHosts" -}}
+{{- $pg := .root.Values.postgresql -}}
+{{- $host := $pg.host -}}
+{{- $port := $pg.port -}}
+{{- if $pg.cnpg.enabled -}}
+{{- $name := include "tollwire.postgresName" .root -}}
+{{- $host = printf "%s-rw" $name -}}
+{{- if and (eq .purpose "run") $pg.cnpg.pooler.enabled -}}
+{{- $host = printf "%s-pooler" $name -}}
+{{- else if eq .purpose "read" -}}
+{{- $host = printf "%s-ro" $name -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .purpose "migrate") $pg.migrateHost -}}
+{{- $host = $pg.migrateHost -}}
+{{- $port = default $port $pg.migratePort -}}
+{{- else if and (eq .purpose "read") $pg.readHost -}}
+{{- $host = $pg.readHost -}}
+{{- $port = default $port $pg.readPort -}}
+{{- end -}}
+{{- $found := list -}}
+{{- range splitList "," $host -}}
+{{- $one := trim . -}}
+{{- $found = append $found (ternary $one (printf "%s:%d" $one (int $port)) (contains ":" $one)) -}}
+{{- end -}}
+{{- join "," $found -}}
+{{- end -}}
+
+{{/* A DSN without a password, which is in PGPASSWORD. Takes root, role, purpose. */}}
+{{- define "tollwire.dsn" -}}
+{{- $role := index .root.Values.postgresql.roles .role -}}
+postgresql://{{ $role.username }}@{{ include "tollwire.postgresHosts" . }}/{{ .root.Values.postgresql.database }}
+{{- end -}}
+
+{{/* The password and TLS of a role, as libpq's variables, which asyncpg reads too. Takes root, role. */}}
+{{- define "tollwire.postgresEnv" -}}
+{{- $pg := .root.Values.postgresql -}}
+{{- $role := index $pg.roles .role -}}
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $role.existingSecret }}
+      key: {{ $role.passwordKey }}
+- name: PGSSLMODE
+  value: {{ $pg.tls.mode }}
+{{- if include "tollwire.postgresCaSecret" .root }}
+- name: PGSSLROOTCERT
+  value: /etc/tollwire/postgresql-ca/ca.crt
+{{- end }}
+{{- if $pg.tls.clientSecret }}
+- name: PGSSLCERT
+  value: /etc/tollwire/postgresql-client/tls.crt
+- name: PGSSLKEY
+  value: /etc/tollwire/postgresql-client/tls.key
+{{- end }}
+{{- end -}}
+
+{{- define "tollwire.postgresCaSecret" -}}
+{{- $pg := .Values.postgresql -}}
+{{- if $pg.tls.existingSecret -}}
+{{ $pg.tls.existingSecret }}
+{{- else if $pg.cnpg.enabled -}}
+{{ include "tollwire.postgresName" . }}-ca
+{{- end -}}
+{{- end -}}
+
+{{- define "tollwire.processEnv" -}}
+- name: TOLLWIRE_LOG_LEVEL
+  value: {{ .Values.logLevel }}
+{{- if .Values.tracing.endpoint }}
+- name: TOLLWIRE_OTEL_ENDPOINT
+  value: {{ .Values.tracing.endpoint | quote }}
+- name: TOLLWIRE_OTEL_SAMPLE_RATIO
+  value: {{ .Values.tracing.sampleRatio | quote }}
+{{- end }}
+- name: TOLLWIRE_HEALTH_HOST
+  value: 0.0.0.0
+- name: TOLLWIRE_HEALTH_PORT
+  value: "9464"
+{{- end -}}
+
+{{- define "tollwire.natsEnv" -}}
+{{- $nats := .Values.nats -}}
+- name: TOLLWIRE_NATS_URL
+  value: {{ $nats.url | quote }}
+- name: TOLLWIRE_NATS_REPLICAS
+  value: {{ $nats.replicas | quote }}
+- name: TOLLWIRE_NATS_STORE_BYTES
+  value: {{ printf "%.0f" (float64 $nats.storeBytes) | quote }}
+- name: TOLLWIRE_NATS_COMPRESSION
+  value: {{ $nats.compression | quote }}
+{{- if $nats.tokenKey }}
+- name: TOLLWIRE_NATS_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ $nats.existingSecret }}
+      key: {{ $nats.tokenKey }}
+{{- end }}
+{{- if $nats.credentialsKey }}
+- name: TOLLWIRE_NATS_CREDENTIALS_FILE
+  value: /etc/tollwire/nats/credentials
+{{- end }}
+{{- if $nats.tls.existingSecret }}
+- name: TOLLWIRE_NATS_CA_FILE
+  value: /etc/tollwire/nats-ca/ca.crt
+{{- end }}
+{{- if $nats.tls.clientSecret }}
+- name: TOLLWIRE_NATS_CERT_FILE
+  value: /etc/tollwire/nats-client/tls.crt
+- name: TOLLWIRE_NATS_KEY_FILE
+  value: /etc/tollwire/nats-client/tls.key
+{{- end }}
+{{- end -}}
+
+{{- define "tollwire.valkeyEnv" -}}
+{{- $valkey := .Values.valkey -}}
+{{- if ne $valkey.mode "none" }}
+- name: TOLLWIRE_VALKEY_URL
+  value: {{ $valkey.url | quote }}
+{{- if $valkey.existingSecret }}
+- name: TOLLWIRE_VALKEY_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $valkey.existingSecret }}
+      key: {{ $valkey.passwordKey }}
+{{- end }}
+{{- if $valkey.tls.existingSecret }}
+- name: TOLLWIRE_VALKEY_CA_FILE
+  value: /etc/tollwire/valkey-ca/ca.crt
+{{- end }}
+{{- if $valkey.tls.clientSecret }}
+- name: TOLLWIRE_VALKEY_CERT_FILE
+  value: /etc/tollwire/valkey-client/tls.crt
+- name: TOLLWIRE_VALKEY_KEY_FILE
+  value: /etc/tollwire/valkey-client/tls.key
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What every process that handles messages is told. Takes root, role, values. */}}
+{{- define "tollwire.commonEnv" -}}
+{{ include "tollwire.processEnv" .root }}
+- name: TOLLWIRE_POSTGRES_DSN
+  value: {{ include "tollwire.dsn" (dict "root" .root "role" .role "purpose" "run") | quote }}
+{{ include "tollwire.postgresEnv" . }}
+{{- with .values }}
+- name: TOLLWIRE_POSTGRES_POOL_MIN
+  value: {{ .poolMin | quote }}
+- name: TOLLWIRE_POSTGRES_POOL_MAX
+  value: {{ .poolMax | quote }}
+{{- end }}
+{{ include "tollwire.natsEnv" .root }}
+{{- include "tollwire.valkeyEnv" .root }}
+- name: TOLLWIRE_KEYRING_FILE
+  value: /etc/tollwire/keyring/keyring.json
+{{- end -}}
+
+{{/* Volumes and mounts of all Secrets that come as files: a list of {name, secret, items}. As JSON. */}}
+{{- define "tollwire.secretFiles" -}}
+{{- $v := .Values -}}
+{{- $files := list (dict "name" "keyring" "secret" $v.keyring.existingSecret "items" (list (dict "key" $v.keyring.key "path" "keyring.json"))) -}}
+{{- $postgresCa := include "tollwire.postgresCaSecret" . -}}
+{{- if $postgresCa -}}
+{{- $files = append $files (dict "name" "postgresql-ca" "secret" $postgresCa "items" (list (dict "key" $v.postgresql.tls.caKey "path" "ca.crt"))) -}}
+{{- end -}}
+{{- if $v.nats.credentialsKey -}}
+{{- $files = append $files (dict "name" "nats" "secret" $v.nats.existingSecret "items" (list (dict "key" $v.nats.credentialsKey "path" "credentials"))) -}}
+{{- end -}}
+{{- range $name, $tls := dict "postgresql" $v.postgresql.tls "nats" $v.nats.tls "valkey" $v.valkey.tls -}}
+{{- if and $tls.existingSecret (ne $name "postgresql") -}}
+{{- $files = append $files (dict "name" (printf "%s-ca" $name) "secret" $tls.existingSecret "items" (list (dict "key" $tls.caKey "path" "ca.crt"))) -}}
+{{- end -}}
+{{- if $tls.clientSecret -}}
+{{- $files = append $files (dict "name" (printf "%s-client" $name) "secret" $tls.clientSecret "items" (list (dict "key" "tls.crt" "path" "tls.crt") (dict "key" "tls.key" "path" "tls.key"))) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $files -}}
+{{- end -}}
