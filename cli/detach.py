@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
@@ -18,15 +19,15 @@ TAIL_LINES = 20
 INTERRUPTED_EXIT = 130
 
 
-def start_detached(console: Console, home: Home, scale: str, how_to_stop: str) -> None:
-    """Start the supervisor in a session of its own; return when the instance is ready.
+def start_detached(console: Console, home: Home, options: Sequence[str], how_to_stop: str) -> None:
+    """Start the supervisor with these options of `up`, in a session of its own; return when all is ready.
 
     Exits with the supervisor's status, and says why, when it did not get ready.
     """
     log = home.log_of("supervisor")
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-P", "-m", "cli", "up", "--in-background", "--scale", scale],
+            [sys.executable, "-P", "-m", "cli", "up", "--in-background", *options],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -44,6 +44,7 @@ class State(msgspec.Struct, kw_only=True):
     supervisor_birth: str | None = None
     started_at: str = ""
     api_url: str = ""
+    prometheus_url: str = ""
     exit_code: int = 0
     versions: dict[str, str | None] = {}
     steps: list[str] = []
@@ -65,6 +66,7 @@ class Home:
         self.postgres = path / "postgresql"
         self.nats = path / "nats"
         self.valkey = path / "valkey"
+        self.prometheus = path / "prometheus"
         self.demo_key = path / "demo.key"
         self.keyring = path / "keyring.json"
         self.lock = FolderLock(path)

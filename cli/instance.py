@@ -11,13 +11,16 @@ from typing import Any
 
 from cli.home import Home, Phase, ProcessState, State
 from cli.leftovers import stop_leftovers
+from cli.observe import observer_of
 from cli.port_choice import PortChoice
 from cli.screen import Screen
 from cli.servers import Servers, title_of
 from cli.services import Launch, Service, plan, simulator_secret, simulator_url
 from embedded.child import birth_of
+from embedded.prometheus import PrometheusServer
 from embedded.rotation import rotate
 from embedded.supervisor import Kept, Notice, Supervisor
+from embedded.unit import NotInstalled
 
 ROTATE_SECONDS = 30.0  # a log grows by a few MB in that time at most
 
@@ -30,15 +33,23 @@ class Instance:
         environ: the operator's settings.
         scale: how many of each service.
         screen: where it tells what it does.
+        is_observed: start a Prometheus too, if the machine has one.
     """
 
     def __init__(
-        self, home: Home, environ: Mapping[str, str], scale: Mapping[str, int], screen: Screen
+        self,
+        home: Home,
+        environ: Mapping[str, str],
+        scale: Mapping[str, int],
+        screen: Screen,
+        *,
+        is_observed: bool = False,
     ) -> None:
         self._home = home
         self._environ = environ
         self._scale = scale
         self._screen = screen
+        self._is_observed = is_observed
         self._stop = asyncio.Event()
         self._signals = 0
         self._launches: dict[str, Launch] = {}
@@ -94,11 +105,14 @@ class Instance:
         servers = Servers(self._home, ports, self._environ)
         launches = plan(self._home, ports, servers, self._scale, self._environ)
         self._launches = {launch.name: launch for launch in launches}
+        observer = self._observer(ports, launches)
         self._home.write_ports(ports.chosen)
         await self._start_servers(servers)
         await self._migrate(servers)
         await self._make_demo(servers, simulator_url(ports))
         await self._start_services(launches)
+        if observer is not None:
+            await self._observe(observer)
 
     async def _start_servers(self, servers: Servers) -> None:
         for unit in servers.units:
@@ -145,6 +159,20 @@ class Instance:
         title = ", ".join(f"{name} x{counts[name]}" if name in counts else name for name in self._scale)
         with self._screen.step(title):
             await self._supervisor.start([Service(self._home, launch) for launch in launches])
+
+    def _observer(self, ports: PortChoice, launches: list[Launch]) -> PrometheusServer | None:
+        if not self._is_observed:
+            return None
+        try:
+            return observer_of(self._home, ports, launches)
+        except NotInstalled as error:
+            self._screen.note(f"Nothing is observed: {error}")
+            return None
+
+    async def _observe(self, observer: PrometheusServer) -> None:
+        with self._screen.step("Prometheus"):
+            await self._supervisor.start([observer])
+        self.state.prometheus_url = observer.url
 
     async def _watch(self) -> None:
         while not self._stop.is_set():

@@ -14,7 +14,7 @@ async def stop_leftovers(home: Home, record: Callable[[str], None]) -> None:
     The caller holds the home's lock, so nobody who is alive watches over them.
     """
     places = sorted(home.run.glob("*/*.pid"))
-    for folder in (home.valkey, home.nats, home.postgres):
+    for folder in (home.prometheus, home.valkey, home.nats, home.postgres):
         places += sorted(folder.glob("*.pid")) if folder.exists() else []
     for pid_file in places:
         name = pid_file.stem

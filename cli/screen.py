@@ -83,6 +83,7 @@ def print_summary(console: Console, home: Home, state: State, how_to_stop: str) 
         "Key": f"{key}   (client demo)",
         "Data": short(home.path),
         "Logs": short(home.logs),
+        **({"Watch": f"{state.prometheus_url}/alerts   (Prometheus)"} if state.prometheus_url else {}),
         "Stop": how_to_stop,
     }
     console.print()

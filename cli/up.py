@@ -36,9 +36,10 @@ PLAIN_ERRORS = (
 @click.option(
     "--scale", default="", metavar="NAME=N,…", help=f"How many of each service ({', '.join(NAMES)})."
 )
+@click.option("--observe", is_flag=True, help="Start a Prometheus too, if there is one, with our rules.")
 @click.option("--detach", is_flag=True, help="Go on in the background; return when everything is ready.")
 @click.option("--in-background", is_flag=True, hidden=True, help="What --detach starts.")
-def up(scale: str, detach: bool, in_background: bool) -> None:
+def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
     """Start PostgreSQL, NATS, Valkey and all services, and show how to send the first message.
 
     Data lives in TOLLWIRE_HOME (.tollwire by default) and survives a restart. The API listens on
@@ -56,16 +57,18 @@ def up(scale: str, detach: bool, in_background: bool) -> None:
         return
     if detach:
         home.lock.release()
-        start_detached(console, home, scale, stop_by_command)
+        start_detached(
+            console, home, ["--scale", scale, *(["--observe"] if observe else [])], stop_by_command
+        )
         return
-    _run(console, home, counts)
+    _run(console, home, counts, is_observed=observe)
 
 
-def _run(console: Console, home: Home, counts: dict[str, int]) -> None:
+def _run(console: Console, home: Home, counts: dict[str, int], *, is_observed: bool) -> None:
     screen = Screen(console, home.log_of("supervisor"))
 
     async def run() -> None:
-        await Instance(home, os.environ, counts, screen).run(STOP_BY_KEY)
+        await Instance(home, os.environ, counts, screen, is_observed=is_observed).run(STOP_BY_KEY)
 
     try:
         asyncio.run(run())
