@@ -27,6 +27,9 @@ DUE_MAX: Final = 2_000
 # Turns follow each other at once while there is more; this bounds how long one call of `turn` lasts.
 TURNS_MAX: Final = 50
 WALK_MAX: Final = 5_000
+# Leases looked at for lost ones: a few seconds of the peak in some 20 ms; with more than that in flight the
+# rest waits for its leases to end.
+LEASES_MAX: Final = 20_000
 # Messages ended or taken over in one call: it holds their accounts, and accepts wait for these. With 5,000 in
 # one call it took longer than the role's statement_timeout, again and again, and no hold ended any more.
 END_MAX: Final = 500
@@ -84,9 +87,22 @@ class Clockwork:
     def _can_dispatch(self) -> bool:
         return self._jetstream.connected and self._jetstream.stream_incarnation("SMS_SEND") != 0
 
+    async def end_lost_leases(self) -> None:
+        """Make due what was leased to be published and is not in the stream: its publisher is gone."""
+        if not self._can_dispatch:
+            return
+        incarnation = self._jetstream.stream_incarnation("SMS_SEND")
+        ended = await store.end_lost_leases(self._pool, await self._oldest(), incarnation, LEASES_MAX)
+        if ended:
+            DUE.labels("lost").inc(ended)
+            _log.warning("leases ended of what is not in the stream", messages=ended)
+
+    async def _oldest(self) -> list[datetime | None]:
+        return [_moment(await self._jetstream.oldest_ms(f"sms.send.{lane}")) for lane in LANES]
+
     async def _dispatch(self, message_ids: Sequence[UUID]) -> None:
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
-        oldest = [_moment(await self._jetstream.oldest_ms(f"sms.send.{lane}")) for lane in LANES]
+        oldest = await self._oldest()
         leased = await store.dispatch_due(self._pool, message_ids, oldest, incarnation)
         crash_point("dispatch.after_lease")
         groups: dict[tuple[Lane, int], list[Dispatch]] = {}

@@ -101,6 +101,17 @@ async def dispatch_due(
     return [Dispatch(*row) for row in rows]
 
 
+END_LOST_LEASES = "select tollwire.end_lost_leases_v1($1, $2, $3)"
+
+
+async def end_lost_leases(pool: Pool, oldest: Sequence[datetime | None], incarnation: int, limit: int) -> int:
+    """Make due what is leased and cannot be in the stream any more; look at so many rows, return how many."""
+    rows = await call(
+        pool, END_LOST_LEASES, list(oldest), incarnation, limit, deadline_seconds=CALL_DEADLINE_SECONDS
+    )
+    return int(rows[0][0])
+
+
 RETURN_LEASES = "select tollwire.return_leases_v1($1, $2)"
 
 

@@ -21,6 +21,8 @@ from shared.runtime.postgres import open_pool
 from shared.runtime.settings import load
 from shared.storage.facts import FactPublisher
 
+# What a killed publisher had in hand waits for this and for what its clock may differ, 5 s.
+LOST_LEASES_SECONDS = 2.0
 PARTITIONS_SECONDS = 600.0
 MEASURE_SECONDS = 5.0
 RESEAL_SECONDS = 60.0
@@ -44,6 +46,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
         seals = SealExport(pool, Path(settings.seals_folder) if settings.seals_folder else None)
         yield [
             partial(every, interval_seconds=settings.turn_seconds, run_once=clockwork.turn),
+            partial(every, interval_seconds=LOST_LEASES_SECONDS, run_once=clockwork.end_lost_leases),
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=MEASURE_SECONDS, run_once=clockwork.measure),

@@ -1,5 +1,6 @@
 """The clockwork's functions: what is due, what is lost, what has waited too long."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import UUID
@@ -11,6 +12,7 @@ from tests.support.flow import TRIES_MAX, Flow, accept_item, open_flow, outcome
 from tests.support.servers import Database
 
 NONE_IN_STREAM = [None, None, None]
+LOOKED_AT_MAX = 1_000
 
 
 async def work_for(flow: Flow, message: UUID) -> str | None:
@@ -62,6 +64,52 @@ async def test_what_is_still_in_the_stream_is_only_put_off(database: Database) -
         await flow.later([message], 121)
         # Another life of the stream: what it had is gone.
         assert [d.dispatch_no for d in await store.dispatch_due(flow.pool, [message], oldest, 2)] == [2]
+
+
+async def ended_early(flow: Flow, oldest: Sequence[datetime | None], incarnation: int = 1) -> int:
+    return await store.end_lost_leases(flow.pool, oldest, incarnation, LOOKED_AT_MAX)
+
+
+async def test_the_lease_of_a_publisher_that_died_ends_when_the_stream_shows_the_loss(
+    database: Database,
+) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        (lost,) = await flow.accepted(client)
+        (behind,) = await flow.accepted(client, lane="bulk")
+        await flow.later([lost, behind], 8)
+        (fresh,) = await flow.accepted(client)
+        oldest = [None, datetime.now(UTC), datetime.now(UTC) - timedelta(seconds=9)]
+        assert await ended_early(flow, oldest) == 1
+        assert await work_for(flow, lost) == "dispatch"
+        assert (await work_for(flow, behind), await work_for(flow, fresh)) == (None, None)
+        assert await ended_early(flow, oldest, incarnation=2) == 1, "another life of the stream has nothing"
+        assert await work_for(flow, behind) == "dispatch"
+
+
+async def test_a_lost_claim_is_looked_at_when_its_deadline_is_over_and_not_before(database: Database) -> None:
+    async with open_flow(database) as flow:
+        (message,) = await flow.accepted(await flow.client())
+        await flow.claim([message], await flow.carrier())
+        await flow.later([message], 30)
+        assert await ended_early(flow, NONE_IN_STREAM) == 0
+        sql = "update tollwire.message_states set claim_deadline = clock_timestamp() - interval '6 seconds'"
+        await flow.pool.execute(sql)
+        assert await ended_early(flow, NONE_IN_STREAM) == 1
+        assert await work_for(flow, message) == "recover"
+
+
+async def test_what_waits_for_its_own_time_is_nobodys_loss(database: Database) -> None:
+    async with open_flow(database) as flow:
+        soon = datetime.now(UTC) + timedelta(seconds=20)
+        await flow.accepted(await flow.client(interval_us=10_000_000), 2)
+        (scheduled,) = await flow.accepted(await flow.client(), send_at=soon)
+        (retried,) = await flow.accepted(await flow.client())
+        carrier = await flow.carrier()
+        (claim,) = await flow.claim([retried], carrier)
+        await flow.record([outcome(retried, claim.attempt_no, "throttled", retry_seconds=30.0)], carrier)
+        assert await ended_early(flow, NONE_IN_STREAM) == 0
+        assert await flow.state(scheduled) == "SCHEDULED"
 
 
 async def test_what_could_not_be_published_is_due_at_once(database: Database) -> None:

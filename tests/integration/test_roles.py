@@ -25,6 +25,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.receive_batch_v1": {"dlr", "worker"},
     "tollwire.expire_due_v1": {"ledger"},
     "tollwire.dispatch_due_v1": {"ledger"},
+    "tollwire.end_lost_leases_v1": {"ledger"},
     "tollwire.start_scheduled_v1": {"ledger"},
     "tollwire.recover_claims_v1": {"ledger"},
     "tollwire.finish_v1": set(),

@@ -1,0 +1,36 @@
+-- Ends first leases that cannot come to anything any more, long before their time (RULES 19): the process that was to publish is gone, or
+-- JetStream lost what it had. What was leased before the oldest message that its lane's stream still has is not in the stream; nor is what
+-- was published into another life of it. The next turn looks at these rows, by the same rules as ever. Longer leases, of what was lost
+-- twice, end early only in their last minute. p_oldest, p_incarnation: as for dispatch_due_v1. At most p_limit rows are looked at.
+create function tollwire.end_lost_leases_v1(p_oldest timestamptz[], p_incarnation bigint, p_limit integer) returns integer
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    c_first_lease constant interval := '60 seconds';
+    -- Between the commit and the stream, and between the database's clock and that of NATS.
+    c_on_its_way constant interval := '5 seconds';
+    v_now timestamptz := clock_timestamp();
+    v_ids uuid[]; v_min uuid; v_max uuid;
+    v_ended integer;
+begin
+    select array_agg(n.message_id), min(n.message_id::text collate "C")::uuid, max(n.message_id::text collate "C")::uuid into v_ids, v_min, v_max
+        from (select o.* from tollwire.outbox o where o.due_at > v_now and o.due_at <= v_now + c_first_lease order by o.due_at desc limit p_limit) n
+        where n.leased_at < v_now - c_on_its_way and n.dispatch_at <= v_now
+          and (n.incarnation <> p_incarnation
+               or n.leased_at < coalesce(p_oldest[case n.lane when 'express' then 1 when 'normal' then 2 else 3 end], v_now) - c_on_its_way);
+    if v_ids is null then
+        return 0;
+    end if;
+    with lost as materialized (
+        select o.message_id
+        from tollwire.outbox o
+        join tollwire.message_states s on s.message_id = o.message_id and s.message_id between v_min and v_max
+        where o.message_id = any (v_ids) and o.due_at > v_now
+          -- A claim is looked at when its worker can no longer be at it.
+          and (s.state in ('QUEUED', 'FAILED_TEMP') or s.state = 'SENDING' and s.claim_deadline + c_on_its_way <= v_now)
+        order by o.message_id for update of o skip locked
+    )
+    update tollwire.outbox o set due_at = v_now from lost where o.message_id = lost.message_id;
+    get diagnostics v_ended = row_count;
+    return v_ended;
+end $$;
