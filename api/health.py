@@ -8,15 +8,12 @@ import asyncpg
 from msgspec import Meta, Struct
 
 from shared.runtime.postgres import Pool
+from shared.storage.schema import READ_SCHEMA, SCHEMA_MIN, is_new_enough
 
-# The oldest schema that this code runs on; migrations are safe under the code before them.
-SCHEMA_MIN: Final = "0004"
 # A probe of Kubernetes waits a second by default.
 PROBE_TIMEOUT_SECONDS: Final = 0.8
 # Many probes, one query.
 FRESH_SECONDS: Final = 0.5
-
-READ_SCHEMA = "select max(version_num) from tollwire.schema_version"
 
 
 class Part(Struct, frozen=True):
@@ -81,9 +78,8 @@ class Health:
             parts["postgres"] = Part(ok=False, required=True, detail=type(error).__name__)
         else:
             parts["postgres"] = Part(ok=True, required=True, detail="answers")
-            is_new_enough = schema is not None and schema >= SCHEMA_MIN
             detail = f"{schema}, needs {SCHEMA_MIN} or newer"
-            parts["schema"] = Part(ok=is_new_enough, required=True, detail=detail)
+            parts["schema"] = Part(ok=is_new_enough(schema), required=True, detail=detail)
         for name, look in self._watch.items():
             is_connected = look()
             detail = {True: "answers", False: "does not answer", None: "not used"}[is_connected]

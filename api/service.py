@@ -29,6 +29,7 @@ from shared.runtime.postgres import open_pool
 from shared.runtime.settings import load
 from shared.storage.config import POLL_SECONDS, ConfigWatch
 from shared.storage.facts import FactPublisher
+from shared.storage.schema import check_schema, wait_for_schema
 
 
 @asynccontextmanager
@@ -54,12 +55,17 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         admission = Admission(authenticator, limits, uses, settings)
         async with (
             Accept(pool, prices, keyring, clock, publisher) as accept,
-            open_monitor(settings, {"postgres and schema": health.check}),
+            open_monitor(
+                settings,
+                {"postgres and schema": health.check},
+                startup={"schema": partial(check_schema, pool)},
+            ),
         ):
             policy = policy_of(load(CallbackUrlSettings, os.environ))
             resources = Resources(
                 pool, accept, prices, limits, InFlight(), keyring, clock, health, policy, facts
             )
+            await wait_for_schema(pool)
             await follower.poll()
             with closing(authenticator):
                 yield [

@@ -25,6 +25,7 @@ from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
 from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Load, load_carriers
 from shared.storage.facts import FactPublisher
+from shared.storage.schema import check_schema, wait_for_schema
 
 SWEEP_SECONDS = 1.0
 
@@ -66,7 +67,11 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         Deliver(pool, poster, endpoints, clock) as deliver,
         Settle(pool, facts, deliver) as settle,
         Receive(pool, settle, keyring, clock) as receive,
-        open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
+        open_monitor(
+            settings,
+            {"postgres": partial(pool.fetchval, "select 1")},
+            startup={"schema": partial(check_schema, pool)},
+        ),
     ):
         watch = ConfigWatch(pool, load_with(keyring))
 
@@ -75,6 +80,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
                 receive.apply(watch.current.carriers)
                 deliver.apply(watch.current.book)
 
+        await wait_for_schema(pool)
         await follow()
         async with open_door(settings, receive):
             yield [

@@ -20,6 +20,7 @@ from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import open_pool
 from shared.runtime.settings import load
 from shared.storage.facts import FactPublisher
+from shared.storage.schema import check_schema, wait_for_schema
 
 # What a killed publisher had in hand waits for this and for what its clock may differ, 5 s.
 LOST_LEASES_SECONDS = 2.0
@@ -38,8 +39,13 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
         open_pool(settings, application_name="tollwire-ledger") as pool,
         open_jetstream(settings, name="tollwire-ledger") as jetstream,
         FactPublisher(jetstream) as facts,
-        open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
+        open_monitor(
+            settings,
+            {"postgres": partial(pool.fetchval, "select 1")},
+            startup={"schema": partial(check_schema, pool)},
+        ),
     ):
+        await wait_for_schema(pool)
         clockwork = Clockwork(pool, jetstream, facts)
         reseal = Reseal(pool, Path(settings.keyring_file))
         bookkeeping = Bookkeeping(pool, settings.postgres_dsn, Keyring.load(settings.keyring_file))

@@ -15,6 +15,7 @@ from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
 from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Routes, load_carriers, load_routes
 from shared.storage.facts import FactPublisher
+from shared.storage.schema import check_schema, wait_for_schema
 from worker.consume import lane_loops
 from worker.desks import Desks
 from worker.journal import Journal
@@ -47,7 +48,11 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
         FactPublisher(jetstream) as facts,
         Journal(pool, jetstream, facts, clock) as journal,
         Desks(keyring, settings.lanes) as desks,
-        open_monitor(settings, {"postgres": partial(pool.fetchval, "select 1")}),
+        open_monitor(
+            settings,
+            {"postgres": partial(pool.fetchval, "select 1")},
+            startup={"schema": partial(check_schema, pool)},
+        ),
     ):
         watch = ConfigWatch(pool, load_config)
 
@@ -56,6 +61,7 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
                 journal.apply(watch.current.carriers)
                 await desks.apply(watch.current.carriers, watch.current.routes)
 
+        await wait_for_schema(pool)
         await follow()
         yield [
             *lane_loops(jetstream, settings.lanes, Submit(desks, journal, keyring, clock)),

@@ -131,7 +131,7 @@ class Keyring:
         """
         path = Path(path)
         try:
-            mode = path.stat().st_mode & 0o777
+            found_file = path.stat()
             found = msgspec.json.decode(path.read_bytes(), type=_File)
             keys = {name: base64.b64decode(text, validate=True) for name, text in found.keys.items()}
         except FileNotFoundError:
@@ -142,6 +142,9 @@ class Keyring:
             raise KeyringError(
                 f'{path}: {error}; right is {{"active": "k1", "keys": {{"k1": "<base64>"}}}}'
             ) from None
-        if mode & 0o077:
+        mode = found_file.st_mode & 0o777
+        # What root mounts for us, as Kubernetes does with a Secret, is read by our group: PostgreSQL's rule.
+        allowed = 0o700 if found_file.st_uid == os.geteuid() else 0o740
+        if mode & ~allowed:
             raise KeyringError(f"{path} can be read by others (mode {mode:o}); run chmod 600 on it")
         return cls(found.active, keys)

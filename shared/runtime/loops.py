@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
@@ -74,6 +75,9 @@ class Stop:
             return self.requested
         return True
 
+
+# The stop of the process whose service is being opened, for what it opens; none outside run_service.
+STOP_OF_PROCESS: Final[ContextVar[Stop | None]] = ContextVar("stop", default=None)
 
 Loop = Callable[[Stop], Awaitable[None]]
 OpenService = Callable[[], AbstractAsyncContextManager[Sequence[Loop]]]
@@ -165,6 +169,7 @@ class _Service:
         self._event_loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._event_loop.add_signal_handler(number, self._on_signal, number.name)
+        STOP_OF_PROCESS.set(self._stop)
         self._main = asyncio.create_task(self._open_and_serve(), name="service")
         lag = asyncio.create_task(_measure_lag(), name="lag")
         try:

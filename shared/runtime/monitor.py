@@ -1,4 +1,4 @@
-"""The small door of every process: /healthz, /readyz, /metrics (RULES 33)."""
+"""The small door of every process: /healthz, /startupz, /readyz, /metrics (RULES 33)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.runtime.loops import STOP_OF_PROCESS
 from shared.runtime.settings import Process
 
 # A check that takes longer is a failed check: probes ask every few seconds.
@@ -41,18 +42,59 @@ async def _run(check: Check) -> str:
     return "ok"
 
 
+class Probes:
+    """Whether the process has started, and whether it may be given work."""
+
+    def __init__(self, checks: Mapping[str, Check], startup: Mapping[str, Check]) -> None:
+        self._checks = checks
+        self._startup = startup
+        self._has_started = False
+        self._stop = STOP_OF_PROCESS.get()
+
+    async def startupz(self, _request: web.BaseRequest) -> web.Response:
+        """200 for ever once every check of the start has passed: a later outage is no failed start."""
+        answers = {} if self._has_started else await run_checks(self._startup)
+        self._has_started = _all_pass(answers)
+        return _answer(self._has_started, "started", answers)
+
+    async def readyz(self, _request: web.BaseRequest) -> web.Response:
+        """503 while any check fails, and from the moment when the process was asked to stop."""
+        if self._stop is not None and self._stop.requested:
+            return web.json_response({"status": "stopping", "checks": {}}, status=503)
+        answers = await run_checks(self._checks)
+        return _answer(_all_pass(answers), "ready", answers)
+
+
+def _all_pass(answers: Mapping[str, str]) -> bool:
+    return all(answer == "ok" for answer in answers.values())
+
+
+def _answer(is_good: bool, word: str, answers: Mapping[str, str]) -> web.Response:
+    body = {"status": word if is_good else f"not {word}", "checks": answers}
+    return web.json_response(body, status=200 if is_good else 503)
+
+
 @asynccontextmanager
-async def open_monitor(settings: Process, checks: Mapping[str, Check]) -> AsyncIterator[int]:
-    """Serve the three paths on the health port; yields the port. Not ready while any check fails."""
+async def open_monitor(
+    settings: Process, checks: Mapping[str, Check], *, startup: Mapping[str, Check] | None = None
+) -> AsyncIterator[int]:
+    """Serve the four paths on the health port; yields the port.
 
-    async def readyz(_request: web.BaseRequest) -> web.Response:
-        answers = await run_checks(checks)
-        is_ready = all(answer == "ok" for answer in answers.values())
-        body = {"status": "ready" if is_ready else "not ready", "checks": answers}
-        return web.json_response(body, status=200 if is_ready else 503)
-
+    Args:
+        settings: host and port.
+        checks: what /readyz asks, every time.
+        startup: what /startupz asks until all of it has passed once; nothing by default.
+    """
+    probes = Probes(checks, startup or {})
     app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    app.add_routes(
+        [
+            web.get("/healthz", healthz),
+            web.get("/startupz", probes.startupz),
+            web.get("/readyz", probes.readyz),
+            web.get("/metrics", metrics),
+        ]
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import ClientSession
 
 from shared.runtime import monitor
+from shared.runtime.loops import STOP_OF_PROCESS, Stop
 from shared.runtime.metrics import BUILD
 from shared.runtime.monitor import Check, open_monitor
 from shared.runtime.settings import Process
@@ -64,3 +65,38 @@ async def test_what_is_counted_is_shown_to_prometheus() -> None:
     assert (status, kind) == (200, "text/plain")
     assert 'tollwire_build_info{service="test",version="0.1.0"} 1.0' in body
     assert "python_info" in body
+
+
+async def test_a_start_fails_until_its_checks_pass_once_and_never_again_after_that() -> None:
+    answers = iter([failing, passing, failing])
+
+    async def next_check() -> None:
+        await next(answers)()
+
+    async with (
+        open_monitor(Process(health_port=0), {"postgres": failing}, startup={"schema": next_check}) as port,
+        ClientSession(f"http://127.0.0.1:{port}") as session,
+    ):
+        seen = []
+        for _ in range(3):
+            async with session.get("/startupz") as answer:
+                seen.append((answer.status, (await answer.json())["status"]))
+    assert seen == [(503, "not started"), (200, "started"), (200, "started")]
+
+
+async def test_readiness_fails_first_when_the_process_is_told_to_stop() -> None:
+    stop = Stop()
+    before = STOP_OF_PROCESS.set(stop)
+    try:
+        async with (
+            open_monitor(Process(health_port=0), {"postgres": passing}) as port,
+            ClientSession(f"http://127.0.0.1:{port}") as session,
+        ):
+            seen = []
+            for path in ("/readyz", "/readyz", "/healthz"):
+                async with session.get(path) as answer:
+                    seen.append((path, answer.status))
+                stop.request("SIGTERM")
+    finally:
+        STOP_OF_PROCESS.reset(before)
+    assert seen == [("/readyz", 200), ("/readyz", 503), ("/healthz", 200)]

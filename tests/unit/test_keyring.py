@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,20 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "keyring.json", content, mode=0o640)
     with pytest.raises(KeyringError, match="chmod 600"):
         Keyring.load(path)
+
+
+def test_what_root_mounts_for_us_may_be_read_by_our_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes mounts a Secret so: root's, and the pod's fsGroup may read it."""
+    content = {"active": "k1", "keys": {"k1": in_base64(ONE)}}
+    path = write(tmp_path / "keyring.json", content, mode=0o440)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    assert Keyring.load(path).active == "k1"
+    for mode in (0o444, 0o460):
+        path.chmod(mode)
+        with pytest.raises(KeyringError, match="chmod 600"):
+            Keyring.load(path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""Which schema of the database this code runs on."""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+import structlog
+
+from shared.runtime.postgres import Pool
+
+# The oldest schema that this code runs on; migrations are safe under the code before them.
+SCHEMA_MIN: Final = "0007"
+# Between two looks while a migration is under way.
+LOOK_SECONDS: Final = 1.0
+
+READ_SCHEMA: Final = "select max(version_num) from tollwire.schema_version"
+
+# Nothing is there yet; or a revision from before 0007, which did not let every role ask.
+_UNREADABLE: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class SchemaTooOld(Exception):  # noqa: N818 - named for what happened
+    """The database's schema is older than this code needs; the text says which it is."""
+
+
+def is_new_enough(found: str | None) -> bool:
+    """True when this code runs on the revision; None: there is no schema at all."""
+    return found is not None and found >= SCHEMA_MIN
+
+
+async def check_schema(pool: Pool) -> None:
+    """Return when the schema is new enough.
+
+    Raises:
+        SchemaTooOld: it is not.
+    """
+    try:
+        found = await pool.fetchval(READ_SCHEMA)
+    except _UNREADABLE:
+        found = None
+    if not is_new_enough(found):
+        raise SchemaTooOld(f"the schema is {found or 'missing or older'}, {SCHEMA_MIN} or newer is needed")
+
+
+async def wait_for_schema(pool: Pool) -> None:
+    """Return as soon as the schema is new enough: a migration may still be under way, as a job of its own."""
+    told = ""
+    while True:
+        try:
+            await check_schema(pool)
+        except SchemaTooOld as error:
+            if str(error) != told:
+                told = str(error)
+                _log.warning("waiting for the schema", schema=told)
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            return
