@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "keyring": "cli.keyring:keyring",
     "partitions": "cli.partitions:partitions",
     "migrate": "cli.migrate_command:migrate",
+    "bootstrap": "cli.bootstrap_command:bootstrap",
     "openapi": "cli.openapi_command:openapi",
 }
 

@@ -81,10 +81,14 @@ async def bootstrap(
         admin_key = await _ensure_key(
             connection, home.path / "admin.key", api_keys.NewKey(None, "admin", [ADMIN_SCOPE])
         )
-        await _ensure_rates(connection)
-        simulator = await _ensure_simulator(connection, simulator_url, recognises_repeated_ids)
-        await _ensure_secret(connection, simulator, keyring, receipt_secret)
-        await _ensure_route(connection)
+        await ensure_default_rates(connection)
+        await ensure_simulated_carrier(
+            connection,
+            keyring,
+            simulator_url,
+            receipt_secret,
+            recognises_repeated_ids=recognises_repeated_ids,
+        )
     finally:
         await connection.close()
     return Bootstrapped(demo_key, admin_key)
@@ -130,10 +134,19 @@ def _read_key(file: Path) -> str | None:
     return text
 
 
-async def _ensure_rates(connection: Connection) -> None:
+async def ensure_default_rates(connection: Connection) -> None:
     """Set the price list if nobody has set a price for everybody yet."""
     if not await rates.list_rates(connection, None, limit=1):
         await rates.set_rates(connection, None, default_rates(), BY, REASON)
+
+
+async def ensure_simulated_carrier(
+    connection: Connection, keyring: Keyring, url: str, secret: str, *, recognises_repeated_ids: bool = False
+) -> None:
+    """Make the simulator a carrier, with its secret, and route everything to it if nothing is routed yet."""
+    simulator = await _ensure_simulator(connection, url, recognises_repeated_ids)
+    await _ensure_secret(connection, simulator, keyring, secret)
+    await _ensure_route(connection)
 
 
 async def _ensure_simulator(

@@ -1,5 +1,6 @@
 """`tollwire key`: what authenticates a client."""
 
+import secrets
 from typing import Any, get_args
 
 import click
@@ -10,6 +11,7 @@ from cli.api_command import api_command
 from cli.listing import SHOWN_DEFAULT
 from cli.output import Output, short_time_text, time_text
 from cli.target import KeyFile
+from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
 
 KEYS = "/admin/v1/keys"
 ADMIN = "admin"
@@ -55,6 +57,15 @@ async def create(api: Api, output: Output, client: str | None, operator: bool, *
     output.details([("Key", made.key), *_facts(made)])
     output.gap()
     output.note("Keep the key now: it is stored as a hash and cannot be shown again.")
+
+
+@key.command()
+def generate() -> None:
+    """Print a new key that nobody knows yet, for `tollwire bootstrap --operator-key`.
+
+    Nothing is asked and nothing is stored: put the line into a file or a Secret.
+    """
+    click.echo(format_api_key(new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=False)))
 
 
 @key.command("list")

@@ -36,6 +36,22 @@ def keyring() -> None:
     """The keys that seal texts and secrets."""
 
 
+@keyring.command(epilog="Example: tollwire keyring create keyring.json")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_context
+def create(context: click.Context, file: Path) -> None:
+    """Make a keyring of one new key in FILE. Refused when FILE is there: a lost key is lost data."""
+
+    async def work() -> None:
+        try:
+            Keyring.generate(file)
+        except KeyringError as error:
+            raise Failure("No keyring was made.", detail=str(error), exit_code=Exit.USAGE) from error
+        Output(as_json=False).note(f"{file}: keep a copy where the database's backups are not.")
+
+    context.exit(run_to_exit(work, as_json=False))
+
+
 @keyring.command()
 @keyring_option
 @click.option(

@@ -16,6 +16,7 @@ from cli.failures import Exit, Failure
 from cli.home import Home
 from cli.migrate import REPOSITORY, upgrade
 from cli.output import Output
+from cli.patience import patiently
 from cli.servers import DATABASE
 from embedded.postgres import PostgresServer
 
@@ -53,8 +54,11 @@ Examples:
 @click.option(
     "--to", "revision", metavar="REVISION", default=HEAD, show_default=True, help="The newest; no other."
 )
+@click.option(
+    "--wait", "wait_seconds", type=click.FloatRange(0), default=0.0, help="Seconds to wait for the database."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def migrate(dsn: str, check: bool, revision: str, as_json: bool) -> None:
+def migrate(dsn: str, check: bool, revision: str, wait_seconds: float, as_json: bool) -> None:
     """Bring the database's schema up to this version. Again does nothing; back is refused.
 
     `tollwire up` does this by itself. Exit codes: 0 the schema is current, 1 it is not, 3 no database
@@ -62,7 +66,9 @@ def migrate(dsn: str, check: bool, revision: str, as_json: bool) -> None:
     """
     output = Output(as_json=as_json)
     try:
-        sys.exit(_migrate(output, dsn or _own_dsn(), revision, is_only_check=check))
+        database = dsn or _own_dsn()
+        patiently(lambda: _read(database), wait_seconds)
+        sys.exit(_migrate(output, database, revision, is_only_check=check))
     except Failure as failure:
         failure.show(as_json=as_json)
         sys.exit(failure.exit_code)
