@@ -29,7 +29,7 @@ from shared.runtime.postgres import open_pool
 from shared.runtime.settings import load
 from shared.storage.config import POLL_SECONDS, ConfigWatch
 from shared.storage.facts import FactPublisher
-from shared.storage.schema import check_schema, wait_for_schema
+from shared.storage.schema import startup_checks, wait_for_schema
 
 
 @asynccontextmanager
@@ -55,11 +55,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         admission = Admission(authenticator, limits, uses, settings)
         async with (
             Accept(pool, prices, keyring, clock, publisher) as accept,
-            open_monitor(
-                settings,
-                {"postgres and schema": health.check},
-                startup={"schema": partial(check_schema, pool)},
-            ),
+            open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
         ):
             policy = policy_of(load(CallbackUrlSettings, os.environ))
             resources = Resources(

@@ -25,7 +25,7 @@ from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
 from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Load, load_carriers
 from shared.storage.facts import FactPublisher
-from shared.storage.schema import check_schema, wait_for_schema
+from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
 
 SWEEP_SECONDS = 1.0
 
@@ -67,11 +67,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         Deliver(pool, poster, endpoints, clock) as deliver,
         Settle(pool, facts, deliver) as settle,
         Receive(pool, settle, keyring, clock) as receive,
-        open_monitor(
-            settings,
-            {"postgres": partial(pool.fetchval, "select 1")},
-            startup={"schema": partial(check_schema, pool)},
-        ),
+        open_monitor(settings, readiness_checks(pool), startup=startup_checks(pool)),
     ):
         watch = ConfigWatch(pool, load_with(keyring))
 

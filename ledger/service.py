@@ -20,7 +20,7 @@ from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import open_pool
 from shared.runtime.settings import load
 from shared.storage.facts import FactPublisher
-from shared.storage.schema import check_schema, wait_for_schema
+from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
 
 # What a killed publisher had in hand waits for this and for what its clock may differ, 5 s.
 LOST_LEASES_SECONDS = 2.0
@@ -39,11 +39,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
         open_pool(settings, application_name="tollwire-ledger") as pool,
         open_jetstream(settings, name="tollwire-ledger") as jetstream,
         FactPublisher(jetstream) as facts,
-        open_monitor(
-            settings,
-            {"postgres": partial(pool.fetchval, "select 1")},
-            startup={"schema": partial(check_schema, pool)},
-        ),
+        open_monitor(settings, readiness_checks(pool), startup=startup_checks(pool)),
     ):
         await wait_for_schema(pool)
         clockwork = Clockwork(pool, jetstream, facts)

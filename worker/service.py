@@ -15,7 +15,7 @@ from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
 from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Routes, load_carriers, load_routes
 from shared.storage.facts import FactPublisher
-from shared.storage.schema import check_schema, wait_for_schema
+from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
 from worker.consume import lane_loops
 from worker.desks import Desks
 from worker.journal import Journal
@@ -48,11 +48,7 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
         FactPublisher(jetstream) as facts,
         Journal(pool, jetstream, facts, clock) as journal,
         Desks(keyring, settings.lanes) as desks,
-        open_monitor(
-            settings,
-            {"postgres": partial(pool.fetchval, "select 1")},
-            startup={"schema": partial(check_schema, pool)},
-        ),
+        open_monitor(settings, readiness_checks(pool), startup=startup_checks(pool)),
     ):
         watch = ConfigWatch(pool, load_config)
 

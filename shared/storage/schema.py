@@ -1,6 +1,8 @@
 """Which schema of the database this code runs on."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -46,6 +48,16 @@ async def check_schema(pool: Pool) -> None:
         found = None
     if not is_new_enough(found):
         raise SchemaTooOld(f"the schema is {found or 'missing or older'}, {SCHEMA_MIN} or newer is needed")
+
+
+def readiness_checks(pool: Pool) -> dict[str, Callable[[], Awaitable[object]]]:
+    """What the readiness probe asks of a process that works by PostgreSQL alone."""
+    return {"postgres": partial(pool.fetchval, "select 1")}
+
+
+def startup_checks(pool: Pool) -> dict[str, Callable[[], Awaitable[object]]]:
+    """What the startup probe of every process asks."""
+    return {"schema": partial(check_schema, pool)}
 
 
 async def wait_for_schema(pool: Pool) -> None:
