@@ -225,3 +225,26 @@ async def test_an_unknown_receipt_id_is_no_error(database: Database) -> None:
     async with open_flow(database) as flow:
         (settled,) = await flow.settle([new_id()])
         assert settled.message_id is None
+
+
+async def test_a_repeated_receipt_leads_to_no_other_part(database: Database) -> None:
+    """Found by simulation, seed 11: the id that it echoed led it to a part that was still open."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (message,) = await flow.accepted(client, parts=2, segments=2)
+        _, second = await flow.submitted([message], carrier)
+        for outcome in ("noted", "repeated"):
+            settled = await flow.receipt(carrier, second, "delivered", echo_message_id=message)
+            assert settled.outcome == outcome
+        assert await flow.state(message) == "SENT"
+
+
+async def test_an_echoed_id_does_not_say_which_of_several_parts(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (message,) = await flow.accepted(client, parts=2, segments=2)
+        await flow.claim([message], carrier)
+        settled = await flow.receipt(carrier, "unheard of", "delivered", echo_message_id=message)
+        assert settled.outcome == "waiting"
+        named = await flow.receipt(carrier, "unheard of", "delivered", echo_message_id=message, part_no=2)
+        assert (named.outcome, named.message_id) == ("noted", message)
