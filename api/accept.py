@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from api import store
+from api.counted import HOLDS, count_flush
 from api.orders import Orders, Sending
 from api.problems import Refusal
 from api.publish import AWAY_LEASE_SECONDS, Publisher
@@ -148,6 +149,7 @@ class Accept(WithParts):
             PUBLISH_LEASE_SECONDS if is_leased else AWAY_LEASE_SECONDS,
         )
         self._publisher.publish_later(items, answers, is_leased=is_leased)
+        count_flush(items, answers)
         return answers
 
     async def _decide(
@@ -226,7 +228,10 @@ def _refusal_of_item(error: Exception, message_id: UUID) -> Refusal:
 def _refusal(error: Exception, message_id: UUID) -> Exception:
     """What the client hears of a flush that failed: "not accepted" only when it is certain (RULES 4)."""
     if isinstance(error, Busy) or (isinstance(error, DeadlinePassed) and not error.was_flushed):
+        HOLDS.labels("busy").inc()
         return Refusal(ProblemCode.BUSY)
+    if not isinstance(error, Refusal):
+        HOLDS.labels("error").inc()
     if isinstance(error, OutcomeUnknown) and not error.was_sent:
         return Refusal(ProblemCode.UNAVAILABLE)
     if isinstance(error, OutcomeUnknown | DeadlinePassed):

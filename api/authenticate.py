@@ -158,6 +158,7 @@ class Authenticator:
             flight.exception()  # its waiters may all be gone; then nobody else asks for it
 
     async def _verify(self, digest: bytes, key: ApiKey) -> KeyRecord | None:
+        started_at = time.monotonic()
         while True:
             generation = self._generation
             record = (await self._load([key.key_id])).get(key.key_id)
@@ -171,6 +172,7 @@ class Authenticator:
             if generation == self._generation:
                 break
         _verified.inc()
+        _verify_seconds.observe(time.monotonic() - started_at)
         self._records[digest] = record
         if len(self._records) > VERIFIED_MAX:
             self._records.popitem(last=False)

@@ -1,8 +1,13 @@
-"""What is counted of a flush of accepted messages: once a flush, never once a message."""
+"""What is counted of messages that ask to be accepted: once a flush, never once a message."""
 
+from collections import Counter as Tally
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import Counter
+
+from api.store import AcceptAnswer, AcceptItem
+from shared.domain.problems import ProblemCode
 
 ACCEPTED: Final = Counter(
     "tollwire_messages_accepted_total",
@@ -14,7 +19,36 @@ SEGMENTS: Final = Counter(
 )
 HOLDS: Final = Counter(
     "tollwire_credit_holds_total",
-    "Holds asked for: held, replayed, insufficient, refused (for another reason), error",
+    "Holds asked for: held, replayed, insufficient, refused (for another reason), busy, error",
     ["result"],
 )
 HELD: Final = Counter("tollwire_credit_held_micros_total", "Credit held by accepted messages", ["currency"])
+
+_REPLAYED: Final = ("replayed", "refused_before")
+
+
+def count_flush(items: Sequence[AcceptItem], answers: Sequence[AcceptAnswer]) -> None:
+    """Count what a flush decided."""
+    groups: dict[tuple[str, str, bool, str], list[int]] = {}
+    others: Tally[str] = Tally()
+    for item, answer in zip(items, answers, strict=True):
+        if answer.outcome != "accepted":
+            others[_result(answer)] += 1
+            continue
+        group = groups.setdefault((item.lane, item.encoding, answer.dispatch_now, item.currency), [0, 0, 0])
+        group[0] += 1
+        group[1] += item.segments
+        group[2] += item.amount_micros
+    for (lane, encoding, is_now, currency), (messages, segments, micros) in groups.items():
+        ACCEPTED.labels(lane, encoding, "now" if is_now else "later").inc(messages)
+        SEGMENTS.labels(lane, encoding).inc(segments)
+        HOLDS.labels("held").inc(messages)
+        HELD.labels(currency).inc(micros)
+    for result, count in others.items():
+        HOLDS.labels(result).inc(count)
+
+
+def _result(answer: AcceptAnswer) -> str:
+    if answer.outcome in _REPLAYED:
+        return "replayed"
+    return "insufficient" if answer.problem == ProblemCode.INSUFFICIENT_CREDIT else "refused"

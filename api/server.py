@@ -54,6 +54,16 @@ _duration = Histogram(
 )
 
 
+class _Load:
+    """What this process works on; a plain number, since it changes twice a request."""
+
+    requests = 0
+
+
+_load = _Load()
+_in_flight.set_function(lambda: _load.requests)
+
+
 class Endpoint:
     """One operation, ready to serve."""
 
@@ -72,6 +82,7 @@ class Endpoint:
     async def serve(self, request: web.BaseRequest, params: dict[str, str]) -> web.StreamResponse:
         """Answer a request, whatever happens on the way."""
         started_at = time.perf_counter()
+        _load.requests += 1
         call = Call(request, request_id_of(request), self._admission.address(request))
         with tracing.span(self._span, headers=request.headers, kind=SpanKind.SERVER):
             try:
@@ -82,6 +93,8 @@ class Endpoint:
                 response = await self._answer(call, params)
             except Exception as error:  # noqa: BLE001 - the last place where an error becomes an answer
                 response = await self._refuse(call, error)
+            finally:
+                _load.requests -= 1
         tell = self._counters.get(response.status)
         if tell is None:
             tell = _requests.labels(self._operation.path, self._operation.method, str(response.status)).inc
@@ -120,6 +133,7 @@ class Endpoint:
 
     async def _refuse(self, call: Call, error: Exception) -> web.Response:
         refusal = refusal_for(error)
+        _refusals.labels(refusal.code).inc()
         if refusal.status >= 500:
             _log.error(
                 "request failed",

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter as Tally
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -210,7 +211,24 @@ class Deliver(WithParts):
 
     async def _record(self, records: Sequence[CallbackRecord]) -> Sequence[Exception | None]:
         await store.record_callbacks(self._pool, records)
+        _count(records)
         return [None] * len(records)
+
+
+def _count(records: Sequence[CallbackRecord]) -> None:
+    """Count posts, a flush at a time; what was ended without one is none."""
+    posts = [record for record in records if record.duration_ms is not None]
+    for outcome, count in Tally(map(_post_outcome, posts)).items():
+        ATTEMPTS.labels(outcome).inc(count)
+    if posts:
+        ATTEMPT_SECONDS.observe_all([(record.duration_ms or 0) / 1000 for record in posts])
+
+
+def _post_outcome(post: CallbackRecord) -> str:
+    """The class of the answer's status, or the word for why there was none."""
+    if post.status is not None:
+        return f"{post.status // 100}xx"
+    return (post.error or "").partition(":")[0]
 
 
 def _ending(work: CallbackWork, outcome: str) -> CallbackRecord:

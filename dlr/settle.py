@@ -1,6 +1,7 @@
 """Settles kept receipts in group commits and hands out the callbacks they caused (DESIGN 2, RULES 24)."""
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
@@ -17,6 +18,7 @@ from shared.runtime.metrics import DAYS_BUCKETS, BulkHistogram
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.storage.facts import FactPublisher, load_facts
+from shared.storage.finals import carrier_name, count_finals
 
 # Not in a hurry: receipts gather this long when there is traffic.
 LINGER_SECONDS: Final = 0.02
@@ -32,10 +34,14 @@ DELIVERY: Final = BulkHistogram(
     buckets=DAYS_BUCKETS,
 )
 CAPTURED: Final = Counter(
-    "tollwire_credit_captured_micros_total", "Credit captured by receipts", ["currency"]
+    "tollwire_credit_captured_micros_total",
+    "Credit charged for messages that ended by a receipt",
+    ["currency"],
 )
 RELEASED: Final = Counter(
-    "tollwire_credit_released_micros_total", "Credit given back by receipts", ["currency"]
+    "tollwire_credit_released_micros_total",
+    "Credit given back for messages that ended by a receipt",
+    ["currency"],
 )
 
 _log = structlog.get_logger(__name__)
@@ -120,12 +126,35 @@ class Settle(WithParts):
         crash_point("settle.before_commit")
         settled = await store.settle_batch(self._pool, receipt_ids, self._deliver.lease_seconds)
         crash_point("settle.after_commit")
-        for answer in settled:
-            RECEIPTS.labels(answer.outcome).inc()
-            if answer.outcome == "ambiguous":
-                _log.warning("receipt fits several messages, kept for an operator")
+        _count(settled)
         self._deliver.deliver_soon([answer.callback_id for answer in settled if answer.callback_id])
         moved = [answer.message_id for answer in settled if answer.outcome == "moved" and answer.message_id]
         for fact in await load_facts(self._pool, moved) if moved else ():
             self._facts.add(fact)
         return settled
+
+
+def _count(settled: Sequence[Settled]) -> None:
+    """Count ends and money, a flush at a time."""
+    captured: Tally[str] = Tally()
+    released: Tally[str] = Tally()
+    seconds: dict[int | None, list[float]] = {}
+    moved = [answer for answer in settled if answer.outcome == "moved"]
+    for outcome, count in Tally(answer.outcome for answer in settled).items():
+        RECEIPTS.labels(outcome).inc(count)
+        if outcome == "ambiguous":
+            _log.warning("receipts fit several messages, kept for an operator", receipts=count)
+    for answer in moved:
+        told = answer.told
+        if told.currency is not None and told.price_micros is not None:
+            (captured if told.is_charged else released)[told.currency] += told.price_micros
+        if told.final_at is not None and told.message_created_at is not None:
+            age = (told.final_at - told.message_created_at).total_seconds()
+            seconds.setdefault(answer.carrier_id, []).append(max(age, 0.0))
+    count_finals([(answer.carrier_id, answer.state or "") for answer in moved])
+    for currency, micros in captured.items():
+        CAPTURED.labels(currency).inc(micros)
+    for currency, micros in released.items():
+        RELEASED.labels(currency).inc(micros)
+    for carrier_id, ages in seconds.items():
+        DELIVERY.labels(carrier_name(carrier_id)).observe_all(ages)

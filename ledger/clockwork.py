@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from ledger import clockwork_store as store
 from ledger.clockwork_store import Dispatch, Moved
@@ -20,6 +20,7 @@ from shared.runtime.crash_points import crash_point
 from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.postgres import Pool
 from shared.storage.facts import FactPublisher, load_facts
+from shared.storage.finals import count_finals
 
 LANES: Final = ("express", "normal", "bulk")
 # Rows looked at in a turn: a second of the peak, and each function stays within its statement_timeout.
@@ -41,9 +42,6 @@ WALK_NAME: Final = "expire_holds"
 DUE: Final = Counter(
     "tollwire_clockwork_total", "Outbox rows looked after, by the work they needed", ["work"]
 )
-OUTBOX_ROWS: Final = Gauge("tollwire_outbox_rows", "Rows in the outbox, as PostgreSQL estimates")
-OUTBOX_AGE: Final = Gauge("tollwire_outbox_oldest_due_seconds", "How long the oldest due row has waited")
-PARTITIONS_AHEAD: Final = Gauge("tollwire_partitions_days_ahead", "Days of partitions that are there already")
 
 _log = structlog.get_logger(__name__)
 
@@ -153,16 +151,11 @@ class Clockwork:
         if made:
             _log.info("partitions made", partitions=made)
 
-    async def measure(self) -> None:
-        """Renew the gauges."""
-        gauges = await store.read_gauges(self._pool)
-        OUTBOX_ROWS.set(max(gauges.outbox_rows, 0))
-        OUTBOX_AGE.set(gauges.outbox_oldest_seconds)
-        PARTITIONS_AHEAD.set(gauges.partitions_days_ahead)
-
     async def _tell(self, moved: Sequence[Moved]) -> None:
         if moved:
-            for fact in await load_facts(self._pool, [move.message_id for move in moved]):
+            facts = await load_facts(self._pool, [move.message_id for move in moved])
+            count_finals((fact.carrier_id, fact.status) for fact in facts)
+            for fact in facts:
                 self._facts.add(fact)
 
 

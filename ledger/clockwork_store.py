@@ -173,28 +173,3 @@ async def read_watermark(pool: Pool, name: str) -> str | None:
 async def write_watermark(pool: Pool, name: str, position: str) -> None:
     """Remember where a walk stands."""
     await call(pool, WRITE_WATERMARK, name, position, deadline_seconds=CALL_DEADLINE_SECONDS)
-
-
-class Gauges(NamedTuple):
-    """What the clockwork counts for the metrics."""
-
-    outbox_rows: int
-    outbox_oldest_seconds: float
-    partitions_days_ahead: int
-
-
-READ_GAUGES = """
-    select (select reltuples::bigint from pg_class where oid = 'tollwire.outbox'::regclass),
-           coalesce(extract(epoch from clock_timestamp() - (
-               select min(due_at) from tollwire.outbox where due_at <= clock_timestamp()
-           )), 0)::double precision,
-           (select count(*)::integer from generate_series(1, 7) day
-            where to_regclass('tollwire.messages_' || to_char(
-                (clock_timestamp() at time zone 'UTC')::date + day, 'YYYYMMDD')) is not null)
-"""
-
-
-async def read_gauges(pool: Pool) -> Gauges:
-    """Read the clockwork's gauges."""
-    rows = await call(pool, READ_GAUGES, deadline_seconds=CALL_DEADLINE_SECONDS)
-    return Gauges(*rows[0])

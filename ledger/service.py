@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ledger.bookkeeping import Bookkeeping
 from ledger.clockwork import Clockwork
+from ledger.observe import WORK_SECONDS, Observer
 from ledger.reseal import Reseal
 from ledger.retention import Retention
 from ledger.retention_settings import RetentionSettings
@@ -25,7 +26,6 @@ from shared.storage.schema import readiness_checks, startup_checks, wait_for_sch
 # What a killed publisher had in hand waits for this and for what its clock may differ, 5 s.
 LOST_LEASES_SECONDS = 2.0
 PARTITIONS_SECONDS = 600.0
-MEASURE_SECONDS = 5.0
 RESEAL_SECONDS = 60.0
 CLOSE_DAYS_SECONDS = 600.0
 SEAL_EXPORT_SECONDS = 60.0
@@ -51,7 +51,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=LOST_LEASES_SECONDS, run_once=clockwork.end_lost_leases),
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
-            partial(every, interval_seconds=MEASURE_SECONDS, run_once=clockwork.measure),
+            partial(every, interval_seconds=WORK_SECONDS, run_once=Observer(pool, jetstream).look),
             partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.step),
             partial(every, interval_seconds=CLOSE_DAYS_SECONDS, run_once=bookkeeping.close_days),
             partial(every, interval_seconds=SEAL_EXPORT_SECONDS, run_once=seals.run_once),

@@ -19,7 +19,6 @@ from worker.carriers.base import (
     Outcome,
     Refused,
     Submission,
-    Submitted,
     Throttled,
     Uncertain,
 )
@@ -63,6 +62,9 @@ class Desk:
         self._submit_seconds = SUBMIT_SECONDS.labels(config.name)
         self._failures = 0
         self._open_until = 0.0
+        DOWN.labels(config.name).set_function(lambda: float(self.is_down))
+        PLACES.labels(config.name, "used").set_function(lambda: self._window.used)
+        PLACES.labels(config.name, "max").set(config.window_max)
 
     @property
     def is_down(self) -> bool:
@@ -89,10 +91,10 @@ class Desk:
         finally:
             self._in_flight.dec(len(submissions))
         self._submit_seconds.observe(time.monotonic() - started_at)
-        kinds = Tally(map(type, outcomes))
+        kinds = Tally(map(_kind, outcomes))
         for kind, count in kinds.items():
-            OUTCOMES.labels(self.config.name, kind.__name__.lower()).inc(count)
-        if kinds.keys() == {Submitted}:
+            OUTCOMES.labels(self.config.name, kind).inc(count)
+        if kinds.keys() == {"submitted"}:
             self._failures = 0
         else:
             for outcome in outcomes:
@@ -109,3 +111,12 @@ class Desk:
                 _log.warning("carrier is down", carrier=self.config.name, open_seconds=OPEN_SECONDS)
         elif not isinstance(outcome, Uncertain):
             self._failures = 0
+
+
+def _kind(outcome: Outcome) -> str:
+    """The outcome in the metric's word."""
+    if not isinstance(outcome, Refused):
+        return type(outcome).__name__.lower()
+    if outcome.permanent:
+        return "refused"
+    return "unreachable" if outcome.code == UNREACHABLE else "failed"

@@ -1,5 +1,6 @@
 """Claims and records in group commits, and what follows a record (DESIGN "Group commit")."""
 
+from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -23,6 +24,7 @@ from shared.runtime.parts import WithParts
 from shared.runtime.postgres import Pool, is_bisectable, is_retryable
 from shared.storage.config import CarrierConfig
 from shared.storage.facts import FactPublisher
+from shared.storage.finals import FINALS
 from worker import store
 from worker.store import Claim, Claimed, Outcome, Recorded
 
@@ -33,6 +35,9 @@ LINGER_SECONDS: Final = 0.02
 CHUNKS_MAX: Final = 5
 CHUNKS_WAITING_MAX: Final = 1_000
 FLUSHES_IN_FLIGHT: Final = 2
+
+# The states of a message that will be submitted again.
+_WAITING: Final = ("FAILED_TEMP", "QUEUED")
 
 RETRIES: Final = Counter(
     "tollwire_submit_retries_total", "Submits that are to be made again, by why", ["carrier", "reason"]
@@ -122,6 +127,7 @@ class Journal(WithParts):
         recorded = await self._records.submit(_RecordChunk(carrier, outcomes))
         crash_point("record.after_commit")
         self._add_facts(carrier, claimed, outcomes, recorded)
+        _count(carrier.name, outcomes, recorded)
         await self._tell(carrier, outcomes, recorded)
         return recorded
 
@@ -219,6 +225,22 @@ class Journal(WithParts):
         await self._jetstream.publish(
             "sms.dlq", encode_dead_letter(letter), message_id=f"dlq.{outcome.message_id.hex}", headers={}
         )
+
+
+def _count(carrier: str, outcomes: Sequence[Outcome], recorded: Sequence[Recorded]) -> None:
+    """Count what did not go out."""
+    pairs = zip(outcomes, recorded, strict=True)
+    fates = Tally(
+        (outcome.outcome, record.state)
+        for outcome, record in pairs
+        if record.moved and outcome.outcome != "submitted"
+    )
+    for (reason, state), count in fates.items():
+        if state == "FAILED_PERM":
+            DEAD_LETTERS.labels(carrier, reason).inc(count)
+            FINALS.labels(carrier, state).inc(count)
+        elif state in _WAITING:
+            RETRIES.labels(carrier, reason).inc(count)
 
 
 def _fact(

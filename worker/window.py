@@ -58,6 +58,11 @@ class Window:
         self._virtual = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def used(self) -> int:
+        """The places that are taken."""
+        return sum(lane.used for lane in self._lanes.values())
+
     async def take(self, lane: str, wanted: int) -> int:
         """Wait for the turn; return how many places were taken, 1 to ``wanted``."""
         waiter = _Waiter(wanted, asyncio.get_running_loop().create_future())

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import nats.errors
 import nats.js.errors
@@ -63,6 +63,22 @@ class JetStreamDown(Exception):  # noqa: N818 - named for what happened
     """JetStream did not answer a question, so the answer is not known."""
 
 
+class Filling(NamedTuple):
+    """How full a stream is."""
+
+    bytes: int
+    bytes_max: int
+
+
+class Backlog(NamedTuple):
+    """What a consumer has before it: not handed out yet, and handed out but not answered."""
+
+    consumer: str
+    pending: int
+    ack_pending: int
+    ack_pending_max: int
+
+
 class JetStream:
     """Publishes, consumes, and keeps the streams there. Everything here outlives an outage."""
 
@@ -70,6 +86,7 @@ class JetStream:
         self._settings = settings
         self._connection = connection
         self._incarnations: dict[str, int] = {}
+        self._fillings: dict[str, Filling] = {}
         self._ensuring = asyncio.Lock()
         self._ensured_at = 0.0
         self._last_error = ""
@@ -164,6 +181,7 @@ class JetStream:
         if differs(info.config, wanted):
             info = await api.update_stream(wanted)
             _log.info("stream changed", stream=stream.name)
+        self._fillings[stream.name] = Filling(info.state.bytes, info.config.max_bytes or 0)
         if info.created is not None:
             self._incarnations[stream.name] = int(info.created.timestamp() * 1000)
 
@@ -174,6 +192,24 @@ class JetStream:
         one is gone. At most ``CHECK_SECONDS`` old while connected.
         """
         return self._incarnations.get(name, 0)
+
+    def filling(self, name: str) -> Filling | None:
+        """Return how full a stream was when it was last looked at, at most ``CHECK_SECONDS`` ago."""
+        return self._fillings.get(name)
+
+    async def backlogs(self, stream: str) -> list[Backlog]:
+        """Return what waits for each consumer of a stream.
+
+        Raises:
+            nats.errors.Error: no answer.
+        """
+        infos = await self._api().consumers_info(stream)
+        return [
+            Backlog(
+                info.name, info.num_pending or 0, info.num_ack_pending or 0, info.config.max_ack_pending or 0
+            )
+            for info in infos
+        ]
 
     async def oldest_ms(self, subject: str) -> int | None:
         """Return when the oldest message that is still in the stream came, in ms since the epoch.

@@ -113,7 +113,9 @@ class _Attempts:
     async def _once(self) -> list[asyncpg.Record]:
         self._is_sent = False
         left = max(self._seconds_left(), 0.001)
+        asked_at = time.monotonic()
         connection = await self._pool.acquire(timeout=min(left, CONNECT_SECONDS))
+        metrics.POOL_WAIT.observe(time.monotonic() - asked_at)
         try:
             self._is_sent = True
             left = max(self._seconds_left(), 0.001)

@@ -12,6 +12,7 @@ from prometheus_client import Gauge
 
 from shared.domain.rates import Rate, RateTable
 from shared.runtime.postgres import Connection, Pool
+from shared.storage.finals import know_carriers
 
 POLL_SECONDS: Final = 0.5
 
@@ -93,7 +94,9 @@ LOAD_CARRIERS = """
 
 async def load_carriers(connection: Connection) -> dict[int, CarrierConfig]:
     """Load every carrier by its id, the disabled ones too: their receipts still come."""
-    return {row[0]: CarrierConfig(*row) for row in await connection.fetch(LOAD_CARRIERS)}
+    carriers = {row[0]: CarrierConfig(*row) for row in await connection.fetch(LOAD_CARRIERS)}
+    know_carriers({carrier.id: carrier.name for carrier in carriers.values()})
+    return carriers
 
 
 LOAD_ROUTES = "select prefix, carrier_id from tollwire.routes order by prefix, priority"
@@ -147,6 +150,8 @@ class ConfigWatch(Generic[C]):
                 version = await connection.fetchval(READ_VERSION)
                 current = await self._load(connection, version)
         self.version, self._current = version, current
+        VERSION.set(version)
+        LOADED.set_to_current_time()
         for listener in self._listeners:
             listener(current)
         return True

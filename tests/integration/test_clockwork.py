@@ -198,7 +198,6 @@ async def age_the_walk(pool: asyncpg.Pool, ids: Sequence[UUID]) -> None:
 
 async def test_partitions_are_there_for_a_week(works):
     await works.clockwork.make_partitions()
-    await works.clockwork.measure()
     days = await works.flow.pool.fetchval(
         "select count(*) from pg_inherits where inhparent = 'tollwire.messages'::regclass"
     )

@@ -3,9 +3,11 @@
 A plain PostgreSQL exports nothing, so the ledger process that leads reads these (ledger/observe.py).
 """
 
+import math
 from typing import Final
 
 from prometheus_client import Gauge
+from prometheus_client.metrics import MetricWrapperBase
 
 from shared.runtime.metrics import CopiedCounter
 
@@ -16,6 +18,8 @@ DISPATCHABLE: Final = Gauge(
 SHAPED: Final = Gauge(
     "tollwire_shaped_messages", "Messages in the outbox that wait for their time or pace, as estimated"
 )
+OUTBOX_ROWS: Final = Gauge("tollwire_outbox_rows", "Rows in the outbox, as PostgreSQL estimates")
+OUTBOX_AGE: Final = Gauge("tollwire_outbox_oldest_due_seconds", "How long the oldest due row has waited")
 QUEUE_AGE: Final = Gauge(
     "tollwire_queue_oldest_age_seconds",
     "How long the oldest piece of work has waited that may be done",
@@ -69,6 +73,7 @@ PARTITION_ROWS: Final = Gauge(
     "Rows by partition, as estimated: its age in days, 0 is today",
     ["table", "age_days"],
 )
+PARTITIONS_AHEAD: Final = Gauge("tollwire_partitions_days_ahead", "Days of partitions that are there already")
 SCHEMA: Final = Gauge("tollwire_schema_version", "The database's schema version")
 
 # JetStream, as its leader counts.
@@ -87,3 +92,18 @@ STREAM_BYTES_MAX: Final = Gauge("tollwire_stream_bytes_max", "What a stream may 
 LEADING: Final = Gauge(
     "tollwire_observer", "1 in the one ledger process that shows the gauges of database and streams"
 )
+
+_ALL: Final = [metric for metric in list(globals().values()) if isinstance(metric, MetricWrapperBase)]
+
+
+def forget() -> None:
+    """Show nothing: somebody else leads, or nobody has looked yet."""
+    for metric in _ALL:
+        if metric is LEADING:
+            LEADING.set(0)
+        elif metric._labelnames:  # noqa: SLF001 - the library has no other word for "has labels"
+            metric.clear()
+        elif isinstance(metric, CopiedCounter):
+            metric.copy(math.nan)
+        elif isinstance(metric, Gauge):
+            metric.set(math.nan)

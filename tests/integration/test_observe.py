@@ -1,0 +1,115 @@
+"""The ledger process shows what PostgreSQL and JetStream know: in its own role, and once among several."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+
+from embedded.nats import NatsServer
+from ledger import gauges
+from ledger.observe import Observer
+from shared.events.bundles import Bundle, encode
+from shared.runtime.consumers import ACK_PENDING_MAX
+from shared.runtime.jetstream import JetStream, open_jetstream
+from shared.runtime.postgres import Pool
+from tests.integration.test_clockwork import NatsSettings, until_streams_are_there
+from tests.support.flow import Flow, accept_item, open_flow
+from tests.support.servers import Database
+
+
+@pytest.fixture
+async def flow(database: Database) -> AsyncIterator[Flow]:
+    async with open_flow(database) as flow:
+        yield flow
+    gauges.forget()
+
+
+@pytest.fixture
+async def ledger(database: Database) -> AsyncIterator[Pool]:
+    """The ledger's own role, which is no superuser: PostgreSQL hides much of the others' sessions from it."""
+    async with open_flow(database, "ledger") as flow:
+        yield flow.pool
+
+
+@pytest.fixture
+async def jetstream(nats_server: NatsServer) -> AsyncIterator[JetStream]:
+    async with open_jetstream(NatsSettings(nats_server.url, nats_server.token)) as jetstream:
+        await until_streams_are_there(jetstream)
+        yield jetstream
+
+
+def shown(name: str, **labels: str) -> float:
+    value = REGISTRY.get_sample_value(name, labels)
+    assert value is not None, f"{name} {labels} is not shown"
+    return value
+
+
+async def publish_bundle(jetstream: JetStream) -> None:
+    """One bundle that nobody takes, and the consumer that would."""
+    await jetstream.consumer("SMS_SEND", "worker-normal", "sms.send.normal").fetch(1, 0.05)
+    bundle = Bundle(lane="normal", carrier_id=1, work=[("0" * 32, 1)])
+    await jetstream.publish("sms.send.normal", encode(bundle), message_id="observed")
+    await jetstream.ensure_streams()  # looks at how full they are
+
+
+async def test_work_money_and_the_database_are_shown(flow: Flow, ledger: Pool, jetstream: JetStream) -> None:
+    client, carrier = await flow.client(), await flow.carrier()
+    items = [accept_item(client, carrier_id=carrier) for _ in range(3)]
+    await flow.accept(items)
+    await publish_bundle(jetstream)
+    await Observer(ledger, jetstream).look()
+    held = sum(item.amount_micros for item in items)
+    assert shown("tollwire_dispatchable_messages", lane=items[0].lane) == 3
+    assert shown("tollwire_queue_oldest_age_seconds", queue=items[0].lane) >= 0
+    assert shown("tollwire_credit_micros", currency=items[0].currency, state="held") == held
+    assert shown("tollwire_accounts", currency=items[0].currency) == 1
+    assert shown("tollwire_postgres_connections_max") >= shown(
+        "tollwire_postgres_connections", application="other"
+    )
+    assert shown("tollwire_postgres_transactions_total", result="committed") > 0
+    assert shown("tollwire_postgres_wal_bytes_total") > 0
+    assert shown("tollwire_postgres_database_bytes") > 1_000_000
+    assert shown("tollwire_postgres_lock_waits") == 0
+    assert shown("tollwire_partition_rows", table="messages", age_days="0") >= 0
+    assert shown("tollwire_postgres_dead_rows", table="outbox") >= 0
+    assert shown("tollwire_partitions_days_ahead") == 7
+    assert shown("tollwire_consumer_pending", consumer="worker-normal") >= 1
+    assert shown("tollwire_consumer_ack_pending_max", consumer="worker-normal") == ACK_PENDING_MAX
+    assert (
+        0
+        < shown("tollwire_stream_bytes", stream="SMS_SEND")
+        < shown("tollwire_stream_bytes_max", stream="SMS_SEND")
+    )
+
+
+async def test_a_message_that_waits_for_its_time_is_no_work_to_scale_on(
+    flow: Flow, ledger: Pool, jetstream: JetStream
+) -> None:
+    client, carrier = await flow.client(), await flow.carrier()
+    await flow.accept(
+        [accept_item(client, carrier_id=carrier, send_at=datetime.now(UTC) + timedelta(hours=1))]
+    )
+    await Observer(ledger, jetstream).look()
+    assert [shown("tollwire_dispatchable_messages", lane=lane) for lane in ("express", "normal", "bulk")] == [
+        0,
+        0,
+        0,
+    ]
+
+
+async def test_one_of_several_processes_shows_it_and_another_takes_over(
+    flow: Flow, ledger: Pool, jetstream: JetStream
+) -> None:
+    first, second = Observer(ledger, jetstream), Observer(ledger, jetstream)
+    second._name = "another host/1"
+    await first.look()
+    assert shown("tollwire_observer") == 1
+    await second.look()
+    assert shown("tollwire_observer") == 0
+    assert REGISTRY.get_sample_value("tollwire_postgres_connections", {"application": "other"}) is None
+    await flow.pool.execute(
+        "update tollwire.watermarks set at = at - interval '10 minutes' where name = 'observer'"
+    )
+    await second.look()
+    assert shown("tollwire_observer") == 1
