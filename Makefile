@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up test check chaos chaos-long bench bench-long format clean lock
+.PHONY: up test check chaos chaos-long observe bench bench-long format clean lock
 
 up: $(STAMP)
 	@$(BIN)/tollwire up $(ARGS)
@@ -21,6 +21,10 @@ chaos: $(VENV)/.tox-installed
 # In slices too: make chaos-long ARGS="--minutes 4 --only worker-kill". Results add up in tests/chaos/results.
 chaos-long: $(VENV)/.tox-installed
 	@$(BIN)/tox run -e chaos-long -- $(ARGS)
+
+# Needs prometheus and promtool on the PATH: apt install prometheus.
+observe: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e observe -- $(ARGS)
 
 # By name too: make bench ARGS="e2e steady". Figures, JSON and a picture go to bench/out; bench/README.md.
 bench: $(VENV)/.tox-installed

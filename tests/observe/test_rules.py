@@ -1,0 +1,80 @@
+"""Every alert fires when it is told to, with the labels that a person needs, and else not (promtool)."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.observe.rules import ALWAYS, Case, alerts, cases, rule_files
+
+PROMTOOL_SECONDS = 60.0
+CASES = cases()
+SEVERITIES = {alert.name: alert.severity for alert in alerts()}
+
+
+def promtool(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    program = shutil.which("promtool")
+    assert program is not None, "promtool is needed: apt install prometheus"
+    return subprocess.run(
+        [program, *arguments], capture_output=True, text=True, check=False, timeout=PROMTOOL_SECONDS
+    )
+
+
+@pytest.fixture(scope="module")
+def bare_rules(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The rules without what is written for people: promtool wants that word for word in every test."""
+    folder = tmp_path_factory.mktemp("rules")
+    written = []
+    for file in rule_files():
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for group in found["groups"]:
+            for rule in group["rules"]:
+                rule.pop("annotations", None)
+        (folder / file.name).write_text(yaml.safe_dump(found), encoding="utf-8")
+        written.append(str(folder / file.name))
+    return written
+
+
+def run(rules: list[str], folder: Path, series: dict[str, str], at: str, expected: dict[str, Any]) -> None:
+    document = {
+        "rule_files": rules,
+        "evaluation_interval": "30s",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "alert_rule_test": [{"eval_time": at, **expected}],
+            }
+        ],
+    }
+    file = folder / "test.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    done = promtool("test", "rules", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_accepts_every_file_with_its_texts() -> None:
+    done = promtool("check", "rules", *map(str, rule_files()))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_fires(name: str, bare_rules: list[str], tmp_path: Path) -> None:
+    case: Case = CASES[name]
+    labels = {"severity": SEVERITIES[name], **case.labels}
+    expected = {"alertname": name, "exp_alerts": [{"exp_labels": labels}]}
+    run(bare_rules, tmp_path, case.fires, case.at, expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_does_not_fire(name: str, bare_rules: list[str], tmp_path: Path) -> None:
+    case: Case = CASES[name]
+    run(bare_rules, tmp_path, case.quiet, case.at, {"alertname": name, "exp_alerts": []})
+
+
+def test_the_watchdog_fires_whatever_is_there(bare_rules: list[str], tmp_path: Path) -> None:
+    expected = {"alertname": ALWAYS, "exp_alerts": [{"exp_labels": {"severity": "none"}}]}
+    run(bare_rules, tmp_path, {"up": "1x30"}, "1m", expected)
