@@ -124,17 +124,17 @@ OVERVIEW = Dashboard(
         Row(
             "Processes",
             [
-                line("Processes that answer", 'sum by (job) (up{job=~".*tollwire.*"})', "{{job}}", width=6),
+                line("Processes that answer", 'sum by (job) (up{job=~"tollwire-.*"})', "{{job}}", width=6),
                 line(
                     "CPU",
-                    'sum by (job) (rate(process_cpu_seconds_total{job=~".*tollwire.*"}[$__rate_interval]))',
+                    'sum by (job) (rate(process_cpu_seconds_total{job=~"tollwire-.*"}[$__rate_interval]))',
                     "{{job}}",
                     width=6,
                     text="Cores, all processes of a service together.",
                 ),
                 line(
                     "Memory",
-                    'max by (job) (process_resident_memory_bytes{job=~".*tollwire.*"})',
+                    'max by (job) (process_resident_memory_bytes{job=~"tollwire-.*"})',
                     "{{job}}",
                     unit="bytes",
                     width=6,
