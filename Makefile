@@ -55,4 +55,5 @@ $(VENV)/.tox-installed: $(STAMP) requirements-dev.txt
 # Writes the pinned, hashed requirements anew from pyproject.toml (needs uv).
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra embedded -o requirements.txt pyproject.toml requirements.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --constraint requirements.txt -o requirements-image.txt pyproject.toml requirements.in
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra embedded --extra dev -o requirements-dev.txt pyproject.toml requirements.in
