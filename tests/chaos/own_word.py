@@ -90,16 +90,26 @@ WATCH_SILENT = """
 
 
 # What was leased to a process that is gone, or may be in a stream, is looked at as if its lease had ended.
-END_LEASES = """
-    update tollwire.outbox set due_at = clock_timestamp(), incarnation = 0
-    where leased_at < clock_timestamp() - interval '10 seconds';
-    update tollwire.callbacks set due_at = clock_timestamp() where done_at is null and attempts = 0;
-"""
+# A row that somebody holds is left to him: waiting for it could only end in a deadlock of the harness's making.
+END_LEASES = (
+    """
+    with ended as (select message_id from tollwire.outbox
+                   where leased_at < clock_timestamp() - interval '10 seconds'
+                   order by message_id for update skip locked)
+    update tollwire.outbox o set due_at = clock_timestamp(), incarnation = 0 from ended
+    where o.message_id = ended.message_id
+    """,
+    """
+    with ended as (select id from tollwire.callbacks where done_at is null and attempts = 0
+                   order by id for update skip locked)
+    update tollwire.callbacks c set due_at = clock_timestamp() from ended where c.id = ended.id
+    """,
+)
 
 
 async def let_the_walk_come(instance: Instance) -> None:
     """Have the ledger look at messages whose receipt has not come in time, as it does ten minutes later."""
-    await _execute(instance, WATCH_SILENT)
+    await _execute(instance, (WATCH_SILENT,))
 
 
 async def end_leases(instance: Instance) -> None:
@@ -107,10 +117,11 @@ async def end_leases(instance: Instance) -> None:
     await _execute(instance, END_LEASES)
 
 
-async def _execute(instance: Instance, statement: str) -> None:
+async def _execute(instance: Instance, statements: Sequence[str]) -> None:
     connection = await asyncpg.connect(instance.dsn("postgres"))
     try:
-        await connection.execute(statement)
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()
 
