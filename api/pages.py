@@ -1,4 +1,4 @@
-"""What a browser gets: the document, its page, the dictionary of refusals, the metrics.
+"""What a browser gets: the document, its page, the dictionary of refusals.
 
 Everything comes from files of ours; the Content-Security-Policy lets nothing else in.
 """
@@ -11,7 +11,6 @@ from importlib import resources
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.error_pages import errors_page
 from api.openapi import document
@@ -70,14 +69,9 @@ def pages(operations: Sequence[Operation]) -> list[tuple[str, str, Serve]]:
         found[path] = Page((folder / name).read_bytes(), f"{media_type}; charset=utf-8")
     found["/favicon.ico"] = found["/docs/favicon.svg"]
     routes: list[tuple[str, str, Serve]] = [("GET", path, page.serve) for path, page in found.items()]
-    return [*routes, ("GET", "/", _to_docs), ("GET", "/metrics", _metrics)]
+    return [*routes, ("GET", "/", _to_docs)]
 
 
 async def _to_docs(request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
     headers = {**PAGE_HEADERS, "Location": "/docs", "X-Request-Id": request_id_of(request)}
     return web.Response(status=302, headers=headers)
-
-
-async def _metrics(_request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
-    headers = {"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store", "Server": "tollwire"}
-    return web.Response(body=generate_latest(), headers=headers)

@@ -95,11 +95,12 @@ class Endpoint:
                 response = await self._refuse(call, error)
             finally:
                 _load.requests -= 1
+            exemplar = tracing.exemplar()
         tell = self._counters.get(response.status)
         if tell is None:
             tell = _requests.labels(self._operation.path, self._operation.method, str(response.status)).inc
         tell()
-        self._observe(time.perf_counter() - started_at)
+        self._observe(time.perf_counter() - started_at, exemplar)
         return response
 
     async def _answer(self, call: Call, params: dict[str, str]) -> web.StreamResponse:

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from shared.runtime import tracing
 from shared.runtime.metrics import SECONDS_BUCKETS
 from shared.storage.config import CarrierConfig
 from worker.carriers.base import (
@@ -90,7 +91,7 @@ class Desk:
             outcomes = await self._carrier.submit_many(submissions)
         finally:
             self._in_flight.dec(len(submissions))
-        self._submit_seconds.observe(time.monotonic() - started_at)
+        self._submit_seconds.observe(time.monotonic() - started_at, tracing.exemplar())
         kinds = Tally(map(_kind, outcomes))
         for kind, count in kinds.items():
             OUTCOMES.labels(self.config.name, kind).inc(count)

@@ -15,6 +15,7 @@ from prometheus_client import Counter
 from shared.domain.alphabet import Encoding
 from shared.domain.retry import ATTEMPTS_MAX, backoff_seconds
 from shared.events.bundles import Bundle
+from shared.runtime import tracing
 from shared.runtime.batcher import Busy
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
@@ -181,7 +182,7 @@ class Submit:
                 _log.error("text cannot be opened", message_id=str(claimed.message_id))
                 unreadable.append(claimed)
         for lane, seconds in ages.items():
-            ACCEPT_TO_SUBMIT.labels(lane).observe_all(seconds)
+            ACCEPT_TO_SUBMIT.labels(lane).observe_all(seconds, tracing.exemplar())
         return readable, submissions, unreadable
 
     async def _send_elsewhere(self, carrier_id: int, work: Sequence[tuple[str, int]]) -> None:

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from shared.runtime.loops import STOP_OF_PROCESS
 from shared.runtime.settings import Process
@@ -22,9 +23,10 @@ async def healthz(_request: web.BaseRequest) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-async def metrics(_request: web.BaseRequest) -> web.Response:
-    """Everything that is counted, in Prometheus' text format."""
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+async def metrics(request: web.BaseRequest) -> web.Response:
+    """Everything that is counted; as OpenMetrics, with exemplars, for whoever asks for that."""
+    generate, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(body=generate(REGISTRY), headers={"Content-Type": content_type})
 
 
 async def run_checks(checks: Mapping[str, Check]) -> dict[str, str]:

@@ -86,6 +86,14 @@ def inject(headers: MutableMapping[str, str]) -> None:
         _propagator.inject(headers)
 
 
+def exemplar() -> dict[str, str] | None:
+    """Return the trace that an observation of a metric may name: the current one, if it is recorded."""
+    if _tracer is None:
+        return None
+    context = trace.get_current_span().get_span_context()
+    return {"trace_id": f"{context.trace_id:032x}"} if context.trace_flags.sampled else None
+
+
 def current_trace_id() -> str | None:
     """Return the current trace's id, 32 hex digits, or None outside a trace."""
     if _tracer is None:

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from shared.runtime import monitor
+from shared.runtime import monitor, tracing
 from shared.runtime.loops import STOP_OF_PROCESS, Stop
-from shared.runtime.metrics import BUILD
+from shared.runtime.metrics import BUILD, LOOP_LAG
 from shared.runtime.monitor import Check, open_monitor
 from shared.runtime.settings import Process
 
@@ -25,11 +28,11 @@ async def hanging() -> None:
     await asyncio.Event().wait()
 
 
-async def ask(checks: dict[str, Check], path: str) -> tuple[int, str, Any]:
+async def ask(checks: dict[str, Check], path: str, *, accept: str = "*/*") -> tuple[int, str, Any]:
     async with (
         open_monitor(Process(health_port=0), checks) as port,
         ClientSession(f"http://127.0.0.1:{port}") as session,
-        session.get(path) as answer,
+        session.get(path, headers={"Accept": accept}) as answer,
     ):
         body = await (answer.json() if "json" in answer.content_type else answer.text())
         return answer.status, answer.content_type, body
@@ -65,6 +68,23 @@ async def test_what_is_counted_is_shown_to_prometheus() -> None:
     assert (status, kind) == (200, "text/plain")
     assert 'tollwire_build_info{service="test",version="0.1.0"} 1.0' in body
     assert "python_info" in body
+
+
+async def test_an_observation_names_its_trace_to_whoever_reads_openmetrics() -> None:
+    tracing.configure("test", "", 1.0, processor=SimpleSpanProcessor(InMemorySpanExporter()))
+    try:
+        with tracing.span("request"):
+            trace_id = tracing.current_trace_id()
+            LOOP_LAG.observe(0.004, tracing.exemplar())
+        assert tracing.exemplar() is None
+    finally:
+        tracing.shutdown()
+    _, kind, body = await ask(
+        {}, "/metrics", accept="application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+    )
+    assert kind == "application/openmetrics-text"
+    assert f'# {{trace_id="{trace_id}"}} 0.004' in body
+    assert list(text_string_to_metric_families(body))
 
 
 async def test_a_start_fails_until_its_checks_pass_once_and_never_again_after_that() -> None:
