@@ -84,7 +84,7 @@ async def test_an_observation_names_its_trace_to_whoever_reads_openmetrics() -> 
     )
     assert kind == "application/openmetrics-text"
     assert f'# {{trace_id="{trace_id}"}} 0.004' in body
-    assert list(text_string_to_metric_families(body))
+    assert list(text_string_to_metric_families(body))  # type: ignore[no-untyped-call]  # as the library has it
 
 
 async def test_a_start_fails_until_its_checks_pass_once_and_never_again_after_that() -> None:
