@@ -6,12 +6,15 @@ The DSN comes from the caller (``config.attributes["dsn"]``) or from TOLLWIRE_MI
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from cli.migrate import async_url, run_sql
+from cli.database import named_dsn
+from cli.migrate import run_sql
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
 
@@ -37,8 +40,13 @@ def run(connection: Connection) -> None:
 
 
 async def main() -> None:
-    dsn = context.config.attributes.get("dsn") or os.environ["TOLLWIRE_MIGRATE_DSN"]
-    engine = create_async_engine(async_url(dsn), poolclass=pool.NullPool)
+    dsn = context.config.attributes.get("dsn") or named_dsn(os.environ, "TOLLWIRE_MIGRATE_DSN")
+
+    async def connect() -> Any:
+        # asyncpg reads the DSN itself: SQLAlchemy knows no sslmode, and no list of hosts.
+        return await asyncpg.connect(dsn, target_session_attrs="read-write")
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=pool.NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(run)
     await engine.dispose()

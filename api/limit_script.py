@@ -1,8 +1,8 @@
 """What runs inside Valkey: the asks of many subjects in one round trip.
 
 Kept in a module of its own so that a reader finds the script beside nothing else. It uses only what
-Redis 7 and Valkey 8 share (EVALSHA, cmsgpack), and touches keys that it gets in its one argument: all
-of them live on one server (a Valkey cluster is not supported; Valkey is an accelerator here).
+Redis 7 and Valkey 8 share (EVALSHA, cmsgpack), and touches keys that it gets in its one argument: all of
+one hash slot when it is a cluster (``limit_shards``).
 """
 
 from typing import Final

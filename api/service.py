@@ -43,7 +43,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         open_jetstream(settings, name="tollwire-api") as jetstream,
         FactPublisher(jetstream) as facts,
         Publisher(pool, jetstream, facts, clock) as publisher,
-        open_script(settings.valkey_url) as script,
+        open_script(settings) as script,
         Limits(script) as limits,
         KeyLoader(pool) as keys,
     ):

@@ -2,15 +2,31 @@
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from api.gcra import Quota
-from shared.runtime.settings import Common, Port
+from shared.runtime.server_settings import Common
+from shared.runtime.settings import SECRET, Port
 
 
 class ApiSettings(Common, frozen=True, kw_only=True):
     """Settings of ``tollwire-api``; those of callback URLs are ``CallbackUrlSettings``, shared with dlr."""
 
+    postgres_read_dsn: Annotated[
+        str,
+        Meta(
+            pattern=r"^(postgres(ql)?://.*)?$",
+            description="A replica for lists, statements and balances, in the API's role; nothing is decided "
+            "by it. Empty: the primary answers them.",
+            extra=SECRET,
+            examples=["postgresql://tollwire_api:secret@replica:5432/tollwire"],
+        ),
+    ] = ""
+    postgres_read_lag_max_seconds: Annotated[
+        float,
+        Meta(ge=0.1, le=600, description="A replica that is further behind is not asked; the primary is."),
+    ] = 5.0
     host: Annotated[str, Meta(description="Address that the API listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of the API. 0: any free one.")] = 8080
     reuse_port: Annotated[
@@ -29,6 +45,11 @@ class ApiSettings(Common, frozen=True, kw_only=True):
     total_requests_burst: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Requests over all that may come at once.")
     ] = 40_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.postgres_read_dsn:
+            msgspec.structs.force_setattr(self, "postgres_read_dsn", self.complete(self.postgres_read_dsn))
 
 
 def address_quota(settings: ApiSettings) -> Quota:

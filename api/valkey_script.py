@@ -1,55 +1,71 @@
-"""The connection to Valkey that runs the limits' script: short timeouts, no retries, nothing that lasts."""
+"""Runs the limits' script at Valkey: on one server for all asks, in a cluster once for each shard."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
+import structlog
 from prometheus_client import Counter, Histogram
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisError
 
 from api.limit_script import LIMIT_SCRIPT
+from api.limit_shards import join_shards, split_into_shards
 from api.limits import RunScript
+from api.valkey_client import Client, open_client, valkey_hint
 from shared.runtime.metrics import SECONDS_BUCKETS
+from shared.runtime.server_settings import ValkeyAccess
 
 SECONDS: Final = Histogram(
     "tollwire_valkey_call_seconds", "One call of the limits' script", buckets=SECONDS_BUCKETS
 )
 ERRORS: Final = Counter("tollwire_valkey_errors_total", "Calls of the limits' script that failed")
 
-# Beyond the waiters' own deadline nobody waits for the answer any more.
-ANSWER_SECONDS: Final = 0.25
-CONNECT_SECONDS: Final = 1.0
-# One for each flush in flight (limits.FLUSHES_IN_FLIGHT).
-CONNECTIONS_MAX: Final = 2
+_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_script(url: str) -> AsyncIterator[RunScript | None]:
-    """Return what runs the script at this Valkey or Redis; None for an empty URL.
+async def open_script(access: ValkeyAccess) -> AsyncIterator[RunScript | None]:
+    """Return what runs the script at the Valkey or Redis of the settings; None when there is none.
 
     Connects when it is first used, and again whenever it has to: a Valkey that is away is no error here.
+    One that refuses us is logged, with the name of the setting that mends it.
     """
-    if not url:
+    if not access.valkey_url:
         yield None
         return
-    scheme, _, rest = url.partition("://")
-    client = Redis.from_url(
-        f"{scheme.replace('valkey', 'redis')}://{rest}",
-        socket_timeout=ANSWER_SECONDS,
-        socket_connect_timeout=CONNECT_SECONDS,
-        max_connections=CONNECTIONS_MAX,
-        retry=Retry(NoBackoff(), 0),
-    )
-    script = client.register_script(LIMIT_SCRIPT)
+    async with open_client(access) as client:
+        script = _Script(client)
+        yield script.run_in_cluster if isinstance(client, RedisCluster) else script.run
 
-    async def run(argument: bytes) -> bytes:
-        with SECONDS.time(), ERRORS.count_exceptions():
-            answer: bytes = await script(args=[argument])
+
+class _Script:
+    def __init__(self, client: Client) -> None:
+        self._script: Any = client.register_script(LIMIT_SCRIPT)
+        self._last_hint = ""
+
+    async def run(self, argument: bytes) -> bytes:
+        """Run it on the one server."""
+        return await self._told([], argument)
+
+    async def run_in_cluster(self, argument: bytes) -> bytes:
+        """Run it for each shard of the subjects, where the shard lives, all at once."""
+        shards = split_into_shards(argument)
+        answers = await asyncio.gather(*(self._told([shard.tag], shard.argument) for shard in shards))
+        return join_shards(shards, answers)
+
+    async def _told(self, keys: list[str], argument: bytes) -> bytes:
+        try:
+            with SECONDS.time(), ERRORS.count_exceptions():
+                answer: bytes = await self._script(keys=keys, args=[argument])
+        except (RedisError, OSError) as error:
+            self._tell(valkey_hint(error))
+            raise
         return answer
 
-    try:
-        yield run
-    finally:
-        await client.aclose()
+    def _tell(self, hint: str | None) -> None:
+        """Log what can be mended, once: the limits ask again every second."""
+        if hint is not None and hint != self._last_hint:
+            self._last_hint = hint
+            _log.error("valkey refuses us; limits are local", hint=hint)

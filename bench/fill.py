@@ -25,8 +25,8 @@ from bench import fill_database as database
 from bench.fill_database import connected
 from bench.fill_rows import Table
 from bench.fill_share import Plan, Share
+from cli.database import DATABASE
 from cli.home import Home
-from cli.servers import DATABASE
 from embedded.postgres import PostgresServer
 from ledger.checkpoints import KeyringSigner, close_day, unsealed_days
 from shared.runtime.keyring import Keyring

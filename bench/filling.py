@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.command import ROOT
 from bench.instance import Instance
-from cli.servers import DATABASE
+from cli.database import DATABASE
 
 # A million messages take a minute or two.
 LIMIT_SECONDS: Final = 3_600.0

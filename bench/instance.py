@@ -16,10 +16,11 @@ import asyncpg
 
 from bench.processes import Usage, usage
 from cli.bootstrap import bootstrap
+from cli.database import DATABASE
 from cli.home import Home
 from cli.migrate import upgrade
 from cli.port_choice import PortChoice
-from cli.servers import DATABASE, Servers
+from cli.servers import Servers
 from cli.services import Launch, Service, plan
 from embedded.unit import Unit, running
 from shared.runtime.keyring import Keyring

@@ -16,7 +16,8 @@ from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring, KeyringError
 from shared.runtime.postgres import Connection, Pool, open_pool
-from shared.runtime.settings import Common, SettingsError, load
+from shared.runtime.server_settings import Common
+from shared.runtime.settings import SettingsError, load
 from shared.runtime.streams import STREAMS
 from shared.storage import api_keys
 from shared.storage.schema import wait_for_schema

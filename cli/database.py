@@ -1,12 +1,17 @@
 """Which database a command asks that goes past the API: the one that is set, or that of TOLLWIRE_HOME."""
 
 import os
+from collections.abc import Mapping
 
 import click
 
 from cli.home import Home
-from cli.servers import DATABASE
 from embedded.postgres import PostgresServer
+from shared.runtime.server_settings import PostgresAccess
+from shared.runtime.settings import SettingsError, load, secret_text
+
+DATABASE = "tollwire"
+POSTGRES_DSN = "TOLLWIRE_POSTGRES_DSN"
 
 
 class NoDatabase(click.ClickException):
@@ -21,13 +26,43 @@ class NoDatabase(click.ClickException):
         )
 
 
+def secret(variable: str, environ: Mapping[str, str]) -> str:
+    """Return what a secret setting holds, or its file; empty when neither is there.
+
+    Raises:
+        click.ClickException: the file cannot be read.
+    """
+    try:
+        return secret_text(variable, environ)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def named_dsn(environ: Mapping[str, str], *variables: str) -> str:
+    """Return the DSN of the first of these settings that is there, with password and TLS; else nothing.
+
+    Raises:
+        click.ClickException: a file that one of them names cannot be read, or TLS is set wrongly.
+    """
+    for variable in variables:
+        if named := secret(variable, environ):
+            try:
+                return load(PostgresAccess, environ).complete(named)
+            except SettingsError as error:
+                raise click.ClickException(str(error)) from None
+    return ""
+
+
 def database_dsn(role: str) -> str:
     """Return the DSN of a role (``ledger``, ``api``, ``readonly``).
 
+    TOLLWIRE_LEDGER_POSTGRES_DSN names the role's own, as for `tollwire up`; TOLLWIRE_POSTGRES_DSN is for all.
+
     Raises:
         NoDatabase: none is set, and the home has no embedded PostgreSQL.
+        click.ClickException: what is set is wrong.
     """
-    if named := os.environ.get("TOLLWIRE_POSTGRES_DSN"):
+    if named := named_dsn(os.environ, f"TOLLWIRE_{role.upper()}_POSTGRES_DSN", POSTGRES_DSN):
         return named
     home = Home.of(os.environ)
     port = home.read_ports().get("postgresql")

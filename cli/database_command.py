@@ -17,6 +17,8 @@ from cli.database import database_dsn
 from cli.failures import Exit, Failure, Unreachable
 from cli.output import Output
 from shared.runtime.postgres import OutcomeUnknown, open_pool
+from shared.runtime.postgres_faults import login_fault
+from shared.runtime.settings import SettingsError
 from shared.storage.audit import Actor
 
 # One works, one reads beside it.
@@ -45,7 +47,9 @@ def database_command(work: Work) -> Callable[..., None]:
     """
 
     @click.option(
-        "--dsn", help="The database, as the ledger role. Else TOLLWIRE_POSTGRES_DSN, or the instance's."
+        "--dsn",
+        help="The database, as the ledger role. Else TOLLWIRE_LEDGER_POSTGRES_DSN, TOLLWIRE_POSTGRES_DSN, "
+        "or the instance's.",
     )
     @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON document.")
     @functools.wraps(work)
@@ -68,8 +72,11 @@ def run_to_exit(work: Callable[[], Awaitable[int | None]], *, as_json: bool) -> 
     async def told() -> int | None:
         try:
             return await work()
+        except SettingsError as error:
+            raise Failure("The settings are wrong.", detail=str(error), exit_code=Exit.USAGE) from error
         except (OutcomeUnknown, OSError) as error:
-            raise Unreachable("The database does not answer.", detail=str(error)) from error
+            hint = login_fault(error) or ""
+            raise Unreachable("The database does not answer.", detail=str(error), hint=hint) from error
         except asyncpg.InvalidAuthorizationSpecificationError as error:
             raise Failure(
                 "The database refuses the login.", detail=str(error), exit_code=Exit.UNAUTHORIZED

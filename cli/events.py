@@ -5,12 +5,12 @@ import dataclasses
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
 import nats.js.errors
 
+from cli.database import secret
 from cli.database_command import database_command
 from cli.failures import Exit, Failure, Unreachable
 from cli.home import Home
@@ -22,21 +22,12 @@ from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.loops import cancel_all
 from shared.runtime.nats_connection import NatsConnection
 from shared.runtime.postgres import Pool
+from shared.runtime.server_settings import NatsAccess
+from shared.runtime.settings import SettingsError, load
 
 STREAM = "SMS_EVENT"
 # A NATS that runs answers at once.
 CONNECT_SECONDS = 5.0
-STORE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class NatsTarget:
-    """Where the facts go. What the streams are to be like does not matter: none is made or changed."""
-
-    nats_url: str
-    nats_token: str
-    nats_replicas: int = 1
-    nats_store_bytes: int = STORE_BYTES
 
 
 @click.group()
@@ -75,7 +66,7 @@ async def replay_events(pool: Pool, output: Output, since: str, until: str) -> N
 
 
 @asynccontextmanager
-async def _jetstream(target: NatsTarget) -> AsyncIterator[JetStream]:
+async def _jetstream(target: NatsAccess) -> AsyncIterator[JetStream]:
     """JetStream as it is: the streams are the services' business, who know how they are to be."""
     connection = NatsConnection(target, name="tollwire-events-replay")
     running = asyncio.create_task(connection.run(), name="nats")
@@ -103,9 +94,12 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _target() -> NatsTarget:
-    if url := os.environ.get("TOLLWIRE_NATS_URL"):
-        return NatsTarget(url, os.environ.get("TOLLWIRE_NATS_TOKEN", ""))
+def _target() -> NatsAccess:
+    if secret("TOLLWIRE_NATS_URL", os.environ):
+        try:
+            return load(NatsAccess, os.environ)
+        except SettingsError as error:
+            raise Failure("The settings are wrong.", detail=str(error), exit_code=Exit.USAGE) from None
     home = Home.of(os.environ)
     port = home.read_ports().get("nats")
     if port is None:
@@ -114,4 +108,4 @@ def _target() -> NatsTarget:
             hint="`tollwire up` starts one; TOLLWIRE_HOME names its folder, TOLLWIRE_NATS_URL a server.",
         )
     server = NatsServer(home.nats, port=port)
-    return NatsTarget(server.url, server.token)
+    return NatsAccess(nats_url=server.url, nats_token=server.token)

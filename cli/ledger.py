@@ -36,7 +36,9 @@ ledger.add_command(seals)
 @click.option("--full", is_flag=True, help="Every entry there is, sealed days too: for a replica or a copy.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON document.")
 @click.option(
-    "--dsn", help="The database, as the ledger role. Else TOLLWIRE_POSTGRES_DSN, or the instance's."
+    "--dsn",
+    help="The database, as the ledger role. Else TOLLWIRE_LEDGER_POSTGRES_DSN, TOLLWIRE_POSTGRES_DSN, or the "
+    "instance's.",
 )
 @click.option(
     "--keyring",

@@ -11,14 +11,6 @@ from sqlalchemy.util import await_only
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def async_url(dsn: str) -> str:
-    """Return the SQLAlchemy URL for a ``postgresql://`` DSN."""
-    scheme, separator, rest = dsn.partition("://")
-    if not separator or not scheme.startswith("postgres"):
-        raise ValueError("the DSN must start with postgresql://")
-    return f"postgresql+asyncpg://{rest}"
-
-
 def run_sql(connection: Connection, *paths: Path) -> None:
     """Run whole .sql files (several statements each) on the driver's own connection, in its transaction."""
     driver = connection.connection.driver_connection

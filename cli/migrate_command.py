@@ -11,14 +11,14 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
-from cli.database import NoDatabase
+from cli.database import DATABASE, NoDatabase, named_dsn
 from cli.failures import Exit, Failure
 from cli.home import Home
 from cli.migrate import REPOSITORY, upgrade
 from cli.output import Output
 from cli.patience import patiently
-from cli.servers import DATABASE
 from embedded.postgres import PostgresServer
+from shared.runtime.postgres_faults import login_fault
 
 DSN_VARIABLE = "TOLLWIRE_MIGRATE_DSN"
 CONNECT_SECONDS = 10.0
@@ -76,7 +76,7 @@ def migrate(dsn: str, check: bool, revision: str, wait_seconds: float, as_json: 
 
 def _own_dsn() -> str:
     """The DSN of TOLLWIRE_MIGRATE_DSN, or of the embedded PostgreSQL that runs in the home."""
-    if named := os.environ.get(DSN_VARIABLE):
+    if named := named_dsn(os.environ, DSN_VARIABLE):
         return named
     home = Home.of(os.environ)
     port = home.read_ports().get("postgresql")
@@ -137,8 +137,9 @@ async def _read_revision(dsn: str) -> str | None:
     try:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
+        hint = login_fault(error) or ""
         raise Failure(
-            "The database does not answer.", detail=str(error), exit_code=Exit.UNREACHABLE
+            "The database does not answer.", detail=str(error), hint=hint, exit_code=Exit.UNREACHABLE
         ) from None
     try:
         found = await connection.fetchval(READ_REVISION)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
+from cli.database import DATABASE, POSTGRES_DSN, named_dsn, secret
 from cli.home import Home
 from cli.port_choice import PortChoice
 from embedded.nats import NatsServer
@@ -12,9 +13,9 @@ from embedded.postgres import PostgresServer
 from embedded.roles import ensure_database, set_passwords
 from embedded.unit import Unit
 from embedded.valkey import ValkeyServer, find_valkey
+from shared.runtime.settings import FILE
 
-DATABASE = "tollwire"
-POSTGRES_DSN, NATS_URL, VALKEY_URL = "TOLLWIRE_POSTGRES_DSN", "TOLLWIRE_NATS_URL", "TOLLWIRE_VALKEY_URL"
+NATS_URL, VALKEY_URL = "TOLLWIRE_NATS_URL", "TOLLWIRE_VALKEY_URL"
 NO_VALKEY = "none"  # as TOLLWIRE_VALKEY_URL: run without, even where there is one
 OF_THE_OPERATOR = "yours"  # shown as the version of a server that is not ours to know
 
@@ -31,9 +32,9 @@ class Servers:
 
     def __init__(self, home: Home, ports: PortChoice, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self.postgres = None if environ.get(POSTGRES_DSN) else _postgres(home, ports, environ)
-        self.nats = None if environ.get(NATS_URL) else _nats(home, ports)
-        self.valkey = None if environ.get(VALKEY_URL) else _valkey(home, ports)
+        self.postgres = None if _is_set(POSTGRES_DSN, environ) else _postgres(home, ports, environ)
+        self.nats = None if _is_set(NATS_URL, environ) else _nats(home, ports)
+        self.valkey = None if _is_set(VALKEY_URL, environ) else _valkey(home, ports)
 
     @property
     def units(self) -> list[Unit]:
@@ -43,26 +44,28 @@ class Servers:
     @property
     def has_valkey(self) -> bool:
         """False when there is none at all: then limits are local and PostgreSQL alone decides idempotency."""
-        return self.valkey is not None or (self._environ.get(VALKEY_URL) or NO_VALKEY) != NO_VALKEY
+        return self.valkey is not None or secret(VALKEY_URL, self._environ) not in {"", NO_VALKEY}
 
     @property
     def migrate_dsn(self) -> str:
         """The DSN that may create roles and tables."""
         if self.postgres is not None:
             return self.postgres.dsn(database=DATABASE)
-        return self._environ.get("TOLLWIRE_MIGRATE_DSN") or self._environ[POSTGRES_DSN]
+        return named_dsn(self._environ, "TOLLWIRE_MIGRATE_DSN", POSTGRES_DSN)
 
     def environ(self, service: str) -> dict[str, str]:
         """Where the service finds its servers; with a real PostgreSQL it may have a DSN of its own."""
         if service == "simulator":
             return {}
-        return {POSTGRES_DSN: self.dsn(service), **self._nats_environ(), **self._valkey_environ()}
+        # An empty value counts as absent: the operator's own file for all must not stand beside the role's.
+        own = {POSTGRES_DSN: self.dsn(service), f"{POSTGRES_DSN}{FILE}": ""}
+        return {**own, **self._nats_environ(), **self._valkey_environ()}
 
     def dsn(self, service: str) -> str:
         """The DSN of the service's own role."""
         if self.postgres is not None:
             return self.postgres.dsn(user=f"tollwire_{service}", database=DATABASE)
-        return self._environ.get(f"TOLLWIRE_{service.upper()}_POSTGRES_DSN") or self._environ[POSTGRES_DSN]
+        return named_dsn(self._environ, f"TOLLWIRE_{service.upper()}_POSTGRES_DSN", POSTGRES_DSN)
 
     def _nats_environ(self) -> dict[str, str]:
         # A real server's URL and token are in the environment that the services inherit.
@@ -117,6 +120,10 @@ def title_of(unit: Unit) -> str:
             return f"{unit.program.flavour.capitalize()} {unit.program.version}"
         case _:
             return unit.name
+
+
+def _is_set(variable: str, environ: Mapping[str, str]) -> bool:
+    return bool(environ.get(variable) or environ.get(variable + FILE))
 
 
 def _postgres(home: Home, ports: PortChoice, environ: Mapping[str, str]) -> PostgresServer:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.runtime.settings import Common, Port
+from shared.runtime.server_settings import Common
+from shared.runtime.settings import Port
 
 
 class DlrSettings(Common, frozen=True, kw_only=True):

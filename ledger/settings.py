@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.runtime.settings import Common
+from shared.runtime.server_settings import Common
 
 
 class LedgerSettings(Common, frozen=True, kw_only=True):

@@ -19,7 +19,8 @@ from shared.runtime.consumers import (
     Msg,
 )
 from shared.runtime.loops import Stop, cancel_all
-from shared.runtime.nats_connection import NatsConnection, NatsSettings
+from shared.runtime.nats_connection import NatsConnection
+from shared.runtime.server_settings import NatsAccess
 from shared.runtime.streams import STREAMS, Stream, differs, stream_of
 
 __all__ = [
@@ -82,7 +83,7 @@ class Backlog(NamedTuple):
 class JetStream:
     """Publishes, consumes, and keeps the streams there. Everything here outlives an outage."""
 
-    def __init__(self, settings: NatsSettings, connection: NatsConnection) -> None:
+    def __init__(self, settings: NatsAccess, connection: NatsConnection) -> None:
         self._settings = settings
         self._connection = connection
         self._incarnations: dict[str, int] = {}
@@ -170,7 +171,9 @@ class JetStream:
 
     async def _ensure(self, stream: Stream) -> None:
         wanted = stream.config(
-            replicas=self._settings.nats_replicas, store_bytes=self._settings.nats_store_bytes
+            replicas=self._settings.nats_replicas,
+            store_bytes=self._settings.nats_store_bytes,
+            compression=self._settings.nats_compression,
         )
         api = self._api()
         try:
@@ -274,7 +277,7 @@ class JetStream:
 
 
 @asynccontextmanager
-async def open_jetstream(settings: NatsSettings, *, name: str = "tollwire") -> AsyncIterator[JetStream]:
+async def open_jetstream(settings: NatsAccess, *, name: str = "tollwire") -> AsyncIterator[JetStream]:
     """Open JetStream without waiting for it: the connection is made in the background, for ever."""
     connection = NatsConnection(settings, name=name)
     jetstream = JetStream(settings, connection)

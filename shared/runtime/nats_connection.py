@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from typing import Final, Protocol
+from typing import Final
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
 
 from shared.runtime import metrics
+from shared.runtime.nats_login import NatsClient, nats_hint
+from shared.runtime.server_settings import NatsAccess
 
 # One handshake with a server that is alive takes milliseconds; then the next server is tried.
 CONNECT_SECONDS: Final = 2.0
@@ -23,26 +24,13 @@ CLOSE_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class NatsSettings(Protocol):
-    """The part of a service's settings that says where NATS is."""
-
-    @property
-    def nats_url(self) -> str: ...
-    @property
-    def nats_token(self) -> str: ...
-    @property
-    def nats_replicas(self) -> int: ...
-    @property
-    def nats_store_bytes(self) -> int: ...
-
-
 class NatsConnection:
     """Keeps a client connected; a client that closed itself is replaced by a new one."""
 
-    def __init__(self, settings: NatsSettings, *, name: str) -> None:
+    def __init__(self, settings: NatsAccess, *, name: str) -> None:
         self._settings = settings
         self._name = name
-        self.client = Client()
+        self.client = NatsClient(settings)
         self.is_closing = False
         self._is_up = asyncio.Event()
         self._is_closed = asyncio.Event()
@@ -73,10 +61,10 @@ class NatsConnection:
         """Stay connected until cancelled."""
         while not self.is_closing:
             self._is_closed.clear()
-            self.client = Client()
+            self.client = NatsClient(self._settings)
             await self.client.connect(
                 servers=[server.strip() for server in self._settings.nats_url.split(",")],
-                token=self._settings.nats_token or None,
+                **self.client.login(),
                 name=self._name,
                 connect_timeout=CONNECT_SECONDS,  # type: ignore[arg-type] # seconds; a float works
                 reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type] # seconds; a float works
@@ -100,6 +88,7 @@ class NatsConnection:
                 await self.client.close()
         except (TimeoutError, OSError, nats.errors.Error) as error:
             _log.info("NATS connection closed badly", error=type(error).__name__)
+        self.client.hang_up()
         self._is_up.clear()
         metrics.CONNECTED.labels("nats").set(0)
 
@@ -128,7 +117,8 @@ class NatsConnection:
         text = str(error) or type(error).__name__
         if text != self._last_error:
             self._last_error = text
-            _log.warning("NATS error", error=text)
+            hint = nats_hint(error)
+            _log.warning("NATS error", error=text, **({"hint": hint} if hint else {}))
 
 
 async def _wait(event: asyncio.Event, timeout_seconds: float | None) -> bool:

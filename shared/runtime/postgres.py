@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from shared.runtime import metrics
+from shared.runtime.postgres_faults import closing_hint, login_fault
 from shared.runtime.server_calls import (
     BACKOFF_FIRST_SECONDS,
     CONNECT_SECONDS,
@@ -28,6 +29,7 @@ from shared.runtime.server_calls import (
     is_lost,
     is_retryable,
 )
+from shared.runtime.settings import SettingsError
 
 __all__ = [
     "Connection",
@@ -81,7 +83,8 @@ async def open_pool(settings: PostgresSettings, *, application_name: str) -> Asy
 
     Raises:
         ServerTooOld: the server is older than ``SERVER_VERSION_MIN``.
-        OSError, asyncpg.PostgresError: no server answered in time, or it refuses our name.
+        SettingsError: the server refuses our login, or we its certificate; the setting is named.
+        OSError, asyncpg.PostgresError: no server answered in time, or it refuses us for another reason.
     """
     pool = await _connect(settings, application_name)
     metrics.POOL_CONNECTIONS.labels("open").set_function(pool.get_size)
@@ -120,9 +123,11 @@ async def _connect(settings: PostgresSettings, application_name: str) -> Pool:
         try:
             return await _open_once(settings, application_name)
         except (asyncpg.PostgresError, asyncpg.TargetServerAttributeNotMatched, OSError) as error:
+            if fault := login_fault(error):
+                raise SettingsError([fault]) from error
             if not is_lost(error) or time.monotonic() >= give_up_at:
                 raise
-            _log.warning("PostgreSQL does not answer yet", error=str(error))
+            _log.warning("PostgreSQL does not answer yet", error=str(error), hint=closing_hint(error))
         await asyncio.sleep(backoff_seconds)
         backoff_seconds = min(backoff_seconds * 2, CONNECT_SECONDS)
 

@@ -2,13 +2,15 @@
 
 A field ``postgres_dsn`` is read from ``TOLLWIRE_POSTGRES_DSN``. Its type and ``msgspec.Meta`` say what
 is right; ``Meta(description=...)`` is the line in ``.env.example``; ``extra={"secret": True}`` keeps the
-value out of errors and logs.
+value out of errors and logs, and lets ``TOLLWIRE_POSTGRES_DSN_FILE`` name a file that holds it, as
+Kubernetes and Docker mount secrets.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_type_hints
 
 import msgspec
@@ -17,10 +19,12 @@ from msgspec import Meta, inspect
 PREFIX: Final = "TOLLWIRE_"
 # What a value may hold; the longest real one is a DSN with several hosts.
 VALUE_CHARS_MAX: Final = 4096
+# Names a file that holds the secret, behind the name of the setting itself.
+FILE: Final = "_FILE"
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_SECRET: Final = {"secret": True}
+SECRET: Final = {"secret": True}
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -59,67 +63,6 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
         return f"{type(self).__name__}({', '.join(pairs)})"
 
 
-class Common(Process, frozen=True, kw_only=True):
-    """What the services that handle messages share besides."""
-
-    postgres_dsn: Annotated[
-        str,
-        Meta(
-            pattern=r"^postgres(ql)?://",
-            description="PostgreSQL of this service's role; several hosts: postgresql://u:p@a:5432,b:5432/db.",
-            extra=_SECRET,
-            examples=["postgresql://tollwire_api:secret@127.0.0.1:5432/tollwire"],
-        ),
-    ]
-    postgres_pool_min: Annotated[
-        int, Meta(ge=0, le=200, description="Connections that stay open while idle.")
-    ] = 5
-    postgres_pool_max: Annotated[
-        int, Meta(ge=1, le=200, description="Connections at most; the sum over all processes must fit.")
-    ] = 25
-    nats_url: Annotated[
-        str,
-        Meta(
-            pattern=r"^(nats|tls)://",
-            description="NATS servers, separated by commas.",
-            extra=_SECRET,
-            examples=["nats://127.0.0.1:4222"],
-        ),
-    ] = "nats://127.0.0.1:4222"
-    nats_token: Annotated[
-        str, Meta(description="Token of the NATS servers, if they want one.", extra=_SECRET)
-    ] = ""
-    nats_replicas: Annotated[
-        int, Meta(ge=1, le=5, description="Copies of each stream: 1 on one server, 3 in a cluster.")
-    ] = 1
-    nats_store_bytes: Annotated[
-        int, Meta(ge=64 * 2**20, description="Disk that all streams together may fill on a server.")
-    ] = 1 * 2**30
-    valkey_url: Annotated[
-        str,
-        Meta(
-            pattern=r"^((redis|rediss|unix)://.*)?$",
-            description="Valkey or Redis. Empty: none; limits are then local to each process.",
-            extra=_SECRET,
-            examples=["redis://:secret@127.0.0.1:6379/0"],
-        ),
-    ] = ""
-    keyring_file: Annotated[
-        str, Meta(min_length=1, description="File with the keys that seal texts and secrets; mode 0600.")
-    ]
-    trusted_proxies: Annotated[
-        tuple[str, ...],
-        Meta(description="Networks whose X-Forwarded-For is believed, as 10.0.0.0/8,192.168.1.7."),
-    ] = ()
-
-    def __post_init__(self) -> None:
-        if self.postgres_pool_min > self.postgres_pool_max:
-            raise ValueError(
-                f"{PREFIX}POSTGRES_POOL_MIN: {self.postgres_pool_min} is wrong; "
-                f"it must not exceed {PREFIX}POSTGRES_POOL_MAX, which is {self.postgres_pool_max}"
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One variable, as ``.env.example`` and the documents show it."""
@@ -139,7 +82,8 @@ class Setting:
 def load(kind: type[S], environ: Mapping[str, str]) -> S:
     """Read a service's settings.
 
-    An empty value counts as absent. Lists are separated by commas.
+    An empty value counts as absent. Lists are separated by commas. A secret may stand in a file instead,
+    whose name is in ``TOLLWIRE_…_FILE``; space around it, and so its last line's end, is no part of it.
 
     Raises:
         SettingsError: with a line for every variable that is missing or wrong, and what would be right.
@@ -149,8 +93,12 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
     faults: list[str] = []
     for field in msgspec.structs.fields(kind):
         variable = PREFIX + field.name.upper()
-        text = environ.get(variable, "").strip()
         annotation = hints[field.name]
+        try:
+            text = secret_text(variable, environ) if _is_secret(annotation) else _plain(variable, environ)
+        except SettingsError as error:
+            faults += error.faults
+            continue
         if not text:
             if field.required:
                 faults.append(f"{variable} is missing; it must be {_right(annotation)}")
@@ -166,6 +114,28 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
         return kind(**values)
     except ValueError as error:
         raise SettingsError([str(error)]) from error
+
+
+def secret_text(variable: str, environ: Mapping[str, str]) -> str:
+    """Return what a secret setting holds, or the file that its ``_FILE`` names; empty when neither is there.
+
+    Raises:
+        SettingsError: both are set, or the file cannot be read.
+    """
+    text, path = _plain(variable, environ), _plain(variable + FILE, environ)
+    if not path:
+        return text
+    if text:
+        raise SettingsError([f"{variable} and {variable}{FILE} are both set; leave one of them out"])
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(VALUE_CHARS_MAX + 1).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingsError([f"{variable}{FILE}: {path!r} cannot be read: {reason}"]) from None
+    if not text:
+        raise SettingsError([f"{variable}{FILE}: {path!r} is empty"])
+    return text
 
 
 def describe(kind: type[msgspec.Struct]) -> list[Setting]:
@@ -199,8 +169,14 @@ def env_example(kinds: Mapping[str, type[msgspec.Struct]]) -> str:
     for variable, setting in settings.items():
         read_by = "every service" if len(readers[variable]) == len(kinds) else ", ".join(readers[variable])
         lines += [f"# {setting.description}", f"# Read by {read_by}. It is {setting.right}."]
+        if setting.is_secret:
+            lines.append(f"# Or {variable}{FILE} names a file that holds it.")
         lines += [f"{variable}=" if setting.is_required else f"# {variable}={setting.default}", ""]
     return "\n".join(lines)
+
+
+def _plain(variable: str, environ: Mapping[str, str]) -> str:
+    return environ.get(variable, "").strip()
 
 
 def _convert(text: str, annotation: Any) -> Any:

@@ -8,7 +8,7 @@ an old one in silence; a full record of the past drops its oldest part.
 from dataclasses import dataclass
 from typing import Final
 
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StoreCompression, StreamConfig
 
 DAY_SECONDS: Final = 86_400.0
 # A publish is repeated for 15 s with the same Nats-Msg-Id; two minutes cover it and a slow fail-over.
@@ -28,8 +28,8 @@ class Stream:
     age_max_seconds: float
     store_percent: int
 
-    def config(self, *, replicas: int, store_bytes: int) -> StreamConfig:
-        """Return what JetStream is asked for."""
+    def config(self, *, replicas: int, store_bytes: int, compression: str = "none") -> StreamConfig:
+        """Return what JetStream is asked for; ``compression``: none or s2."""
         return StreamConfig(
             name=self.name,
             subjects=list(self.subjects),
@@ -41,6 +41,7 @@ class Stream:
             max_bytes=store_bytes * self.store_percent // 100,
             max_msg_size=MESSAGE_BYTES_MAX,
             duplicate_window=DUPLICATE_WINDOW_SECONDS,
+            compression=StoreCompression(compression),
         )
 
 
@@ -109,4 +110,5 @@ def differs(found: StreamConfig, wanted: StreamConfig) -> bool:
         or found.max_msg_size != wanted.max_msg_size
         or found.discard != wanted.discard
         or found.duplicate_window != wanted.duplicate_window
+        or (found.compression or StoreCompression.NONE) != wanted.compression
     )

@@ -12,11 +12,16 @@ from api.gcra import MICROSECONDS, LocalLimiter, Quota
 from api.limits import Limits
 from api.valkey_script import open_script
 from embedded.valkey import ValkeyServer
+from shared.runtime.server_settings import ValkeyAccess
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
 TEN = Quota(requests_per_minute=60, burst=10)
 NOBODY = "redis://127.0.0.1:9/0"
+
+
+def at(url: str) -> ValkeyAccess:
+    return ValkeyAccess(valkey_url=url)
 
 
 def calls_by_valkey() -> float:
@@ -25,7 +30,7 @@ def calls_by_valkey() -> float:
 
 @pytest.fixture
 async def limits(valkey_server: ValkeyServer) -> AsyncIterator[Limits]:
-    async with open_script(valkey_server.url) as script, Limits(script) as opened:
+    async with open_script(at(valkey_server.url)) as script, Limits(script) as opened:
         # The first connection may take longer than a request waits for it.
         known = calls_by_valkey()
         async with asyncio.timeout(10):
@@ -52,7 +57,7 @@ async def test_valkey_and_the_process_count_alike(limits):
 
 
 async def test_two_processes_share_one_limit(limits, valkey_server):
-    async with open_script(valkey_server.url) as script, Limits(script) as second:
+    async with open_script(at(valkey_server.url)) as script, Limits(script) as second:
         both = await asyncio.gather(*(one.take("acme", TEN) for one in (limits, second) for _ in range(10)))
     assert sum(taken.is_allowed for taken in both) == 10
 
@@ -70,7 +75,7 @@ async def test_a_busy_client_asks_valkey_seldom(limits, valkey_server):
     before = calls_by_valkey()
     for _ in range(20):
         await asyncio.gather(*(limits.take("acme", quota) for _ in range(100)))
-    async with open_script(valkey_server.url) as script, Limits(script) as second:
+    async with open_script(at(valkey_server.url)) as script, Limits(script) as second:
         seen = await second.take("acme", quota)
     # All 2,000 are known to the other process, and a stock of unused ones beyond them.
     assert quota.burst - seen.remaining >= 2_000
@@ -94,14 +99,14 @@ async def test_a_raised_limit_ends_a_refusal(limits):
 
 
 async def test_without_valkey_each_process_limits_by_itself():
-    async with open_script("") as script, Limits(script) as limits:
+    async with open_script(at("")) as script, Limits(script) as limits:
         taken = [await limits.take("acme", TEN) for _ in range(11)]
         assert [one.is_allowed for one in taken] == [True] * 10 + [False]
         assert limits.is_shared is None
 
 
 async def test_a_valkey_that_is_away_costs_one_deadline_and_then_nothing():
-    async with open_script(NOBODY) as script, Limits(script) as limits:
+    async with open_script(at(NOBODY)) as script, Limits(script) as limits:
         started_at = time.monotonic()
         taken = [await limits.take("acme", TEN) for _ in range(11)]
         assert [one.is_allowed for one in taken] == [True] * 10 + [False]

@@ -14,19 +14,12 @@ from embedded.nats import NatsServer
 from ledger.clockwork import END_MAX, Clockwork
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
 from shared.runtime.jetstream import JetStream, open_jetstream
+from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
 from tests.support.flow import Flow, accept_item, open_flow, outcome
 from tests.support.servers import Database
 
 WAITING = 500
-
-
-@dataclass(frozen=True, slots=True)
-class NatsSettings:
-    nats_url: str
-    nats_token: str
-    nats_replicas: int = 1
-    nats_store_bytes: int = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,7 @@ class Works:
 async def works(database: Database, nats_server: NatsServer) -> AsyncIterator[Works]:
     async with (
         open_flow(database) as flow,
-        open_jetstream(NatsSettings(nats_server.url, nats_server.token)) as jetstream,
+        open_jetstream(NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)) as jetstream,
         FactPublisher(jetstream) as facts,
     ):
         client, carrier = await flow.client(), await flow.carrier()

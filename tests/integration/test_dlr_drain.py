@@ -11,8 +11,8 @@ from embedded.nats import NatsServer
 from shared.runtime.clock import open_clock
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.loops import Stop
+from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
-from tests.integration.test_clockwork import NatsSettings
 from tests.support.flow import open_flow
 from tests.support.servers import Database
 
@@ -25,7 +25,7 @@ async def test_a_callback_made_after_the_stop_is_due_at_once_for_another_process
     async with (
         open_flow(database) as flow,
         open_clock(flow.pool) as clock,
-        open_jetstream(NatsSettings(nats_server.url, nats_server.token)) as jetstream,
+        open_jetstream(NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)) as jetstream,
         FactPublisher(jetstream) as facts,
         CallbackPoster(CallbackSettings(callback_allow_private=True)) as poster,
         HealthNotes(flow.pool) as health,

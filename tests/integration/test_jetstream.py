@@ -5,11 +5,11 @@ import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nats
 import pytest
 
@@ -17,22 +17,22 @@ from embedded.nats import NatsServer
 from shared.runtime import jetstream as runtime
 from shared.runtime.jetstream import JetStream, JetStreamDown, PublishFailed, open_jetstream
 from shared.runtime.loops import Stop
+from shared.runtime.server_settings import NatsAccess
 from shared.runtime.streams import STREAMS
 
 WAIT_SECONDS = 20.0
 EXPRESS = "sms.send.express"
+STORE_BYTES = 256 * 2**20
 
 
-@dataclass
-class Settings:
-    nats_url: str
-    nats_token: str = ""
-    nats_replicas: int = 1
-    nats_store_bytes: int = 256 * 2**20
+def access(server: NatsServer, **told: Any) -> NatsAccess:
+    return NatsAccess(
+        nats_url=server.url, nats_token=server.token, **{"nats_store_bytes": STORE_BYTES} | told
+    )
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[JetStream]:
+async def connected(settings: NatsAccess) -> AsyncIterator[JetStream]:
     async with asyncio.timeout(60), open_jetstream(settings) as jetstream:
         assert await jetstream.wait_connected(WAIT_SECONDS)
         await jetstream.ensure_streams()
@@ -40,7 +40,7 @@ async def connected(settings: Settings) -> AsyncIterator[JetStream]:
 
 
 @asynccontextmanager
-async def bare_client(settings: Settings) -> AsyncIterator[Any]:
+async def bare_client(settings: NatsAccess) -> AsyncIterator[Any]:
     client = await nats.connect(settings.nats_url, token=settings.nats_token or None)
     try:
         yield client
@@ -54,8 +54,8 @@ async def next_list(lists: AsyncIterator[list[Any]]) -> list[Any]:
 
 
 @pytest.fixture
-def settings(nats_server: NatsServer) -> Settings:
-    return Settings(nats_server.url, nats_server.token)
+def settings(nats_server: NatsServer) -> NatsAccess:
+    return access(nats_server)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def own_server(tmp_path: Path) -> Iterator[NatsServer]:
     server.stop()
 
 
-async def test_the_streams_are_as_the_design_names_them(settings: Settings) -> None:
+async def test_the_streams_are_as_the_design_names_them(settings: NatsAccess) -> None:
     async with connected(settings), bare_client(settings) as client:
         found = {info.config.name: info.config for info in await client.jetstream().streams_info()}
     assert set(found) == {"SMS_SEND", "SMS_DLQ", "SMS_RECEIPT", "SMS_EVENT"}
@@ -82,11 +82,11 @@ async def test_all_streams_together_fit_the_disk_they_are_given() -> None:
     assert sum(stream.store_percent for stream in STREAMS) == 100
 
 
-async def test_a_stream_that_differs_is_changed_and_keeps_its_messages(settings: Settings) -> None:
+async def test_a_stream_that_differs_is_changed_and_keeps_its_messages(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream:
         await jetstream.publish(EXPRESS, b"kept", message_id="1")
         made_at = jetstream.stream_incarnation("SMS_SEND")
-    larger = Settings(settings.nats_url, settings.nats_token, nats_store_bytes=512 * 2**20)
+    larger = msgspec.structs.replace(settings, nats_store_bytes=512 * 2**20)
     async with connected(larger) as jetstream, bare_client(settings) as client:
         info = await client.jetstream().stream_info("SMS_SEND")
         assert info.config.max_bytes == 512 * 2**20 * 40 // 100
@@ -95,7 +95,7 @@ async def test_a_stream_that_differs_is_changed_and_keeps_its_messages(settings:
 
 
 async def test_a_published_message_arrives_with_its_headers_and_is_gone_when_acked(
-    settings: Settings,
+    settings: NatsAccess,
 ) -> None:
     async with connected(settings) as jetstream:
         await jetstream.publish(EXPRESS, b"bundle", message_id="m1", headers={"traceparent": "00-ab"})
@@ -110,7 +110,7 @@ async def test_a_published_message_arrives_with_its_headers_and_is_gone_when_ack
         assert await jetstream.oldest_ms(EXPRESS) is None
 
 
-async def test_the_same_message_id_is_stored_once(settings: Settings) -> None:
+async def test_the_same_message_id_is_stored_once(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream:
         for _ in range(3):
             await jetstream.publish(EXPRESS, b"once", message_id="same")
@@ -118,7 +118,7 @@ async def test_the_same_message_id_is_stored_once(settings: Settings) -> None:
         assert [message.data for message in messages] == [b"once"]
 
 
-async def test_what_is_there_comes_in_one_list_in_order(settings: Settings) -> None:
+async def test_what_is_there_comes_in_one_list_in_order(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream:
         await asyncio.gather(*(jetstream.publish(EXPRESS, b"%d" % n, message_id=f"m{n}") for n in range(250)))
         consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
@@ -127,7 +127,7 @@ async def test_what_is_there_comes_in_one_list_in_order(settings: Settings) -> N
         assert sorted(int(message.data) for message in first + second) == list(range(250))
 
 
-async def test_an_idle_consumer_gets_a_message_as_soon_as_it_is_published(settings: Settings) -> None:
+async def test_an_idle_consumer_gets_a_message_as_soon_as_it_is_published(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream:
         consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
         waiting = asyncio.create_task(consumer.fetch(10, WAIT_SECONDS))
@@ -150,7 +150,7 @@ async def waits_at_the_server(client: Any, durable: str) -> None:
                 return
 
 
-async def test_a_message_given_back_comes_again_and_a_malformed_one_never(settings: Settings) -> None:
+async def test_a_message_given_back_comes_again_and_a_malformed_one_never(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream:
         await jetstream.publish(EXPRESS, b"later", message_id="1")
         consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
@@ -164,7 +164,7 @@ async def test_a_message_given_back_comes_again_and_a_malformed_one_never(settin
         assert message.data == b"next"
 
 
-async def test_the_stop_ends_a_consumer(settings: Settings) -> None:
+async def test_the_stop_ends_a_consumer(settings: NatsAccess) -> None:
     stop = Stop()
     async with connected(settings) as jetstream:
         await jetstream.publish(EXPRESS, b"1", message_id="1")
@@ -175,7 +175,9 @@ async def test_the_stop_ends_a_consumer(settings: Settings) -> None:
         assert len(seen) == 1
 
 
-async def test_a_deleted_consumer_is_made_again_and_starts_at_the_oldest_message(settings: Settings) -> None:
+async def test_a_deleted_consumer_is_made_again_and_starts_at_the_oldest_message(
+    settings: NatsAccess,
+) -> None:
     async with connected(settings) as jetstream, bare_client(settings) as client:
         lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 1)
         await jetstream.publish(EXPRESS, b"1", message_id="1")
@@ -184,7 +186,7 @@ async def test_a_deleted_consumer_is_made_again_and_starts_at_the_oldest_message
         assert [m.data for m in await next_list(lists)] == [b"1"]
 
 
-async def test_a_wiped_stream_is_made_again_as_another_incarnation(settings: Settings) -> None:
+async def test_a_wiped_stream_is_made_again_as_another_incarnation(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream, bare_client(settings) as client:
         lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 1)
         await jetstream.publish(EXPRESS, b"lost", message_id="1")
@@ -195,8 +197,8 @@ async def test_a_wiped_stream_is_made_again_as_another_incarnation(settings: Set
         assert [m.data for m in await next_list(lists)] == [b"after"]
 
 
-async def test_a_full_work_queue_refuses_the_new_message_at_once(settings: Settings) -> None:
-    settings.nats_store_bytes = 5000
+async def test_a_full_work_queue_refuses_the_new_message_at_once(settings: NatsAccess) -> None:
+    settings = msgspec.structs.replace(settings, nats_store_bytes=5000)
     async with connected(settings) as jetstream:
         await jetstream.publish(EXPRESS, b"x" * 1000, message_id="1")
         with pytest.raises(PublishFailed, match="maximum bytes"):
@@ -205,7 +207,7 @@ async def test_a_full_work_queue_refuses_the_new_message_at_once(settings: Setti
 
 async def test_without_a_server_everything_answers_and_later_it_works(own_server: NatsServer) -> None:
     own_server.folder.mkdir(mode=0o700)
-    settings = Settings(own_server.url, own_server.token)
+    settings = access(own_server)
     async with asyncio.timeout(60), open_jetstream(settings) as jetstream:
         assert not jetstream.connected
         assert jetstream.stream_incarnation("SMS_SEND") == 0
@@ -222,7 +224,7 @@ async def test_without_a_server_everything_answers_and_later_it_works(own_server
 
 async def test_a_killed_server_comes_back_with_what_was_published(own_server: NatsServer) -> None:
     await own_server.start_async()
-    settings = Settings(own_server.url, own_server.token)
+    settings = access(own_server)
     async with connected(settings) as jetstream:
         await jetstream.publish(EXPRESS, b"before", message_id="1")
         own_server.child.send(signal.SIGKILL)
@@ -235,7 +237,7 @@ async def test_a_killed_server_comes_back_with_what_was_published(own_server: Na
         assert [m.data for m in await next_list(lists)] == [b"during"]
 
 
-async def test_a_client_that_closed_itself_is_replaced_and_consumers_go_on(settings: Settings) -> None:
+async def test_a_client_that_closed_itself_is_replaced_and_consumers_go_on(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream:
         lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 1)
         await jetstream.publish(EXPRESS, b"before", message_id="1")
@@ -245,14 +247,14 @@ async def test_a_client_that_closed_itself_is_replaced_and_consumers_go_on(setti
         assert [m.data for m in await next_list(lists)] == [b"after"]
 
 
-async def test_a_wrong_token_is_no_reason_to_end(settings: Settings) -> None:
-    settings.nats_token = "wrong"
+async def test_a_wrong_token_is_no_reason_to_end(settings: NatsAccess) -> None:
+    settings = msgspec.structs.replace(settings, nats_token="wrong")
     async with asyncio.timeout(10), open_jetstream(settings) as jetstream:
         assert not await jetstream.wait_connected(0.5)
 
 
 async def test_too_many_publishes_in_flight_are_refused(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: NatsAccess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "PUBLISHES_MAX", 2)
     async with connected(settings) as jetstream:
@@ -263,7 +265,7 @@ async def test_too_many_publishes_in_flight_are_refused(
         await jetstream.publish(EXPRESS, b"", message_id="later")
 
 
-async def test_the_age_of_a_subject_is_that_of_its_own_oldest_message(settings: Settings) -> None:
+async def test_the_age_of_a_subject_is_that_of_its_own_oldest_message(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream, bare_client(settings) as client:
         await jetstream.publish("sms.send.bulk", b"older, other lane", message_id="1")
         await jetstream.publish(EXPRESS, b"first", message_id="2")

@@ -13,7 +13,8 @@ from shared.events.bundles import Bundle, encode
 from shared.runtime.consumers import ACK_PENDING_MAX
 from shared.runtime.jetstream import JetStream, open_jetstream
 from shared.runtime.postgres import Pool
-from tests.integration.test_clockwork import NatsSettings, until_streams_are_there
+from shared.runtime.server_settings import NatsAccess
+from tests.integration.test_clockwork import until_streams_are_there
 from tests.support.flow import Flow, accept_item, open_flow
 from tests.support.servers import Database
 
@@ -34,7 +35,9 @@ async def ledger(database: Database) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def jetstream(nats_server: NatsServer) -> AsyncIterator[JetStream]:
-    async with open_jetstream(NatsSettings(nats_server.url, nats_server.token)) as jetstream:
+    async with open_jetstream(
+        NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)
+    ) as jetstream:
         await until_streams_are_there(jetstream)
         yield jetstream
 

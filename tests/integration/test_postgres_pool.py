@@ -12,6 +12,7 @@ from embedded.postgres import PostgresServer
 from shared.runtime import postgres as runtime
 from shared.runtime.clock import SKEW_MAX_SECONDS, Clock, ClockSkew, open_clock
 from shared.runtime.postgres import ServerTooOld, open_engine, open_pool
+from shared.runtime.settings import SettingsError
 from tests.support.postgres_proxy import open_proxy
 
 
@@ -88,7 +89,7 @@ async def test_a_server_that_stays_down_is_an_error_in_the_end(
 async def test_a_wrong_password_is_not_waited_for(postgres: PostgresServer) -> None:
     user, _, rest = postgres.dsn().removeprefix("postgresql://").partition(":")
     wrong = f"postgresql://{user}:wrong@{rest.partition('@')[2]}"
-    with pytest.raises(asyncpg.InvalidPasswordError):
+    with pytest.raises(SettingsError, match="TOLLWIRE_POSTGRES_PASSWORD"):
         async with asyncio.timeout(10), open_pool(Settings(wrong), application_name="test"):
             pass
 

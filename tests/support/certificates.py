@@ -38,8 +38,8 @@ class Authority:
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, *hosts: str, valid_days: int = 1) -> ssl.SSLContext:
-        """Return the TLS settings of a server with a certificate for these names and addresses."""
+    def issue(self, *hosts: str, valid_days: int = 1) -> tuple[Path, Path]:
+        """Return the files of a certificate for these names and addresses, and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         certificate = (
@@ -58,15 +58,23 @@ class Authority:
             )
             .sign(self._key, hashes.SHA256())
         )
-        path = self._folder / f"{certificate.serial_number}.pem"
-        path.write_bytes(
+        cert_file = self._folder / f"{certificate.serial_number}.pem"
+        key_file = cert_file.with_suffix(".key")
+        cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        key_file.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            + certificate.public_bytes(serialization.Encoding.PEM)
         )
+        return cert_file, key_file
+
+    def server(self, *hosts: str, valid_days: int = 1, wants_certificate: bool = False) -> ssl.SSLContext:
+        """Return the TLS settings of a server with a certificate for these names and addresses."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
+        context.load_cert_chain(*self.issue(*hosts, valid_days=valid_days))
+        if wants_certificate:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.ca_file)
         return context
 
 

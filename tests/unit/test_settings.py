@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from shared.runtime.settings import Common, Process, SettingsError, describe, env_example, load
+from shared.runtime.server_settings import Common
+from shared.runtime.settings import Process, SettingsError, describe, env_example, load
 
 ENOUGH = {
     "TOLLWIRE_POSTGRES_DSN": "postgresql://tollwire_api:secret-word@db/tollwire",

@@ -1,0 +1,39 @@
+"""A PostgreSQL DSN that says all: what stands in settings beside it becomes part of it."""
+
+import ssl
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from shared.runtime.tls import TlsFiles
+
+# As libpq's sslrootcert=system; asyncpg wants the file's name. The last is Debian's.
+_SYSTEM: Final = ssl.get_default_verify_paths()
+SYSTEM_CA_FILE: Final = _SYSTEM.cafile or "/etc/ssl/certs/ca-certificates.crt"
+_VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
+
+
+def complete_dsn(dsn: str, password: str, tls: str, files: TlsFiles) -> str:
+    """Return the DSN with a password, when it has none, and with the TLS settings, which win over its own.
+
+    Args:
+        dsn: ``postgresql://user@host,host/database?sslmode=…``.
+        password: empty for none.
+        tls: an sslmode; empty: the DSN's own, or verify-full when files are named.
+        files: those of TLS.
+    """
+    parts = urlsplit(dsn)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    mode = tls or query.get("sslmode") or ("verify-full" if files.any else "")
+    if mode:
+        query["sslmode"] = mode
+    if files.ca:
+        query["sslrootcert"] = files.ca
+    elif mode in _VERIFYING:
+        query.setdefault("sslrootcert", SYSTEM_CA_FILE)
+    if files.cert:
+        query |= {"sslcert": files.cert, "sslkey": files.key}
+    netloc = parts.netloc
+    user, at, hosts = netloc.rpartition("@")
+    if password and user and ":" not in user and "password" not in query:
+        netloc = f"{user}:{quote(password, safe='')}{at}{hosts}"
+    return parts._replace(netloc=netloc, query=urlencode(query)).geturl()
