@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "ledger": "cli.ledger:ledger",
     "pii": "cli.pii:pii",
     "events": "cli.events:events",
+    "recover": "cli.recover:recover",
     "keyring": "cli.keyring:keyring",
     "partitions": "cli.partitions:partitions",
     "migrate": "cli.migrate_command:migrate",

@@ -49,11 +49,11 @@ async def replay_events(pool: Pool, output: Output, since: str, until: str) -> N
     Exit status: 0 all are told, 1 NATS gave up in between (start again), 2 used wrongly, 3 the database or
     NATS does not answer.
     """
-    first = _moment(since)
-    last = _moment(until) if until else datetime.now(UTC)
+    first = moment_of(since)
+    last = moment_of(until) if until else datetime.now(UTC)
     if first >= last:
         raise Failure("--since is not before --until.", exit_code=Exit.USAGE)
-    async with _jetstream(_target()) as jetstream:
+    async with _jetstream(nats_target()) as jetstream:
         try:
             with WalkScreen(output) as shown:
                 replayed = await replay(pool, jetstream, first, last, shown.tell)
@@ -84,7 +84,8 @@ async def _jetstream(target: NatsAccess) -> AsyncIterator[JetStream]:
         await connection.close()
 
 
-def _moment(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
+    """Read a time of the command line; UTC if it says no zone."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -94,7 +95,8 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _target() -> NatsAccess:
+def nats_target() -> NatsAccess:
+    """The NATS that is set, or that of TOLLWIRE_HOME."""
     if secret("TOLLWIRE_NATS_URL", os.environ):
         try:
             return load(NatsAccess, os.environ)

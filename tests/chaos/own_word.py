@@ -90,7 +90,7 @@ WATCH_SILENT = """
 
 
 # What was leased to a process that is gone, or may be in a stream, is looked at as if its lease had ended.
-# A row that somebody holds is left to him: waiting for it could only end in a deadlock of the harness's making.
+# A row that somebody holds is left to him: to wait for it could end in a deadlock of the harness's making.
 END_LEASES = (
     """
     with ended as (select message_id from tollwire.outbox

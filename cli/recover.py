@@ -1,0 +1,121 @@
+"""`tollwire recover`: after the database was restored to an earlier moment."""
+
+import asyncio
+import csv
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from datetime import datetime
+from typing import Any, TextIO
+from uuid import UUID
+
+import click
+from nats.aio.client import Client
+
+from cli.database_command import actor, database_command
+from cli.events import CONNECT_SECONDS, moment_of, nats_target
+from cli.failures import Failure, Unreachable
+from cli.output import Output
+from cli.walk_screen import WalkScreen
+from ledger import recover_facts as facts
+from ledger.recover import NEWER_MAX, CannotRecover, Recovered, plan_for
+from ledger.recover import recover as decide
+from ledger.recover_facts import Said
+from shared.runtime.loops import cancel_all
+from shared.runtime.nats_connection import NatsConnection
+from shared.runtime.postgres import Pool
+
+COLUMNS = ("message_id", "done", "told", "told_at", "client_id", "amount_micros", "currency")
+# What one wants to know of it, in this order.
+SHOWN = (
+    ("ended", "ended as their clients were told"),
+    ("sent", "known to be with their carrier"),
+    ("asked_again", "asked again of a carrier that recognises our ids"),
+    ("sent_again", "sent once more, marked as possible duplicates"),
+    ("held_back", "of unknown outcome; nothing is sent, a dead letter if no receipt comes"),
+    ("gone", "accepted after the moment and gone; only facts name them"),
+)
+
+
+@click.command("recover")
+@click.option("--restored-to", required=True, metavar="TIME", help="As 2026-11-21T10:00:00Z; UTC if unsaid.")
+@click.option(
+    "--hold", "holds_back", is_flag=True, help="Send nothing again, at_least_once neither: you decide."
+)
+@click.option("--without-nats", is_flag=True, help="NATS is lost as well, with what it could tell.")
+@click.option(
+    "--list", "file", type=click.File("w", encoding="utf-8"), help="A CSV of every message and what was done."
+)
+@database_command
+async def recover(
+    pool: Pool, output: Output, restored_to: str, holds_back: bool, without_nats: bool, file: TextIO | None
+) -> None:
+    """Make a database whole that was restored to TIME: decide for messages that went on since.
+
+    Stop the services first, and start them afterwards. What sms.event.* still tells is made again; whatever
+    else waits may have been sent, and is treated as a submit whose answer was lost. Streams of work are
+    emptied. It may be cut off and started again.
+
+    Exit status: 0 done, 1 refused, 2 used wrongly, 3 the database or NATS does not answer, 4 the role may
+    not.
+    """
+    moment = moment_of(restored_to)
+    try:
+        async with nullcontext() if without_nats else _nats() as client:
+            plan = await plan_for(pool, moment, holds_back=holds_back)
+            told = {} if client is None else await facts.read(client, moment - NEWER_MAX)
+            with WalkScreen(output) as shown:
+                done = await decide(pool, plan, told, actor(), _listener(file, told), shown.count)
+            emptied = [] if client is None else await facts.empty_streams(client)
+    except (CannotRecover, facts.TooMany) as error:
+        raise Failure(f"Nothing was done: {error}.", hint="See docs/recovery.md.") from error
+    _show(output, moment, done, emptied)
+
+
+@asynccontextmanager
+async def _nats() -> AsyncIterator[Client]:
+    connection = NatsConnection(nats_target(), name="tollwire-recover")
+    running = asyncio.create_task(connection.run(), name="nats")
+    try:
+        if not await connection.wait_connected(CONNECT_SECONDS):
+            raise Unreachable("NATS does not answer.", hint="If it is lost for good: --without-nats.")
+        yield connection.client
+    finally:
+        connection.is_closing = True
+        await cancel_all([running])
+        await connection.close()
+
+
+def _listener(file: TextIO | None, told: Mapping[UUID, Said]) -> Any:
+    if file is None:
+        return lambda *_: None
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+
+    def write(message_id: UUID, done: str, status: str) -> None:
+        said = told.get(message_id)
+        more = (said.at.isoformat(), said.client_id, said.amount_micros, said.currency) if said else ()
+        writer.writerow((message_id, done, status, *more))
+
+    return write
+
+
+def _show(output: Output, moment: datetime, done: Recovered, emptied: list[str]) -> None:
+    counts = {name: getattr(done, name) for name, _ in SHOWN}
+    if output.as_json:
+        output.document(
+            {"restored_to": moment, **counts, "open_holds": done.open_holds, "streams_emptied": emptied}
+        )
+        return
+    output.line(f"The database is as of {moment:%Y-%m-%d %H:%M:%S %Z}, and may be used again.", "bold")
+    output.details((name.replace("_", " "), f"{_number(counts[name])}  {meaning}") for name, meaning in SHOWN)
+    output.note(
+        "Made since that moment and gone: top-ups, keys and their revocations, prices, routes. "
+        "Now: tollwire ledger verify --full, then start the services (docs/recovery.md)."
+    )
+
+
+def _number(count: Any) -> str:
+    if isinstance(count, int):
+        return str(count)
+    kinds = ", ".join(f"{status} {number}" for status, number in sorted(count.items()))
+    return f"{sum(count.values())}" + (f" ({kinds})" if kinds else "")

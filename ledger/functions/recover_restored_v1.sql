@@ -1,0 +1,101 @@
+-- After a restore to an earlier moment (RULES 34): messages that wait may have been sent since, and nobody remembers. For each position
+-- p_said is what sms.event last told of the message after the restored moment (a state's name, or null), and the move is:
+--   a final state     made again, with its money: the client was told so
+--   SENT              SENT again, without the carrier's reference; its receipt is waited for by the carrier's policy
+--   nothing           as after a submit whose answer was lost (RULES 17, 18): an attempt is noted as uncertain. A carrier that knows our
+--                     ids is asked again, at_least_once goes out once more as possible_duplicate, at_most_once is UNKNOWN and waits
+-- With p_holds_back nothing goes out by itself: what is not known is UNKNOWN, ends as a dead letter, and an operator decides.
+-- Left alone: what was not to be dispatched before p_until, and what has changed since p_began, so that the call may be made again.
+create function tollwire.recover_restored_v1(
+    p_message uuid[], p_said tollwire.message_state[], p_began timestamptz, p_until timestamptz, p_holds_back boolean, p_tries_max smallint
+) returns table (o_message uuid, o_before tollwire.message_state, o_after tollwire.message_state, o_twice boolean)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    -- Beyond every validity: then an attempt of unknown outcome is not repeated.
+    c_never_seconds constant double precision := 1e9;
+    v_now timestamptz;
+    v_min uuid; v_max uuid;
+    r record;
+    m_id uuid[]; m_said tollwire.message_state[]; m_before tollwire.message_state[];
+    f_id uuid[]; f_event tollwire.message_event[]; f_kind ledger.entry_kind[];
+    c_id uuid[];
+begin
+    perform ledger.require_read_committed_v1();
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
+    perform 1 from ledger.accounts where id in (select account_id from ledger.credit_locks where message_id = any (p_message)) order by id for update;
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    v_now := clock_timestamp();
+    select array_agg(s.message_id order by s.message_id), array_agg(x.said order by s.message_id), array_agg(s.state order by s.message_id)
+        into m_id, m_said, m_before
+        -- That it was queued, or refused for a while, says nothing of what came next.
+        from (select distinct on (y.id) y.id, case when y.said in ('SENT', 'DELIVERED', 'UNDELIVERED', 'EXPIRED', 'FAILED_PERM', 'CANCELLED') then y.said end as said
+              from unnest(p_message, p_said) y(id, said) order by y.id, y.said) x
+        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.final_at is null and s.updated_at < p_began
+        left join tollwire.outbox o on o.message_id = x.id
+        where x.said is not null or s.state = 'SENDING' or s.state in ('SCHEDULED', 'QUEUED', 'FAILED_TEMP') and o.dispatch_at <= p_until;
+    if m_id is null then
+        return;
+    end if;
+
+    -- A scheduled message may have started since; only its cancellation needs no start.
+    update tollwire.message_states s set state = 'QUEUED', sequence = s.sequence + 1, updated_at = v_now
+        from unnest(m_id, m_said) x(id, said)
+        where s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SCHEDULED' and x.said is distinct from 'CANCELLED';
+
+    select array_agg(e.id order by e.id), array_agg(e.event order by e.id), array_agg(case when e.held then e.kind end order by e.id)
+        into f_id, f_event, f_kind
+        from (
+            select x.id, l.state = 'HELD' as held, v.event,
+                   case when x.said = 'DELIVERED' or x.said = 'EXPIRED' and s.state = 'SENT' and k.no_receipt_policy = 'capture' then 'capture'
+                        else 'release' end::ledger.entry_kind as kind
+            from unnest(m_id, m_said) x(id, said)
+            join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max
+            join ledger.credit_locks l on l.message_id = x.id and l.message_id between v_min and v_max
+            left join tollwire.carriers k on k.id = s.carrier_id
+            cross join lateral (
+                select case x.said when 'DELIVERED' then 'delivered' when 'UNDELIVERED' then 'undelivered' when 'EXPIRED' then 'carrier_expired'
+                           when 'CANCELLED' then 'cancelled'
+                           when 'FAILED_PERM' then case when s.state in ('SENDING', 'UNKNOWN') then 'refused_perm' else 'no_route' end
+                       end::tollwire.message_event as event) v
+            where tollwire.next_state_v1(s.state, v.event) is not null
+        ) e;
+    perform * from tollwire.finish_v1(f_id, f_event, f_kind, array_fill('restored'::text, array[coalesce(cardinality(f_id), 0)]), 0);
+
+    -- Whatever is left may have reached a carrier: an attempt of each is in the journal from here on.
+    select array_agg(s.message_id order by s.message_id) into c_id
+        from tollwire.message_states s join tollwire.outbox o on o.message_id = s.message_id
+        where s.message_id = any (m_id) and s.message_id between v_min and v_max and s.state in ('QUEUED', 'FAILED_TEMP');
+    update tollwire.message_states s
+        set state = 'SENDING', attempt_no = s.attempt_no + 1, sequence = s.sequence + 1, carrier_id = o.carrier_id, updated_at = v_now, claim_deadline = v_now
+        from tollwire.outbox o where s.message_id = any (c_id) and s.message_id between v_min and v_max and o.message_id = s.message_id;
+    insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
+        select s.message_id, s.attempt_no, part, s.carrier_id, v_now
+        from tollwire.message_states s, generate_series(1, s.parts_total) part
+        where s.message_id = any (c_id) and s.message_id between v_min and v_max and not exists (
+            select from tollwire.attempts t where t.message_id = s.message_id and t.part_no = part and t.outcome = 'submitted');
+    for r in
+        select s.carrier_id, k.idempotent_submit as ask_again, k.receipt_wait_seconds, count(*)::integer as n,
+               array_agg(s.message_id order by s.message_id, a.part_no) as ids, array_agg(s.attempt_no order by s.message_id, a.part_no) as attempts,
+               array_agg(a.part_no order by s.message_id, a.part_no) as parts,
+               array_agg(case when x.said = 'SENT' then 'submitted'::tollwire.attempt_outcome else 'uncertain' end order by s.message_id, a.part_no) as outcomes,
+               -- What is known to have gone on and is not known to have been sent goes out no more either.
+               array_agg(case when p_holds_back or x.said is not null then c_never_seconds else 1.0 end order by s.message_id, a.part_no) as retry_seconds
+        from unnest(m_id, m_said) x(id, said)
+        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max
+        join tollwire.attempts a on a.message_id = s.message_id and a.attempt_no = s.attempt_no and a.message_id between v_min and v_max
+             and (s.state = 'SENDING' and a.outcome is null or s.state = 'UNKNOWN' and x.said = 'SENT' and a.outcome = 'uncertain')
+        join tollwire.carriers k on k.id = s.carrier_id
+        group by s.carrier_id, k.idempotent_submit, k.receipt_wait_seconds order by s.carrier_id
+    loop
+        perform * from tollwire.record_batch_v1(r.ids, r.attempts, r.parts, r.outcomes, array_fill(null::text, array[r.n]),
+            (select array_agg(case when o = 'uncertain' then 'restored' end order by nth) from unnest(r.outcomes) with ordinality y(o, nth)),
+            array_fill(null::text, array[r.n]), r.retry_seconds, array_fill(null::smallint, array[r.n]), r.carrier_id, r.ask_again, p_tries_max, r.receipt_wait_seconds);
+    end loop;
+    return query
+        select x.id, x.before, s.state, s.possible_duplicate
+        from unnest(m_id, m_before) x(id, before)
+        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.updated_at >= v_now;
+end $$;

@@ -1,0 +1,181 @@
+"""What becomes of messages when the database was restored to an earlier moment (RULES 34)."""
+
+import asyncio
+import csv
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import nats
+import pytest
+from click.testing import CliRunner
+
+from cli.recover import recover as command
+from embedded.nats import NatsServer
+from ledger import recover_facts
+from ledger.recover import CannotRecover, Recovered, plan_for, recover
+from ledger.recover_facts import Said
+from shared.events.facts import Fact, FactBundle, encode
+from shared.runtime.postgres import open_pool
+from shared.runtime.streams import STREAMS
+from shared.storage.audit import Actor
+from tests.support.flow import Flow, PoolSettings, new_id, open_flow
+from tests.support.servers import Database
+
+BY = Actor("test")
+STORE_BYTES = 64 * 2**20
+
+
+def said(status: str) -> Said:
+    return Said(status, datetime.now(UTC), 1, 7_900, "EUR")
+
+
+async def recovered(
+    flow: Flow, told: Mapping[UUID, str] | None = None, *, holds_back: bool = False
+) -> tuple[Recovered, dict[UUID, str]]:
+    """Recover to now; what was counted, and what was done with each message."""
+    plan = await plan_for(flow.pool, datetime.now(UTC), holds_back=holds_back)
+    done: dict[UUID, str] = {}
+    facts = {id_: said(status) for id_, status in (told or {}).items()}
+    result = await recover(
+        flow.pool, plan, facts, BY, lambda id_, word, _: done.update({id_: word}), lambda *_: None
+    )
+    return result, done
+
+
+async def test_what_waits_may_have_been_sent_and_each_messages_policy_decides(database: Database) -> None:
+    async with open_flow(database) as flow:
+        plain, knowing = await flow.carrier(), await flow.carrier(idempotent_submit=True)
+        client = await flow.client()
+        (cautious,) = await flow.accepted(client, carrier_id=plain)
+        (urgent,) = await flow.accepted(client, carrier_id=plain, delivery="at_least_once")
+        (known,) = await flow.accepted(client, carrier_id=knowing)
+        (claimed,) = await flow.accepted(client, carrier_id=plain, parts=2)
+        await flow.claim([claimed], plain)
+        (later,) = await flow.accepted(client, send_at=datetime.now(UTC) + timedelta(hours=1))
+        _, done = await recovered(flow)
+        assert done == {
+            cautious: "held_back", urgent: "sent_again", known: "asked_again", claimed: "held_back",
+        }  # fmt: skip
+        states = [await flow.state(id_) for id_ in (cautious, urgent, known, claimed, later)]
+        assert states == ["UNKNOWN", "QUEUED", "QUEUED", "UNKNOWN", "SCHEDULED"]
+        assert (await flow.state_row(urgent))["possible_duplicate"]
+        assert not (await flow.state_row(known))["possible_duplicate"]
+        # The bundle that is still in some stream, or in a worker's hand, is worth nothing.
+        assert [c.refusal for c in await flow.claim([urgent, known], plain, dispatch_no=1)] == ["stale"] * 2
+        assert (await flow.account(client))["open_holds"] == 5
+
+
+async def test_an_operator_may_have_everything_held_back(database: Database) -> None:
+    async with open_flow(database) as flow:
+        knowing = await flow.carrier(idempotent_submit=True)
+        urgent, known = [
+            (await flow.accepted(await flow.client(), carrier_id=knowing, delivery=delivery))[0]
+            for delivery in ("at_least_once", "at_most_once")
+        ]
+        result, _ = await recovered(flow, holds_back=True)
+        assert (result.held_back, result.sent_again, result.asked_again) == (2, 0, 0)
+        await flow.later([urgent, known], 3_601)
+        await flow.expire([urgent, known])
+        assert [await flow.state(id_) for id_ in (urgent, known)] == ["FAILED_PERM"] * 2
+        letters = "select count(*) from tollwire.dead_letters where reason = 'outcome_unknown'"
+        assert await flow.pool.fetchval(letters) == 2
+
+
+async def test_ends_that_were_told_are_made_again_with_their_money(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        ids = await flow.accepted(client, 5, carrier_id=carrier, delivery="at_least_once")
+        sent, delivered, undelivered, cancelled, failed = ids
+        (waits,) = await flow.accepted(client, carrier_id=carrier)
+        await flow.submitted([waits], carrier)
+        await flow.claim([failed], carrier)
+        gone = new_id()
+        told = {
+            sent: "SENT", delivered: "DELIVERED", undelivered: "UNDELIVERED", cancelled: "CANCELLED",
+            failed: "FAILED_PERM", waits: "DELIVERED", gone: "DELIVERED",
+        }  # fmt: skip
+        result, done = await recovered(flow, told)
+        assert (await flow.state(sent), done[sent]) == ("SENT", "sent")
+        ends = [id_ for id_ in told if id_ not in (sent, gone)]
+        assert [await flow.state(id_) for id_ in ends] == [told[id_] for id_ in ends]
+        assert (result.gone, done[gone]) == ({"DELIVERED": 1}, "gone")
+        locks = [(await flow.lock(id_))["state"] for id_ in ids]
+        assert locks == ["HELD", "CAPTURED", "RELEASED", "RELEASED", "RELEASED"]
+        assert (await flow.lock(waits))["state"] == "CAPTURED"
+
+
+async def test_a_recovery_that_was_cut_off_goes_on_and_decides_nothing_twice(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (urgent,) = await flow.accepted(client, carrier_id=carrier, delivery="at_least_once")
+        moment = datetime.now(UTC)
+        first = await plan_for(flow.pool, moment, holds_back=False)
+        await recover(flow.pool, first, {}, BY, lambda *_: None, lambda *_: None)
+        await flow.pool.execute("select tollwire.set_watermark_v1('recover', $1)", first.mark)
+        again = await plan_for(flow.pool, moment, holds_back=False)
+        assert again == first
+        result = await recover(flow.pool, again, {}, BY, lambda *_: None, lambda *_: None)
+        assert result.sent_again == 0
+        assert await flow.state(urgent) == "QUEUED"
+
+
+async def test_it_refuses_a_database_that_is_in_use_or_newer_than_said(database: Database) -> None:
+    async with open_flow(database) as flow:
+        await flow.client()
+        with pytest.raises(CannotRecover, match="after the moment"):
+            await plan_for(flow.pool, datetime.now(UTC) - timedelta(hours=1), holds_back=False)
+        async with open_pool(PoolSettings(database.dsn("api")), application_name="tollwire-api"):
+            with pytest.raises(CannotRecover, match="tollwire-api still run"):
+                await plan_for(flow.pool, datetime.now(UTC), holds_back=False)
+
+
+async def test_the_command_says_what_it_did_and_lists_it(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TOLLWIRE_NATS_URL", nats_server.url)
+    monkeypatch.setenv("TOLLWIRE_NATS_TOKEN", nats_server.token)
+    async with open_flow(database) as flow:
+        (waits,) = await flow.accepted(await flow.client(), carrier_id=await flow.carrier())
+    options = ["--restored-to", datetime.now(UTC).isoformat(), "--dsn", database.dsn("ledger")]
+    said = await asyncio.to_thread(
+        CliRunner().invoke, command, [*options, "--json", "--list", str(tmp_path / "list.csv")]
+    )
+    assert said.exit_code == 0, said.output
+    document = json.loads(said.stdout)
+    assert (document["held_back"], document["open_holds"]) == (1, 1)
+    lines = list(csv.DictReader((tmp_path / "list.csv").read_text().splitlines()))
+    assert [(line["message_id"], line["done"]) for line in lines] == [(str(waits), "held_back")]
+    again = await asyncio.to_thread(
+        CliRunner().invoke, command, ["--restored-to", "2026-01-01", "--without-nats", *options[2:]]
+    )
+    assert (again.exit_code, "Nothing was done" in again.stderr) == (1, True)
+
+
+async def test_facts_are_read_from_the_moment_on_and_work_is_emptied(nats_server: NatsServer) -> None:
+    client = await nats.connect(nats_server.url, token=nats_server.token)
+    try:
+        jetstream = client.jetstream()
+        for stream in STREAMS:
+            await jetstream.add_stream(stream.config(replicas=1, store_bytes=STORE_BYTES))
+        now = datetime.now(UTC)
+        ended, old = new_id(), new_id()
+        for id_, status, at in (
+            (ended, "DELIVERED", now),
+            (ended, "SENT", now + timedelta(seconds=1)),
+            (old, "DELIVERED", now - timedelta(minutes=1)),
+        ):
+            fact = Fact(
+                message_id=id_.hex, client_id=1, status=status, at=at, region="DE", lane="normal",
+                segments=1, amount_micros=7_900, currency="EUR",
+            )  # fmt: skip
+            await jetstream.publish(f"sms.event.{status.lower()}", encode(FactBundle(facts=[fact])))
+        await jetstream.publish("sms.event.sent", b"garbage")
+        told = await recover_facts.read(client, now - timedelta(seconds=1))
+        assert {id_: one.status for id_, one in told.items()} == {ended: "DELIVERED"}
+        assert await recover_facts.empty_streams(client) == list(recover_facts.STREAMS_OF_WORK)
+        assert await recover_facts.empty_streams(client) == []
+    finally:
+        await client.close()
