@@ -1,0 +1,84 @@
+"""Notes in PostgreSQL what became of callbacks, many at once; nobody waits for it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from dlr import store
+from dlr.store import CallbackRecord
+from shared.runtime.batcher import Batcher
+from shared.runtime.crash_points import crash_point
+from shared.runtime.parts import WithParts
+from shared.runtime.postgres import Pool, is_bisectable, is_retryable
+
+# Not in a hurry: notes gather this long when there is traffic.
+GATHER_SECONDS: Final = 0.02
+FLUSH_MAX: Final = 500
+
+_log = structlog.get_logger(__name__)
+
+
+class CallbackNotes(WithParts):
+    """``add`` never waits; ``on_noted`` is told each callback whose note is made or given up.
+
+    An open async context; leaving it writes what has gathered. A note that cannot be written is given up:
+    the lease of its callback ends and a sweep posts it again, with the same webhook-id.
+    """
+
+    def __init__(self, pool: Pool, on_noted: Callable[[UUID], None]) -> None:
+        self._pool = pool
+        self._on_noted = on_noted
+        self._waiting: list[CallbackRecord] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._batcher: Batcher[CallbackRecord, None] = Batcher(
+            self._flush,
+            name="callback_record",
+            batch_max=FLUSH_MAX,
+            queue_max=FLUSH_MAX,
+            is_bisectable=is_bisectable,
+            is_retryable=is_retryable,
+        )
+
+    def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
+        """The batcher."""
+        return [self._batcher]
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._writing is not None:
+            await self._writing
+        await super().__aexit__()
+
+    def add(self, record: CallbackRecord) -> None:
+        """Note it soon. How many wait is bounded by how many callbacks a process holds."""
+        self._waiting.append(record)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                if len(self._waiting) < FLUSH_MAX:
+                    await asyncio.sleep(GATHER_SECONDS)
+                records, self._waiting = self._waiting[:FLUSH_MAX], self._waiting[FLUSH_MAX:]
+                await self._note(records)
+        finally:
+            self._writing = None
+
+    async def _note(self, records: Sequence[CallbackRecord]) -> None:
+        try:
+            answers = await self._batcher.submit_each(records)
+            failed = [answer for answer in answers if isinstance(answer, Exception)]
+            if failed:
+                _log.warning("callbacks left to a sweep", callbacks=len(failed), error=repr(failed[0]))
+        finally:
+            for record in records:
+                self._on_noted(record.callback_id)
+        crash_point("callback.after_record")
+
+    async def _flush(self, records: Sequence[CallbackRecord]) -> Sequence[Exception | None]:
+        await store.record_callbacks(self._pool, records)
+        return [None] * len(records)
