@@ -24,8 +24,17 @@ Answer = TypeVar("Answer")
 PLACE_WAIT_SECONDS: Final = 5.0
 # A flush takes milliseconds; one that takes this long keeps nobody else from starting.
 STALL_SECONDS: Final = 0.05
+# Where so many gathered in one linger a crowd is coming, and it is waited for: fewer and larger flushes cost
+# less a message, up to this size. A flush waits so many lingers at most.
+CROWD_MIN: Final = 32
+CROWD_ENOUGH: Final = 250
+LINGERS_MAX: Final = 3
 # How many callers may wait for a place; more of them is a flood, and a flood is refused at once.
 PLACES_MAX: Final = 100
+
+
+def _one(_item: object) -> int:
+    return 1
 
 
 class Batcher(Generic[Item, Answer]):
@@ -39,7 +48,8 @@ class Batcher(Generic[Item, Answer]):
     ``concurrency`` flushes may be in flight; a further one starts when ``gather_min`` items wait, or when
     those that are in flight have not answered for ``STALL_SECONDS``. With ``linger_seconds`` a flush that
     is about to start waits so long and then takes all there is; the lone item after an idle time waits
-    too. That is for stages that are in no hurry: fewer and larger batches.
+    too. In a crowd it waits on, ``LINGERS_MAX`` times as long at most; ``size_of`` says for how many an item
+    counts there. That is for stages that are in no hurry: fewer and larger batches.
 
     A caller that is cancelled or whose deadline passes withdraws an item that no flush has taken;
     later it only loses the answer. Neither touches the flush or its neighbours.
@@ -55,6 +65,7 @@ class Batcher(Generic[Item, Answer]):
         concurrency: int = 1,
         gather_min: int = 1,
         linger_seconds: float = 0.0,
+        size_of: Callable[[Item], int] = _one,
         is_bisectable: Judge = never,
         is_retryable: Judge = never,
     ) -> None:
@@ -67,6 +78,7 @@ class Batcher(Generic[Item, Answer]):
         self._concurrency = concurrency
         self._gather_min = gather_min
         self._linger_seconds = linger_seconds
+        self._size_of = size_of
         self._queue: deque[Waiter[Item, Answer]] = deque()
         self._places: deque[Place[Item, Answer]] = deque()
         self._idle: list[asyncio.Future[None]] = []
@@ -228,12 +240,20 @@ class Batcher(Generic[Item, Answer]):
                 self._idle.append(idle)
                 await idle
             if self._linger_seconds and self._is_open:
-                await asyncio.sleep(self._linger_seconds)
+                await self._linger()
             batch = self._take()
             self._awake -= 1
             self._wake()
             if batch:
                 await self._carry(batch)
+
+    async def _linger(self) -> None:
+        """Wait for company; while a crowd is coming, wait for more of it."""
+        for _ in range(LINGERS_MAX):
+            await asyncio.sleep(self._linger_seconds)
+            gathered = sum([self._size_of(waiter.item) for waiter in self._queue])
+            if not (CROWD_MIN <= gathered < CROWD_ENOUGH and self._is_open):
+                return
 
     def _take(self) -> list[Waiter[Item, Answer]]:
         batch: list[Waiter[Item, Answer]] = []
