@@ -1,10 +1,18 @@
 """From a loaded callback to the bytes that are signed and posted."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import cast
 
 from dlr.store import CallbackWork
-from shared.domain.callback_events import CallbackError, CallbackEvent, EventType, payload_of, payload_of_test
+from shared.domain.callback_events import (
+    PRICES_REMEMBERED_MAX,
+    CallbackError,
+    CallbackEvent,
+    EventType,
+    payload_of,
+    payload_of_test,
+)
 from shared.domain.money import Money
 from shared.domain.states import MessageState
 
@@ -19,6 +27,9 @@ DETAILS = {
     "expired_by_carrier": "The carrier gave the message up: the phone could not be reached in time.",
     "cancelled": "The message was cancelled before it was sent.",
 }
+_EVENT_TYPES = {kind.value: kind for kind in EventType}
+_STATES = {state.value: state for state in MessageState}
+_money = lru_cache(PRICES_REMEMBERED_MAX)(Money)
 
 
 def body_of(work: CallbackWork) -> bytes:
@@ -31,15 +42,15 @@ def body_of(work: CallbackWork) -> bytes:
         error = CallbackError(work.error_code, detail)
     return payload_of(
         CallbackEvent(
-            type=EventType(work.event_type),
+            type=_EVENT_TYPES[cast("str", work.event_type)],
             occurred_at=work.created_at,
             message_id=work.message_id,
-            status=MessageState(cast("str", work.state)),
+            status=_STATES[cast("str", work.state)],
             msisdn=cast("str", work.msisdn),
             sender=cast("str", work.sender),
             client_ref=work.client_ref,
             segments=cast("int", work.segments),
-            price=Money(cast("int", work.price_micros), cast("str", work.currency)),
+            price=_money(cast("int", work.price_micros), cast("str", work.currency)),
             charged=bool(work.is_charged),
             error=error,
             carrier=None,

@@ -7,13 +7,13 @@ and the connection is not used again.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 
 from dlr.guard import PostError
+from dlr.watch import Watch
 from shared.domain.callbacks import RETRY_AFTER_LENGTH_MAX, RejectReason
 
 # What common servers accept in the other direction; a real answer has less than one.
@@ -28,8 +28,7 @@ READ_BYTES = 4_096
 _RETRY_AFTER = b"retry-after"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What is kept of an HTTP answer. ``head`` is the start of its body, as it came."""
 
     status: int
@@ -40,8 +39,11 @@ class Answer:
 class Connection(asyncio.BufferedProtocol):
     """A connection that carries one exchange after another; ``is_usable`` says whether it can take one."""
 
-    def __init__(self, resolved_ip: str, on_closed: Callable[["Connection"], None]) -> None:
+    def __init__(
+        self, resolved_ip: str, watch: Watch["Connection"], on_closed: Callable[["Connection"], None]
+    ) -> None:
         self.resolved_ip = resolved_ip
+        self._watch = watch
         self.opened_at = 0.0
         self.idle_since = 0.0
         self._on_closed = on_closed
@@ -85,12 +87,12 @@ class Connection(asyncio.BufferedProtocol):
         self._begin()
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._waiter = waiter
-        timer = self._loop.call_at(deadline, self._on_deadline)
+        mark = self._watch.begin(self, deadline)
         self._transport.write(request)
         try:
             return await waiter
         finally:
-            timer.cancel()
+            mark.end()
             if waiter.cancelled():
                 self._waiter = None
                 self.abort()
@@ -177,7 +179,8 @@ class Connection(asyncio.BufferedProtocol):
     def _has_sent_all(self) -> bool:
         return self._transport is not None and self._transport.get_write_buffer_size() == 0
 
-    def _on_deadline(self) -> None:
+    def end_late(self) -> None:
+        """End the exchange under way, whose deadline has passed, with what is known."""
         if self._status:
             self._finish(is_reusable=False)
         else:

@@ -39,12 +39,12 @@ class Dialer:
         self._tls = tls
 
     async def open(
-        self, url: CallbackUrl, deadline: float, on_closed: Callable[[Connection], None]
+        self, url: CallbackUrl, deadline: float, new_connection: Callable[[str], Connection]
     ) -> Connection:
         """Return a connection to the URL's host, with its certificate checked if it is https.
 
-        ``deadline`` is a time of the event loop, over look-up, connect and TLS. ``on_closed`` is called once
-        for a connection that was returned.
+        ``deadline`` is a time of the event loop, over look-up, connect and TLS. ``new_connection`` makes the
+        connection's own part, of the address that it goes to.
 
         Raises:
             PostError: NAME_NOT_RESOLVED, ADDRESS_BLOCKED, CONNECT_FAILED, TLS_FAILED or TIMED_OUT.
@@ -53,7 +53,7 @@ class Dialer:
             async with asyncio.timeout_at(deadline):
                 addresses = await self._guard.addresses(url)
                 address, sock = await _connect_to_one(addresses, url.port)
-                return await self._start(url, sock, Connection(str(address), on_closed))
+                return await self._start(url, sock, new_connection(str(address)))
         except TimeoutError:
             raise PostError(RejectReason.TIMED_OUT, "not connected in time") from None
 

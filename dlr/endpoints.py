@@ -21,6 +21,7 @@ from dlr.health import Failing
 from dlr.poster import Delivery
 from dlr.store import Health
 from dlr.turns import Lane, Limits, Place, Turns
+from dlr.watch import Watch
 from shared.domain.callbacks import Outcome, Posted, RejectReason, is_success, retry_after_seconds
 from shared.runtime.clock import Clock
 
@@ -85,12 +86,16 @@ class Endpoints:
         self._is_stopping = False
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._slow_watch = Watch(self._on_slow)
+        IN_FLIGHT.set_function(lambda: self._turns.in_flight)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._slow_watch.close()
 
     def stop(self) -> None:
         """Begin no further posts: what waits stays in PostgreSQL for others, what is under way ends."""
@@ -105,7 +110,6 @@ class Endpoints:
         if place is Place.NONE:
             SENT_BACK.inc()
             return None
-        IN_FLIGHT.set(self._turns.in_flight)
         return await self._post(poster, delivery, lane, place)
 
     def disable(self, endpoint_id: int, reason: str) -> None:
@@ -130,7 +134,7 @@ class Endpoints:
         return self._is_stopping or lane.is_disabled or lane.breaker.is_open(self._clock.monotonic())
 
     async def _post(self, poster: Poster, delivery: Delivery, lane: Lane, place: Place) -> Outcome:
-        timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._on_slow, lane)
+        mark = self._slow_watch.begin(lane, self._loop.time() + SLOW_SECONDS)
         try:
             outcome = await poster.post(delivery)
             # Before the place is given back, so that the next in turn meets what was learned.
@@ -140,9 +144,8 @@ class Endpoints:
                 lane.breaker.abandon()
             raise
         finally:
-            timer.cancel()
+            mark.end()
             self._turns.give_back(lane)
-            IN_FLIGHT.set(self._turns.in_flight)
         return outcome
 
     def _on_slow(self, lane: Lane) -> None:

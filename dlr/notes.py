@@ -1,23 +1,36 @@
 """Notes in PostgreSQL what became of callbacks, many at once; nobody waits for it."""
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from prometheus_client import Counter
 
 from dlr import store
 from dlr.store import CallbackRecord
 from shared.runtime.batcher import Batcher
 from shared.runtime.crash_points import crash_point
+from shared.runtime.metrics import SECONDS_BUCKETS, BulkHistogram
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import Pool, is_bisectable, is_retryable
 
-# Not in a hurry: notes gather this long when there is traffic.
-GATHER_SECONDS: Final = 0.02
+# In no hurry at all: the answer is given, and a lease is thousand times as long.
+GATHER_SECONDS: Final = 0.06
 FLUSH_MAX: Final = 500
+
+ATTEMPTS: Final = Counter(
+    "tollwire_callback_attempts_total",
+    "Posts of callbacks, by the answer's class (2xx to 5xx) or why there was none",
+    ["outcome"],
+)
+ATTEMPT_SECONDS: Final = BulkHistogram(
+    "tollwire_callback_attempt_seconds", "One post of a callback, its connection included",
+    buckets=SECONDS_BUCKETS,
+)  # fmt: skip
 
 _log = structlog.get_logger(__name__)
 
@@ -81,4 +94,21 @@ class CallbackNotes(WithParts):
 
     async def _flush(self, records: Sequence[CallbackRecord]) -> Sequence[Exception | None]:
         await store.record_callbacks(self._pool, records)
+        _count(records)
         return [None] * len(records)
+
+
+def _count(records: Sequence[CallbackRecord]) -> None:
+    """Count posts, a flush at a time; what was ended without one is none."""
+    posts = [record for record in records if record.duration_ms is not None]
+    for outcome, count in Tally(map(_post_outcome, posts)).items():
+        ATTEMPTS.labels(outcome).inc(count)
+    if posts:
+        ATTEMPT_SECONDS.observe_all([(record.duration_ms or 0) / 1000 for record in posts])
+
+
+def _post_outcome(post: CallbackRecord) -> str:
+    """The class of the answer's status, or the word for why there was none."""
+    if post.status is not None:
+        return f"{post.status // 100}xx"
+    return (post.error or "").partition(":")[0]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 from uuid import UUID
 
 from msgspec import Meta
@@ -20,6 +20,7 @@ from dlr.dialer import Dialer, tls_context
 from dlr.guard import Guard, PostError, Resolve, Resolver
 from dlr.pool import Key, Pool
 from dlr.signing import signed_headers
+from dlr.watch import Watch
 from shared.domain.callback_urls import (
     CallbackUrl,
     CallbackUrlError,
@@ -52,8 +53,7 @@ class CallbackSettings(CallbackUrlSettings, frozen=True, kw_only=True):
     ] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One attempt to make: ``secrets`` are the endpoint's active keys, ``body`` the same on every attempt."""
 
     callback_id: UUID
@@ -96,6 +96,7 @@ class CallbackPoster:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._pool = Pool(self._settings.callback_connections_max)
+        self._watch: Watch[Connection] = Watch(Connection.end_late)
         return self
 
     async def __aexit__(
@@ -103,6 +104,7 @@ class CallbackPoster:
     ) -> None:
         self._resolver.close()
         await self._pool.close()
+        self._watch.close()
 
     async def post(self, delivery: Delivery) -> Outcome:
         """Make one attempt and say what came of it; never raises for the endpoint's fault.
@@ -150,9 +152,12 @@ class CallbackPoster:
         if not self._pool.reserve():
             raise PostError(RejectReason.NO_CONNECTION_FREE, "every connection is in use")
         try:
-            connection = await self._dialer.open(url, deadline, self._pool.closed)
+            connection = await self._dialer.open(url, deadline, self._new_connection)
         except BaseException:
             self._pool.not_opened()
             raise
         self._pool.opened(connection)
         return connection
+
+    def _new_connection(self, resolved_ip: str) -> Connection:
+        return Connection(resolved_ip, self._watch, self._pool.closed)

@@ -1,10 +1,11 @@
 """POST /receipts/<carrier>: authenticated, durable, then answered (RULES 24, 37)."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 from aiohttp import web
@@ -13,12 +14,11 @@ from prometheus_client import Counter
 from dlr import store
 from dlr.settle import Settle
 from dlr.store import ReceivedReceipt
-from shared.domain.receipt_auth import ReceiptNotAuthentic, verify_receipt_auth
+from shared.domain.receipt_auth import ReceiptAuth, ReceiptNotAuthentic, verify_receipt_auth
 from shared.domain.receipts import (
     CarrierReceipt,
     MalformedReceipt,
-    ReceiptSettings,
-    parse_receipts,
+    ReceiptReader,
     read_receipt_settings,
 )
 from shared.runtime.batcher import Batcher, Busy
@@ -32,8 +32,12 @@ from shared.storage.config import CarrierConfig, carrier_aad
 # Receipts are small; a body of hundreds of them fits well (RULES 37).
 BODY_MAX_BYTES: Final = 64 * 1024
 LINGER_SECONDS: Final = 0.02
+# Receipts settled in one transaction, which holds the accounts that others want too; and in memory.
 FLUSH_MAX: Final = 500
 QUEUE_MAX: Final = 20_000
+FLUSHES_IN_FLIGHT: Final = 2
+# After a flush that could not be settled (an account is locked for long) carriers are not kept waiting again.
+APART_SECONDS: Final = 5.0
 # A carrier that sends faster than this is told to slow down, before one carrier fills the queue of all.
 RETRY_AFTER_SECONDS: Final = 1
 
@@ -51,8 +55,13 @@ class _Source:
 
     id: int
     name: str
-    settings: ReceiptSettings
+    auth: ReceiptAuth
+    reader: ReceiptReader
     secret: bytes | None
+
+
+# What one POST brought.
+_Post: TypeAlias = Sequence[ReceivedReceipt]
 
 
 class Receive(WithParts):
@@ -64,12 +73,17 @@ class Receive(WithParts):
         self._keyring = keyring
         self._clock = clock
         self._sources: dict[str, _Source] = {}
-        self._batcher: Batcher[ReceivedReceipt, None] = Batcher(
+        self._waiting = 0
+        # Until then receipts are kept without being settled in the same transaction.
+        self._apart_until = 0.0
+        self._batcher: Batcher[_Post, None] = Batcher(
             self._flush,
             name="receive",
             batch_max=FLUSH_MAX,
             queue_max=QUEUE_MAX,
+            concurrency=FLUSHES_IN_FLIGHT,
             linger_seconds=LINGER_SECONDS,
+            size_of=len,
             is_bisectable=is_bisectable,
             is_retryable=is_retryable,
         )
@@ -91,7 +105,9 @@ class Receive(WithParts):
                 _log.error("receipts of this carrier cannot be read", carrier=config.name, error=str(error))
                 continue
             if settings is not None:
-                sources[config.name] = _Source(config.id, config.name, settings, secret)
+                sources[config.name] = _Source(
+                    config.id, config.name, settings.auth, ReceiptReader(settings), secret
+                )
         self._sources = sources
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -102,14 +118,14 @@ class Receive(WithParts):
         body = await request.read()
         try:
             verify_receipt_auth(
-                source.settings.auth,
+                source.auth,
                 source.secret,
                 request.headers,
                 request.remote,
                 body,
                 self._clock.now_ms() / 1000,
             )
-            receipts = parse_receipts(source.settings, body, request.headers.get("Content-Type", ""))
+            receipts = source.reader.read(body, request.headers.get("Content-Type", ""))
         except ReceiptNotAuthentic as error:
             _log.warning("receipt refused", carrier=source.name, reason=str(error))
             # Why is for our log: a stranger who guesses learns nothing from the answer.
@@ -120,36 +136,69 @@ class Receive(WithParts):
         return await self._keep(source, receipts)
 
     async def _keep(self, source: _Source, receipts: list[CarrierReceipt]) -> web.Response:
+        if self._waiting + len(receipts) > QUEUE_MAX:
+            return _refuse(503, "unavailable", f"{self._waiting} receipts wait already")
         rows = [self._row(source, receipt) for receipt in receipts]
+        self._waiting += len(rows)
         crash_point("receipt.before_commit")
         try:
-            await self._batcher.submit_many(rows)
+            await self._batcher.submit(rows)
         except (Busy, OutcomeUnknown) as error:
             return _refuse(503, "unavailable", str(error))
+        finally:
+            self._waiting -= len(rows)
         crash_point("receipt.after_commit")
-        for receipt in receipts:
-            RECEIVED.labels(source.name, receipt.state.value).inc()
-        self._settle.settle_soon([row.receipt_id for row in rows])
+        for state, count in Tally([row.state for row in rows]).items():
+            RECEIVED.labels(source.name, state).inc(count)
         return web.json_response({"received": len(rows)})
 
     def _row(self, source: _Source, receipt: CarrierReceipt) -> ReceivedReceipt:
-        done_at: datetime | None = receipt.done_at
         return ReceivedReceipt(
-            receipt_id=self._clock.new_uuid7(),
-            carrier_id=source.id,
-            reference=receipt.reference,
-            state=receipt.state.value,
-            done_at=done_at,
-            msisdn=receipt.msisdn,
-            error_code=receipt.error_code,
-            part_no=receipt.part_no,
-            echo_message_id=receipt.message_id,
-            echo_attempt_no=receipt.attempt_no,
+            self._clock.new_uuid7(),
+            source.id,
+            receipt.reference,
+            receipt.state.value,
+            receipt.done_at,
+            receipt.msisdn,
+            receipt.error_code,
+            receipt.part_no,
+            receipt.message_id,
+            receipt.attempt_no,
         )
 
-    async def _flush(self, rows: list[ReceivedReceipt] | Any) -> list[None]:
+    async def _flush(self, posts: Sequence[_Post]) -> Sequence[Exception | None]:
+        answers: list[Exception | None] = []
+        for group in _groups(posts):
+            try:
+                await self.take([row for post in group for row in post])
+            except OutcomeUnknown as error:
+                answers += [error] * len(group)
+            else:
+                answers += [None] * len(group)
+        return answers
+
+    async def take(self, rows: Sequence[ReceivedReceipt]) -> None:
+        """Keep receipts and settle them at once; where that is not possible, keep them and settle later."""
+        if time.monotonic() >= self._apart_until:
+            try:
+                await self._settle.take(rows)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the receipts have to be kept
+                self._apart_until = time.monotonic() + APART_SECONDS
+                _log.warning("receipts not settled at once", receipts=len(rows), error=repr(error))
+            else:
+                return
         await store.receive_batch(self._pool, rows)
-        return [None] * len(rows)
+        self._settle.settle_soon([row.receipt_id for row in rows])
+
+
+def _groups(posts: Sequence[_Post]) -> Iterator[Sequence[_Post]]:
+    """Cut posts into groups of about FLUSH_MAX receipts."""
+    start, size = 0, 0
+    for number, post in enumerate(posts, 1):
+        size += len(post)
+        if size >= FLUSH_MAX or number == len(posts):
+            yield posts[start:number]
+            start, size = number, 0
 
 
 def _refuse(status: int, code: str, detail: str) -> web.Response:

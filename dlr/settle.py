@@ -2,22 +2,24 @@
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol
+from datetime import datetime
+from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
 
 from dlr import store
-from dlr.store import Settled
+from dlr.store import CallbackWork, ReceivedReceipt, Settled
+from shared.events.facts import Fact
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.crash_points import crash_point
 from shared.runtime.metrics import DAYS_BUCKETS, BulkHistogram
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
-from shared.storage.facts import FactPublisher, load_facts
+from shared.storage.facts import FactPublisher, fact_of
 from shared.storage.finals import carrier_name, count_finals
 
 # Not in a hurry: receipts gather this long when there is traffic.
@@ -25,6 +27,9 @@ LINGER_SECONDS: Final = 0.02
 FLUSH_MAX: Final = 500
 QUEUE_MAX: Final = 20_000
 FLUSHES_IN_FLIGHT: Final = 2
+# A carrier may be faster than our own note of its answer: a receipt whose reference is not known is looked at
+# again after this, before the sweep's longer waits begin.
+EARLY_SECONDS: Final = 0.2
 
 RECEIPTS: Final = Counter("tollwire_receipts_settled_total", "Receipts by what they did", ["outcome"])
 DELIVERY: Final = BulkHistogram(
@@ -55,8 +60,12 @@ class Deliver(Protocol):
         """How long a callback that is made now is this process's alone; 0: not at all, it is stopping."""
         ...
 
-    def deliver_soon(self, callback_ids: Sequence[UUID]) -> None:
+    def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
         """Take them; never waits. What cannot be taken is swept when its lease ends."""
+        ...
+
+    def load_soon(self, callback_ids: Iterable[UUID]) -> None:
+        """Take those of which only the ids are known."""
         ...
 
 
@@ -89,9 +98,7 @@ class Settle(WithParts):
 
     def settle_soon(self, receipt_ids: Sequence[UUID]) -> None:
         """Settle receipts that are leased to this process; never waits. The sweep heals what fails."""
-        task = asyncio.create_task(self._settle_logged(receipt_ids))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._run(self._settle_logged(receipt_ids))
 
     async def settle(self, receipt_ids: Sequence[UUID]) -> list[Settled]:
         """Settle receipts; an answer for each position.
@@ -113,7 +120,13 @@ class Settle(WithParts):
             if len(receipt_ids) < FLUSH_MAX:
                 return
 
-    async def _settle_logged(self, receipt_ids: Sequence[UUID]) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _settle_logged(self, receipt_ids: Sequence[UUID], *, wait_seconds: float = 0.0) -> None:
+        await asyncio.sleep(wait_seconds)
         try:
             await self.settle(receipt_ids)
         except (OutcomeUnknown, Busy) as error:
@@ -122,16 +135,58 @@ class Settle(WithParts):
             # They keep their lease, and the sweep tries again; a bug must not be silent until then.
             _log.exception("receipts not settled", receipts=len(receipt_ids))
 
+    async def take(self, receipts: Sequence[ReceivedReceipt]) -> None:
+        """Keep receipts and settle them in one transaction: afterwards the carrier may hear "received".
+
+        Raises:
+            OutcomeUnknown: the database did not answer in time; they may be kept.
+            Exception: nothing was done; one of them cannot be settled now.
+        """
+        settled = await self._commit(store.take_receipts(self._pool, receipts, self._deliver.lease_seconds))
+        early = [
+            receipt.receipt_id
+            for receipt, answer in zip(receipts, settled, strict=True)
+            if answer.outcome == "waiting"
+        ]
+        if early:
+            self._run(self._settle_logged(early, wait_seconds=EARLY_SECONDS))
+
     async def _flush(self, receipt_ids: Sequence[UUID]) -> Sequence[Settled | Exception]:
+        return await self._commit(store.settle_batch(self._pool, receipt_ids, self._deliver.lease_seconds))
+
+    async def _commit(self, call: Awaitable[list[Settled]]) -> list[Settled]:
         crash_point("settle.before_commit")
-        settled = await store.settle_batch(self._pool, receipt_ids, self._deliver.lease_seconds)
+        settled = await call
         crash_point("settle.after_commit")
-        _count(settled)
-        self._deliver.deliver_soon([answer.callback_id for answer in settled if answer.callback_id])
-        moved = [answer.message_id for answer in settled if answer.outcome == "moved" and answer.message_id]
-        for fact in await load_facts(self._pool, moved) if moved else ():
-            self._facts.add(fact)
+        self._tell(settled)
         return settled
+
+    def _tell(self, settled: Sequence[Settled]) -> None:
+        """Hand on what was done: callbacks, facts, counts."""
+        callbacks = [answer.told for answer in settled if answer.callback_id is not None]
+        self._deliver.deliver_soon([work for work in callbacks if work.event_type is not None])
+        self._deliver.load_soon([work.callback_id for work in callbacks if work.event_type is None])
+        self._facts.add_all([_fact(answer) for answer in settled if answer.outcome == "moved"])
+        _count(settled)
+
+
+def _fact(settled: Settled) -> Fact:
+    """Tell that a message has reached its end; everything of it is there."""
+    told = settled.told
+    return fact_of(
+        cast("UUID", told.message_id),
+        cast("int", settled.client_id),
+        cast("str", told.state),
+        cast("datetime", told.final_at),
+        cast("str", settled.region),
+        cast("str", settled.lane),
+        cast("int", told.segments),
+        cast("int", told.price_micros),
+        cast("str", told.currency),
+        settled.carrier_id,
+        cast("int", told.message_attempts),
+        told.error_code,
+    )
 
 
 def _count(settled: Sequence[Settled]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from shared.runtime.postgres import Pool, call
@@ -41,14 +41,15 @@ async def receive_batch(pool: Pool, receipts: Sequence[ReceivedReceipt]) -> None
 class CallbackWork(NamedTuple):
     """A callback and everything its body tells, in the order in which the functions return it.
 
-    ``skip`` says why it is not to be posted now: done, superseded, disabled or open.
+    ``skip`` says why it is not to be posted now: done, superseded, disabled or open. ``event_type`` is None
+    where only the id is told: the rest is to be loaded.
     """
 
     callback_id: UUID
     skip: str | None
     endpoint_id: int
     url: str | None
-    event_type: str
+    event_type: str | None
     sequence: int
     attempts: int
     created_at: datetime
@@ -115,7 +116,33 @@ async def settle_batch(pool: Pool, receipt_ids: Sequence[UUID], callback_lease_s
         RECEIPT_KEEP_HOURS,
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
-    return [Settled._make((*row[:_TOLD_FROM], CallbackWork._make(row[_TOLD_FROM:]))) for row in rows]
+    return [_settled(row) for row in rows]
+
+
+TAKE = "select * from tollwire.take_receipts_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+# A carrier waits for this: what a locked account holds up is kept first and settled later.
+TAKE_DEADLINE_SECONDS: Final = 3.0
+
+
+async def take_receipts(
+    pool: Pool, receipts: Sequence[ReceivedReceipt], callback_lease_seconds: int
+) -> list[Settled]:
+    """Make receipts durable and settle them, in one transaction; an answer for each position."""
+    columns = [list(column) for column in zip(*receipts, strict=True)]
+    rows = await call(
+        pool,
+        TAKE,
+        *columns,
+        SETTLE_LEASE_SECONDS,
+        callback_lease_seconds,
+        RECEIPT_KEEP_HOURS,
+        deadline_seconds=TAKE_DEADLINE_SECONDS,
+    )
+    return [_settled(row) for row in rows]
+
+
+def _settled(row: Any) -> Settled:
+    return Settled._make((*row[:_TOLD_FROM], CallbackWork._make(row[_TOLD_FROM:])))
 
 
 LEASE_RECEIPTS = "select * from tollwire.lease_receipts_v1($1, $2)"

@@ -38,7 +38,7 @@ class Limits:
     total_max: int = 1_000
     slow_total_max: int = 400
     window_max: int = 32
-    waiting_max: int = 500
+    waiting_max: int = 4_000
     slow_waiting_max: int = 20
 
 
@@ -86,6 +86,8 @@ class Turns:
 
     async def take(self, lane: Lane) -> Place:
         """Wait for a place. NONE: not now, too many wait already or the breaker has opened meanwhile."""
+        if self._is_free(lane):
+            return self._begin(lane)
         waiting_max = self._limits.slow_waiting_max if lane.is_slow else self._limits.waiting_max
         if len(lane.waiting) >= waiting_max:
             return Place.NONE
@@ -175,13 +177,24 @@ class Turns:
             self._slow_line.append(lane)
         return None
 
+    def _is_free(self, lane: Lane) -> bool:
+        """True when a place can be had at once and nobody waits who would come first."""
+        if self._line or lane.waiting or self._in_flight >= self._limits.total_max:
+            return False
+        if lane.is_slow and (self._slow_line or self._slow_in_flight >= self._limits.slow_total_max):
+            return False
+        return self._has_place(lane)
+
     def _start(self, lane: Lane, turn: asyncio.Future[Place]) -> None:
         lane.waiting.popleft()
+        turn.set_result(self._begin(lane))
+
+    def _begin(self, lane: Lane) -> Place:
         lane.in_flight += 1
         self._in_flight += 1
         if lane.is_slow:
             self._slow_in_flight += 1
-        turn.set_result(Place.PROBE if lane.breaker.begin() else Place.PLAIN)
+        return Place.PROBE if lane.breaker.begin() else Place.PLAIN
 
 
 def _next_waiting(lane: Lane) -> asyncio.Future[Place] | None:

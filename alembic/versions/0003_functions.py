@@ -31,6 +31,7 @@ FUNCTIONS = (
     "dlr/match_receipts_v1",
     "dlr/settle_rest_v1",
     "dlr/settle_batch_v1",
+    "dlr/take_receipts_v1",
     "dlr/callbacks_v1",
     "ledger/clockwork_v1",
 )

@@ -6,6 +6,7 @@ The body is that of Standard Webhooks 1.0.0: ``type``, ``timestamp``, ``data``. 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -17,6 +18,8 @@ from shared.domain.states import MessageState
 API_VERSION = "v1"
 # The size that Standard Webhooks recommends. No payload here comes near: the bounded fields give about 12 kB.
 PAYLOAD_BYTES_MAX = 20_000
+# A price list has some hundred prices, and each message has one of them.
+PRICES_REMEMBERED_MAX = 4_096
 # A carrier's explanation is for a reader, and a carrier's to choose: a page of it is no help.
 ERROR_DETAIL_LENGTH_MAX = 1_000
 
@@ -75,8 +78,7 @@ class CallbackError:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackEvent:
+class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One change of one message, as its client is told. Times are aware; they are told to the millisecond.
 
     ``sequence`` counts the message's events from 1, so that a receiver can drop what comes late.
@@ -172,7 +174,7 @@ def payload_of(event: CallbackEvent) -> bytes:
                 sender=event.sender,
                 client_ref=event.client_ref,
                 segments=event.segments,
-                price=_Price(format_micros(event.price.micros), event.price.currency),
+                price=_price(event.price),
                 charged=event.charged,
                 error=_Error(error.code, error.detail[:ERROR_DETAIL_LENGTH_MAX]) if error else None,
                 attempts=event.attempts,
@@ -234,7 +236,14 @@ def parse_payload(body: bytes) -> CallbackEvent:
 
 
 def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+@lru_cache(PRICES_REMEMBERED_MAX)
+def _price(price: Money) -> _Price:
+    return _Price(format_micros(price.micros), price.currency)
 
 
 def _bounded(body: bytes) -> bytes:

@@ -5,18 +5,18 @@ Carriers say the same few facts with different names, words and dates. `ReceiptS
 appendix B.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 
 from shared.domain import receipt_fields as fields
-from shared.domain.dotted_path import is_path, look_up
+from shared.domain.dotted_path import is_path, look_up, reader
 from shared.domain.receipt_auth import ReceiptAuth
 from shared.domain.receipt_fields import DoneAtFormat, MalformedReceipt
 
@@ -27,6 +27,7 @@ __all__ = [
     "CarrierReceipt",
     "DoneAtFormat",
     "MalformedReceipt",
+    "ReceiptReader",
     "ReceiptSettings",
     "ReceiptState",
     "parse_receipts",
@@ -114,8 +115,7 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
                 raise ValueError(f"receipts: {path!r} is not a dotted path such as report.id")
 
 
-@dataclass(frozen=True, slots=True)
-class CarrierReceipt:
+class CarrierReceipt(NamedTuple):
     """One receipt in our words.
 
     `done_at` is in UTC, `msisdn` in E.164; `message_id` and `attempt_no` are ours, echoed by who can.
@@ -141,29 +141,80 @@ def read_receipt_settings(settings: Mapping[str, object]) -> ReceiptSettings | N
     return None if section is None else msgspec.convert(section, ReceiptSettings)
 
 
-def parse_receipts(settings: ReceiptSettings, body: bytes, content_type: str) -> list[CarrierReceipt]:
-    """Read one POST of a carrier: JSON, or application/x-www-form-urlencoded for a single receipt.
+class ReceiptReader:
+    """Reads what one carrier POSTs."""
 
-    Raises:
-        MalformedReceipt: too large, not decodable, or a receipt without what settling needs. One bad receipt
-            refuses the whole POST, so that the carrier sends all of it again: none is dropped silently.
-    """
-    if len(body) > RECEIPT_BODY_MAX_BYTES:
-        raise MalformedReceipt(f"the body has {len(body)} bytes; at most {RECEIPT_BODY_MAX_BYTES} are read")
-    document = _decode(body, content_type)
-    items = [document] if settings.items is None else look_up(document, settings.items)
-    if not isinstance(items, list):
-        raise MalformedReceipt(f"there is no list of receipts at {settings.items!r}")
-    if len(items) > RECEIPTS_PER_POST_MAX:
-        raise MalformedReceipt(f"{len(items)} receipts in one POST; at most {RECEIPTS_PER_POST_MAX} are read")
-    words = {**DEFAULT_STATES, **{word.lower(): state for word, state in settings.states.items()}}
-    receipts = []
-    for index, item in enumerate(items):
+    def __init__(self, settings: ReceiptSettings) -> None:
+        self._settings = settings
+        self._words = {**DEFAULT_STATES, **{word.lower(): state for word, state in settings.states.items()}}
+        self._reference = _reader(settings.reference)
+        self._state = _reader(settings.state)
+        self._done_at = _reader(settings.done_at)
+        self._msisdn = _reader(settings.msisdn)
+        self._error_code = _reader(settings.error_code)
+        self._part_no = _reader(settings.part_no)
+        self._message_id = _reader(settings.message_id)
+        self._attempt_no = _reader(settings.attempt_no)
+
+    def read(self, body: bytes, content_type: str) -> list[CarrierReceipt]:
+        """Read one POST: JSON, or application/x-www-form-urlencoded for a single receipt.
+
+        Raises:
+            MalformedReceipt: too large, not decodable, or a receipt without what settling needs. One bad
+                receipt refuses the whole POST, so that the carrier sends all of it again: none is dropped
+                silently.
+        """
+        if len(body) > RECEIPT_BODY_MAX_BYTES:
+            raise MalformedReceipt(
+                f"the body has {len(body)} bytes; at most {RECEIPT_BODY_MAX_BYTES} are read"
+            )
+        document = _decode(body, content_type)
+        path = self._settings.items
+        items = [document] if path is None else look_up(document, path)
+        if not isinstance(items, list):
+            raise MalformedReceipt(f"there is no list of receipts at {path!r}")
+        if len(items) > RECEIPTS_PER_POST_MAX:
+            raise MalformedReceipt(
+                f"{len(items)} receipts in one POST; at most {RECEIPTS_PER_POST_MAX} are read"
+            )
+        receipts: list[CarrierReceipt] = []
         try:
-            receipts.append(_read(settings, words, item))
+            for item in items:
+                receipts.append(self._read(item))  # noqa: PERF401 - how many were read tells which is wrong
         except MalformedReceipt as error:
-            raise MalformedReceipt(f"receipt {index}: {error}") from None
-    return receipts
+            raise MalformedReceipt(f"receipt {len(receipts)}: {error}") from None
+        return receipts
+
+    def _read(self, item: object) -> CarrierReceipt:
+        if not isinstance(item, dict):
+            raise MalformedReceipt(f"an object is expected, this is {type(item).__name__}")
+        settings = self._settings
+        message_id = fields.echoed_id(self._message_id(item))
+        reference = message_id and str(message_id) if settings.reference is None else self._reference(item)
+        word = fields.required_text("state", self._state(item))
+        return CarrierReceipt(
+            fields.required_text("reference", reference),
+            self._words.get(word.lower(), ReceiptState.UNKNOWN),
+            fields.done_at(settings.done_at_format, settings.utc_offset_minutes, self._done_at(item)),
+            fields.international(self._msisdn(item)),
+            fields.error_code(self._error_code(item)),
+            fields.small_number("part_no", self._part_no(item), fields.PART_NO_MAX),
+            message_id,
+            fields.small_number("attempt_no", self._attempt_no(item), fields.ATTEMPT_NO_MAX),
+        )
+
+
+def parse_receipts(settings: ReceiptSettings, body: bytes, content_type: str) -> list[CarrierReceipt]:
+    """Read one POST of a carrier once; see ``ReceiptReader``."""
+    return ReceiptReader(settings).read(body, content_type)
+
+
+def _reader(path: str | None) -> Callable[[object], object | None]:
+    return _nothing if path is None else reader(path)
+
+
+def _nothing(_item: object) -> None:
+    return None
 
 
 def _decode(body: bytes, content_type: str) -> object:
@@ -177,25 +228,3 @@ def _decode(body: bytes, content_type: str) -> object:
         return msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:
         raise MalformedReceipt(f"the body cannot be read as {kind or 'application/json'}: {error}") from None
-
-
-def _read(settings: ReceiptSettings, words: Mapping[str, ReceiptState], item: object) -> CarrierReceipt:
-    if not isinstance(item, dict):
-        raise MalformedReceipt(f"an object is expected, this is {type(item).__name__}")
-
-    def at(path: str | None) -> object | None:
-        return None if path is None else look_up(item, path)
-
-    message_id = fields.echoed_id(at(settings.message_id))
-    reference = message_id and str(message_id) if settings.reference is None else at(settings.reference)
-    word = fields.required_text("state", at(settings.state))
-    return CarrierReceipt(
-        reference=fields.required_text("reference", reference),
-        state=words.get(word.lower(), ReceiptState.UNKNOWN),
-        done_at=fields.done_at(settings.done_at_format, settings.utc_offset_minutes, at(settings.done_at)),
-        msisdn=fields.international(at(settings.msisdn)),
-        error_code=fields.error_code(at(settings.error_code)),
-        part_no=fields.small_number("part_no", at(settings.part_no), fields.PART_NO_MAX),
-        message_id=message_id,
-        attempt_no=fields.small_number("attempt_no", at(settings.attempt_no), fields.ATTEMPT_NO_MAX),
-    )

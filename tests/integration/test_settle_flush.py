@@ -10,7 +10,7 @@ from dlr import store
 from dlr.bodies import body_of
 from dlr.store import Settled
 from tests.integration.test_hot_plans import SETTINGS, OneConnection
-from tests.support.flow import Flow, new_id, open_flow, outcome
+from tests.support.flow import LEASE_SECONDS, Flow, new_id, open_flow, outcome
 from tests.support.servers import Database
 
 FLUSH = 200
@@ -75,6 +75,23 @@ async def test_a_mixed_flush_gives_what_one_by_one_gives(database: Database) -> 
         # Of several parts in one flush the first tells the end, one by one the last.
         assert sorted(together[0], key=repr) == sorted(alone[0], key=repr)
         assert together[1:] == alone[1:]
+
+
+async def test_receipts_that_are_taken_at_once_do_what_kept_and_settled_ones_do(database: Database) -> None:
+    async with open_flow(database) as flow:
+        worlds: list[Any] = []
+        for is_at_once in (True, False):
+            carrier = await flow.carrier()
+            clients, told = await crowd(flow, carrier)
+            if is_at_once:
+                receipts = [flow.new_receipt(carrier, *word) for word in told]
+                settled = await store.take_receipts(flow.pool, receipts, LEASE_SECONDS)
+                again = await store.take_receipts(flow.pool, receipts, LEASE_SECONDS)
+                assert {answer.outcome for answer in again} == {"done", "waiting"}
+            else:
+                settled = await flow.settle([await flow.receive(carrier, *word) for word in told])
+            worlds.append(await ends(flow, clients, settled))
+        assert worlds[0] == worlds[1]
 
 
 async def test_settle_tells_a_callback_as_loading_it_would(database: Database) -> None:

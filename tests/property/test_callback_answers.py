@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dlr.connection import HEAD_BYTES_MAX, Answer, Connection
 from dlr.guard import PostError
+from dlr.watch import Watch
 from shared.domain.callbacks import RETRY_AFTER_LENGTH_MAX, RejectReason
 
 PIECES = st.sampled_from(
@@ -29,7 +30,8 @@ async def exchange(chunks: list[bytes]) -> Answer | PostError:
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     closed: asyncio.Future[None] = loop.create_future()
-    connection = Connection("127.0.0.1", lambda _: closed.set_result(None))
+    watch: Watch[Connection] = Watch(Connection.end_late)
+    connection = Connection("127.0.0.1", watch, lambda _: closed.set_result(None))
     await loop.create_connection(lambda: connection, sock=ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
     running = asyncio.create_task(connection.exchange(b"request", loop.time() + 30))
@@ -45,6 +47,7 @@ async def exchange(chunks: list[bytes]) -> Answer | PostError:
     finally:
         connection.abort()
         await closed
+        watch.close()
 
 
 @settings(max_examples=300, deadline=None)

@@ -152,12 +152,17 @@ class Flow:
         await self.record(outcomes, carrier)
         return [str(line.reference) for line in outcomes]
 
-    async def receive(self, carrier: int, reference: str, state: str, **changes: Any) -> UUID:
-        """Keep a receipt and return its id."""
-        receipt = ReceivedReceipt(
+    @staticmethod
+    def new_receipt(carrier: int, reference: str, state: str, **changes: Any) -> ReceivedReceipt:
+        """A receipt as a carrier sends it."""
+        return ReceivedReceipt(
             receipt_id=new_id(), carrier_id=carrier, reference=reference, state=state, done_at=None,
             msisdn=None, error_code=None, part_no=None, echo_message_id=None, echo_attempt_no=None,
         )._replace(**changes)  # fmt: skip
+
+    async def receive(self, carrier: int, reference: str, state: str, **changes: Any) -> UUID:
+        """Keep a receipt and return its id."""
+        receipt = self.new_receipt(carrier, reference, state, **changes)
         await dlr_store.receive_batch(self.pool, [receipt])
         return receipt.receipt_id
 

@@ -1,11 +1,11 @@
 """The body of a callback, as a client sees it."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from shared.domain.callback_events import (
     DEFAULT_EVENT_TYPES,

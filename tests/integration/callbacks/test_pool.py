@@ -12,6 +12,7 @@ from dlr.dialer import Dialer, tls_context
 from dlr.guard import Guard, Resolver
 from dlr.pool import AGE_SECONDS_MAX, IDLE_SECONDS_MAX, Pool
 from dlr.poster import CallbackPoster, CallbackSettings, Delivery
+from dlr.watch import Watch
 from shared.domain.callback_urls import UrlPolicy, parse_callback_url
 from shared.domain.callbacks import Posted
 from tests.support.endpoints import Endpoint, Reply, Request, answer, endpoint, says, says_nothing
@@ -32,7 +33,10 @@ class Bench:
     async def connection(self, *, idle_seconds: float = 0.0, age_seconds: float = 0.0) -> Connection:
         assert self.pool.reserve()
         now = asyncio.get_running_loop().time()
-        connection = await self._dialer.open(self._url, now + 10, self.pool.closed)
+        watch: Watch[Connection] = Watch(Connection.end_late)
+        connection = await self._dialer.open(
+            self._url, now + 10, lambda ip: Connection(ip, watch, self.pool.closed)
+        )
         self.pool.opened(connection)
         connection.idle_since = now - idle_seconds
         connection.opened_at = now - age_seconds

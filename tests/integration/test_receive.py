@@ -1,0 +1,87 @@
+"""Receipts are kept whatever stands in the way of settling them, and soon settled when it is gone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from dlr.deliver import Deliver
+from dlr.endpoints import Endpoints
+from dlr.health import HealthNotes
+from dlr.poster import CallbackPoster, CallbackSettings
+from dlr.receive import Receive
+from dlr.settle import Settle
+from embedded.nats import NatsServer
+from shared.runtime.clock import open_clock
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.keyring import Keyring
+from shared.storage.facts import FactPublisher
+from tests.integration.test_clockwork import NatsSettings
+from tests.support.flow import Flow, open_flow
+from tests.support.servers import Database
+
+KEYRING = Keyring("k1", {"k1": bytes(32)})
+STATE = "select state from tollwire.message_states where message_id = $1"
+KEPT = "select count(*) from tollwire.receipts where settled_at is null"
+
+
+@asynccontextmanager
+async def open_receive(database: Database, nats: NatsServer) -> AsyncIterator[tuple[Flow, Receive]]:
+    async with (
+        open_flow(database) as flow,
+        open_clock(flow.pool) as clock,
+        open_jetstream(NatsSettings(nats.url, nats.token)) as jetstream,
+        FactPublisher(jetstream) as facts,
+        CallbackPoster(CallbackSettings(callback_allow_private=True)) as poster,
+        HealthNotes(flow.pool) as health,
+        Endpoints(clock, health) as endpoints,
+        Deliver(flow.pool, poster, endpoints, clock) as deliver,
+        Settle(flow.pool, facts, deliver) as settle,
+        Receive(flow.pool, settle, KEYRING, clock) as receive,
+    ):
+        yield flow, receive
+
+
+async def until_state(flow: Flow, message_id: UUID, state: str) -> None:
+    async with asyncio.timeout(10):
+        while await flow.pool.fetchval(STATE, message_id) != state:  # noqa: ASYNC110 - a database gives no event
+            await asyncio.sleep(0.02)
+
+
+async def test_a_receipt_is_settled_when_the_carrier_hears_received(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_receive(database, nats_server) as (flow, receive):
+        carrier, client = await flow.carrier(), await flow.client()
+        (message_id,) = ids = await flow.accepted(client)
+        (reference,) = await flow.submitted(ids, carrier)
+        await receive.take([flow.new_receipt(carrier, reference, "delivered")])
+        assert await flow.state(message_id) == "DELIVERED"
+
+
+async def test_a_receipt_is_kept_while_its_account_is_locked_and_settled_afterwards(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_receive(database, nats_server) as (flow, receive):
+        carrier, client = await flow.carrier(), await flow.client()
+        (message_id,) = ids = await flow.accepted(client)
+        (reference,) = await flow.submitted(ids, carrier)
+        async with flow.pool.acquire() as connection, connection.transaction():
+            await connection.execute("select from ledger.accounts where id = $1 for update", client)
+            await receive.take([flow.new_receipt(carrier, reference, "delivered")])
+            assert await flow.pool.fetchval(KEPT) == 1
+        await until_state(flow, message_id, "DELIVERED")
+        assert await flow.pool.fetchval(KEPT) == 0
+
+
+async def test_a_receipt_that_overtakes_our_own_note_of_its_submit_is_settled_at_once(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_receive(database, nats_server) as (flow, receive):
+        carrier, client = await flow.carrier(), await flow.client()
+        (message_id,) = ids = await flow.accepted(client)
+        await receive.take([flow.new_receipt(carrier, f"ref-{message_id}-1-1", "delivered")])
+        assert await flow.state(message_id) == "QUEUED"
+        await flow.submitted(ids, carrier)
+        # Nobody sweeps in this test: it is the same process that looks again.
+        await until_state(flow, message_id, "DELIVERED")
