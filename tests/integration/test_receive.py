@@ -15,8 +15,8 @@ from embedded.nats import NatsServer
 from shared.runtime.clock import open_clock
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
+from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
-from tests.integration.test_clockwork import NatsSettings
 from tests.support.flow import Flow, open_flow
 from tests.support.servers import Database
 
@@ -30,7 +30,7 @@ async def open_receive(database: Database, nats: NatsServer) -> AsyncIterator[tu
     async with (
         open_flow(database) as flow,
         open_clock(flow.pool) as clock,
-        open_jetstream(NatsSettings(nats.url, nats.token)) as jetstream,
+        open_jetstream(NatsAccess(nats_url=nats.url, nats_token=nats.token)) as jetstream,
         FactPublisher(jetstream) as facts,
         CallbackPoster(CallbackSettings(callback_allow_private=True)) as poster,
         HealthNotes(flow.pool) as health,
