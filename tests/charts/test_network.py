@@ -1,0 +1,117 @@
+"""NetworkPolicies, both ways: what may come in and go out, and that callbacks reach no network of ours."""
+
+import ipaddress
+from typing import Any
+
+import pytest
+
+from shared.domain.callback_networks import _RULES
+from tests.charts.rendering import VALUE_SETS, Object, named, of_kind, rendered
+
+FULL, MINIMAL = rendered("full"), rendered("minimal")
+
+
+def egress(objects: tuple[Object, ...], name: str) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = named(objects, "NetworkPolicy", name)["spec"]["egress"]
+    return rules
+
+
+def blocks(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The address blocks that rules open to the Internet."""
+    peers = [peer for rule in rules for peer in rule.get("to", []) if "ipBlock" in peer]
+    return [peer["ipBlock"] for peer in peers if peer["ipBlock"]["cidr"] in {"0.0.0.0/0", "2000::/3"}]
+
+
+def is_open(rules: list[dict[str, Any]], text: str) -> bool:
+    """Whether a rule lets this address through."""
+    address = ipaddress.ip_address(text)
+    for block in blocks(rules):
+        if address in ipaddress.ip_network(block["cidr"]):
+            return not any(address in ipaddress.ip_network(one) for one in block["except"])
+    return False
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_everything_that_runs_has_a_policy_both_ways(name: str) -> None:
+    objects = rendered(name)
+    selectors = [
+        one["spec"]["podSelector"]["matchLabels"]
+        for one in of_kind(objects, "NetworkPolicy")
+        if one["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    ]
+    for running in of_kind(objects, "Deployment", "Job", "Pod"):
+        is_pod = running["kind"] == "Pod"
+        labels = (running if is_pod else running["spec"]["template"])["metadata"]["labels"]
+        assert [one for one in selectors if one.items() <= labels.items()], running["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.1.2.3", "172.31.0.1", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1",
+     "168.63.129.16", "fd00::1", "fe80::1", "::1", "64:ff9b::a00:1", "2001:db8::1", "2002:a00:1::1"],
+)  # fmt: skip
+def test_callbacks_and_carriers_connections_reach_no_reserved_network(address: str) -> None:
+    for name in ("tollwire-dlr", "tollwire-worker"):
+        assert not is_open(egress(MINIMAL, name), address)
+
+
+def test_the_second_wall_is_no_lower_than_the_first() -> None:
+    """Whatever dlr itself refuses to connect to is shut in the policy too."""
+    rules = egress(MINIMAL, "tollwire-dlr")
+    ends = [end for rule in _RULES for end in (rule.network.network_address, rule.network.broadcast_address)]
+    assert [str(end) for end in ends if is_open(rules, str(end))] == []
+    assert len(ends) > 60
+
+
+def test_public_addresses_are_reached_on_the_ports_of_callbacks() -> None:
+    rules = egress(MINIMAL, "tollwire-dlr")
+    assert is_open(rules, "93.184.216.34")
+    assert is_open(rules, "2606:2800:220:1:248:1893:25c8:1946")
+    (rule,) = [one for one in rules if blocks([one])]
+    assert [one["port"] for one in rule["ports"]] == [80, 443, 8080, 8443]
+
+
+def test_an_operator_shuts_networks_of_their_own() -> None:
+    rules = egress(FULL, "sms-dlr")
+    assert not is_open(rules, "100.100.1.1")
+    assert not is_open(rules, "2600:1f00::1")
+
+
+def test_named_carriers_are_the_only_ones_that_workers_reach() -> None:
+    rules = egress(FULL, "sms-worker")
+    assert blocks(rules) == []
+    assert {"ipBlock": {"cidr": "198.51.100.0/24"}} in [peer for one in rules for peer in one.get("to", [])]
+
+
+def test_the_ledger_and_the_jobs_reach_no_internet_and_nobody_reaches_them_but_for_metrics() -> None:
+    for objects, full in ((MINIMAL, "tollwire"), (FULL, "sms")):
+        for component in ("ledger", "migrate", "bootstrap", "api"):
+            assert blocks(egress(objects, f"{full}-{component}")) == []
+    ledger = named(MINIMAL, "NetworkPolicy", "tollwire-ledger")["spec"]["ingress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in ledger] == [[9464]]
+    assert not named(MINIMAL, "NetworkPolicy", "tollwire-migrate")["spec"]["ingress"]
+
+
+def test_migrations_and_services_reach_each_port_of_postgresql_that_is_named() -> None:
+    ports = {port["port"] for rule in egress(FULL, "sms-migrate") for port in rule["ports"]}
+    assert {5432, 5433, 6432, 53} == ports
+
+
+def test_the_way_in_shows_neither_metrics_nor_health_nor_operators_paths() -> None:
+    (ingress,) = of_kind(FULL, "Ingress")
+    paths = {
+        rule["host"]: [path["path"] for path in rule["http"]["paths"]] for rule in ingress["spec"]["rules"]
+    }
+    assert paths == {
+        "api.example.com": ["/v1", "/docs", "/openapi.json"],
+        "admin.internal.example.com": ["/admin"],
+        "receipts.example.com": ["/receipts"],
+    }
+    routes = {one["metadata"]["name"]: one["spec"] for one in of_kind(FULL, "HTTPRoute")}
+    assert {name: spec["hostnames"] for name, spec in routes.items()} == {
+        "sms": ["api.example.com"],
+        "sms-admin": ["admin.internal.example.com"],
+        "sms-receipts": ["receipts.example.com"],
+    }
+    public = [match["path"]["value"] for rule in routes["sms"]["rules"] for match in rule["matches"]]
+    assert not [path for path in public if path.startswith(("/admin", "/metrics", "/readyz", "/healthz"))]

