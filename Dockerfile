@@ -28,11 +28,11 @@ LABEL org.opencontainers.image.title="Tollwire" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
-# An account without a home or a shell, a folder for what the ledger process writes, and no installer:
+# An account without a home or a shell, folders for what the ledger process and compose write, and no installer:
 # what is not in the image cannot be fetched into it.
 RUN groupadd --gid 10001 tollwire \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tollwire \
-    && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/tollwire \
+    && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/tollwire /var/lib/tollwire/books /var/lib/tollwire/keys \
     && find / -xdev \( -path '*/site-packages/pip*' -o -path '*/ensurepip' -o -path '*/dist-packages/pip*' \) -prune -exec rm -rf {} + \
     && rm -f /usr/local/bin/pip* /usr/bin/pip*
 COPY --from=build /opt/venv /opt/venv

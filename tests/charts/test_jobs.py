@@ -1,4 +1,4 @@
-"""The migration and the bootstrap: hooks where Helm runs them, Jobs of their own where something else does."""
+"""Migration and bootstrap: hooks where Helm runs them, Jobs of their own where something else does."""
 
 import pytest
 

@@ -29,33 +29,47 @@
 {{- join "," $found -}}
 {{- end -}}
 
-{{/* A DSN without a password, which is in PGPASSWORD. Takes root, role, purpose. */}}
+{{/* A DSN without a password, which stands beside it. Takes root, role, purpose. */}}
 {{- define "tollwire.dsn" -}}
 {{- $role := index .root.Values.postgresql.roles .role -}}
 postgresql://{{ $role.username }}@{{ include "tollwire.postgresHosts" . }}/{{ .root.Values.postgresql.database }}
 {{- end -}}
 
-{{/* The password and TLS of a role, as libpq's variables, which asyncpg reads too. Takes root, role. */}}
+{{/* A variable from a Secret. Takes name, secret, key. */}}
+{{- define "tollwire.secretEnv" -}}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .secret }}
+      key: {{ .key }}
+{{- end -}}
+
+{{/* TLS to one of the servers. Takes variable (POSTGRES), folder (postgresql), mode, ca and client (Secrets). */}}
+{{- define "tollwire.tlsEnv" -}}
+{{- if .mode }}
+- name: TOLLWIRE_{{ .variable }}_TLS
+  value: {{ .mode }}
+{{- end }}
+{{- if .ca }}
+- name: TOLLWIRE_{{ .variable }}_CA_FILE
+  value: /etc/tollwire/{{ .folder }}-ca/ca.crt
+{{- end }}
+{{- if .client }}
+- name: TOLLWIRE_{{ .variable }}_CERT_FILE
+  value: /etc/tollwire/{{ .folder }}-client/tls.crt
+- name: TOLLWIRE_{{ .variable }}_KEY_FILE
+  value: /etc/tollwire/{{ .folder }}-client/tls.key
+{{- end }}
+{{- end -}}
+
+{{/* The password of a role, and TLS. Takes root, role. */}}
 {{- define "tollwire.postgresEnv" -}}
 {{- $pg := .root.Values.postgresql -}}
 {{- $role := index $pg.roles .role -}}
-- name: PGPASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ $role.existingSecret }}
-      key: {{ $role.passwordKey }}
-- name: PGSSLMODE
-  value: {{ $pg.tls.mode }}
-{{- if include "tollwire.postgresCaSecret" .root }}
-- name: PGSSLROOTCERT
-  value: /etc/tollwire/postgresql-ca/ca.crt
-{{- end }}
-{{- if $pg.tls.clientSecret }}
-- name: PGSSLCERT
-  value: /etc/tollwire/postgresql-client/tls.crt
-- name: PGSSLKEY
-  value: /etc/tollwire/postgresql-client/tls.key
-{{- end }}
+{{- $ca := include "tollwire.postgresCaSecret" .root -}}
+{{- $mode := default (ternary "verify-full" "prefer" (or (ne $ca "") (ne $pg.tls.clientSecret ""))) $pg.tls.mode -}}
+{{ include "tollwire.secretEnv" (dict "name" "TOLLWIRE_POSTGRES_PASSWORD" "secret" $role.existingSecret "key" $role.passwordKey) }}
+{{- include "tollwire.tlsEnv" (dict "variable" "POSTGRES" "folder" "postgresql" "mode" $mode "ca" $ca "client" $pg.tls.clientSecret) }}
 {{- end -}}
 
 {{- define "tollwire.postgresCaSecret" -}}
@@ -91,52 +105,42 @@ postgresql://{{ $role.username }}@{{ include "tollwire.postgresHosts" . }}/{{ .r
 - name: TOLLWIRE_NATS_STORE_BYTES
   value: {{ printf "%.0f" (float64 $nats.storeBytes) | quote }}
 - name: TOLLWIRE_NATS_COMPRESSION
-  value: {{ $nats.compression | quote }}
+  value: {{ $nats.compression }}
 {{- if $nats.tokenKey }}
-- name: TOLLWIRE_NATS_TOKEN
-  valueFrom:
-    secretKeyRef:
-      name: {{ $nats.existingSecret }}
-      key: {{ $nats.tokenKey }}
+{{ include "tollwire.secretEnv" (dict "name" "TOLLWIRE_NATS_TOKEN" "secret" $nats.existingSecret "key" $nats.tokenKey) }}
+{{- end }}
+{{- if $nats.user }}
+- name: TOLLWIRE_NATS_USER
+  value: {{ $nats.user | quote }}
+{{ include "tollwire.secretEnv" (dict "name" "TOLLWIRE_NATS_PASSWORD" "secret" $nats.existingSecret "key" $nats.passwordKey) }}
 {{- end }}
 {{- if $nats.credentialsKey }}
-- name: TOLLWIRE_NATS_CREDENTIALS_FILE
+- name: TOLLWIRE_NATS_CREDS_FILE
   value: /etc/tollwire/nats/credentials
 {{- end }}
-{{- if $nats.tls.existingSecret }}
-- name: TOLLWIRE_NATS_CA_FILE
-  value: /etc/tollwire/nats-ca/ca.crt
+{{- if $nats.nkeyKey }}
+- name: TOLLWIRE_NATS_NKEY_FILE
+  value: /etc/tollwire/nats/nkey
 {{- end }}
-{{- if $nats.tls.clientSecret }}
-- name: TOLLWIRE_NATS_CERT_FILE
-  value: /etc/tollwire/nats-client/tls.crt
-- name: TOLLWIRE_NATS_KEY_FILE
-  value: /etc/tollwire/nats-client/tls.key
-{{- end }}
+{{- include "tollwire.tlsEnv" (dict "variable" "NATS" "folder" "nats" "mode" $nats.tls.mode "ca" $nats.tls.existingSecret "client" $nats.tls.clientSecret) }}
 {{- end -}}
 
 {{- define "tollwire.valkeyEnv" -}}
 {{- $valkey := .Values.valkey -}}
-{{- if ne $valkey.mode "none" }}
+{{- if $valkey.url }}
 - name: TOLLWIRE_VALKEY_URL
   value: {{ $valkey.url | quote }}
+{{- if $valkey.user }}
+- name: TOLLWIRE_VALKEY_USER
+  value: {{ $valkey.user | quote }}
+{{- end }}
 {{- if $valkey.existingSecret }}
-- name: TOLLWIRE_VALKEY_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ $valkey.existingSecret }}
-      key: {{ $valkey.passwordKey }}
+{{ include "tollwire.secretEnv" (dict "name" "TOLLWIRE_VALKEY_PASSWORD" "secret" $valkey.existingSecret "key" $valkey.passwordKey) }}
+{{- if $valkey.sentinelPasswordKey }}
+{{ include "tollwire.secretEnv" (dict "name" "TOLLWIRE_VALKEY_SENTINEL_PASSWORD" "secret" $valkey.existingSecret "key" $valkey.sentinelPasswordKey) }}
 {{- end }}
-{{- if $valkey.tls.existingSecret }}
-- name: TOLLWIRE_VALKEY_CA_FILE
-  value: /etc/tollwire/valkey-ca/ca.crt
 {{- end }}
-{{- if $valkey.tls.clientSecret }}
-- name: TOLLWIRE_VALKEY_CERT_FILE
-  value: /etc/tollwire/valkey-client/tls.crt
-- name: TOLLWIRE_VALKEY_KEY_FILE
-  value: /etc/tollwire/valkey-client/tls.key
-{{- end }}
+{{- include "tollwire.tlsEnv" (dict "variable" "VALKEY" "folder" "valkey" "mode" $valkey.tls.mode "ca" $valkey.tls.existingSecret "client" $valkey.tls.clientSecret) }}
 {{- end }}
 {{- end -}}
 
@@ -166,8 +170,11 @@ postgresql://{{ $role.username }}@{{ include "tollwire.postgresHosts" . }}/{{ .r
 {{- if $postgresCa -}}
 {{- $files = append $files (dict "name" "postgresql-ca" "secret" $postgresCa "items" (list (dict "key" $v.postgresql.tls.caKey "path" "ca.crt"))) -}}
 {{- end -}}
-{{- if $v.nats.credentialsKey -}}
-{{- $files = append $files (dict "name" "nats" "secret" $v.nats.existingSecret "items" (list (dict "key" $v.nats.credentialsKey "path" "credentials"))) -}}
+{{- with $v.nats.credentialsKey -}}
+{{- $files = append $files (dict "name" "nats" "secret" $v.nats.existingSecret "items" (list (dict "key" . "path" "credentials"))) -}}
+{{- end -}}
+{{- with $v.nats.nkeyKey -}}
+{{- $files = append $files (dict "name" "nats" "secret" $v.nats.existingSecret "items" (list (dict "key" . "path" "nkey"))) -}}
 {{- end -}}
 {{- range $name, $tls := dict "postgresql" $v.postgresql.tls "nats" $v.nats.tls "valkey" $v.valkey.tls -}}
 {{- if and $tls.existingSecret (ne $name "postgresql") -}}
