@@ -1,0 +1,51 @@
+# ruff: noqa: E501 - these are lines of the functions themselves, as long as they are there
+"""Faults in the oracle alone: no database differs, so only the invariants can find them."""
+
+from typing import Final
+
+from tests.chaos.planted.plant import Plant
+
+IN_ORACLE: Final = (
+    Plant(
+        "a claim wins what is being sent", "sending:_refusal",
+        (('not message.knows("claimed")', "message.final_us is not None"),), 200,
+    ),
+    Plant("a claim keeps the old token", "sending:_take", (("message.attempt_no += 1", "message.attempt_no = 1"),), 50),
+    Plant(
+        "at_most_once is sent again", "sending:_next",
+        (('(message.delivery == "at_least_once" and not message.is_possible_duplicate)', "not message.is_possible_duplicate"),), 200,
+    ),
+    Plant(
+        "at_least_once is sent again and again", "sending:_next",
+        ((" and not message.is_possible_duplicate)", ")"),), 500,
+    ),
+    Plant("possible_duplicate not set", "sending:_move", (("message.is_possible_duplicate |= ", "message.is_late |= False and "),), 200),
+    Plant(
+        "a submit that moves nothing forgets the outbox", "sending:_wait",
+        (("row.dispatch_no += 1", "t.outbox.pop(message.id)"),), 20,
+    ),
+    Plant("key not looked up in the older partition", "accepting:_known",
+          (("slot - SLOTS_KEPT <= row[0] <= slot + 1", "row[0] == slot"),), 500),
+    Plant("a hold ends twice", "tables:Tables.settle_hold", (('elif message.lock != "HELD":', "elif False:"),), 400),
+    Plant("credit is not looked at", "accepting:_place",
+          (("problem = owner.refuses(want.amount, want.max_price)", "problem = None"),), 20),
+    Plant("version gap", "accepting:credit", (("    if answer", "    owner.version += 1\n    if answer"),), 5),
+    Plant("the hold outlives the message", "tables:Tables.finish", (("if kind is not None:", "if kind == 'capture':"),), 5),
+    Plant("captured though it was not delivered", "settling:_fold",
+          (('_end(\n                t, message, event, "release"', '_end(\n                t, message, event, "capture"'),), 60),
+    Plant("receipt matched to the wrong part", "settling:_match",
+          (("(not found or len(opened) > 1)", "len(opened) != 1"),
+           ("_echoed(t, receipt)", "next((Place(receipt.echo_message, *key) for key, a in t.messages[receipt.echo_message].attempts.items() if a.outcome == 'submitted'), None)")), 300),
+    Plant("receipt matched to another carrier's message", "settling:_fits",
+          (("(reference.carrier, reference.reference) == (receipt.carrier, receipt.reference)",
+            "reference.reference == receipt.reference"),), 200),
+    Plant("delivered in part is delivered", "settling:_fold", (("len(delivered) >= message.parts", "delivered"),), 60),
+    Plant("a receipt that decides is not believed", "settling:_fold",
+          (("if len(delivered) >= message.parts:", "if len(delivered) > message.parts:"),), 10),
+    Plant("no callback at the end", "tables:Tables.finish",
+          (("return self.add_callback(", "return None\n    return self.add_callback("),), 5),
+    Plant("a callback that failed is forgotten", "settling:record_callbacks",
+          (("callback.due_us = t.now + 30 * SECOND", "callback.due_us = t.now + 10**9 * SECOND"),), 20),
+    Plant("dispatch number does not rise", "clockwork:dispatch", (("row.dispatch_no += not is_in_stream", "pass"),), 50),
+    Plant("a due row is never looked at", "clockwork:_work", (('return "start" if', 'return "wait" if'),), 20),
+)  # fmt: skip

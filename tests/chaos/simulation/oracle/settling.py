@@ -1,0 +1,248 @@
+"""The oracle of receive_batch_v1, settle_batch_v1 and the callbacks' functions (RULES 17, 23, 24, 36)."""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from tests.chaos.simulation.oracle.tables import FINAL_WORDS, Message, Receipt, Reference, S, Tables
+from tests.chaos.simulation.wire import (
+    DAY,
+    HOUR,
+    KEEP_HOURS,
+    LEASE_SECONDS,
+    SECOND,
+    SETTLE_LEASE_SECONDS,
+    Word,
+)
+
+MATCH_US = 7 * DAY
+SOON_US = 60 * SECOND
+OUTWAIT_MAX_SECONDS = 900
+
+
+class Place(NamedTuple):
+    """The part of an attempt that a receipt belongs to."""
+
+    message: UUID
+    attempt: int
+    part: int
+
+
+def receive(t: Tables, words: list[Word]) -> None:
+    """Keep receipts; the same id again is nothing new."""
+    for word in words:
+        if word.id not in t.receipts:
+            due = t.now + SETTLE_LEASE_SECONDS * SECOND
+            t.receipts[word.id] = Receipt(*word, received_us=t.now, due_us=due)
+
+
+def settle(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
+    """(outcome, message, state, callback) for each position; state and callback only where they moved."""
+    places: list[Place | None] = []
+    outcomes: list[str | None] = []
+    for nth, receipt_id in enumerate(ids):
+        place: Place | None = None
+        outcome: str | None = "done"
+        if t.receipts[receipt_id].settled_us is None and receipt_id not in ids[:nth]:
+            place, outcome = _match(t, t.receipts[receipt_id])
+        places.append(place)
+        outcomes.append(outcome)
+    _note(t, ids, places, outcomes)
+    told = _fold(t, [p.message for p, o in zip(places, outcomes, strict=True) if p and o == "noted"])
+    answers: list[tuple[Any, ...]] = []
+    for receipt_id, place, outcome in zip(ids, places, outcomes, strict=True):
+        word = outcome
+        state: str | None = None
+        callback: UUID | None = None
+        if outcome == "noted" and place and place.message in told:
+            word, state, callback = told.pop(place.message)
+        if word != "done":
+            _keep(t, t.receipts[receipt_id], word or "", place)
+        answers.append((word, place.message if place else None, state, callback))
+    return answers
+
+
+def _match(t: Tables, receipt: Receipt) -> tuple[Place | None, str | None]:
+    found = [r for r in t.references if _fits(t, receipt, r)]
+    opened = {(r.message, r.part) for r in found if _attempt_of(t, r).is_unanswered}
+    if (not found or len(opened) > 1) and receipt.echo_message is not None:
+        echoed = _echoed(t, receipt)
+        if echoed is not None:
+            return echoed, None
+    if len(opened) > 1:
+        return None, "ambiguous"
+    if found:
+        best = min(
+            found, key=lambda r: (not _attempt_of(t, r).is_unanswered, -r.submitted_us, -r.attempt, r.part)
+        )
+        return Place(best.message, best.attempt, best.part), None
+    is_young = receipt.received_us > t.now - KEEP_HOURS * HOUR
+    return None, "waiting" if is_young else "unmatched"
+
+
+def _attempt_of(t: Tables, reference: Reference) -> Any:
+    return t.messages[reference.message].attempts[reference.attempt, reference.part]
+
+
+def _fits(t: Tables, receipt: Receipt, reference: Reference) -> bool:
+    return (
+        (reference.carrier, reference.reference) == (receipt.carrier, receipt.reference)
+        and abs(reference.submitted_us - receipt.received_us) <= MATCH_US
+        and reference.submitted_us != receipt.received_us - MATCH_US
+        and reference.submitted_us <= t.now + SOON_US
+        and receipt.msisdn in (None, t.messages[reference.message].msisdn)
+        and receipt.part in (None, reference.part)
+    )
+
+
+def _echoed(t: Tables, receipt: Receipt) -> Place | None:
+    message = t.messages.get(receipt.echo_message) if receipt.echo_message else None
+    if message is None or receipt.msisdn not in (None, message.msisdn):
+        return None
+    fitting = [
+        (-number, part)
+        for (number, part), a in message.attempts.items()
+        if a.carrier == receipt.carrier
+        and receipt.echo_attempt in (None, number)
+        and receipt.part in (None, part)
+        and a.outcome in (None, "submitted", "uncertain")
+        and a.claimed_us > receipt.received_us - MATCH_US
+        and (receipt.part is not None or _is_only_part(message, number, part))
+    ]
+    if not fitting:
+        return None
+    number, part = min(fitting)
+    return Place(message.id, -number, part)
+
+
+def _is_only_part(message: Message, number: int, part: int) -> bool:
+    return not any(n == number and p != part for n, p in message.attempts)
+
+
+def _note(t: Tables, ids: list[UUID], places: list[Place | None], outcomes: list[str | None]) -> None:
+    """The first final word on a part stands; of one call's words on a part a final one comes first."""
+    words: dict[Place, list[tuple[bool, int]]] = {}
+    before: dict[Place, str | None] = {}
+    for nth, place in enumerate(places):
+        if outcomes[nth] is None and place:
+            is_final = t.receipts[ids[nth]].state in FINAL_WORDS
+            words.setdefault(place, []).append((not is_final, nth))
+            before[place] = t.messages[place.message].attempts[place.attempt, place.part].receipt
+    for nth, place in enumerate(places):
+        if outcomes[nth] is not None or not place:
+            continue
+        if before[place] in FINAL_WORDS or min(words[place])[1] != nth:
+            outcomes[nth] = "repeated"
+            continue
+        outcomes[nth] = "noted"
+        _write(t.messages[place.message], place, t.receipts[ids[nth]])
+
+
+def _write(message: Message, place: Place, receipt: Receipt) -> None:
+    for (number, part), attempt in message.attempts.items():
+        is_same_submit = (attempt.carrier, attempt.reference, attempt.outcome) == (
+            receipt.carrier,
+            receipt.reference,
+            "submitted",
+        )
+        if part == place.part and (number == place.attempt or is_same_submit) and attempt.is_unanswered:
+            attempt.receipt = receipt.state
+
+
+def _fold(t: Tables, noted: list[UUID]) -> dict[UUID, tuple[str, str | None, UUID | None]]:
+    """What the news made of each message."""
+    told: dict[UUID, tuple[str, str | None, UUID | None]] = {}
+    late: list[Message] = []
+    for message in sorted({t.messages[m].id: t.messages[m] for m in noted}.values(), key=lambda m: m.id):
+        parts: dict[int, list[Any]] = {}
+        for (_, part), attempt in message.attempts.items():
+            parts.setdefault(part, []).append(attempt)
+        delivered = {p for p, a in parts.items() if any(x.receipt == "delivered" for x in a)}
+        waiting = [p for p, a in parts.items() if p not in delivered and any(x.is_open for x in a)]
+        is_expired = any(x.receipt == "expired" for a in parts.values() for x in a)
+        if 0 < len(delivered) < message.parts:
+            message.parts_delivered = len(delivered)
+        if len(delivered) >= message.parts:
+            if message.knows("delivered"):
+                told[message.id] = _end(t, message, "delivered", "capture", "delivered")
+            elif message.state is not S.DELIVERED and not message.is_late:
+                late.append(message)
+        elif not waiting and message.state in (S.SENT, S.UNKNOWN, S.SENDING):
+            event = "carrier_expired" if is_expired and not delivered else "undelivered"
+            reason = "delivered_in_part" if delivered else "undelivered"
+            told[message.id] = _end(
+                t, message, event, "release", "expired_by_carrier" if event == "carrier_expired" else reason
+            )
+    for message in late:
+        told[message.id] = _capture_late(t, message)
+    return told
+
+
+def _end(t: Tables, message: Message, event: str, kind: str, reason: str) -> tuple[str, str, UUID | None]:
+    callback = t.finish(message, event, kind if message.lock == "HELD" else None, reason, LEASE_SECONDS)
+    return "moved", message.state.value, callback
+
+
+def _capture_late(t: Tables, message: Message) -> tuple[str, None, UUID | None]:
+    submitted_us = t.now if message.submitted_us is None else message.submitted_us
+    is_taken = message.lock == "RELEASED" and submitted_us > t.now - MATCH_US
+    if is_taken:
+        t.settle_hold(message, "late_capture", "delivered_late")
+    message.is_late = True
+    message.sequence += 1
+    callback = t.add_callback(message, "message.late_receipt", LEASE_SECONDS)
+    return "late_capture" if is_taken else "late", None, callback
+
+
+def _keep(t: Tables, receipt: Receipt, outcome: str, place: Place | None) -> None:
+    if outcome == "waiting":
+        receipt.due_us = t.now + min(2 ** min(receipt.tries, 10), OUTWAIT_MAX_SECONDS) * SECOND
+    else:
+        receipt.settled_us, receipt.outcome = t.now, outcome
+    receipt.tries += 1
+    receipt.message, receipt.attempt = (place.message, place.attempt) if place else (None, None)
+    receipt.part = place.part if place else receipt.part
+
+
+def lease_receipts(t: Tables) -> list[UUID]:
+    """Receipts that are due again."""
+    due = [r for r in t.receipts.values() if r.settled_us is None and r.due_us <= t.now]
+    for receipt in due:
+        receipt.due_us = t.now + SETTLE_LEASE_SECONDS * SECOND
+    return sorted(r.id for r in due)
+
+
+def load_callbacks(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
+    """(skip, event type, sequence, attempts, message, state, charged) for each position."""
+    answers: list[tuple[Any, ...]] = []
+    for id_ in ids:
+        callback = t.callbacks[id_]
+        message = t.messages[callback.message]
+        skip = "done" if callback.done_us is not None else None
+        if skip is None and callback.event_type == "message.sent" and message.final_us is not None:
+            skip = "superseded"
+        is_charged = message.lock == "CAPTURED" or message.is_late_captured
+        told = (callback.event_type, callback.sequence, callback.attempts)
+        answers.append((skip, *told, message.id, message.state.value, is_charged))
+    return answers
+
+
+def lease_callbacks(t: Tables) -> list[UUID]:
+    """Callbacks that are due."""
+    due = sorted(i for i, c in t.callbacks.items() if c.done_us is None and c.due_us <= t.now)
+    for id_ in due:
+        t.callbacks[id_].due_us = t.now + LEASE_SECONDS * SECOND
+    return due
+
+
+def record_callbacks(t: Tables, notes: list[tuple[UUID, int, str | None]]) -> None:
+    """Note tries; outcome None is "again in 30 s"."""
+    for id_, attempt, outcome in notes:
+        callback = t.callbacks[id_]
+        if callback.done_us is not None or attempt < callback.attempts:
+            continue
+        callback.attempts = attempt
+        callback.outcome = outcome
+        if outcome is not None:
+            callback.done_us = t.now
+        else:
+            callback.due_us = t.now + 30 * SECOND

@@ -1,0 +1,237 @@
+"""What the oracle remembers: the tables of the server as plain Python, and the money in them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from shared.domain.states import TRANSITIONS, MessageEvent, MessageState
+from tests.chaos.simulation.wire import START_MS, Carrier, Rows
+from tests.support.oracle import Account
+
+S = MessageState
+FINAL_WORDS = frozenset({"delivered", "undelivered", "expired", "rejected"})
+REACHED = frozenset({None, "submitted", "uncertain"})
+EVENT_TYPES = {
+    "SENT": "message.sent", "DELIVERED": "message.delivered", "UNDELIVERED": "message.undelivered",
+    "EXPIRED": "message.expired", "FAILED_PERM": "message.failed", "CANCELLED": "message.cancelled",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Owner(Account):
+    """An account with its pace and its client."""
+
+    id: int = 0
+    interval_us: int = 0
+    next_dispatch_us: int | None = None
+    suspended: bool = False
+    events: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One part of one try."""
+
+    carrier: int
+    claimed_us: int
+    outcome: str | None = None
+    outcome_us: int | None = None
+    reference: str | None = None
+    receipt: str | None = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        return self.receipt not in FINAL_WORDS
+
+    @property
+    def is_open(self) -> bool:
+        return self.outcome in REACHED and self.is_unanswered
+
+
+@dataclass(slots=True)
+class Outbox:
+    """An outbox row."""
+
+    carrier: int
+    due_us: int
+    dispatch_us: int
+    leased_us: int | None
+    incarnation: int
+    dispatch_no: int = 1
+    lease_seconds: int = 60
+
+
+@dataclass(slots=True)
+class Message:
+    """A message, its state and its hold."""
+
+    id: UUID
+    account: int
+    amount: int
+    charge: str
+    delivery: str
+    parts: int
+    msisdn: str
+    valid_us: int
+    carrier: int
+    state: MessageState
+    lock: str = "HELD"
+    is_late_captured: bool = False
+    is_late: bool = False
+    is_possible_duplicate: bool = False
+    tries: int = 0
+    attempt_no: int = 0
+    parts_delivered: int = 0
+    sequence: int = 0
+    claim: UUID | None = None
+    claim_deadline_us: int | None = None
+    submitted_us: int | None = None
+    final_us: int | None = None
+    error: str | None = None
+    attempts: dict[tuple[int, int], Attempt] = field(default_factory=dict)
+
+    def knows(self, event: str) -> bool:
+        return (self.state, MessageEvent(event)) in TRANSITIONS
+
+
+@dataclass(slots=True)
+class Receipt:
+    """A carrier's word."""
+
+    id: UUID
+    carrier: int
+    reference: str
+    state: str
+    msisdn: str | None
+    part: int | None
+    echo_message: UUID | None
+    echo_attempt: int | None
+    received_us: int
+    due_us: int
+    tries: int = 0
+    settled_us: int | None = None
+    outcome: str | None = None
+    message: UUID | None = None
+    attempt: int | None = None
+
+
+@dataclass(slots=True)
+class Callback:
+    """A callback to a client."""
+
+    message: UUID
+    event_type: str
+    sequence: int
+    due_us: int
+    attempts: int = 0
+    done_us: int | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A carrier's name for a part of an attempt."""
+
+    carrier: int
+    reference: str
+    submitted_us: int
+    message: UUID
+    attempt: int
+    part: int
+
+
+class Tables:
+    """All rows, and what several functions do with them."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.owners: dict[int, Owner] = {}
+        self.carriers: dict[int, Carrier] = {}
+        self.messages: dict[UUID, Message] = {}
+        self.outbox: dict[UUID, Outbox] = {}
+        self.receipts: dict[UUID, Receipt] = {}
+        self.references: list[Reference] = []
+        self.callbacks: dict[UUID, Callback] = {}
+        self.keys: dict[tuple[int, str], list[tuple[int, bytes, UUID, str | None, int]]] = {}
+        self.entries: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self.watch: dict[UUID, int] = {}
+
+    def book(self, account: int, kind: str, message: UUID | None, amount: int, reason: str | None) -> None:
+        """Write the entry that the account's version now counts."""
+        owner = self.owners[account]
+        row = (kind, str(message) if message else None, amount, owner.posted, owner.held, reason)
+        self.entries[account, owner.version] = row
+
+    def settle_hold(self, message: Message, kind: str, reason: str) -> bool:
+        """End a hold, once; a late capture only after a release."""
+        if kind == "late_capture":
+            if message.lock != "RELEASED" or message.is_late_captured:
+                return False
+            message.is_late_captured = True
+        elif message.lock != "HELD":
+            return False
+        else:
+            message.lock = "CAPTURED" if kind == "capture" else "RELEASED"
+        self.owners[message.account].end(message.amount, kind)
+        self.book(message.account, kind, message.id, message.amount, reason)
+        return True
+
+    def finish(
+        self, message: Message, event: str, kind: str | None, reason: str, lease_seconds: int = 0
+    ) -> UUID | None:
+        """Bring a message to its end; return its callback."""
+        if kind is not None:
+            self.settle_hold(message, kind, reason)
+        message.state = TRANSITIONS[message.state, MessageEvent(event)]
+        message.final_us = self.now
+        message.sequence += 1
+        message.claim_deadline_us = None
+        if event == "delivered":
+            message.parts_delivered = message.parts
+        message.error = None if event == "delivered" else reason
+        self.outbox.pop(message.id, None)
+        return self.add_callback(message, EVENT_TYPES[message.state.value], lease_seconds)
+
+    def add_callback(self, message: Message, event_type: str, lease_seconds: int) -> UUID | None:
+        """Ask for a callback, if the client subscribes to the event."""
+        if event_type not in self.owners[message.account].events:
+            return None
+        head = (START_MS + self.now // 1000) << 80 | 7 << 76 | (message.sequence & 4095) << 64
+        made = UUID(int=head | message.id.int & (1 << 64) - 1)
+        due = self.now + lease_seconds * 1_000_000
+        self.callbacks[made] = Callback(message.id, event_type, message.sequence, due)
+        return made
+
+    def rows(self) -> Rows:
+        """Everything, as SqlServer.snapshot tells it."""
+        return {
+            "accounts": {str(o.id): (*o.row(), o.next_dispatch_us) for o in self.owners.values()},
+            "messages": {
+                str(m.id): (
+                    m.state.value, m.lock, m.is_late_captured, m.is_late, m.is_possible_duplicate, m.tries,
+                    m.attempt_no, m.parts_delivered, m.sequence, m.carrier, m.claim_deadline_us,
+                    m.submitted_us, m.final_us, m.error,
+                )
+                for m in self.messages.values()
+            },
+            "outbox": {
+                str(i): (o.dispatch_no, o.due_us, o.dispatch_us, o.leased_us, o.lease_seconds,
+                         o.incarnation, o.carrier)
+                for i, o in self.outbox.items()
+            },
+            "attempts": {
+                f"{m.id}/{number}/{part}": (a.carrier, a.outcome, a.reference, a.receipt)
+                for m in self.messages.values()
+                for (number, part), a in m.attempts.items()
+            },
+            "entries": {f"{account}/{version}": row for (account, version), row in self.entries.items()},
+            "receipts": {
+                str(r.id): (r.outcome, str(r.message) if r.message else None, r.attempt, r.part, r.due_us)
+                for r in self.receipts.values()
+            },
+            "callbacks": {
+                str(i): (str(c.message), c.event_type, c.sequence, c.attempts, c.due_us, c.done_us, c.outcome)
+                for i, c in self.callbacks.items()
+            },
+            "watch": {str(i): (due,) for i, due in self.watch.items()},
+        }  # fmt: skip
