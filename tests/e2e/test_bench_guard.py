@@ -15,15 +15,7 @@ MESSAGES = 4_000
 # Each flush of these carries dozens of messages at 128 connections (0.007 to 0.02 of a call a message).
 HOT_FUNCTIONS = {
     f"tollwire.{name}_v1"
-    for name in (
-        "accept_batch",
-        "claim_batch",
-        "record_batch",
-        "receive_batch",
-        "settle_batch",
-        "load_callbacks",
-        "record_callbacks",
-    )
+    for name in ("accept_batch", "claim_batch", "record_batch", "take_receipts", "record_callbacks")
 }
 # Ten times what is measured, and a fifth of what one call a message is.
 CALLS_PER_MESSAGE_MAX = 0.2
