@@ -25,10 +25,10 @@ GOODBYE_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
-def front(resources: Resources, admission: Admission) -> Front:
-    """Everything that is answered, by method and path."""
+def front(resources: Resources, admission: Admission, access_log_ratio: float = 0.0) -> Front:
+    """Everything that is answered, by method and path; the log has a line of so large a share of it."""
     routes: list[tuple[str, str, Serve]] = [
-        (operation.method, operation.path, Endpoint(operation, resources, admission).serve)
+        (operation.method, operation.path, Endpoint(operation, resources, admission, access_log_ratio).serve)
         for operation in OPERATIONS
     ]
     return Front([*routes, *pages(OPERATIONS)])
@@ -40,7 +40,7 @@ async def serve(settings: ApiSettings, resources: Resources, admission: Admissio
     Raises:
         OSError: the port is taken.
     """
-    server = Server(front(resources, admission))
+    server = Server(front(resources, admission, settings.access_log_ratio))
     runner = web.ServerRunner(server, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()
     try:

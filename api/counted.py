@@ -1,14 +1,27 @@
-"""What is counted of messages that ask to be accepted: once a flush, never once a message."""
+"""What is counted of requests, and of messages that ask to be accepted: these once a flush."""
 
 from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import Final
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 
 from api.store import AcceptAnswer, AcceptItem
 from shared.domain.problems import ProblemCode
+from shared.runtime.metrics import SECONDS_BUCKETS
+from shared.runtime.statistics import Watched
 
+REQUESTS: Final = Counter(
+    "tollwire_http_requests_total", "Requests, by what answered", ["route", "method", "code"]
+)
+REFUSALS: Final = Counter("tollwire_http_refusals_total", "Refusals, by the problem's code", ["code"])
+IN_FLIGHT: Final = Gauge("tollwire_http_requests_in_flight", "Requests that have no answer yet")
+DURATION: Final = Histogram(
+    "tollwire_http_request_duration_seconds",
+    "From the request's head read to its answer made",
+    ["route", "method"],
+    buckets=SECONDS_BUCKETS,
+)
 ACCEPTED: Final = Counter(
     "tollwire_messages_accepted_total",
     "Messages accepted; dispatch says whether they may go now or wait for their time or pace",
@@ -23,6 +36,15 @@ HOLDS: Final = Counter(
     ["result"],
 )
 HELD: Final = Counter("tollwire_credit_held_micros_total", "Credit held by accepted messages", ["currency"])
+
+# What probes ask says nothing of what the process does.
+_NO_PROBES: Final = {"route": frozenset({"/healthz", "/startupz", "/readyz"})}
+WATCHED: Final = (
+    Watched("requests", REQUESTS, by="code", without=_NO_PROBES),
+    Watched("request", DURATION, without=_NO_PROBES),
+    Watched("accepted", ACCEPTED, by="lane"),
+    Watched("refused", REFUSALS, by="code"),
+)
 
 _REPLAYED: Final = ("replayed", "refused_before")
 

@@ -6,6 +6,7 @@ answer, also to what is hardly HTTP, is made here.
 
 import asyncio
 import os
+import random
 import re
 import time
 from collections.abc import Callable
@@ -16,18 +17,19 @@ import msgspec
 import structlog
 from aiohttp import web
 from opentelemetry.trace import SpanKind
-from prometheus_client import Counter, Gauge, Histogram
 
 from api import problems
+from api.access_lines import note_request
 from api.admission import Admission
 from api.answers import JSON_HEADERS, Answer, fits
+from api.counted import DURATION, IN_FLIGHT, REFUSALS, REQUESTS
 from api.faults import refusal_for
 from api.parameters import QueryReader, read_path
 from api.problems import Refusal
 from api.routing import Call, Operation, Reply, Router, Serve, encode, read_body
 from api.violations import refuse_body
 from shared.domain.problems import ProblemCode
-from shared.runtime import metrics, tracing
+from shared.runtime import tracing
 
 # The longest header line that is read; a key, a trace and an idempotency key take 1 kB together.
 LINE_MAX_BYTES: Final = 8_190
@@ -43,15 +45,6 @@ PROBLEM_HEADERS: Final = {**JSON_HEADERS, "Content-Type": problems.CONTENT_TYPE}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 _log = structlog.get_logger(__name__)
-_requests = Counter("tollwire_http_requests_total", "Requests, by what answered", ["route", "method", "code"])
-_refusals = Counter("tollwire_http_refusals_total", "Refusals, by the problem's code", ["code"])
-_in_flight = Gauge("tollwire_http_requests_in_flight", "Requests that have no answer yet")
-_duration = Histogram(
-    "tollwire_http_request_duration_seconds",
-    "From the request's head read to its answer made",
-    ["route", "method"],
-    buckets=metrics.SECONDS_BUCKETS,
-)
 
 
 class _Load:
@@ -61,13 +54,16 @@ class _Load:
 
 
 _load = _Load()
-_in_flight.set_function(lambda: _load.requests)
+IN_FLIGHT.set_function(lambda: _load.requests)
 
 
 class Endpoint:
     """One operation, ready to serve."""
 
-    def __init__(self, operation: Operation, resources: Any, admission: Admission) -> None:
+    def __init__(
+        self, operation: Operation, resources: Any, admission: Admission, access_log_ratio: float = 0.0
+    ) -> None:
+        self._access_log_ratio = access_log_ratio if operation.is_limited else 0.0
         self._operation = operation
         self._handler = operation.handler
         self._resources = resources
@@ -76,8 +72,8 @@ class Endpoint:
         self._query = QueryReader(operation.query)
         labels = (operation.path, operation.method)
         self._span = f"{operation.method} {operation.path}"
-        self._observe = _duration.labels(*labels).observe
-        self._counters = {code: _requests.labels(*labels, str(code)).inc for code in (200, 201, 202, 204)}
+        self._observe = DURATION.labels(*labels).observe
+        self._counters = {code: REQUESTS.labels(*labels, str(code)).inc for code in (200, 201, 202, 204)}
 
     async def serve(self, request: web.BaseRequest, params: dict[str, str]) -> web.StreamResponse:
         """Answer a request, whatever happens on the way."""
@@ -98,9 +94,12 @@ class Endpoint:
             exemplar = tracing.exemplar()
         tell = self._counters.get(response.status)
         if tell is None:
-            tell = _requests.labels(self._operation.path, self._operation.method, str(response.status)).inc
+            tell = REQUESTS.labels(self._operation.path, self._operation.method, str(response.status)).inc
         tell()
-        self._observe(time.perf_counter() - started_at, exemplar)
+        seconds = time.perf_counter() - started_at
+        self._observe(seconds, exemplar)
+        if random.random() < self._access_log_ratio:  # noqa: S311 - a sample, not a secret
+            note_request(call, self._operation, response.status, seconds)
         return response
 
     async def _answer(self, call: Call, params: dict[str, str]) -> web.StreamResponse:
@@ -134,7 +133,7 @@ class Endpoint:
 
     async def _refuse(self, call: Call, error: Exception) -> web.Response:
         refusal = refusal_for(error)
-        _refusals.labels(refusal.code).inc()
+        REFUSALS.labels(refusal.code).inc()
         if refusal.status >= 500:
             _log.error(
                 "request failed",
@@ -171,7 +170,7 @@ class Front:
         try:
             serve, params = self._router.find(request.method, request.path)
         except Refusal as refusal:
-            _requests.labels("none", "any", str(refusal.status)).inc()
+            REQUESTS.labels("none", "any", str(refusal.status)).inc()
             return problem_response(refusal, request_id_of(request))
         return await serve(request, params)
 

@@ -9,6 +9,7 @@ from api import app
 from api.accept import Accept
 from api.admission import Admission
 from api.authenticate import Authenticator
+from api.counted import WATCHED
 from api.follow import Follower, load_prices
 from api.health import Health
 from api.in_flight import InFlight
@@ -27,6 +28,7 @@ from shared.runtime.loops import Loop, every
 from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import open_pool
 from shared.runtime.settings import load
+from shared.runtime.statistics import Statistics
 from shared.storage.config import POLL_SECONDS, ConfigWatch
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import startup_checks, wait_for_schema
@@ -70,5 +72,6 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
                     partial(every, interval_seconds=WRITE_EVERY_SECONDS, run_once=uses.write),
                     partial(keep_clock, clock, pool),
                     facts.run,
+                    Statistics(WATCHED).run,
                 ]
                 await uses.write()

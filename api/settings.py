@@ -45,6 +45,9 @@ class ApiSettings(Common, frozen=True, kw_only=True):
     total_requests_burst: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Requests over all that may come at once.")
     ] = 40_000
+    access_log_ratio: Annotated[
+        float, Meta(ge=0, le=1, description="Share of requests that leave a line in the log; 0: none.")
+    ] = 0.001
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from dlr.deliver import Deliver
+from dlr.deliver import CALLBACKS, DELAY, Deliver
 from dlr.door import open_door
 from dlr.endpoint_book import EndpointBook, load_endpoint_book
 from dlr.endpoints import Endpoints
@@ -14,7 +14,7 @@ from dlr.health import HealthNotes
 from dlr.poster import CallbackPoster, CallbackSettings
 from dlr.receive import Receive
 from dlr.settings import DlrSettings
-from dlr.settle import Settle
+from dlr.settle import RECEIPTS, Settle
 from dlr.wake import consume_wakes
 from shared.runtime.clock import keep_clock, open_clock
 from shared.runtime.jetstream import open_jetstream
@@ -23,6 +23,7 @@ from shared.runtime.loops import Loop, every
 from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
+from shared.runtime.statistics import Statistics, Watched
 from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Load, load_carriers
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
@@ -45,6 +46,13 @@ def load_with(keyring: Keyring) -> Load[Config]:
         return Config(await load_carriers(connection), await load_endpoint_book(connection, keyring))
 
     return load_config
+
+
+WATCHED = (
+    Watched("receipts", RECEIPTS, by="outcome"),
+    Watched("callbacks", CALLBACKS, by="result"),
+    Watched("callback_delay", DELAY),
+)
 
 
 @asynccontextmanager
@@ -88,4 +96,5 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
                 partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
                 partial(keep_clock, clock, pool),
                 facts.run,
+                Statistics(WATCHED).run,
             ]

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ledger.bookkeeping import Bookkeeping
-from ledger.clockwork import Clockwork
+from ledger.clockwork import DUE, Clockwork
 from ledger.observe import WORK_SECONDS, Observer
 from ledger.reseal import Reseal
 from ledger.retention import Retention
@@ -20,6 +20,7 @@ from shared.runtime.loops import Loop, every
 from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import open_pool
 from shared.runtime.settings import load
+from shared.runtime.statistics import Statistics, Watched
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
 
@@ -29,6 +30,9 @@ PARTITIONS_SECONDS = 600.0
 RESEAL_SECONDS = 60.0
 CLOSE_DAYS_SECONDS = 600.0
 SEAL_EXPORT_SECONDS = 60.0
+
+
+WATCHED = (Watched("outbox", DUE, by="work"),)
 
 
 @asynccontextmanager
@@ -58,4 +62,5 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=RESEAL_SECONDS, run_once=reseal.run_once),
             Retention(pool, load(RetentionSettings, os.environ)).run,
             facts.run,
+            Statistics(WATCHED).run,
         ]

@@ -13,14 +13,16 @@ from shared.runtime.loops import Loop, every
 from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
+from shared.runtime.statistics import Statistics, Watched
 from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Routes, load_carriers, load_routes
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
-from worker.consume import lane_loops
+from worker.consume import BUNDLES, lane_loops
+from worker.desk import OUTCOMES
 from worker.desks import Desks
 from worker.journal import Journal
 from worker.settings import WorkerSettings
-from worker.submit import Submit
+from worker.submit import ACCEPT_TO_SUBMIT, Submit
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class Config:
 async def load_config(connection: Connection, _version: int) -> Config:
     """Read it in one snapshot."""
     return Config(await load_carriers(connection), await load_routes(connection))
+
+
+WATCHED = (
+    Watched("submits", OUTCOMES, by="outcome"),
+    Watched("accept_to_submit", ACCEPT_TO_SUBMIT),
+    Watched("bundles", BUNDLES, by="result"),
+)
 
 
 @asynccontextmanager
@@ -64,4 +73,5 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
             partial(keep_clock, clock, pool),
             facts.run,
+            Statistics(WATCHED).run,
         ]

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from shared.runtime.stack_traces import show_exception
 from shared.runtime.tracing import current_trace_id
 
 # What a message says is nobody's business but its sender's and its reader's.
@@ -44,7 +45,7 @@ def configure(service: str, level: str, *, stream: TextIO | None = None) -> None
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            structlog.processors.format_exc_info,
+            show_exception,
             _Line(service),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),

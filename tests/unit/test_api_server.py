@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog.testing
 from aiohttp import web
 from msgspec import Struct
 
@@ -43,7 +44,9 @@ OPERATIONS = (
 
 
 @asynccontextmanager
-async def serving(operations: tuple[Operation, ...], **options: float) -> AsyncIterator[int]:
+async def serving(
+    operations: tuple[Operation, ...], *, access_log_ratio: float = 0.0, **options: float
+) -> AsyncIterator[int]:
     """Serve operations that need no key; yield the port."""
 
     async def load(_ids: Any) -> dict[str, Any]:
@@ -57,7 +60,8 @@ async def serving(operations: tuple[Operation, ...], **options: float) -> AsyncI
             ApiSettings(postgres_dsn="postgresql://nowhere", keyring_file="none"),
         )
         routes: list[tuple[str, str, Serve]] = [
-            (one.method, one.path, Endpoint(one, None, admission).serve) for one in operations
+            (one.method, one.path, Endpoint(one, None, admission, access_log_ratio).serve)
+            for one in operations
         ]
         runner = web.ServerRunner(Server(Front(routes), **options))
         await runner.setup()
@@ -123,6 +127,18 @@ async def test_what_is_not_http_is_answered_with_a_problem(request_):
     assert head.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
     assert b"application/problem+json" in head
     assert b'"code":"malformed_request"' in body
+
+
+@pytest.mark.parametrize(("ratio", "lines"), [(1.0, 1), (0.0, 0)])
+async def test_so_large_a_share_of_the_requests_leaves_a_line_without_their_contents(ratio, lines):
+    with structlog.testing.capture_logs() as logged:
+        async with serving(OPERATIONS, access_log_ratio=ratio) as port, aiohttp.ClientSession() as session:
+            await session.post(f"http://127.0.0.1:{port}/echo", json={"text": "the secret of the accounts"})
+    noted = [line for line in logged if line["event"] == "request"]
+    assert len(noted) == lines
+    for line in noted:
+        assert (line["route"], line["method"], line["client_id"]) == ("/echo", "POST", None)
+        assert "secret" not in str(line)
 
 
 async def test_a_bug_is_answered_with_the_id_of_its_log_line_and_no_detail():

@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from shared.runtime import logs
+from shared.runtime.stack_traces import CHAIN_MAX
 
 
 class Lines:
@@ -149,10 +150,31 @@ def test_libraries_log_into_the_same_lines(lines: Lines) -> None:
     )
 
 
-def test_a_librarys_error_brings_its_traceback(lines: Lines) -> None:
-    logging.getLogger("aiohttp.server").error("failed", exc_info=KeyError("lost"))
+def fail_with(text: str) -> None:
+    try:
+        int(text)
+    except ValueError as error:
+        raise RuntimeError("the flush failed") from error
+
+
+def test_a_stack_trace_tells_where_and_never_what_with(lines: Lines) -> None:
+    try:
+        fail_with('Your code is "123456"')
+    except RuntimeError:
+        log.exception("failed")
+    trace = lines.last["exception"]
+    assert trace.startswith("RuntimeError: the flush failed\n  tests/unit/test_logs.py:")
+    assert "caused by ValueError: invalid literal for int() with base 10: …\n" in trace
+    assert trace.count("fail_with") == 2
+    assert "123456" not in lines.stream.getvalue()
+
+
+def test_an_endless_chain_of_errors_ends(lines: Lines) -> None:
+    one, other = KeyError("lost"), KeyError("lost too")
+    one.__cause__, other.__cause__ = other, one
+    logging.getLogger("aiohttp.server").error("failed", exc_info=one)
     assert lines.last["level"] == "error"
-    assert "KeyError: 'lost'" in lines.last["exception"]
+    assert lines.last["exception"] == "\ncaused by ".join(["KeyError: …"] * CHAIN_MAX)
 
 
 def test_a_request_is_no_log_line(lines: Lines) -> None:
