@@ -60,7 +60,6 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
     """Everything this process opens, and everything it runs."""
     settings = load(DlrSettings, os.environ)
     keyring = Keyring.load(settings.keyring_file)
-
     async with (
         open_pool(settings, application_name="tollwire-dlr") as pool,
         open_clock(pool) as clock,
