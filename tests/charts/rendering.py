@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from tests.charts.tools import HELMS, Helm
+from tests.charts.tools import HELMS, Tool
 from tests.charts.values_schema import CHART
 
 RELEASE: Final = "tollwire"
@@ -44,7 +44,7 @@ class Done:
     errors: str
 
 
-def helm(which: Helm, *arguments: str) -> Done:
+def helm(which: Tool, *arguments: str) -> Done:
     """Run a Helm."""
     done = subprocess.run(
         [which.program, *arguments], capture_output=True, text=True, timeout=HELM_SECONDS, check=False
@@ -52,7 +52,7 @@ def helm(which: Helm, *arguments: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def template(which: Helm, files: tuple[str, ...], *more: str, apis: tuple[str, ...] = APIS) -> Done:
+def template(which: Tool, files: tuple[str, ...], *more: str, apis: tuple[str, ...] = APIS) -> Done:
     """Render the chart with values files of the chart's folder and further arguments."""
     values = [word for file in files for word in ("--values", str(CHART / file))]
     known = [word for api in apis for word in ("--api-versions", api)]
@@ -60,7 +60,7 @@ def template(which: Helm, files: tuple[str, ...], *more: str, apis: tuple[str, .
 
 
 @cache
-def rendered(name: str, which: Helm = HELM4, *more: str) -> tuple[Object, ...]:
+def rendered(name: str, which: Tool = HELM4, *more: str) -> tuple[Object, ...]:
     """Every object of a value set; do not change them."""
     done = template(which, VALUE_SETS[name], *more)
     assert done.status == 0, done.errors

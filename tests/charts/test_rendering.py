@@ -18,7 +18,7 @@ from tests.charts.rendering import (
     rendered,
     template,
 )
-from tests.charts.tools import HELMS, Helm
+from tests.charts.tools import HELMS, Tool
 from tests.charts.values_schema import CHART
 
 KUBERNETES = ("1.34", "1.37")
@@ -35,7 +35,7 @@ CUSTOM = {
 
 @pytest.mark.parametrize("which", HELMS, ids=["helm3", "helm4"])
 @pytest.mark.parametrize("name", VALUE_SETS)
-def test_helm_finds_nothing_to_say_against_the_chart(which: Helm, name: str) -> None:
+def test_helm_finds_nothing_to_say_against_the_chart(which: Tool, name: str) -> None:
     values = [word for file in VALUE_SETS[name] for word in ("--values", str(CHART / file))]
     done = helm(which, "lint", "--strict", str(CHART), *values, "--set", "crdCheck=false")
     assert done.status == 0, done.output + done.errors

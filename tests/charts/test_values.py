@@ -3,7 +3,7 @@
 import pytest
 
 from tests.charts.rendering import HELM3, HELM4, VALUE_SETS, template
-from tests.charts.tools import HELMS, Helm
+from tests.charts.tools import HELMS, Tool
 from tests.charts.values_schema import load, rows
 
 MINIMAL = VALUE_SETS["minimal"]
@@ -24,7 +24,7 @@ MINIMAL = VALUE_SETS["minimal"]
         ("defaults.terminationGracePeriodSeconds=5", "terminationGracePeriodSeconds"),
     ],
 )
-def test_a_value_of_another_kind_is_refused_and_named(which: Helm, setting: str, complaint: str) -> None:
+def test_a_value_of_another_kind_is_refused_and_named(which: Tool, setting: str, complaint: str) -> None:
     done = template(which, MINIMAL, "--set", setting)
     assert done.status != 0
     assert complaint.replace("/", ".") in done.errors.replace("/", ".")

