@@ -69,9 +69,10 @@ class Stage:
             "TOLLWIRE_HEALTH_PORT": f"{name}-health",
             "TOLLWIRE_PORT": "api",
             "TOLLWIRE_RECEIPTS_PORT": "dlr",
+            "TOLLWIRE_SIMULATOR_PORT": "simulator",
         }
-        own["TOLLWIRE_SIMULATOR_PORT"] = "simulator"
-        return environ | {key: str(self.ports[port]) for key, port in own.items() if key in environ}
+        told = {key: str(self.ports[port]) for key, port in own.items() if port in self.ports}
+        return environ | {key: port for key, port in told.items() if key in environ}
 
     def files(self, pod: Object, name: str) -> Path:
         """A folder with what the pod's Secrets mount."""
