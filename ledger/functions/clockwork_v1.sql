@@ -22,9 +22,9 @@ begin
                 when s.state = 'SCHEDULED' then 'start'
                 else 'dispatch' end
         from unnest(v_ids) x(id)
-        join tollwire.outbox o on o.message_id = x.id
-        left join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max
-        left join tollwire.messages m on m.id = x.id and m.id between v_min and v_max
+        join lateral (select b.* from tollwire.outbox b where b.message_id = x.id offset 0) o on true
+        left join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on true
+        left join lateral (select b.* from tollwire.messages b where b.id = x.id and b.id between v_min and v_max offset 0) m on true
         left join tollwire.clients c on c.id = m.client_id;
 end $$;
 
@@ -41,8 +41,8 @@ begin
         set due_at = greatest(clock_timestamp() + interval '1 second',
                               case when s.state = 'SENDING' then s.claim_deadline + interval '5 seconds' else least(o.dispatch_at, m.valid_until) end)
         from tollwire.message_states s, tollwire.messages m
-        where o.message_id = any (p_wait) and s.message_id = o.message_id and s.message_id between v_min and v_max
-          and m.id = o.message_id and m.id between v_min and v_max;
+        where o.message_id = any (p_wait) and s.message_id = o.message_id and s.message_id >= v_min
+          and m.id = o.message_id and m.id >= v_min;
     delete from tollwire.outbox o where o.message_id = any (p_forget)
         and not exists (select from tollwire.message_states s where s.message_id = o.message_id and s.final_at is null and s.state <> 'SENT');
 end $$;
@@ -66,9 +66,9 @@ begin
             select o.message_id, m.client_id, m.valid_until, greatest(v_now, a.next_dispatch_at) as first_slot, a.dispatch_interval_us,
                    row_number() over (partition by m.client_id order by o.dispatch_at, o.message_id) - 1 as place
             from (select distinct m from unnest(p_message) m) x(id)
-            join tollwire.outbox o on o.message_id = x.id and o.dispatch_at <= v_now
-            join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SCHEDULED'
-            join tollwire.messages m on m.id = x.id and m.id between v_min and v_max
+            join lateral (select b.* from tollwire.outbox b where b.message_id = x.id offset 0) o on o.dispatch_at <= v_now
+            join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state = 'SCHEDULED'
+            join lateral (select b.* from tollwire.messages b where b.id = x.id and b.id between v_min and v_max offset 0) m on true
             join ledger.accounts a on a.id = m.client_id
         ), paced as (
             update ledger.accounts a set next_dispatch_at = d.last_slot
@@ -80,7 +80,7 @@ begin
             from due d where o.message_id = d.message_id
         )
         update tollwire.message_states s set state = 'QUEUED', sequence = s.sequence + 1, updated_at = v_now
-        from due d where s.message_id = d.message_id and s.message_id between v_min and v_max
+        from due d where s.message_id = d.message_id and s.message_id >= v_min
         returning s.message_id, s.state;
 end $$;
 
@@ -106,9 +106,9 @@ begin
             select o.message_id, m.valid_until,
                    coalesce(o.incarnation = p_incarnation and o.leased_at >= p_oldest[case o.lane when 'express' then 1 when 'normal' then 2 else 3 end] - c_clocks_differ, false) as in_stream
             from unnest(p_message) x(id)
-            join tollwire.outbox o on o.message_id = x.id and o.due_at <= v_now and o.dispatch_at <= v_now
-            join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state in ('QUEUED', 'FAILED_TEMP')
-            join tollwire.messages m on m.id = x.id and m.id between v_min and v_max and m.valid_until > v_now
+            join lateral (select b.* from tollwire.outbox b where b.message_id = x.id offset 0) o on o.due_at <= v_now and o.dispatch_at <= v_now
+            join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state in ('QUEUED', 'FAILED_TEMP')
+            join lateral (select b.* from tollwire.messages b where b.id = x.id and b.id between v_min and v_max offset 0) m on m.valid_until > v_now
         ), leased as (
             update tollwire.outbox o
                 set lease_seconds = case when o.leased_at is null then o.lease_seconds else least(o.lease_seconds * 2, c_lease_max_seconds) end,
@@ -151,8 +151,8 @@ begin
                array_agg(s.message_id order by s.message_id, a.part_no) as ids, array_agg(s.attempt_no order by s.message_id, a.part_no) as attempts,
                array_agg(a.part_no order by s.message_id, a.part_no) as parts, count(*)::integer as n
         from unnest(p_message) x(id)
-        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SENDING' and s.claim_deadline + c_margin <= clock_timestamp()
-        join tollwire.attempts a on a.message_id = s.message_id and a.attempt_no = s.attempt_no and a.outcome is null and a.message_id between v_min and v_max
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state = 'SENDING' and s.claim_deadline + c_margin <= clock_timestamp()
+        join lateral (select b.* from tollwire.attempts b where b.message_id = s.message_id and b.message_id between v_min and v_max offset 0) a on a.attempt_no = s.attempt_no and a.outcome is null
         join tollwire.carriers k on k.id = s.carrier_id
         group by s.carrier_id, k.idempotent_submit, k.receipt_wait_seconds order by s.carrier_id
     loop
@@ -188,11 +188,11 @@ begin
                    case when s.state = 'UNKNOWN' then 'outcome_wait_ended'::tollwire.message_event when m.valid_until <= v_now then 'validity_ended' else 'suspended' end as event,
                    case when s.state = 'UNKNOWN' then 'outcome_unknown' when m.valid_until <= v_now then 'validity_ended' else 'client_suspended' end as reason
             from unnest(p_message) x(id)
-            join tollwire.outbox o on o.message_id = x.id and o.due_at <= v_now
-            join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max
-            join tollwire.messages m on m.id = x.id and m.id between v_min and v_max
+            join lateral (select b.* from tollwire.outbox b where b.message_id = x.id offset 0) o on o.due_at <= v_now
+            join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on true
+            join lateral (select b.* from tollwire.messages b where b.id = x.id and b.id between v_min and v_max offset 0) m on true
             join tollwire.clients c on c.id = m.client_id
-            join ledger.credit_locks l on l.message_id = x.id and l.message_id between v_min and v_max
+            join lateral (select b.* from ledger.credit_locks b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) l on true
             where s.state = 'UNKNOWN' or s.state in ('SCHEDULED', 'QUEUED', 'FAILED_TEMP') and (m.valid_until <= v_now or c.suspended)
         ) e;
     return query select t.o_message, t.o_state from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, 0) t;
@@ -229,15 +229,15 @@ begin
     select array_agg(s.message_id order by s.message_id), array_agg(case when l.state = 'HELD' then k.no_receipt_policy::ledger.entry_kind end order by s.message_id)
         into f_id, f_kind
         from unnest(p_message) x(id)
-        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SENT'
-        join ledger.credit_locks l on l.message_id = x.id and l.message_id between v_min and v_max
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state = 'SENT'
+        join lateral (select b.* from ledger.credit_locks b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) l on true
         join tollwire.carriers k on k.id = s.carrier_id
         where s.submitted_at + k.no_receipt_seconds * interval '1 second' <= v_now;
     delete from tollwire.hold_watch where message_id = any (p_message);
     insert into tollwire.hold_watch (message_id, due_at)
         select s.message_id, case when s.state = 'SENT' then s.submitted_at + k.no_receipt_seconds * interval '1 second' else v_now + least(k.no_receipt_seconds, 3600) * interval '1 second' end
         from unnest(p_message) x(id)
-        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.final_at is null
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.final_at is null
         left join tollwire.carriers k on k.id = s.carrier_id
         where not coalesce(s.message_id = any (f_id), false)
         order by s.message_id;

@@ -24,7 +24,7 @@ begin
     with lost as materialized (
         select o.message_id
         from tollwire.outbox o
-        join tollwire.message_states s on s.message_id = o.message_id and s.message_id between v_min and v_max
+        join lateral (select b.* from tollwire.message_states b where b.message_id = o.message_id and b.message_id between v_min and v_max offset 0) s on true
         where o.message_id = any (v_ids) and o.due_at > v_now
           -- A claim is looked at when its worker can no longer be at it.
           and (s.state in ('QUEUED', 'FAILED_TEMP') or s.state = 'SENDING' and s.claim_deadline + c_on_its_way <= v_now)

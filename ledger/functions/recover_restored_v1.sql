@@ -33,8 +33,8 @@ begin
         -- That it was queued, or refused for a while, says nothing of what came next.
         from (select distinct on (y.id) y.id, case when y.said in ('SENT', 'DELIVERED', 'UNDELIVERED', 'EXPIRED', 'FAILED_PERM', 'CANCELLED') then y.said end as said
               from unnest(p_message, p_said) y(id, said) order by y.id, y.said) x
-        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.final_at is null and s.updated_at < p_began
-        left join tollwire.outbox o on o.message_id = x.id
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.final_at is null and s.updated_at < p_began
+        left join lateral (select b.* from tollwire.outbox b where b.message_id = x.id offset 0) o on true
         where x.said is not null or s.state = 'SENDING' or s.state in ('SCHEDULED', 'QUEUED', 'FAILED_TEMP') and o.dispatch_at <= p_until;
     if m_id is null then
         return;
@@ -43,7 +43,7 @@ begin
     -- A scheduled message may have started since; only its cancellation needs no start.
     update tollwire.message_states s set state = 'QUEUED', sequence = s.sequence + 1, updated_at = v_now
         from unnest(m_id, m_said) x(id, said)
-        where s.message_id = x.id and s.message_id between v_min and v_max and s.state = 'SCHEDULED' and x.said is distinct from 'CANCELLED';
+        where s.message_id = x.id and s.message_id >= v_min and s.state = 'SCHEDULED' and x.said is distinct from 'CANCELLED';
 
     select array_agg(e.id order by e.id), array_agg(e.event order by e.id), array_agg(case when e.held then e.kind end order by e.id)
         into f_id, f_event, f_kind
@@ -52,8 +52,8 @@ begin
                    case when x.said = 'DELIVERED' or x.said = 'EXPIRED' and s.state = 'SENT' and k.no_receipt_policy = 'capture' then 'capture'
                         else 'release' end::ledger.entry_kind as kind
             from unnest(m_id, m_said) x(id, said)
-            join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max
-            join ledger.credit_locks l on l.message_id = x.id and l.message_id between v_min and v_max
+            join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on true
+            join lateral (select b.* from ledger.credit_locks b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) l on true
             left join tollwire.carriers k on k.id = s.carrier_id
             cross join lateral (
                 select case x.said when 'DELIVERED' then 'delivered' when 'UNDELIVERED' then 'undelivered' when 'EXPIRED' then 'carrier_expired'
@@ -84,8 +84,8 @@ begin
                -- What is known to have gone on and is not known to have been sent goes out no more either.
                array_agg(case when p_holds_back or x.said is not null then c_never_seconds else 1.0 end order by s.message_id, a.part_no) as retry_seconds
         from unnest(m_id, m_said) x(id, said)
-        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max
-        join tollwire.attempts a on a.message_id = s.message_id and a.attempt_no = s.attempt_no and a.message_id between v_min and v_max
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on true
+        join lateral (select b.* from tollwire.attempts b where b.message_id = s.message_id and b.message_id between v_min and v_max offset 0) a on a.attempt_no = s.attempt_no
              and (s.state = 'SENDING' and a.outcome is null or s.state = 'UNKNOWN' and x.said = 'SENT' and a.outcome = 'uncertain')
         join tollwire.carriers k on k.id = s.carrier_id
         group by s.carrier_id, k.idempotent_submit, k.receipt_wait_seconds order by s.carrier_id
@@ -97,5 +97,5 @@ begin
     return query
         select x.id, x.before, s.state, s.possible_duplicate
         from unnest(m_id, m_before) x(id, before)
-        join tollwire.message_states s on s.message_id = x.id and s.message_id between v_min and v_max and s.updated_at >= v_now;
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.updated_at >= v_now;
 end $$;

@@ -126,3 +126,33 @@ async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> No
             assert plans, name
             faults += [f"{name}: {line}" for line in whole_scans("\n".join(plans))]
     assert not faults, "\n".join(faults)
+
+
+REMOVED = re.compile(r"Rows Removed by (?:Join )?Filter: (\d+)")
+
+
+async def test_a_plan_made_for_few_rows_looks_each_row_up_when_they_are_many(database: Database) -> None:
+    """Kills under load found it: with a stale message in it a claim read all that waited, for each message.
+
+    It took longer than anybody waits, was given back, and asked again: nothing was sent any more.
+    """
+    async with explained(database) as (flow, plans):
+        client, carrier = await flow.client(), await flow.carrier()
+        few = await flow.accepted(client, 3)
+        await flow.pool.execute("analyze")
+        await flow.claim(few, carrier, dispatch_no=7)
+        (claim, *_) = await flow.claim(few, carrier)
+        await flow.record([outcome(id_, claim.attempt_no, "throttled") for id_ in few], carrier)
+        many = [id_ for _ in range(4) for id_ in await flow.accepted(client, 500)]
+        asked = [*many[::5], id_of_day(0)]
+        plans.clear()
+        claims = await flow.claim(asked, carrier)
+        assert [one.refusal for one in claims] == [None] * (len(asked) - 1) + ["stale"]
+        throttled = [outcome(id_, 1, "throttled") for id_ in asked[:-1]]
+        await flow.record(throttled, carrier)
+        await flow.later(many, 61)
+        due = await clockwork_store.look_due(flow.pool, len(many))
+        await clockwork_store.dispatch_due(flow.pool, due["dispatch"], [None] * 3, 1)
+        removed = [int(number) for number in REMOVED.findall("\n".join(plans))]
+    # A join of what was asked for with itself is small; one with all that waits between is five times that.
+    assert max(removed, default=0) <= len(asked) ** 2

@@ -81,11 +81,11 @@ begin
                    s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim, false) as ours, o.dispatch_no as wanted, o.dispatch_at, l.state as lock_state, c.suspended,
                    m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.price_micros, m.currency, m.charge, t.sealed
             from unnest(p_message, p_dispatch) with ordinality x(message_id, dispatch_no, nth)
-            left join tollwire.message_states s on s.message_id = x.message_id and s.message_id between v_min and v_max
-            left join tollwire.outbox o on o.message_id = x.message_id
-            left join ledger.credit_locks l on l.message_id = x.message_id and l.message_id between v_min and v_max
-            left join tollwire.messages m on m.id = x.message_id and m.id between v_min and v_max
-            left join tollwire.message_texts t on t.message_id = x.message_id and t.message_id between v_min and v_max
+            left join lateral (select b.* from tollwire.message_states b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) s on true
+            left join lateral (select b.* from tollwire.outbox b where b.message_id = x.message_id offset 0) o on true
+            left join lateral (select b.* from ledger.credit_locks b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) l on true
+            left join lateral (select b.* from tollwire.messages b where b.id = x.message_id and b.id between v_min and v_max offset 0) m on true
+            left join lateral (select b.* from tollwire.message_texts b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) t on true
             left join tollwire.clients c on c.id = m.client_id
         ), judged as materialized (
             select a.*, case
@@ -111,14 +111,14 @@ begin
             update tollwire.message_states s
                 set state = 'SENDING', attempt_no = s.attempt_no + 1, sequence = s.sequence + 1, carrier_id = p_carrier, claim_id = p_claim, updated_at = v_now,
                     claim_deadline = v_now + p_deadline_seconds * interval '1 second'
-                from won j
-                where j.refusal is null and not j.ours and s.message_id = j.message_id and s.message_id between v_min and v_max
+                where s.message_id = any (array(select j.message_id from won j where j.refusal is null and not j.ours)) and s.message_id between v_min and v_max
         ), journal as (
             insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
                 select j.message_id, j.claimed_no, part, p_carrier, v_now from won j, unnest(j.parts) part where j.refusal is null and not j.ours
         ), sweep as (
             -- Not ours to end here: the clockwork looks at once.
-            update tollwire.outbox o set due_at = v_now from won j where j.refusal in ('expired', 'suspended', 'no_hold') and o.message_id = j.message_id
+            update tollwire.outbox o set due_at = v_now
+                where o.message_id = any (array(select j.message_id from won j where j.refusal in ('expired', 'suspended', 'no_hold')))
         )
         select j.refusal, j.claimed_no, j.client_id, j.msisdn, j.region, j.sender, j.sealed, j.encoding, j.segments, j.lane,
                extract(epoch from j.valid_until - v_now)::double precision, j.tries, j.delivery, j.is_test, j.created_at, j.price_micros, j.currency, j.parts

@@ -32,7 +32,8 @@ begin
                   from unnest(p_message, p_attempt, p_part, p_outcome, p_reference, p_error, p_detail) with ordinality
                        y(message_id, attempt_no, part_no, outcome, reference, error, detail, nth)
                   order by y.message_id, y.attempt_no, y.part_no, y.nth) x
-            where a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no and a.message_id between v_min and v_max
+            where a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no
+              and a.message_id = any (p_message) and a.message_id between v_min and v_max
               and (a.outcome is null or a.outcome = 'uncertain' and x.outcome <> 'uncertain')
         returning a.message_id, a.attempt_no, a.part_no, a.outcome, a.reference
     )
@@ -43,9 +44,9 @@ begin
         -- The carrier knows our ids: what was asked before and not answered is this same submit, and its receipt is for both.
         update tollwire.attempts a set outcome = 'submitted', outcome_at = v_now, reference = n.reference
             from tollwire.attempts n, unnest(p_message, p_attempt, p_part) x(message_id, attempt_no, part_no)
-            where n.message_id = x.message_id and n.attempt_no = x.attempt_no and n.part_no = x.part_no and n.message_id between v_min and v_max
+            where n.message_id = x.message_id and n.attempt_no = x.attempt_no and n.part_no = x.part_no and n.message_id >= v_min
               and n.outcome = 'submitted' and n.outcome_at = v_now
-              and a.message_id = n.message_id and a.part_no = n.part_no and a.attempt_no < n.attempt_no and a.message_id between v_min and v_max
+              and a.message_id = n.message_id and a.part_no = n.part_no and a.attempt_no < n.attempt_no and a.message_id >= v_min
               and a.carrier_id = p_carrier and coalesce(a.outcome, 'uncertain') = 'uncertain';
     end if;
 
@@ -60,9 +61,9 @@ begin
                max(x.retry_seconds) as retry_seconds, max(x.error) as error,
                s.state, s.attempt_no = x.attempt_no as holds_token, s.tries, s.possible_duplicate, s.parts_total, m.valid_until, m.delivery, m.charge, m.client_id
         from unnest(p_message, p_attempt, p_part, p_outcome, p_retry_seconds, p_error) with ordinality x(message_id, attempt_no, part_no, outcome, retry_seconds, error, nth)
-        join tollwire.message_states s on s.message_id = x.message_id and s.message_id between v_min and v_max
-        join tollwire.messages m on m.id = x.message_id and m.id between v_min and v_max
-        left join tollwire.attempts a on a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no and a.message_id between v_min and v_max
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) s on true
+        join lateral (select b.* from tollwire.messages b where b.id = x.message_id and b.id between v_min and v_max offset 0) m on true
+        left join lateral (select b.* from tollwire.attempts b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) a on a.attempt_no = x.attempt_no and a.part_no = x.part_no
         cross join lateral (select case when a.outcome_at = v_now then a.outcome end as outcome) f
         group by x.message_id, x.attempt_no, s.state, s.attempt_no, s.tries, s.possible_duplicate, s.parts_total, m.valid_until, m.delivery, m.charge, m.client_id
         order by x.message_id, x.attempt_no
@@ -122,13 +123,16 @@ begin
     end loop;
 
     update tollwire.message_states s
-        set state = x.state, tries = x.tries, possible_duplicate = x.twice, error_code = x.error, sequence = s.sequence + 1, updated_at = v_now, claim_deadline = null,
-            submitted_at = case when x.sent then v_now else s.submitted_at end
-        from unnest(m_id, m_state, m_tries, m_twice, m_error, m_sent) x(message_id, state, tries, twice, error, sent)
-        where s.message_id = x.message_id and s.message_id between v_min and v_max;
-    update tollwire.outbox o set dispatch_no = o.dispatch_no + 1, dispatch_at = x.at, due_at = x.at, leased_at = null, incarnation = 0, lease_seconds = 60,
-                                 carrier_id = coalesce(x.carrier_id, o.carrier_id)
-        from unnest(w_id, w_at, w_carrier) x(message_id, at, carrier_id) where o.message_id = x.message_id;
+        -- By the place in the array, which is in id order: joined, it would be read once for each row by a plan made for few.
+        set (state, tries, possible_duplicate, error_code, submitted_at) = (
+                select m_state[k], m_tries[k], m_twice[k], m_error[k], case when m_sent[k] then v_now else s.submitted_at end
+                from width_bucket(s.message_id, m_id) k),
+            sequence = s.sequence + 1, updated_at = v_now, claim_deadline = null
+        where s.message_id = any (m_id) and s.message_id between v_min and v_max;
+    update tollwire.outbox o
+        set (dispatch_at, due_at, carrier_id) = (select w_at[k], w_at[k], coalesce(w_carrier[k], o.carrier_id) from width_bucket(o.message_id, w_id) k),
+            dispatch_no = o.dispatch_no + 1, leased_at = null, incarnation = 0, lease_seconds = 60
+        where o.message_id = any (w_id);
     delete from tollwire.outbox where message_id in (select x.id from unnest(m_id, m_sent) x(id, sent) where x.sent);
     if cardinality(f_id) > 0 then
         perform tollwire.finish_v1(f_id, array_fill('refused_perm'::tollwire.message_event, array[cardinality(f_id)]),
