@@ -70,6 +70,19 @@ def metrics_in(expression: str) -> set[str]:
     return {_family(name) for name in METRIC.findall(bare)}
 
 
+def commands(program: str) -> dict[str, str]:
+    """What runbooks let `promtool` or `psql` ask, by the page where it stands and its place there."""
+    form = {
+        "promtool": r"""^promtool query instant "\$PROM" '(.+)'$""",
+        "psql": r"""^psql "\$DSN" -c "(.+)"$""",
+    }[program]
+    return {
+        f"{page.stem} {nth}": asked
+        for page in sorted(RUNBOOKS.glob("*.md"))
+        for nth, asked in enumerate(re.findall(form, page.read_text(encoding="utf-8"), re.MULTILINE))
+    }
+
+
 def _family(name: str) -> str:
     for suffix in SUFFIXES:
         if name.endswith(suffix):
