@@ -13,6 +13,7 @@ NUMBERS += ["+12025550101", "+12025550102", "+12025550110", "+12025550121", "+12
 LANES = ("express", "normal", "bulk")
 PAUSE_SECONDS = 1.0
 ANSWER_SECONDS = 60.0
+NO_ANSWER = 0
 
 
 class Load:
@@ -26,7 +27,7 @@ class Load:
         self.accepted = 0
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> int:
-        """Do one request; return its status."""
+        """Do one request; return its status, or 0 when there was no answer in time."""
         connection = http.client.HTTPConnection(self._place, timeout=ANSWER_SECONDS)
         try:
             content = None if body is None else json.dumps(body)
@@ -34,6 +35,8 @@ class Load:
             answer = connection.getresponse()
             answer.read()
             return answer.status
+        except (OSError, http.client.HTTPException):
+            return NO_ANSWER
         finally:
             connection.close()
 

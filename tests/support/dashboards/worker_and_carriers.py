@@ -116,7 +116,7 @@ WORKER_AND_CARRIERS = Dashboard(
                 ),
                 line(
                     "Rate in force",
-                    "sum by (carrier) (tollwire_carrier_rate_per_second)",
+                    or_zero("sum by (carrier) (tollwire_carrier_rate_per_second)"),
                     "{{carrier}}",
                     unit="ops",
                     text="0: no limit.",
