@@ -18,6 +18,7 @@ from embedded.postgres import PostgresServer
 from embedded.roles import ensure_database, set_passwords
 from embedded.valkey import ValkeyServer, find_valkey
 from shared.runtime.keyring import Keyring
+from tests.chaos.archive import back_up, keep_archive
 from tests.chaos.processes import Keeper, Service
 from tests.chaos.topology import (
     STANDBY,
@@ -117,12 +118,14 @@ class Instance:
     async def start_servers(self, topology: str) -> None:
         """PostgreSQL with the schema, NATS, and Valkey where there is one.
 
-        ``topology``: single, standby, standby-async, small-disk or cluster.
+        ``topology``: single, standby, standby-async, small-disk, archive or cluster.
         """
         self.folder.chmod(0o755)  # root's PostgreSQL runs as nobody, who must get through
         if topology == "small-disk":
             mount_small_disk(self.folder / "postgresql", SMALL_DISK_MB)
             self._mounted.append(self.folder / "postgresql")
+        if topology == "archive":
+            keep_archive(self.folder / "postgresql")
         await self.keep(Keeper(PostgresServer(self.folder / "postgresql")))
         await self._start_nats(is_cluster=topology == "cluster")
         program = find_valkey()
@@ -132,6 +135,8 @@ class Instance:
         await asyncio.to_thread(upgrade, self.dsn("postgres"))
         await set_passwords(self.postgres)
         Keyring.generate(self.keyring_file)
+        if topology == "archive":
+            await asyncio.to_thread(back_up, self.postgres)
         if topology.startswith("standby"):
             await self.keep(Keeper(StandbyServer(self.folder / STANDBY, self.postgres)))
         if topology == "standby":

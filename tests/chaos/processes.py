@@ -132,6 +132,11 @@ class Keeper:
             await asyncio.sleep(LOOK_SECONDS)
         return False
 
+    async def gone(self) -> None:
+        """Wait until no process of it is left; whoever waits has killed it."""
+        while self.unit.child.exit_code is None:  # noqa: ASYNC110 - a child gives no event
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def ended(self, deaths_before: int, limit_seconds: float) -> Death | None:
         """Wait for its next death after so many; None when it lives on."""
         until = time.monotonic() + limit_seconds

@@ -94,8 +94,7 @@ class Chaos:
             compare(verdict, evidence, await ask_tollwire(stage.instance, stage.scene.accounts))
         if plan.spares_clients:
             spare_clients(verdict, evidence)
-        if plan.may_lose:
-            verdict.document_losses()
+        verdict.document_losses(plan.may_lose)
         after = aftermaths(evidence, self._strikes, load_ended_at, is_timed=not told.hurries)
         return Result(told, verdict, after, self._kills, settled_seconds, self._faults, self._errors)
 

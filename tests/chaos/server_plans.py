@@ -8,6 +8,7 @@ from tests.chaos.clock_faults import StepClock
 from tests.chaos.faults import Fault, Kill, Pause, Restart
 from tests.chaos.instance import CARRIERS, SERVICES
 from tests.chaos.poison_faults import Poison
+from tests.chaos.restore import Restore
 from tests.chaos.server_faults import (
     CutCommit,
     FailOver,
@@ -63,6 +64,11 @@ def nats_faults(cast: Cast) -> Iterator[Step]:
 def fail_over(_: Cast) -> Iterator[Step]:
     """The primary is lost, once."""
     yield Step(10.0, FailOver())
+
+
+def restore(_: Cast) -> Iterator[Step]:
+    """The database goes back by some seconds, once."""
+    yield Step(15.0, Restore())
 
 
 def fill_disk(cast: Cast) -> Iterator[Step]:

@@ -40,7 +40,7 @@ def table_of(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     documented = {name: count for name, count in counts.items() if name.startswith("documented ")}
     for name, count in documented.items():
         kind = name.removeprefix("documented ").replace("_", " ")
-        yield f"| without a synchronous standby: {kind} | {count} |"
+        yield f"| after a failover without a synchronous standby, or a restore: {kind} | {count} |"
     yield ""
     yield "| fault | times | longest time without an accept | backlog worked off (99 %) | the last message |"
     yield "|---|---|---|---|---|"
