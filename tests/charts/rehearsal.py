@@ -162,10 +162,15 @@ def status_of(url: str) -> int:
 
 
 def await_status(url: str, wanted: int) -> None:
-    """Wait until the URL answers so."""
+    """Wait until the URL answers so.
+
+    Raises:
+        SystemExit: it did not in time.
+    """
     give_up_at = time.monotonic() + START_SECONDS
     while status_of(url) != wanted:
-        check(time.monotonic() < give_up_at, f"{url} answers {wanted}")
+        if time.monotonic() >= give_up_at:
+            raise SystemExit(f"no  {url} answers {wanted}")
         time.sleep(0.2)
 
 
