@@ -33,10 +33,10 @@ from shared.storage.config import ConfigWatch
 FLUSH_MAX: Final = 500
 # A second or two of the greatest flood; beyond it waiting is worse than being told to come back.
 QUEUE_MAX: Final = 5_000
-# While one flush commits the next one is on its way when it is worth its round trip: two flushes of 30 cost
-# the database a third more than one of 60.
+# While one flush commits the next one is on its way when it is as large: so both halves of a crowd take
+# turns, and the database works while answers are written. Fewer are not worth a second round trip.
 FLUSHES_IN_FLIGHT: Final = 2
-GATHER_MIN: Final = 100
+GATHER_MIN: Final = 24
 # Longer than the database's own deadline, so that its word comes first.
 ANSWER_DEADLINE_SECONDS: Final = 12.0
 ROUTE_ONE: Final = "/v1/messages"

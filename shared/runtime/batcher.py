@@ -45,11 +45,12 @@ class Batcher(Generic[Item, Answer]):
     tried again whole while ``is_retryable`` says so, in halves while
     ``is_bisectable`` does, and else answers all its callers with its error.
 
-    ``concurrency`` flushes may be in flight; a further one starts when ``gather_min`` items wait, or when
-    those that are in flight have not answered for ``STALL_SECONDS``. With ``linger_seconds`` a flush that
-    is about to start waits so long and then takes all there is; the lone item after an idle time waits
-    too. In a crowd it waits on, ``LINGERS_MAX`` times as long at most; ``size_of`` says for how many an item
-    counts there. That is for stages that are in no hurry: fewer and larger batches.
+    ``concurrency`` flushes may be in flight; with ``gather_min`` a further one starts when so many wait and
+    no fewer than are in flight already, or when those have not answered for ``STALL_SECONDS``. With
+    ``linger_seconds`` a flush that is about to start waits so long and then takes all there is; the lone
+    item after an idle time waits too. In a crowd it waits on, ``LINGERS_MAX`` times as long at most;
+    ``size_of`` says for how many an item counts there. That is for stages that are in no hurry: fewer and
+    larger batches.
 
     A caller that is cancelled or whose deadline passes withdraws an item that no flush has taken;
     later it only loses the answer. Neither touches the flush or its neighbours.
@@ -83,7 +84,9 @@ class Batcher(Generic[Item, Answer]):
         self._places: deque[Place[Item, Answer]] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._awake = 0  # lanes that will take from the queue without being woken again
-        self._swift: set[Waiter[Item, Answer]] = set()  # flushes in flight that are not overdue
+        self._swift: dict[
+            Waiter[Item, Answer], int
+        ] = {}  # sizes of the flushes in flight that are not overdue
         self._deadlines = Deadlines()
         self._is_open = False
         self._size_metric = metrics.BATCH_SIZE.labels(name)
@@ -223,7 +226,9 @@ class Batcher(Generic[Item, Answer]):
             self._wake_one()
 
     def _may_start(self) -> bool:
-        return len(self._queue) >= self._gather_min or not self._swift or not self._is_open
+        if not self._swift or not self._is_open or self._gather_min == 1:
+            return True
+        return len(self._queue) >= max(self._gather_min, *self._swift.values())
 
     def _wake_one(self) -> None:
         idle = self._idle.pop()
@@ -270,7 +275,7 @@ class Batcher(Generic[Item, Answer]):
         started_at = time.monotonic()
         self._size_metric.observe(len(batch))
         self._wait_metric.observe(started_at - batch[0].queued_at)
-        self._swift.add(batch[0])
+        self._swift[batch[0]] = len(batch)
         stall = self._loop.call_later(STALL_SECONDS, self._on_stall, batch[0])
         try:
             await self._flusher.settle(batch)
@@ -281,12 +286,12 @@ class Batcher(Generic[Item, Answer]):
                 raise
         finally:
             stall.cancel()
-            self._swift.discard(batch[0])
+            self._swift.pop(batch[0], None)
         self._flush_metric.observe(time.monotonic() - started_at)
 
     def _on_stall(self, flush: Waiter[Item, Answer]) -> None:
         """Wait no longer for a flush that takes its time: what has gathered goes in another one."""
-        self._swift.discard(flush)
+        self._swift.pop(flush, None)
         if self._queue:
             self._wake()
 

@@ -163,6 +163,20 @@ async def test_a_further_lane_starts_only_when_enough_has_gathered() -> None:
         assert await asyncio.gather(first, *rest) == [2, 4, 6, 8]
 
 
+async def test_a_further_lane_starts_only_when_it_is_as_large_as_the_first() -> None:
+    gate = Gate()
+    async with batcher_of(gate, concurrency=2, gather_min=2) as batcher:
+        first = asyncio.create_task(batcher.submit_many([1, 2, 3]))
+        await gate.entered.acquire()
+        rest = await queued(batcher, 4, 5)
+        assert gate.batches == [[1, 2, 3]]
+        rest += [asyncio.create_task(batcher.submit(6))]
+        await gate.entered.acquire()
+        assert gate.batches == [[1, 2, 3], [4, 5, 6]]
+        gate.leave.set()
+        await asyncio.gather(first, *rest)
+
+
 async def test_the_end_of_one_flush_takes_what_was_too_little_for_a_further_one() -> None:
     gate = Gate()
     async with batcher_of(gate, concurrency=2, gather_min=5) as batcher:
