@@ -93,7 +93,7 @@ def curves(
     defaults = panel["fieldConfig"]["defaults"]
     drawn = stack(lines) if defaults["custom"]["stacking"]["mode"] == "normal" else lines
     values = [value for line in drawn for _, value in line.points if math.isfinite(value)]
-    highest = max([*values, 1e-9]) * 1.1
+    highest = (max(values, default=0.0) or 1.0) * 1.1
 
     def x(at: float) -> float:
         return left + (at - span[0]) / (span[1] - span[0]) * (width - left - right)
