@@ -7,7 +7,16 @@ import msgspec
 from msgspec import UNSET
 
 from api.account import balance_of_account
-from api.admin_schemas import ClientChange, ClientPage, ClientPath, ClientShown, NameQuery, NewClient
+from api.admin_schemas import (
+    ClientBacklog,
+    ClientChange,
+    ClientPage,
+    ClientPath,
+    ClientShown,
+    NameQuery,
+    NewClient,
+)
+from api.backlog import read_backlog
 from api.callback import actor_of
 from api.problems import Refusal, invalid_field
 from api.resources import Resources
@@ -49,13 +58,14 @@ async def list_clients(resources: Resources, _call: Call, *, query: NameQuery) -
 async def get_client(resources: Resources, _call: Call, *, path: ClientPath) -> ClientShown:
     """Get a client.
 
-    With its settings and balance.
+    With its settings, its balance and its backlog.
     """
     try:
         async with resources.pool.acquire() as connection:
-            return _shown(resources, await clients.client_account(connection, path.name))
+            account = await clients.client_account(connection, path.name)
     except NoSuchClient:
         raise no_client() from None
+    return _shown(resources, account, await read_backlog(resources.pool, account.id))
 
 
 async def change_client(
@@ -85,7 +95,7 @@ def no_client() -> Refusal:
     return Refusal(ProblemCode.NOT_FOUND, what="client")
 
 
-def _shown(resources: Resources, account: ClientAccount) -> ClientShown:
+def _shown(resources: Resources, account: ClientAccount, backlog: ClientBacklog | None = None) -> ClientShown:
     as_of = datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC)
     settings = account.settings
     return ClientShown(
@@ -105,4 +115,5 @@ def _shown(resources: Resources, account: ClientAccount) -> ClientShown:
         text_retention_days=settings.text_retention_days,
         created_at=time_text(account.created_at),
         balance=balance_of_account(account, as_of),
+        backlog=backlog,
     )

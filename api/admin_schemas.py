@@ -110,6 +110,18 @@ class ClientChange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     reason: Reason | None = None
 
 
+class ClientBacklog(Struct, frozen=True, kw_only=True):
+    """What of a client's waits, as far as it is among what all clients have waiting."""
+
+    dispatchable: Annotated[
+        int, Meta(description="Messages that may be sent now and are not with a carrier.")
+    ]
+    scheduled: Annotated[int, Meta(description="Messages that wait for their time, their pace or a retry.")]
+    oldest_seconds: Annotated[float, Meta(description="How long the oldest dispatchable one has waited.")]
+    callbacks: Annotated[int, Meta(description="Callbacks that are not done, retries included.")]
+    oldest_callback_seconds: Annotated[float, Meta(description="How long the oldest that is due has waited.")]
+
+
 class ClientShown(Struct, frozen=True, kw_only=True):
     """A client, its settings and its balance."""
 
@@ -129,6 +141,9 @@ class ClientShown(Struct, frozen=True, kw_only=True):
     text_retention_days: int
     created_at: Time
     balance: Balance
+    backlog: Annotated[
+        ClientBacklog | None, Meta(description="Only where one client is asked for, not in lists.")
+    ] = None
 
 
 class NameQuery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from api.admin_schemas import ClientPage, ClientShown
+from api.admin_schemas import ClientBacklog, ClientPage, ClientShown
 from cli.api_client import Api
 from cli.api_command import api_command
 from cli.client_options import ANY, settings_options
@@ -97,7 +97,7 @@ async def list_(api: Api, output: Output, limit: int) -> None:
 @click.argument("name")
 @api_command(KeyFile.ADMIN)
 async def show(api: Api, output: Output, name: str) -> None:
-    """Show a client, its settings and its balance."""
+    """Show a client: its settings, its balance, and what of it waits."""
     _show(output, (await api.get(f"{CLIENTS}/{name}")).read(ClientShown))
 
 
@@ -138,10 +138,22 @@ def _show(output: Output, shown: ClientShown) -> None:
             ("Senders", ", ".join(shown.allowed_senders or [ANY]) + f" (default {shown.default_sender})"),
             ("Countries", _countries(shown)),
             ("Callback hosts", ", ".join(shown.allowed_callback_hosts) or None),
+            *_waiting(shown.backlog),
             ("Texts kept", f"{shown.text_retention_days} days"),
             ("Since", time_text(shown.created_at)),
         ]
     )
+
+
+def _waiting(backlog: ClientBacklog | None) -> list[tuple[str, str]]:
+    if backlog is None:
+        return []
+    lines = [("Waiting", f"{backlog.dispatchable:,} to send, {backlog.scheduled:,} for their time")]
+    if backlog.dispatchable:
+        lines.append(("Oldest", f"{backlog.oldest_seconds:,.0f} s"))
+    if backlog.callbacks:
+        lines.append(("Callbacks", f"{backlog.callbacks:,}, {backlog.oldest_callback_seconds:,.0f} s late"))
+    return lines
 
 
 def _plan(shown: ClientShown) -> str:

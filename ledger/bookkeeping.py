@@ -1,5 +1,7 @@
 """The ledger process's part of the books: verifies them on a schedule, closes and seals days (RULES 27)."""
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,6 +17,9 @@ from shared.runtime.postgres import Pool
 
 # A day is closed when nothing of it can be in flight any more; transactions last seconds.
 CLOSE_AFTER: Final = timedelta(minutes=10)
+# How soon everything is gone through again. Small books are done in a step, and proving them again at every
+# step cost an idle installation more than all else together.
+ROUND_SECONDS: Final = 60.0
 # The log names this many findings of a run; all of them are shown by `tollwire ledger verify`.
 FINDINGS_LOGGED_MAX: Final = 20
 
@@ -30,17 +35,31 @@ _log = structlog.get_logger(__name__)
 class Bookkeeping:
     """Verifies beside live traffic, a step at a time, and closes days; a day with findings is not sealed."""
 
-    def __init__(self, pool: Pool, dsn: str, keyring: Keyring) -> None:
+    def __init__(
+        self, pool: Pool, dsn: str, keyring: Keyring, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._pool = pool
         self._dsn = dsn
         self._signer = KeyringSigner(keyring)
         self._verifier = OnlineVerifier(pool)
         self._found = 0
         self._rounds = 0
+        self._monotonic = monotonic
+        self._seen = (0, 0)
+        self._began_at = -ROUND_SECONDS
+        self._is_resting = True
 
     async def step(self) -> None:
-        """Verify the next accounts and messages; the gauge holds what the present round has found."""
+        """Verify the next accounts and messages; the gauge holds what the present round has found.
+
+        When all accounts and messages were seen it rests until ``ROUND_SECONDS`` after it began with them.
+        """
+        if self._rests():
+            return
         findings = await self._verifier.step()
+        self._is_resting = (
+            self._verifier.rounds > self._seen[0] and self._verifier.message_rounds > self._seen[1]
+        )
         if self._verifier.rounds != self._rounds:
             self._rounds = self._verifier.rounds
             self._found = 0
@@ -49,6 +68,15 @@ class Bookkeeping:
         FINDINGS.set(self._found)
         if findings:
             self._tell(findings)
+
+    def _rests(self) -> bool:
+        now = self._monotonic()
+        if self._is_resting and now < self._began_at + ROUND_SECONDS:
+            return True
+        if self._is_resting:
+            self._is_resting, self._began_at = False, now
+            self._seen = (self._verifier.rounds, self._verifier.message_rounds)
+        return False
 
     async def close_days(self) -> None:
         """Prove the books since the newest seals, and seal the days that are over, if there are any."""

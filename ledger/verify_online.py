@@ -48,6 +48,8 @@ class OnlineVerifier:
 
     pool: Pool
     rounds: int = 0
+    """Over the accounts."""
+    message_rounds: int = 0
     _account: int = 0
     # Where the last step left the next account, which has more entries than fit into a step.
     _state: State | None = None
@@ -102,6 +104,7 @@ class OnlineVerifier:
         high = await conn.fetchval(NEXT_MESSAGE, low, MESSAGES_A_BITE) or ID_LAST
         findings = await messages.fold_messages(conn, low, high, 0, Locks())
         self._message = FIRST_ID if high == ID_LAST else high
+        self.message_rounds += high == ID_LAST
         return findings + await messages.find_holds(conn, low, high)
 
 

@@ -26,6 +26,8 @@ from shared.runtime.postgres import Pool, call
 BUNDLE_MAX: Final = 100
 # How long facts gather: reports are minutes old anyway.
 GATHER_SECONDS: Final = 0.2
+# While there are none: a process that idles need not wake up five times a second to see so.
+LOOK_SECONDS: Final = 1.0
 # Facts in memory while NATS is away, about 50 MB; older ones are told by a replay.
 WAITING_MAX: Final = 100_000
 LOAD_DEADLINE_SECONDS: Final = 15.0
@@ -66,7 +68,9 @@ class FactPublisher:
 
     async def run(self, stop: Stop) -> None:
         """Publish what has gathered, until the stop."""
-        while not await stop.wait(GATHER_SECONDS):
+        had_facts = True
+        while not await stop.wait(GATHER_SECONDS if had_facts else LOOK_SECONDS):
+            had_facts = bool(self._waiting)
             await self.publish_waiting()
 
     async def publish_waiting(self) -> None:

@@ -1,6 +1,7 @@
 """Operators over HTTP: clients, keys, credit, rates, and the trail that all of it leaves."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ async def test_an_operator_makes_a_client_a_key_and_credit_and_it_sends(rig):
     )
     sent = await rig.send(key.body["key"])
     assert (sent.status, sent.body["from"], sent.body["balance"]["available"]) == (202, "ACME", "0.9250")
+
+
+async def test_an_operator_sees_what_of_a_client_waits_and_nobody_elses(rig):
+    operator, acme, other = await rig.operator(), await rig.client("acme"), await rig.client("other")
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    for key, body in ((acme, {}), (acme, {"send_at": later}), (other, {})):
+        assert (await rig.send(key, **body)).status == 202
+    shown = (await rig.call("GET", "/admin/v1/clients/acme", key=operator)).body["backlog"]
+    assert (shown["dispatchable"], shown["scheduled"], shown["callbacks"]) == (1, 1, 0)
+    assert 0 <= shown["oldest_seconds"] < 60
+    listed = (await rig.call("GET", "/admin/v1/clients", key=operator)).body["clients"]
+    assert [one["backlog"] for one in listed] == [None, None]
 
 
 async def test_a_name_is_given_once(rig):

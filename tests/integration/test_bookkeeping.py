@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from ledger.bookkeeping import Bookkeeping
+from ledger.bookkeeping import ROUND_SECONDS, Bookkeeping
 from shared.runtime.keyring import Keyring
 from tests.support.flow import open_flow
 from tests.support.servers import Database
@@ -43,4 +43,27 @@ async def test_a_fault_in_the_books_is_counted_and_seals_nothing(database: Datab
             )
             await connection.execute("set session_replication_role = origin")
         await Bookkeeping(flow.pool, database.dsn("ledger"), keyring).step()
+        assert (findings() or 0) > 0
+
+
+async def test_books_that_were_all_seen_are_left_in_peace_for_a_minute(
+    database: Database, keyring: Keyring
+) -> None:
+    database.is_corrupted_on_purpose()
+    now = 0.0
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        await flow.accepted(client, 3)
+        bookkeeping = Bookkeeping(flow.pool, database.dsn("ledger"), keyring, monotonic=lambda: now)
+        await bookkeeping.step()
+        assert findings() == 0
+        async with flow.pool.acquire() as connection:
+            await connection.execute("set session_replication_role = replica")
+            await connection.execute("update ledger.accounts set held_micros = 0 where id = $1", client)
+            await connection.execute("set session_replication_role = origin")
+        now = ROUND_SECONDS - 1
+        await bookkeeping.step()
+        assert findings() == 0
+        now = ROUND_SECONDS
+        await bookkeeping.step()
         assert (findings() or 0) > 0
