@@ -26,7 +26,8 @@ READ_BACKLOG: Final = """
     select
         (select count(*) from mine, clock where dispatch_at <= now),
         (select count(*) from mine, clock where dispatch_at > now),
-        (select coalesce(extract(epoch from max(now - dispatch_at)), 0) from mine, clock where dispatch_at <= now),
+        (select coalesce(extract(epoch from max(now - dispatch_at)), 0) from mine, clock
+         where dispatch_at <= now),
         (select count(*) from callbacks),
         (select coalesce(extract(epoch from max(now - due_at)), 0) from callbacks, clock where due_at <= now)
 """
