@@ -48,9 +48,8 @@ class Batcher(Generic[Item, Answer]):
     ``concurrency`` flushes may be in flight; with ``gather_min`` a further one starts when so many wait and
     no fewer than are in flight already, or when those have not answered for ``STALL_SECONDS``. With
     ``linger_seconds`` a flush that is about to start waits so long and then takes all there is; the lone
-    item after an idle time waits too. In a crowd it waits on, ``LINGERS_MAX`` times as long at most;
-    ``size_of`` says for how many an item counts there. That is for stages that are in no hurry: fewer and
-    larger batches.
+    item after an idle time waits too. In a crowd, where an item counts for ``size_of`` it, it waits on,
+    ``LINGERS_MAX`` times as long at most. That is for stages in no hurry: fewer and larger batches.
 
     A caller that is cancelled or whose deadline passes withdraws an item that no flush has taken;
     later it only loses the answer. Neither touches the flush or its neighbours.
@@ -253,7 +252,7 @@ class Batcher(Generic[Item, Answer]):
                 await self._carry(batch)
 
     async def _linger(self) -> None:
-        """Wait for company; while a crowd is coming, wait for more of it."""
+        """Wait for company; for longer while a crowd is coming."""
         for _ in range(LINGERS_MAX):
             await asyncio.sleep(self._linger_seconds)
             gathered = sum([self._size_of(waiter.item) for waiter in self._queue])
@@ -292,8 +291,7 @@ class Batcher(Generic[Item, Answer]):
     def _on_stall(self, flush: Waiter[Item, Answer]) -> None:
         """Wait no longer for a flush that takes its time: what has gathered goes in another one."""
         self._swift.pop(flush, None)
-        if self._queue:
-            self._wake()
+        self._wake()
 
 
 def _is_cancelled() -> bool:
