@@ -62,7 +62,7 @@ def migrate(dsn: str, check: bool, revision: str, wait_seconds: float, as_json: 
     """Bring the database's schema up to this version. Again does nothing; back is refused.
 
     `tollwire up` does this by itself. Exit codes: 0 the schema is current, 1 it is not, 3 no database
-    answers.
+    answers, 4 it refuses the login.
     """
     output = Output(as_json=as_json)
     try:
@@ -137,9 +137,12 @@ async def _read_revision(dsn: str) -> str | None:
     try:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
-        hint = login_fault(error) or ""
+        is_refused = isinstance(error, asyncpg.InvalidAuthorizationSpecificationError)
         raise Failure(
-            "The database does not answer.", detail=str(error), hint=hint, exit_code=Exit.UNREACHABLE
+            "The database refuses the login." if is_refused else "The database does not answer.",
+            detail=str(error),
+            hint=login_fault(error) or "",
+            exit_code=Exit.UNAUTHORIZED if is_refused else Exit.UNREACHABLE,
         ) from None
     try:
         found = await connection.fetchval(READ_REVISION)

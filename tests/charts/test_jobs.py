@@ -76,6 +76,14 @@ def test_migrations_go_past_a_pooler_and_reads_to_a_replica() -> None:
     assert "TOLLWIRE_POSTGRES_READ_DSN" not in environment(pod_of(named(objects, "Deployment", "sms-worker")))
 
 
+def test_a_pooler_on_the_same_host_is_passed_by_its_port() -> None:
+    settings = ("--set", "postgresql.port=6432,postgresql.migratePort=5432")
+    (migrate, _) = of_kind(rendered("minimal", HELM4, *settings), "Job")
+    assert environment(pod_of(migrate))["TOLLWIRE_MIGRATE_DSN"] == (
+        "postgresql://tollwire_migrate@postgres.db.svc:5432/tollwire"
+    )
+
+
 def test_with_cloudnativepg_each_asks_the_service_that_is_for_it() -> None:
     objects = rendered("100m-a-day")
     (migrate,) = [one for one in of_kind(objects, "Job") if "migrate" in one["metadata"]["name"]]

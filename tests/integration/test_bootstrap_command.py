@@ -75,3 +75,9 @@ async def test_a_file_without_a_key_is_refused_before_anything_is_made(
     status, told = await tollwire("bootstrap", "--operator-key", str(tmp_path / "operator.key"), **environ)
     assert (status, "holds no key" in told) == (2, True)
     assert "mistyped" not in told
+
+
+async def test_a_migration_does_not_wait_for_a_password_to_become_right(database: Database) -> None:
+    dsn = database.dsn("migrate").replace(database.server.secret("tollwire_migrate"), "wrong")
+    status, told = await tollwire("migrate", "--wait", "600", "--dsn", dsn, NO_COLOR="1")
+    assert (status, "refuses the login" in told) == (4, True), told

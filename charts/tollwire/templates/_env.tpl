@@ -14,11 +14,11 @@
 {{- $host = printf "%s-ro" $name -}}
 {{- end -}}
 {{- end -}}
-{{- if and (eq .purpose "migrate") $pg.migrateHost -}}
-{{- $host = $pg.migrateHost -}}
+{{- if eq .purpose "migrate" -}}
+{{- $host = default $host $pg.migrateHost -}}
 {{- $port = default $port $pg.migratePort -}}
-{{- else if and (eq .purpose "read") $pg.readHost -}}
-{{- $host = $pg.readHost -}}
+{{- else if eq .purpose "read" -}}
+{{- $host = default $host $pg.readHost -}}
 {{- $port = default $port $pg.readPort -}}
 {{- end -}}
 {{- $found := list -}}
