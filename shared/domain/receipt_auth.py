@@ -111,6 +111,11 @@ def sign_receipts(secret: str, body: bytes, now_unix_seconds: int) -> str:
     return f"t={now_unix_seconds},v1={_mac(secret.encode(), str(now_unix_seconds), body)}"
 
 
+def as_sent(header: str) -> bytes:
+    """Return a header's bytes: what is no UTF-8 reaches us as lone surrogates."""
+    return header.encode("utf-8", "surrogateescape")
+
+
 def _mac(key: bytes, stamp: str, body: bytes) -> str:
     return hmac.new(key, stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
@@ -118,7 +123,7 @@ def _mac(key: bytes, stamp: str, body: bytes) -> str:
 def _verify_bearer(given: str, key: bytes) -> None:
     scheme, _, token = given.partition(" ")
     presented = token.strip() if scheme.lower() == "bearer" else given
-    if not hmac.compare_digest(presented.encode(), key):
+    if not hmac.compare_digest(as_sent(presented), key):
         raise ReceiptNotAuthentic("the token is wrong")
 
 
@@ -128,7 +133,7 @@ def _verify_signature(auth: HmacAuth, given: str, key: bytes, body: bytes, now_u
         raise ReceiptNotAuthentic("the signature's time is outside the tolerance")
     expected = _mac(key, stamp, body).encode()
     # Every candidate is compared, so that the time tells nothing about which one was near.
-    matches = [hmac.compare_digest(signature.encode(), expected) for signature in signatures]
+    matches = [hmac.compare_digest(as_sent(signature), expected) for signature in signatures]
     if not any(matches):
         raise ReceiptNotAuthentic("the signature is wrong")
 

@@ -113,7 +113,11 @@ def verify(
     except UnicodeEncodeError:
         raise SignatureError(f"{ID_HEADER} has characters that no id has") from None
     # Every pair is compared, each in constant time, so that nothing is learned from how long it took.
-    matches = [hmac.compare_digest(want.encode(), got.encode()) for want in expected for got in offered]
+    matches = [
+        hmac.compare_digest(want.encode(), got.encode("utf-8", "surrogateescape"))
+        for want in expected
+        for got in offered
+    ]
     if not any(matches):
         raise SignatureError("no signature fits: another secret, or the body was changed on its way")
 

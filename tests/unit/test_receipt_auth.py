@@ -63,6 +63,7 @@ def test_one_good_signature_among_several_is_enough():
         {SIGNATURE_HEADER: "v1=aa"},
         {SIGNATURE_HEADER: f"t={NOW},v1="},
         {SIGNATURE_HEADER: f"t={NOW},v1=zz\u00e9"},
+        {SIGNATURE_HEADER: f"t={NOW},v1=zz\udcff"},  # a byte that is no UTF-8, as aiohttp reads it
         {SIGNATURE_HEADER: f"t=+{NOW},v1=00"},
         {SIGNATURE_HEADER: f"t={NOW},t={NOW},v1=00"},
         {SIGNATURE_HEADER: f"t={NOW}," + ",".join(["v1=00"] * 6)},
@@ -88,6 +89,11 @@ def test_without_a_stored_secret_nothing_is_authentic():
     for kind in ("hmac", "bearer"):
         with pytest.raises(ReceiptNotAuthentic, match="secret"):
             verify(auth(kind=kind), {**signed(secret=b""), "Authorization": "Bearer "}, secret=None)
+
+
+def test_a_token_that_is_no_utf8_is_refused_not_a_crash():
+    with pytest.raises(ReceiptNotAuthentic):
+        verify(auth(kind="bearer"), {"Authorization": "Bearer wh\udcffsec"})
 
 
 def test_a_bearer_token_is_compared_whole():
