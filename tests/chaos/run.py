@@ -122,6 +122,7 @@ class Chaos:
             await fault.heal(instance)
         except Exception as error:  # noqa: BLE001 - a line of the result; the run goes on to its verdict
             self._errors.append(f"{fault.name}: {type(error).__name__}: {error}")
+            return  # what did not happen is not counted
         self._strikes.append(Strike(fault.name, struck_at, time.time()))
         self._faults[fault.name] += 1
         self._kills += fault.kills

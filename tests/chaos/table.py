@@ -6,6 +6,7 @@ python -m tests.chaos table          writes them there, between its two marks
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from shared.runtime.crash_points import CRASH_POINTS
 from tests.chaos.processes import REPOSITORY
 from tests.chaos.results import read, totals
 
@@ -41,6 +42,7 @@ def table_of(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for name, count in documented.items():
         kind = name.removeprefix("documented ").replace("_", " ")
         yield f"| after a failover without a synchronous standby, or a restore: {kind} | {count} |"
+    yield from _crash_points(sums["faults"])
     yield ""
     yield "| fault | times | longest time without an accept | backlog worked off (99 %) | the last message |"
     yield "|---|---|---|---|---|"
@@ -52,6 +54,15 @@ def table_of(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield ""
     yield "Seeds: " + "; ".join(f"{plan} {_ranges(seeds)}" for plan, seeds in sums["seeds"].items()) + "."
     yield ""
+
+
+def _crash_points(faults: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Each named crash point, with how many processes were seen to die of it."""
+    yield ""
+    yield "| named crash point | processes that died at it |"
+    yield "|---|---|"
+    for point in CRASH_POINTS:
+        yield f"| `{point}` | {faults.get(f'crash at {point}', {'times': 0})['times']:.0f} |"
 
 
 def _ranges(seeds: Sequence[int]) -> str:

@@ -104,7 +104,7 @@ IN_SQL: Final = (
     ),
     Plant(
         "dispatch number does not rise after an outcome", "tollwire.record_rest_v1",
-        (("set dispatch_no = o.dispatch_no + 1,", "set dispatch_no = o.dispatch_no,"),), 20,
+        (("dispatch_no = o.dispatch_no + 1, leased_at = null", "leased_at = null"),), 20,
     ),
     Plant(
         "dispatch number does not rise", "tollwire.dispatch_due_v1",
