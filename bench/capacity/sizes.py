@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.capacity.inputs import Assumed, Measured
+from shared.runtime.streams import STREAMS
 
 DAY_SECONDS: Final = 86_400
 HOUR_SECONDS: Final = 3_600
@@ -16,6 +17,8 @@ TERABYTE: Final = 1_000_000_000_000
 SERVICES: Final = ("api", "worker", "dlr")
 POSTGRES, NATS, VALKEY = "postgresql", "nats", "valkey"
 EVENTS: Final = "SMS_EVENT"
+WORK: Final = "SMS_SEND"
+STORE_SHARES: Final = {stream.name: stream.store_percent / 100 for stream in STREAMS}
 # More than anybody would run: then the limits are wrong.
 CELLS_MAX: Final = 1_000
 # Machines come in these sizes.
@@ -55,6 +58,7 @@ class Nats:
     """Each of the NATS nodes of a cell."""
 
     vcpu: int
+    store_gb: int
     disk_gb: int
 
 
@@ -172,8 +176,11 @@ class Sizing:
     def _nats(self, messages_a_day: float, peak: float) -> Nats:
         facts = self._measured.kept_bytes.get(EVENTS, 0.0) * messages_a_day * self._sizing["nats_event_days"]
         waiting = BUNDLE_BYTES * peak * self._sizing["nats_outage_hours"] * HOUR_SECONDS
+        # Each stream may fill its share of TOLLWIRE_NATS_STORE_BYTES, and no more.
+        store = max(facts / STORE_SHARES[EVENTS], waiting / STORE_SHARES[WORK])
         vcpu = _machine(self._cores(NATS, peak) / self._sizing["nats_cpu_target"])
-        return Nats(vcpu, math.ceil((facts + waiting) / GIGABYTE / self._sizing["disk_fill"]))
+        disk = store / GIGABYTE / self._sizing["disk_fill"]
+        return Nats(vcpu, math.ceil(store / GIGABYTE), math.ceil(disk))
 
 
 def _machine(vcpu: float) -> int:

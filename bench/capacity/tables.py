@@ -35,6 +35,7 @@ CELL_ROWS: Final[Sequence[Row]] = (
     ("WAL a day", lambda c: f"{amount(c.database.wal_tb_a_day)} TB"),
     ("restore of a base backup", lambda c: f"{amount(c.database.restore_hours)} h"),
     ("NATS, each of three: vCPU", lambda c: c.nats.vcpu),
+    ("`TOLLWIRE_NATS_STORE_BYTES`", lambda c: f"{c.nats.store_gb} GB"),
     ("disk for streams", lambda c: f"{c.nats.disk_gb} GB"),
     ("streams", lambda _: len(STREAMS)),
 )

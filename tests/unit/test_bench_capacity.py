@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+import yaml
 
 from bench.capacity.inputs import Assumed, measured_of, read_assumed, read_measured
 from bench.capacity.sizes import Sizing
@@ -9,6 +10,7 @@ from bench.capacity.tables import DOCUMENT, POLICIES, VOLUMES_MILLION_A_DAY, she
 from cli.env_example import text as env_example
 
 HUNDRED_MILLION = 100e6
+PROFILE = DOCUMENT.parents[1] / "charts" / "tollwire" / "values-100m-a-day.yaml"
 
 
 def test_the_document_is_what_the_inputs_say() -> None:
@@ -33,9 +35,9 @@ def computed(assumed: Assumed) -> dict[str, str]:
 
 @pytest.mark.parametrize(("section", "name"), [pair for pair in NUMBERS if pair[0] != "cell"])
 def test_every_assumption_changes_something(section: str, name: str) -> None:
-    # Machines come in steps, so one way may change nothing.
+    # Machines come in steps, and the larger of two needs counts: one way may change nothing.
     assert any(
-        computed(changed(section, name, factor)) != computed(read_assumed()) for factor in (10.0, 0.05)
+        computed(changed(section, name, factor)) != computed(read_assumed()) for factor in (10.0, 0.05, 100.0)
     )
 
 
@@ -90,3 +92,18 @@ def test_figures_are_taken_from_a_run_of_the_bench() -> None:
     )  # fmt: skip
     with pytest.raises(ValueError, match="keeping"):
         measured_of(msgspec.json.encode({**run, "figures": []}))
+
+
+def test_the_profile_of_the_chart_has_room_for_what_is_computed() -> None:
+    values = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
+    cell = Sizing(read_measured(), read_assumed(), "lean").cell(HUNDRED_MILLION)
+    cnpg, nats = values["postgresql"]["cnpg"], values["nats"]
+    assert float(cnpg["storage"]["size"].removesuffix("Ti")) * 2**40 >= cell.database.disk_tb * 1e12
+    assert int(cnpg["resources"]["requests"]["cpu"]) >= cell.database.vcpu
+    assert int(cnpg["parameters"]["max_connections"]) >= cell.database.connections
+    assert nats["storeBytes"] >= cell.nats.store_gb * 1e9
+    kept = {one.setting: one.days["lean"] for one in read_assumed().kept}
+    archive = values["ledger"]["archive"]
+    assert (archive["dropAfterDays"], archive["entriesDays"]) == (
+        kept["TOLLWIRE_DROP_AFTER_DAYS"], kept["TOLLWIRE_ENTRIES_DAYS"],
+    )  # fmt: skip
