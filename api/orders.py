@@ -13,6 +13,7 @@ from api.store import AcceptItem
 from shared.domain.fingerprint import fingerprint
 from shared.domain.money import MoneyFormatError, parse_micros
 from shared.domain.problems import ProblemCode
+from shared.runtime import tracing
 from shared.runtime.clock import Clock
 from shared.runtime.keyring import Keyring
 from shared.storage.config import ConfigWatch
@@ -54,6 +55,8 @@ class Orders:
         _refuse_foreign_callback(client, request.callback_url)
         blocked = quoted.blocked
         message_id = self._clock.new_uuid7()
+        if tracing.is_on:
+            tracing.follow(message_id.hex)
         lane = request.lane or "normal"
         return AcceptItem(
             account_id=client.id, message_id=message_id, key=sending.idempotency_key, item=index,

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import structlog
 
-from api import store
+from api import store, traces
 from api.store import AcceptAnswer, AcceptItem
 from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
 from shared.events.facts import Fact
@@ -63,6 +63,8 @@ class Publisher:
     ) -> None:
         """Publish what the flush accepted and what is due now, if the flush was leased to us for that."""
         crash_point("accept.after_commit")
+        if tracing.is_on:
+            traces.accepted(items, answers)
         bundles: dict[tuple[Lane, int], list[tuple[str, int]]] = {}
         for item, answer in zip(items, answers, strict=True):
             if answer.outcome != "accepted":
@@ -85,12 +87,14 @@ class Publisher:
 
     async def _publish(self, bundle: Bundle) -> None:
         first_id, number = bundle.work[0]
-        headers: dict[str, str] = {}
-        tracing.inject(headers)
         try:
-            await self._jetstream.publish(
-                f"sms.send.{bundle.lane}", encode(bundle), message_id=f"{first_id}.{number}", headers=headers
-            )
+            with traces.send(bundle) as headers:
+                await self._jetstream.publish(
+                    f"sms.send.{bundle.lane}",
+                    encode(bundle),
+                    message_id=f"{first_id}.{number}",
+                    headers=headers,
+                )
             crash_point("accept.after_publish")
         except PublishFailed as error:
             _log.warning(

@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 import structlog
 from aiohttp import web
-from opentelemetry.trace import SpanKind
 
 from api import problems
 from api.access_lines import note_request
@@ -80,7 +79,7 @@ class Endpoint:
         started_at = time.perf_counter()
         _load.requests += 1
         call = Call(request, request_id_of(request), self._admission.address(request))
-        with tracing.span(self._span, headers=request.headers, kind=SpanKind.SERVER):
+        with tracing.request(self._span, request.headers, call.request_id) as trace:
             try:
                 if self._operation.is_limited:
                     self._admission.enter(call.address)
@@ -92,6 +91,7 @@ class Endpoint:
             finally:
                 _load.requests -= 1
             exemplar = tracing.exemplar()
+            trace.status = response.status
         tell = self._counters.get(response.status)
         if tell is None:
             tell = REQUESTS.labels(self._operation.path, self._operation.method, str(response.status)).inc

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
 
-from api import app
+from api import app, traces
 from api.accept import Accept
 from api.admission import Admission
 from api.authenticate import Authenticator
@@ -73,5 +73,6 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
                     partial(keep_clock, clock, pool),
                     facts.run,
                     Statistics(WATCHED).run,
+                    partial(traces.run, pool),
                 ]
                 await uses.write()

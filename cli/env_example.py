@@ -13,6 +13,7 @@ from dlr.settings import DlrSettings
 from ledger.retention_settings import RetentionSettings
 from ledger.settings import LedgerSettings
 from shared.domain.callback_urls import CallbackUrlSettings
+from shared.runtime.otel_settings import VARIABLES
 from shared.runtime.settings import env_example
 from simulator.settings import Settings as SimulatorSettings
 from worker.settings import WorkerSettings
@@ -68,7 +69,17 @@ KINDS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
 
 def text() -> str:
     """Return the file."""
-    return env_example(KINDS)
+    otel = [
+        line
+        for name, default, description in VARIABLES
+        for line in (
+            f"# {description}",
+            "# Read by every service, as OpenTelemetry has it.",
+            f"# {name}={default}",
+            "",
+        )
+    ]
+    return "\n".join([env_example(KINDS), *otel])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Histogram
 
-from dlr import store
+from dlr import store, traces
 from dlr.bodies import body_of
 from dlr.endpoint_book import EndpointBook
 from dlr.endpoints import Endpoints
@@ -27,6 +27,7 @@ from shared.domain.callbacks import (
     decide,
     is_success,
 )
+from shared.runtime import tracing
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.loops import Stop
@@ -167,6 +168,8 @@ class Deliver(WithParts):
         crash_point("callback.after_post")
         if outcome is None:
             return None  # its endpoint's breaker is open or its queue full: a sweep comes back to it
+        if tracing.is_on:
+            traces.called_back(work, outcome)
         return self._note(work, outcome)
 
     def _without_secret(self, work: CallbackWork) -> CallbackRecord:

@@ -21,6 +21,7 @@ from shared.domain.receipts import (
     ReceiptReader,
     read_receipt_settings,
 )
+from shared.runtime import tracing
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
@@ -112,6 +113,12 @@ class Receive(WithParts):
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer 200 when the receipts are durable; anything else makes the carrier send them again."""
+        with tracing.request("POST /receipts/{carrier}", request.headers) as trace:
+            response = await self._answer(request)
+            trace.status = response.status
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
         source = self._sources.get(request.match_info["carrier"])
         if source is None:
             return _refuse(404, "unknown_carrier", "there is no such carrier, or it has no receipt settings")

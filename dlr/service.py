@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from dlr import traces
 from dlr.deliver import CALLBACKS, DELAY, Deliver
 from dlr.door import open_door
 from dlr.endpoint_book import EndpointBook, load_endpoint_book
@@ -16,7 +17,7 @@ from dlr.receive import Receive
 from dlr.settings import DlrSettings
 from dlr.settle import RECEIPTS, Settle
 from dlr.wake import consume_wakes
-from shared.runtime.clock import keep_clock, open_clock
+from shared.runtime.clock import Clock, keep_clock, open_clock
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Loop, every
@@ -55,6 +56,11 @@ WATCHED = (
 )
 
 
+def open_poster(clock: Clock) -> CallbackPoster:
+    """The poster of callbacks, signed by the database's time: a receiver refuses what a wrong clock says."""
+    return CallbackPoster(load(CallbackSettings, os.environ), unix_seconds=lambda: clock.now_ms() / 1000)
+
+
 @asynccontextmanager
 async def dlr() -> AsyncIterator[Sequence[Loop]]:
     """Everything this process opens, and everything it runs."""
@@ -65,10 +71,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         open_clock(pool) as clock,
         open_jetstream(settings, name="tollwire-dlr") as jetstream,
         FactPublisher(jetstream) as facts,
-        # Signed by the database's time: a receiver refuses what a process with a wrong clock would say.
-        CallbackPoster(
-            load(CallbackSettings, os.environ), unix_seconds=lambda: clock.now_ms() / 1000
-        ) as poster,
+        open_poster(clock) as poster,
         HealthNotes(pool) as health,
         Endpoints(clock, health) as endpoints,
         Deliver(pool, poster, endpoints, clock) as deliver,
@@ -96,4 +99,5 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
                 partial(keep_clock, clock, pool),
                 facts.run,
                 Statistics(WATCHED).run,
+                partial(traces.run, pool),
             ]

@@ -1,6 +1,7 @@
 """Settles kept receipts in group commits and hands out the callbacks they caused (DESIGN 2, RULES 24)."""
 
 import asyncio
+import time
 from collections import Counter as Tally
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -11,9 +12,10 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
-from dlr import store
+from dlr import store, traces
 from dlr.store import CallbackWork, ReceivedReceipt, Settled
 from shared.events.facts import Fact
+from shared.runtime import tracing
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.crash_points import crash_point
 from shared.runtime.metrics import DAYS_BUCKETS, BulkHistogram
@@ -156,8 +158,11 @@ class Settle(WithParts):
 
     async def _commit(self, call: Awaitable[list[Settled]]) -> list[Settled]:
         crash_point("settle.before_commit")
+        start_ns = time.time_ns()
         settled = await call
         crash_point("settle.after_commit")
+        if tracing.is_on:
+            traces.settled(settled, start_ns)
         self._tell(settled)
         return settled
 

@@ -16,11 +16,14 @@ from ledger import clockwork_store as store
 from ledger.clockwork_store import Dispatch, Moved
 from shared.domain.retry import ATTEMPTS_MAX
 from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
+from shared.events.traces import write_traces
+from shared.runtime import tracing
 from shared.runtime.crash_points import crash_point
 from shared.runtime.jetstream import JetStream, PublishFailed
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import OutcomeUnknown, Pool
 from shared.storage.facts import FactPublisher, load_facts
 from shared.storage.finals import count_finals
+from shared.storage.traces import load_traces
 
 LANES: Final = ("express", "normal", "bulk")
 # Rows looked at in a turn: a second of the peak, and each function stays within its statement_timeout.
@@ -114,14 +117,23 @@ class Clockwork:
         work = [(dispatch.message_id.hex, dispatch.dispatch_no) for dispatch in group]
         first_id, number = work[0]
         bundle = Bundle(lane=lane, carrier_id=carrier_id, work=work)
+        headers = await self._headers(work) if tracing.is_on else {}
         try:
             await self._jetstream.publish(
-                f"sms.send.{lane}", encode(bundle), message_id=f"{first_id}.{number}", headers={}
+                f"sms.send.{lane}", encode(bundle), message_id=f"{first_id}.{number}", headers=headers
             )
             crash_point("dispatch.after_publish")
         except PublishFailed as error:
             _log.warning("bundle not published, will try again", messages=len(group), error=str(error))
             await store.return_leases(self._pool, group)
+
+    async def _headers(self, work: Sequence[tuple[str, int]]) -> dict[str, str]:
+        """What is tried again, or was scheduled, goes on in the trace that it was accepted in."""
+        try:
+            traced = await load_traces(self._pool, [id_ for id_, _ in work])
+        except OutcomeUnknown:
+            return {}
+        return write_traces(list(traced.values()))
 
     async def expire_holds(self) -> None:
         """Walk the holds that a receipt can no longer be expected for, and those that are watched."""

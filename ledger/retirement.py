@@ -23,8 +23,8 @@ from shared.runtime.postgres import Pool
 TABLES: Final = {
     "messages": (
         "tollwire.callback_attempts", "tollwire.callbacks", "tollwire.receipts", "tollwire.dead_letters",
-        "tollwire.attempts", "tollwire.message_texts", "tollwire.messages", "tollwire.message_states",
-        "ledger.credit_locks",
+        "tollwire.attempts", "tollwire.message_traces", "tollwire.message_texts", "tollwire.messages",
+        "tollwire.message_states", "ledger.credit_locks",
     ),
     "entries": ("ledger.entries",),
 }  # fmt: skip

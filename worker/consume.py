@@ -9,12 +9,12 @@ import structlog
 from prometheus_client import Counter
 
 from shared.events.bundles import Bundle, MalformedEvent, decode
-from shared.runtime import tracing
 from shared.runtime.batcher import Busy
 from shared.runtime.crash_points import crash_point
 from shared.runtime.jetstream import IN_PROGRESS_SECONDS, JetStream, Msg
 from shared.runtime.loops import Loop, Stop
 from shared.runtime.postgres import OutcomeUnknown
+from worker import traces
 from worker.submit import Submit
 
 STREAM: Final = "SMS_SEND"
@@ -70,7 +70,7 @@ async def _work(lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop) 
     keeper = asyncio.create_task(_keep_in_progress(messages))
     try:
         readable, bundles = await _decode_all(lane, messages)
-        with tracing.span("worker.submit", headers=messages[0].headers):
+        with traces.bundles(lane, messages):
             await submit.bundles(lane, bundles, stop)
         for message in readable:
             await message.ack()

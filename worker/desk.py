@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from shared.runtime import tracing
 from shared.runtime.metrics import SECONDS_BUCKETS
 from shared.storage.config import CarrierConfig
+from worker import traces
 from worker.carriers.base import (
     UNREACHABLE,
     Carrier,
@@ -88,7 +89,10 @@ class Desk:
         started_at = time.monotonic()
         self._in_flight.inc(len(submissions))
         try:
-            outcomes = await self._carrier.submit_many(submissions)
+            if tracing.is_on:
+                outcomes = await traces.submit(self.config.name, self._carrier, submissions)
+            else:
+                outcomes = await self._carrier.submit_many(submissions)
         finally:
             self._in_flight.dec(len(submissions))
         self._submit_seconds.observe(time.monotonic() - started_at, tracing.exemplar())

@@ -5,7 +5,7 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
-from shared.runtime import metrics
+from shared.runtime import metrics, tracing
 from shared.runtime.waiters import Waiter
 
 Item = TypeVar("Item")
@@ -49,7 +49,11 @@ class Flusher(Generic[Item, Answer]):
         An error that is retryable sends the same batch again (``FLUSH_TRIES_MAX`` at most). One that
         is bisectable sends the first half and then the second, until the bad item stands alone.
         """
-        failure = await self._try(batch)
+        if tracing.is_on:
+            works = (waiter.work for waiter in batch)
+            failure = await tracing.flushed(self._name, works, self._try(batch))
+        else:
+            failure = await self._try(batch)
         if failure is None:
             return
         if len(batch) == 1 or not self._is_bisectable(failure):

@@ -11,7 +11,7 @@ import nats.js.errors
 import structlog
 from nats.js.client import JetStreamContext
 
-from shared.runtime import metrics, tracing
+from shared.runtime import metrics
 from shared.runtime.consumers import (
     ACK_WAIT_SECONDS,
     IN_PROGRESS_SECONDS,
@@ -108,7 +108,7 @@ class JetStream:
         """Store a message, once for each ``message_id`` within the stream's duplicate window.
 
         Many may be in flight at once. A try without an answer is repeated with the same id for up to
-        ``PUBLISH_SECONDS``. The trace context of now travels along.
+        ``PUBLISH_SECONDS``.
 
         Raises:
             PublishFailed: no answer in time, no server for ``OUTAGE_SECONDS``, or the stream is full.
@@ -118,7 +118,6 @@ class JetStream:
             metrics.PUBLISHES.labels(stream, "refused").inc()
             raise PublishFailed(f"{PUBLISHES_MAX} publishes are in flight already")
         all_headers = {**(headers or {}), "Nats-Msg-Id": message_id}
-        tracing.inject(all_headers)
         started_at = time.monotonic()
         self._in_flight += 1
         result = "failed"

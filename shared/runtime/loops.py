@@ -144,7 +144,7 @@ def run_service(name: str, open_service: OpenService) -> int:
         process = load(Process, os.environ)
         crash_points.check()
         logs.configure(name, process.log_level)
-        tracing.configure(name, process.otel_endpoint, process.otel_sample_ratio)
+        tracing.configure(name)
         metrics.BUILD.labels(name, version("tollwire")).set(1)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Service(open_service).run())

@@ -41,12 +41,6 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """What every process of ours can be told."""
 
     log_level: Annotated[Level, Meta(description="The least important log line to write.")] = "info"
-    otel_endpoint: Annotated[
-        str, Meta(description="OTLP over HTTP collector, as http://collector:4318. Empty: no tracing.")
-    ] = ""
-    otel_sample_ratio: Annotated[
-        float, Meta(ge=0, le=1, description="Share of requests that start a trace of their own.")
-    ] = 0.01
     health_port: Annotated[
         Port, Meta(description="Port of /healthz, /readyz and /metrics. 0: any free one.")
     ] = 9464

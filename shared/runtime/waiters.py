@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
+from shared.runtime import tracing
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -33,13 +35,14 @@ class DeadlinePassed(Exception):  # noqa: N818 - named for what happened
 class Waiter(Generic[Item, Answer]):
     """One item and the future that its caller awaits."""
 
-    __slots__ = ("answer", "is_flushed", "item", "queued_at")
+    __slots__ = ("answer", "is_flushed", "item", "queued_at", "work")
 
     def __init__(self, item: Item, answer: asyncio.Future[Answer]) -> None:
         self.item = item
         self.answer = answer
         self.is_flushed = False
         self.queued_at = time.monotonic()
+        self.work = tracing.current() if tracing.is_on else None
 
     def settle(self, answer: Answer | Exception) -> None:
         """Answer the caller, unless it is gone or was told that its deadline passed."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -71,9 +70,9 @@ async def test_what_is_counted_is_shown_to_prometheus() -> None:
 
 
 async def test_an_observation_names_its_trace_to_whoever_reads_openmetrics() -> None:
-    tracing.configure("test", "", 1.0, processor=SimpleSpanProcessor(InMemorySpanExporter()))
+    tracing.configure("test", {"OTEL_TRACES_SAMPLER_ARG": "1"}, exporter=InMemorySpanExporter())
     try:
-        with tracing.span("request"):
+        with tracing.request("request", {}):
             trace_id = tracing.current_trace_id()
             LOOP_LAG.observe(0.004, tracing.exemplar())
         assert tracing.exemplar() is None

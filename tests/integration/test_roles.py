@@ -31,6 +31,8 @@ CALLS: dict[str, set[str]] = {
     "tollwire.start_scheduled_v1": {"ledger"},
     "tollwire.recover_claims_v1": {"ledger"},
     "tollwire.finish_v1": set(),
+    "tollwire.keep_traces_v1": {"api"},
+    "tollwire.load_traces_v1": {"dlr", "ledger"},
     "tollwire.add_callbacks_v1": set(),
     "ledger.expire_holds_v1": {"ledger"},
     "ledger.post_credit_v1": {"api"},
@@ -60,6 +62,7 @@ FLOW = (
     "tollwire.callbacks",
     "tollwire.idempotency_keys",
     "tollwire.dead_letters",
+    "tollwire.message_traces",
 )
 GUARDS = (
     "set session_replication_role = replica",

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 import structlog
 
-from shared.runtime import logs
+from shared.runtime import logs, redaction
 from shared.runtime.stack_traces import CHAIN_MAX
 
 
@@ -135,7 +135,7 @@ def test_nothing_that_is_logged_can_break_the_caller(lines: Lines) -> None:
 
 def test_a_long_value_keeps_its_beginning_and_its_end(lines: Lines) -> None:
     log.info("long", trace="begin" + "x" * 100_000 + "end")
-    assert len(lines.last["trace"]) <= logs.STRING_CHARS_MAX + 3
+    assert len(lines.last["trace"]) <= redaction.STRING_CHARS_MAX + 3
     assert lines.last["trace"].startswith("begin")
     assert lines.last["trace"].endswith("end")
 

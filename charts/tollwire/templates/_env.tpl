@@ -85,9 +85,9 @@ postgresql://{{ $role.username }}@{{ include "tollwire.postgresHosts" . }}/{{ .r
 - name: TOLLWIRE_LOG_LEVEL
   value: {{ .Values.logLevel }}
 {{- if .Values.tracing.endpoint }}
-- name: TOLLWIRE_OTEL_ENDPOINT
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ .Values.tracing.endpoint | quote }}
-- name: TOLLWIRE_OTEL_SAMPLE_RATIO
+- name: OTEL_TRACES_SAMPLER_ARG
   value: {{ .Values.tracing.sampleRatio | quote }}
 {{- end }}
 - name: TOLLWIRE_HEALTH_HOST
