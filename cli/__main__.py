@@ -14,6 +14,7 @@ import click
 COMMANDS: Mapping[str, str] = {
     "up": "cli.up:up",
     "status": "cli.status:status",
+    "doctor": "cli.doctor:doctor",
     "down": "cli.down:down",
     "send": "cli.send:send",
     "message": "cli.message_commands:message",

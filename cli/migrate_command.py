@@ -125,12 +125,16 @@ def _tell(output: Output, before: Schema, after: Schema) -> None:
         output.line(f"The schema went from {before.database or 'nothing'} to {after.program}.", "green")
 
 
-def _read(dsn: str) -> Schema:
-    script = ScriptDirectory.from_config(Config(REPOSITORY / "alembic.ini"))
-    head = script.get_current_head()
+def newest_revision() -> str:
+    """The revision that this program brings a schema to."""
+    head = ScriptDirectory.from_config(Config(REPOSITORY / "alembic.ini")).get_current_head()
     if head is None:
         raise RuntimeError("there are no migrations")
-    return Schema(asyncio.run(_read_revision(dsn)), head)
+    return head
+
+
+def _read(dsn: str) -> Schema:
+    return Schema(asyncio.run(_read_revision(dsn)), newest_revision())
 
 
 async def _read_revision(dsn: str) -> str | None:

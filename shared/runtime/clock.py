@@ -9,14 +9,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
 
 from shared.domain.ids import uuid7_from
 from shared.runtime.loops import Stop
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import Connection, Pool
 from shared.runtime.randomness import Randomness
 
 # Beyond this, ids and deadlines of this process would be nonsense to the others.
@@ -34,6 +34,28 @@ _log = structlog.get_logger(__name__)
 
 class ClockSkew(Exception):  # noqa: N818 - named for what happened
     """This machine's clock differs from the database's by more than ``SKEW_MAX_SECONDS``."""
+
+
+class Measured(NamedTuple):
+    """The database's time at 0 of the monotonic clock, and how far it is ahead of this machine's."""
+
+    base_seconds: float
+    offset_seconds: float
+
+
+async def measure(connection: Connection) -> Measured:
+    """Ask for the database's time ``SAMPLES`` times and believe the quickest answer."""
+    best_trip = float("inf")
+    measured = Measured(0.0, 0.0)
+    for _ in range(SAMPLES):
+        started_at = time.monotonic()
+        there: datetime = await connection.fetchval(READ_TIME)
+        trip = time.monotonic() - started_at
+        if trip < best_trip:
+            best_trip = trip
+            now_there = there.timestamp() + trip / 2
+            measured = Measured(now_there - time.monotonic(), now_there - time.time())
+    return measured
 
 
 class Clock:
@@ -76,17 +98,8 @@ class Clock:
             ClockSkew: the offset is beyond ``SKEW_MAX_SECONDS``.
             TimeoutError: no answer within ``REFRESH_LIMIT_SECONDS``.
         """
-        best_trip = float("inf")
-        offset = 0.0
         async with asyncio.timeout(REFRESH_LIMIT_SECONDS), pool.acquire() as connection:
-            for _ in range(SAMPLES):
-                started_at = time.monotonic()
-                there: datetime = await connection.fetchval(READ_TIME)
-                trip = time.monotonic() - started_at
-                if trip < best_trip:
-                    best_trip = trip
-                    self._base_seconds = there.timestamp() + trip / 2 - time.monotonic()
-                    offset = there.timestamp() + trip / 2 - time.time()
+            self._base_seconds, offset = await measure(connection)
         if abs(offset) > SKEW_MAX_SECONDS:
             raise ClockSkew(
                 f"this machine's clock is {-offset:+.0f} s off the database's; set it right (at most "
