@@ -91,3 +91,17 @@ def test_compose_mounts_only_what_is_there() -> None:
                 assert source in COMPOSE["volumes"]
         for config in service.get("configs", []):
             assert config["source"] in COMPOSE["configs"]
+
+
+def test_compose_builds_the_image_once_and_never_asks_a_registry_for_it() -> None:
+    ours = {name: one for name, one in COMPOSE["services"].items() if one["image"].startswith("tollwire/")}
+    assert [name for name, one in ours.items() if "build" in one] == ["keys"]
+    assert {one["pull_policy"] for name, one in ours.items() if name != "keys"} == {"never"}
+    # `up --wait` takes the end of a container for a failure unless somebody waits for just that.
+    awaited = {
+        name
+        for one in COMPOSE["services"].values()
+        for name, wait in one.get("depends_on", {}).items()
+        if wait["condition"] == "service_completed_successfully"
+    }
+    assert awaited == {"keys", "migrate", "bootstrap"}
