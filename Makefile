@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up test check charts chaos chaos-long observe bench bench-long format clean lock
+.PHONY: up test check charts chaos chaos-long chaos-simulation mutation observe bench bench-long format clean lock
 
 up: $(STAMP)
 	@$(BIN)/tollwire up $(ARGS)
@@ -25,6 +25,14 @@ charts: $(VENV)/.tox-installed
 # In slices too: make chaos-long ARGS="--minutes 4 --only worker-kill". Results add up in tests/chaos/results.
 chaos-long: $(VENV)/.tox-installed
 	@$(BIN)/tox run -e chaos-long -- $(ARGS)
+
+# The next seeds of the simulation, all planted faults, a million damaged inputs: ARGS="--minutes 10".
+chaos-simulation: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e simulation -- $(ARGS)
+
+# Which changes to what decides in Python no test notices; tests/chaos/results/mutation.md says what was found.
+mutation: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e mutation
 
 # Needs prometheus and promtool on the PATH: apt install prometheus.
 observe: $(VENV)/.tox-installed

@@ -9,7 +9,7 @@ from ledger import verify_ranges
 from ledger.verify_books import Account
 from ledger.verify_chain import NOTHING
 from ledger.verify_ranges import ID_LAST, entry_spans, id_ranges
-from shared.domain.ids import day_floor
+from shared.domain.ids import day_floor, uuid7_from
 
 FIRST_DAY = date(2026, 11, 1)
 DAYS = [FIRST_DAY + timedelta(days=n) for n in range(6)]
@@ -41,6 +41,7 @@ def test_each_day_of_each_account_is_in_one_span(
         for number in ANY_ACCOUNT:
             found = [s for s in spans if s.from_day <= day < s.to_day and s.low <= number <= s.high]
             assert len(found) == (day >= since), (day, number)
+    assert all(span.low <= span.high for span in spans)
     assert [span.from_day for span in spans] == sorted(span.from_day for span in spans)
 
 
@@ -68,3 +69,32 @@ def test_the_ranges_of_ids_follow_each_other(sizes: list[int], first: UUID) -> N
     assert (lows[0], highs[-1]) == (first, ID_LAST)
     assert lows[1:] == highs[:-1]
     assert all(low < high for low, high in ranges)
+
+
+def test_days_are_gathered_up_to_the_limit_and_not_beyond() -> None:
+    large = verify_ranges.ENTRY_BYTES_A_SPAN
+    days = [FIRST_DAY + timedelta(days=n) for n in range(8)]
+    sizes = [large - 60, 60, 1, large - 1, large, 2 * large + 1, large]
+    spans = list(entry_spans(list(zip(days, sizes, strict=False)), [], FIRST_DAY))
+    assert [(days.index(span.from_day), days.index(span.to_day)) for span in spans] == [
+        (0, 2),
+        (2, 4),
+        (4, 5),
+        (5, 6),
+        (6, 7),
+    ]
+
+
+def test_ids_are_cut_where_the_bytes_say() -> None:
+    large = verify_ranges.LOCK_BYTES_A_RANGE
+    sizes = [large, 4 * large + 10, large // 10, large // 10, large - large // 10]
+    bounds = [low for low, _ in id_ranges(list(zip(DAYS, sizes, strict=False)), UUID(int=0))]
+    a_fifth = 86_400_000 // 5
+    first_ms = day_floor(DAYS[1]).int >> 80
+    inside = [uuid7_from(first_ms + part * a_fifth, 0) for part in range(5)]
+    assert bounds == [UUID(int=0), *inside, day_floor(DAYS[3])]
+
+
+def test_a_days_name_is_its_digits_and_without_one_nothing_is_kept() -> None:
+    assert verify_ranges._day("20261120") == date(2026, 11, 20)
+    assert verify_ranges._day(None) == date.max - timedelta(days=1)

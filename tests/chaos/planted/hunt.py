@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from shared.runtime.postgres import Pool
 from tests.chaos.planted.plant import Plant, planted_in_oracle, planted_in_sql
-from tests.chaos.simulation import seeds
+from tests.chaos.simulation import lock_order, seeds
 from tests.chaos.simulation.oracle.server import OracleServer
+from tests.chaos.simulation.run import Failure
 
 RESULTS: Final = Path(__file__).parents[1] / "results" / "planted.json"
 
@@ -25,6 +26,8 @@ def known_seeds() -> dict[str, int]:
 async def found_in_sql(pool: Pool, plant: Plant, order: Iterable[int]) -> seeds.Found | None:
     """The first of the seeds that finds a fault in the database."""
     async with planted_in_sql(pool, plant):
+        if out_of_order := await lock_order.faults(pool):
+            return seeds.Found(0, Failure("one lock order", "; ".join(out_of_order), ""))
         tally = await seeds.try_seeds(seeds.on_both(pool), order)
     return tally.found[0] if tally.found else None
 

@@ -7,6 +7,19 @@ from tests.chaos.planted.plant import Plant
 
 IN_SQL: Final = (
     Plant(
+        "lock order swapped", "tollwire.cancel_batch_v1",
+        (
+            ("    perform 1 from ledger.accounts where id = any (p_client) order by id for update;\n", ""),
+            ("p_message) order by message_id for update;\n    v_now :=",
+             "p_message) order by message_id for update;\n    perform 1 from ledger.accounts where id = any (p_client) order by id for update;\n    v_now :="),
+        ),
+        1,
+    ),
+    Plant(
+        "locks in the order of the request", "ledger.place_holds_v1",
+        (("where id = any (p_account) order by id for update", "where id = any (p_account) for update"),), 1,
+    ),
+    Plant(
         "fence dropped: any dispatch number claims", "tollwire.claim_batch_v1",
         (
             (" or a.wanted <> a.dispatch_no then 'stale'", " then 'stale'"),

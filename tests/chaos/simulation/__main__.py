@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from typing import Final
 
 from tests.chaos.simulation import seeds
 from tests.chaos.simulation.instance import one_connection, simulated_dsn
@@ -17,6 +18,9 @@ from tests.chaos.simulation.oracle.server import OracleServer
 from tests.chaos.simulation.program import program_of
 from tests.chaos.simulation.results import add, next_seed
 from tests.chaos.simulation.run import carry_out
+
+# Results are kept after so many: a run may be ended at any time.
+SLICE_SEEDS: Final = 50
 
 
 def told(arguments: list[str]) -> argparse.Namespace:
@@ -57,17 +61,19 @@ async def show(dsn: str | None, seed: int) -> bool:
 
 async def long(dsn: str | None, on: str, minutes: float, first: int | None) -> bool:
     """Run seeds until the time is up."""
-    start = first or next_seed(on)
+    until = time.monotonic() + minutes * 60
+    is_right = True
     async with servers(dsn) as make:
-        until = time.monotonic() + minutes * 60
-        tally = await seeds.try_seeds(make, range(start, start + 1_000_000), until)
-        for found in tally.found:
-            print(seeds.told(found, *await seeds.shortest(make, found)))
-    add(on, start, tally)
-    print(
-        f"{on}: {tally.seeds} seeds from {start}, {tally.calls} calls, {len(tally.found)} found", flush=True
-    )
-    return not tally.found
+        while time.monotonic() < until and is_right:
+            start = first or next_seed(on)
+            tally = await seeds.try_seeds(make, range(start, start + SLICE_SEEDS), until)
+            add(on, start, tally)
+            print(f"{on}: {tally.seeds} seeds from {start}, {tally.calls} calls", flush=True)
+            for found in tally.found:
+                print(seeds.told(found, *await seeds.shortest(make, found)), flush=True)
+            is_right = not tally.found
+            first = None
+    return is_right
 
 
 def main() -> None:

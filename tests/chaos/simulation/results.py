@@ -8,6 +8,7 @@ from typing import Any, Final
 from tests.chaos.simulation.seeds import Tally
 
 FILE: Final = Path(__file__).parents[1] / "results" / "simulation.json"
+SUMMED: Final = ("calls", "messages", "seconds", "found")
 REPOSITORY: Final = Path(__file__).parents[3]
 
 
@@ -30,17 +31,22 @@ def add(on: str, first: int, tally: Tally) -> None:
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     ).stdout.strip()
     kept = read()
-    kept[on].append(
-        {
-            "commit": commit,
-            "first_seed": first,
-            "last_seed": first + tally.seeds - 1,
-            "calls": tally.calls,
-            "messages": tally.messages,
-            "seconds": round(tally.seconds),
-            "found": [f"seed {found.seed}: {found.failure.sentence[:300]}" for found in tally.found],
-        }
-    )
+    last = kept[on][-1] if kept[on] else None
+    row = {
+        "commit": commit,
+        "first_seed": first,
+        "last_seed": first + tally.seeds - 1,
+        "calls": tally.calls,
+        "messages": tally.messages,
+        "seconds": round(tally.seconds),
+        "found": [f"seed {found.seed}: {found.failure.sentence[:300]}" for found in tally.found],
+    }
+    if last is not None and last["commit"] == commit and last["last_seed"] + 1 == first:
+        kept[on][-1] = (
+            last | {"last_seed": row["last_seed"]} | {name: last[name] + row[name] for name in SUMMED}
+        )
+    else:
+        kept[on].append(row)
     sums = {
         name: {
             "seeds": sum(each["last_seed"] - each["first_seed"] + 1 for each in slices),

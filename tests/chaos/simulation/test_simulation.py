@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.simulation import seeds
+from tests.chaos.simulation import lock_order, seeds
 from tests.chaos.simulation.both import BothServers, DisagreementError, differences
 from tests.chaos.simulation.instance import one_connection, prepare
 from tests.chaos.simulation.oracle.server import OracleServer
@@ -20,6 +20,7 @@ async def test_the_database_is_as_the_oracle_says(database: Database) -> None:
     database.is_corrupted_on_purpose()
     await prepare(database.dsn())
     async with one_connection(database.dsn()) as pool:
+        assert await lock_order.faults(pool) == []
         tally = await seeds.try_seeds(seeds.on_both(pool), ON_BOTH)
     assert [found.failure.sentence for found in tally.found] == []
 
