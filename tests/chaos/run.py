@@ -87,7 +87,7 @@ class Chaos:
             load_ended_at = time.time()
             await self._end_loads(stage)
             say(f"load ended, {sum(self._faults.values())} faults, {self._kills} kills; settling")
-            settled_seconds = await _settle(stage, hurries=told.hurries)
+            settled_seconds = await _settle(stage, hurries=told.hurries, may_lose=bool(plan.may_lose))
             say(f"settled after {settled_seconds:.0f} s; counting")
             evidence = stage.evidence()
             verdict = judge(evidence)
@@ -137,8 +137,11 @@ class Chaos:
                 self._errors.append(f"{load.name} ended with {load.unit.child.exit_code}")
 
 
-async def _settle(stage: Stage, *, hurries: bool) -> float:
-    """Wait until the endpoint was told every end and nothing waits any more; return how long it took."""
+async def _settle(stage: Stage, *, hurries: bool, may_lose: bool) -> float:
+    """Wait until the endpoint was told every end and nothing waits any more; return how long it took.
+
+    Of what is lost, nobody is told an end.
+    """
     begun = hurried_at = time.monotonic()
     while (waited := time.monotonic() - begun) < SETTLE_LIMIT_SECONDS:
         if waited > RECEIPTS_SECONDS:
@@ -148,7 +151,7 @@ async def _settle(stage: Stage, *, hurries: bool) -> float:
             hurried_at = time.monotonic()
         if not any((await open_rows(stage.instance, stage.scene.hostile)).values()):
             messages = stage.evidence().messages.values()
-            if all(message.finals for message in messages if message.is_told):
+            if may_lose or all(message.finals for message in messages if message.is_told):
                 break
         await asyncio.sleep(LOOK_SECONDS)
     return waited
