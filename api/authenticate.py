@@ -1,4 +1,4 @@
-"""API keys: bcrypt once a key and process, then a keyed hash in memory (RULES 31, 32).
+"""API keys: bcrypt once a key, then its seal, and a keyed hash in memory (RULES 31, 32).
 
 Wrong keys cannot burn the CPU: unknown ids never reach bcrypt, wrong secrets are remembered for a few
 seconds and limited by key id and by address, and the verifying threads and their queue are bounded.
@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from api import addresses
 from api.callers import KeyRecord
 from api.gcra import MICROSECONDS, LocalLimiter, Quota
+from api.key_seals import KeySeals
 from api.problems import Refusal
 from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
 from shared.domain.problems import ProblemCode
@@ -59,8 +60,11 @@ _verified, _wrong, _limited, _refused = (
 class Authenticator:
     """Turns the text of X-API-Key into the key's record, or refuses."""
 
-    def __init__(self, load: LoadKeys, *, verify_queue_max: int = VERIFY_QUEUE_MAX) -> None:
+    def __init__(
+        self, load: LoadKeys, *, seals: KeySeals | None = None, verify_queue_max: int = VERIFY_QUEUE_MAX
+    ) -> None:
         self._load = load
+        self._seals = seals
         self._verify_queue_max = verify_queue_max
         # A key of this process only: the hashes in memory are worth nothing elsewhere.
         self._pepper = secrets.token_bytes(32)
@@ -164,9 +168,7 @@ class Authenticator:
             record = (await self._load([key.key_id])).get(key.key_id)
             if record is None or record.is_test != key.is_test:
                 return None
-            if not await asyncio.get_running_loop().run_in_executor(
-                self._threads, bcrypt.checkpw, key.secret.encode(), record.secret_hash
-            ):
+            if not await self._is_right(key, record):
                 return None
             # A revocation that came meanwhile was not looked for in this record: read it again.
             if generation == self._generation:
@@ -178,6 +180,16 @@ class Authenticator:
             self._records.popitem(last=False)
         _cached.set(len(self._records))
         return record
+
+    async def _is_right(self, key: ApiKey, record: KeyRecord) -> bool:
+        if self._seals is not None and self._seals.fits(record.seal, key, record.secret_hash):
+            return True
+        is_right = await asyncio.get_running_loop().run_in_executor(
+            self._threads, bcrypt.checkpw, key.secret.encode(), record.secret_hash
+        )
+        if is_right and self._seals is not None:
+            self._seals.keep(key, record.secret_hash)
+        return is_right
 
     def _refuse_limited(self, limits: Mapping[str, Quota]) -> None:
         now_us = time.monotonic() * MICROSECONDS

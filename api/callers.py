@@ -41,3 +41,5 @@ class KeyRecord:
     expires_at_seconds: float | None
     """Seconds since the epoch; None: never."""
     client: Client | None
+    seal: bytes | None = None
+    """What spares it bcrypt, if it was verified before; see ``api.key_seals``."""

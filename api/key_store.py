@@ -18,11 +18,13 @@ LOAD_KEYS = """
     select k.key_id, k.secret_hash, k.is_test, k.scopes, k.allowed_ips, k.expires_at,
            c.id as client_id, c.name, a.currency, c.suspended, c.requests_per_minute, c.requests_burst,
            c.charge::text as charge, c.default_sender, c.allowed_senders, c.allowed_countries,
-           c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days, e.url as callback_url
+           c.allowed_callback_hosts, c.messages_per_second, c.text_retention_days, e.url as callback_url,
+           u.seal
     from tollwire.api_keys k
     left join tollwire.clients c on c.id = k.client_id
     left join ledger.accounts a on a.id = c.id
     left join tollwire.callback_endpoints e on e.client_id = c.id
+    left join tollwire.api_key_uses u on u.key_id = k.key_id
     where k.key_id = any($1::text[]) and k.revoked_at is null
 """
 
@@ -57,16 +59,18 @@ async def load_client(pool: Pool, client_id: int) -> Client:
 
 
 NOTE_USES = """
-    insert into tollwire.api_key_uses (key_id, last_used_at)
-    select key_id, used_at from unnest($1::text[], $2::timestamptz[]) u (key_id, used_at) order by key_id
+    insert into tollwire.api_key_uses (key_id, last_used_at, seal)
+    select key_id, $2::timestamptz, seal from unnest($1::text[], $3::bytea[]) u (key_id, seal) order by key_id
     on conflict (key_id) do update
-        set last_used_at = greatest(api_key_uses.last_used_at, excluded.last_used_at)
+        set last_used_at = greatest(api_key_uses.last_used_at, excluded.last_used_at),
+            seal = coalesce(excluded.seal, api_key_uses.seal)
 """
 
 
-async def note_uses(pool: Pool, uses: Mapping[str, datetime]) -> None:
-    """Write when keys were last used; an older time never replaces a newer one."""
-    await pool.execute(NOTE_USES, list(uses), list(uses.values()), timeout=LOAD_TIMEOUT_SECONDS)
+async def note_uses(pool: Pool, uses: Sequence[tuple[str, bytes | None]], used_at: datetime) -> None:
+    """Write that keys were used, with new seals; an older time never replaces a newer one."""
+    key_ids, seals = [key_id for key_id, _ in uses], [seal for _, seal in uses]
+    await pool.execute(NOTE_USES, key_ids, used_at, seals, timeout=LOAD_TIMEOUT_SECONDS)
 
 
 def _key(row: Record) -> KeyRecord:
@@ -78,6 +82,7 @@ def _key(row: Record) -> KeyRecord:
         allowed_networks=tuple(row["allowed_ips"] or ()),
         expires_at_seconds=None if row["expires_at"] is None else row["expires_at"].timestamp(),
         client=None if row["client_id"] is None else _client(row),
+        seal=row["seal"],
     )
 
 

@@ -1,4 +1,4 @@
-"""When each API key was last used: noted in memory, written in batches."""
+"""When each API key was last used, and the seals of new ones: noted in memory, written in batches."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -17,21 +17,26 @@ class KeyUses:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._used: dict[str, None] = {}
+        # The key and, once it was verified by bcrypt, its seal.
+        self._used: dict[str, bytes | None] = {}
 
     def note(self, key_id: str) -> None:
         """Remember that a key was used; costs one dict entry."""
-        self._used[key_id] = None
+        self._used.setdefault(key_id)
+
+    def note_seal(self, key_id: str, seal: bytes) -> None:
+        """Write this seal with the key's next use."""
+        self._used[key_id] = seal
 
     async def write(self) -> int:
         """Write the uses since the last time; return how many keys. What fails is noted again."""
-        used, self._used = list(self._used), {}
+        used, self._used = list(self._used.items()), {}
         now = datetime.now(UTC)
         for start in range(0, len(used), WRITE_MAX):
             chunk = used[start : start + WRITE_MAX]
             try:
-                await key_store.note_uses(self._pool, dict.fromkeys(chunk, now))
+                await key_store.note_uses(self._pool, chunk, now)
             except BaseException:
-                self._used = {**dict.fromkeys(used[start:]), **self._used}
+                self._used = {**self._used, **dict(used[start:])}
                 raise
         return len(used)

@@ -14,6 +14,7 @@ from api.follow import Follower, load_prices
 from api.health import Health
 from api.in_flight import InFlight
 from api.key_loader import KeyLoader
+from api.key_seals import KeySeals
 from api.key_uses import WRITE_EVERY_SECONDS, KeyUses
 from api.limits import Limits
 from api.publish import Publisher
@@ -50,10 +51,10 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         KeyLoader(pool) as keys,
     ):
         prices = ConfigWatch(pool, load_prices)
-        authenticator = Authenticator(keys.load)
+        uses = KeyUses(pool)
+        authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
         follower = Follower(prices, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
-        uses = KeyUses(pool)
         admission = Admission(authenticator, limits, uses, settings)
         async with (
             Accept(pool, prices, keyring, clock, publisher) as accept,

@@ -1,0 +1,84 @@
+"""A key that was verified once is known again after a restart, and nothing else is."""
+
+from dataclasses import replace
+
+import bcrypt
+import pytest
+
+from api.authenticate import Authenticator
+from api.callers import KeyRecord
+from api.key_seals import KeySeals
+from api.key_uses import KeyUses
+from api.problems import Refusal
+from shared.domain.api_keys import ApiKey, format_api_key
+from shared.runtime.keyring import Keyring
+from tests.unit.test_api_authenticate import HOME, Rows, key_of, record_of
+
+KEYRING = Keyring("k1", {"k1": bytes(32)})
+
+
+class Noted(KeyUses):
+    """Keeps what would be written."""
+
+    def __init__(self) -> None:
+        self.seals: dict[str, bytes] = {}
+
+    def note_seal(self, key_id: str, seal: bytes) -> None:
+        self.seals[key_id] = seal
+
+
+async def sealed(key: ApiKey, keyring: Keyring = KEYRING) -> KeyRecord:
+    """The record of a key that a process before this one has verified."""
+    noted, record = Noted(), record_of(key)
+    authenticator = Authenticator(Rows(record).load, seals=KeySeals(keyring, noted))
+    await authenticator.authenticate(format_api_key(key), HOME)
+    return replace(record, seal=noted.seals[key.key_id])
+
+
+def refuse_bcrypt(*_: bytes) -> bool:
+    raise AssertionError("bcrypt was asked")
+
+
+async def test_a_verified_key_needs_no_bcrypt_in_the_next_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = key_of(1)
+    record = await sealed(key)
+    monkeypatch.setattr(bcrypt, "checkpw", refuse_bcrypt)
+    authenticator = Authenticator(Rows(record).load, seals=KeySeals(KEYRING, Noted()))
+    assert (await authenticator.authenticate(format_api_key(key), HOME)).key_id == key.key_id
+
+
+async def test_a_seal_opens_no_other_secret() -> None:
+    key = key_of(1)
+    record = await sealed(key)
+    other = replace(key_of(2), key_id=key.key_id)
+    authenticator = Authenticator(Rows(record).load, seals=KeySeals(KEYRING, Noted()))
+    with pytest.raises(Refusal):
+        await authenticator.authenticate(format_api_key(other), HOME)
+
+
+async def test_a_seal_ends_with_the_hash_that_it_was_made_of() -> None:
+    key = key_of(1)
+    record = replace(await sealed(key), secret_hash=record_of(key_of(2)).secret_hash)
+    authenticator = Authenticator(Rows(record).load, seals=KeySeals(KEYRING, Noted()))
+    with pytest.raises(Refusal):
+        await authenticator.authenticate(format_api_key(key), HOME)
+
+
+@pytest.mark.parametrize(
+    "seal", [None, b"", b"\x02k1", b"\xff", b"\x02k9" + bytes(32), b"\x02k1" + bytes(32)]
+)
+async def test_without_a_seal_of_ours_bcrypt_decides_and_a_new_one_is_kept(seal: bytes | None) -> None:
+    key = key_of(1)
+    noted = Noted()
+    authenticator = Authenticator(
+        Rows(replace(record_of(key), seal=seal)).load, seals=KeySeals(KEYRING, noted)
+    )
+    await authenticator.authenticate(format_api_key(key), HOME)
+    assert list(noted.seals) == [key.key_id]
+
+
+async def test_a_seal_of_an_older_key_of_the_keyring_still_fits() -> None:
+    key = key_of(1)
+    record = await sealed(key)
+    seals = KeySeals(KEYRING.with_new_key(), Noted())
+    assert seals.fits(record.seal, key, record.secret_hash)
