@@ -40,7 +40,8 @@ def test_it_tells_what_was_done_since_the_last_line() -> None:
     shop.waits.observe(0.5)
     (first,) = shop.tell()
     assert first == {
-        "event": "statistics", "log_level": "info", "sales": {"tea": 4}, "sold": 5, "wait_p99_seconds": "<= 0.1",
+        "event": "statistics", "log_level": "info", "sales": {"tea": 4}, "sold": 5,
+        "wait_p99_seconds": "<= 0.1",
     }  # fmt: skip
     shop.sales.labels("milk", "a").inc()
     shop.waits.observe(7.0)
