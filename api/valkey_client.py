@@ -40,10 +40,11 @@ Client: TypeAlias = Redis | RedisCluster
 async def open_client(access: ValkeyAccess) -> AsyncIterator[Client]:
     """Open a client, which connects when it is first used."""
     url = urlsplit(access.valkey_url)
+    sentinels: list[Redis] = []
     if url.scheme.endswith("+cluster"):
         client: Client = _cluster(url, access)
     elif url.scheme.endswith("+sentinel"):
-        client = _by_sentinels(url, access)
+        client, sentinels = _by_sentinels(url, access)
     else:
         scheme = url.scheme.replace("valkey", "redis")
         client = Redis.from_url(
@@ -56,7 +57,12 @@ async def open_client(access: ValkeyAccess) -> AsyncIterator[Client]:
     try:
         yield client
     finally:
-        await client.aclose()
+        for one in (client, *sentinels):
+            await one.aclose()
+        if isinstance(client, RedisCluster):
+            # A client that never got to know its cluster thinks that it has nothing to close.
+            for nodes in ("startup_nodes", "nodes_cache"):
+                await client.nodes_manager.aclose(nodes)
 
 
 def _cluster(url: SplitResult, access: ValkeyAccess) -> Client:
@@ -71,17 +77,19 @@ def _cluster(url: SplitResult, access: ValkeyAccess) -> Client:
     )
 
 
-def _by_sentinels(url: SplitResult, access: ValkeyAccess) -> Client:
+def _by_sentinels(url: SplitResult, access: ValkeyAccess) -> tuple[Client, list[Redis]]:
+    """The client of whichever server the sentinels name, and the clients of the sentinels themselves."""
     name, _, number = url.path.strip("/").partition("/")
     tls = _with_ssl(url, access)
     own: dict[str, Any] = {**tls, **_timing(0)}
     if access.valkey_sentinel_password:
         own["password"] = access.valkey_sentinel_password
-    sentinels: Any = Sentinel
-    primary: Redis = sentinels(
-        hosts_of(url, SENTINEL_PORT), sentinel_kwargs=own, **tls, **_timing(0)
-    ).master_for(name, db=int(number or 0), max_connections=CONNECTIONS_MAX, **_login(access, url))
-    return primary
+    make: Any = Sentinel
+    sentinel = make(hosts_of(url, SENTINEL_PORT), sentinel_kwargs=own, **tls, **_timing(0))
+    primary: Redis = sentinel.master_for(
+        name, db=int(number or 0), max_connections=CONNECTIONS_MAX, **_login(access, url)
+    )
+    return primary, list(sentinel.sentinels)
 
 
 def hosts_of(url: SplitResult, port: int) -> list[tuple[str, int]]:

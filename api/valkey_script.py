@@ -52,8 +52,10 @@ class _Script:
     async def run_in_cluster(self, argument: bytes) -> bytes:
         """Run it for each shard of the subjects, where the shard lives, all at once."""
         shards = split_into_shards(argument)
-        answers = await asyncio.gather(*(self._told([shard.tag], shard.argument) for shard in shards))
-        return join_shards(shards, answers)
+        asked = [self._told([shard.tag], shard.argument) for shard in shards]
+        # All are waited for: one that fails must not leave the others running behind our back.
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return join_shards(shards, [_answer(answer) for answer in answers])
 
     async def _told(self, keys: list[str], argument: bytes) -> bytes:
         try:
@@ -69,3 +71,9 @@ class _Script:
         if hint is not None and hint != self._last_hint:
             self._last_hint = hint
             _log.error("valkey refuses us; limits are local", hint=hint)
+
+
+def _answer(answer: bytes | BaseException) -> bytes:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
