@@ -7,6 +7,7 @@ from asyncpg import Record
 from api import reads
 from api.problems import Refusal, invalid_field
 from api.read_schemas import Balance, Entry, Statement, StatementQuery
+from api.reader import Source
 from api.resources import Resources
 from api.routing import Call
 from api.schemas import time_text
@@ -21,9 +22,14 @@ VERSION_DIGITS_MAX = 18
 async def get_balance(resources: Resources, call: Call) -> Balance:
     """Get the balance.
 
-    One snapshot: `available` = `posted` - `held` + `credit_limit`.
+    One snapshot: `available` = `posted` - `held` + `credit_limit`. It holds all that was done by `as_of`,
+    which may be some seconds ago where a replica answers.
     """
-    return balance_of(await _account(resources, call.client.id))
+
+    async def found(source: Source) -> Balance:
+        return balance_of(await _account(source, call.client.id), source.as_of)
+
+    return await resources.reader.read(found)
 
 
 async def get_statement(resources: Resources, call: Call, *, query: StatementQuery) -> Statement:
@@ -31,10 +37,18 @@ async def get_statement(resources: Resources, call: Call, *, query: StatementQue
 
     Newest first. Each entry carries the balance after it; versions have no gaps and no entry ever changes.
     """
-    account = await _account(resources, call.client.id)
+
+    async def page(source: Source) -> Statement:
+        return await _statement(source, call.client.id, query)
+
+    return await resources.reader.read(page)
+
+
+async def _statement(source: Source, client_id: int, query: StatementQuery) -> Statement:
+    account = await _account(source, client_id)
     before = account["version"] + 1 if query.cursor is None else _read_cursor(query.cursor)
     narrow = reads.EntryFilter(before, query.kind, query.since, query.until)
-    rows, reached = await reads.list_entries(resources.pool, call.client.id, narrow, query.limit)
+    rows, reached = await reads.list_entries(source.pool, client_id, narrow, query.limit)
     return Statement(
         currency=account["currency"],
         entries=[_entry(row) for row in rows],
@@ -42,8 +56,8 @@ async def get_statement(resources: Resources, call: Call, *, query: StatementQue
     )
 
 
-def balance_of(row: Record) -> Balance:
-    """A row of ``reads.get_balance`` as it is shown."""
+def balance_of(row: Record, as_of: datetime | None = None) -> Balance:
+    """A row of ``reads.get_balance`` as it is shown; ``as_of``: when it was so, else the row's own."""
     return Balance(
         posted=format_micros(row["posted_micros"]),
         held=format_micros(row["held_micros"]),
@@ -51,7 +65,7 @@ def balance_of(row: Record) -> Balance:
         credit_limit=format_micros(row["credit_limit_micros"]),
         currency=row["currency"],
         open_holds=row["open_holds"],
-        as_of=time_text(row["as_of"]),
+        as_of=time_text(as_of or row["as_of"]),
     )
 
 
@@ -68,8 +82,8 @@ def balance_of_account(account: ClientAccount, as_of: datetime) -> Balance:
     )
 
 
-async def _account(resources: Resources, client_id: int) -> Record:
-    row = await reads.get_balance(resources.pool, client_id)
+async def _account(source: Source, client_id: int) -> Record:
+    row = await reads.get_balance(source.pool, client_id)
     if row is None:
         raise Refusal(ProblemCode.NOT_FOUND, what="account")
     return row

@@ -22,6 +22,7 @@ from api.callback_schemas import (
 )
 from api.cursors import LAST_ID, cursor_of, read_cursor
 from api.problems import Refusal, invalid_field
+from api.reader import Source
 from api.resources import Resources
 from api.routing import Call, Reply
 from api.schemas import optional_time_text, time_text
@@ -109,7 +110,11 @@ async def list_callback_attempts(resources: Resources, call: Call, *, query: Cal
     """
     before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
     narrow = callback_reads.CallbackFilter(before, query.message_id, query.outcome)
-    rows, reached = await callback_reads.list_callbacks(resources.pool, call.client.id, narrow, query.limit)
+
+    async def page(source: Source) -> tuple[list[callback_reads.LoggedCallback], UUID | None]:
+        return await callback_reads.list_callbacks(source.pool, call.client.id, narrow, query.limit)
+
+    rows, reached = await resources.reader.read(page)
     return CallbackLog(
         callbacks=[_logged(row) for row in rows],
         next_cursor=None if reached is None else cursor_of(reached),

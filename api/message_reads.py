@@ -21,12 +21,14 @@ from api.read_schemas import (
     MessageQuery,
     MessageSummary,
 )
+from api.reader import Source
 from api.resources import Resources
 from api.routing import Call
 from api.schemas import Money, optional_time_text, time_text
 from shared.domain.ids import uuid7_from
 from shared.domain.money import format_micros
 from shared.domain.problems import ProblemCode
+from shared.runtime.postgres import Pool
 from shared.storage.facts import load_facts
 
 # RULES 30: ids of messages that commit at the same time may be given out of order by so much at most.
@@ -69,14 +71,21 @@ async def list_messages(resources: Resources, call: Call, *, query: MessageQuery
     what comes in, pass a page's `after`: it is answered oldest first and ends 5 seconds before now, so
     that nothing that commits late is ever skipped.
     """
-    newest_first = query.after is None
-    if not newest_first and query.cursor is not None:
+    if query.after is not None and query.cursor is not None:
         raise invalid_field("query.after", "cannot stand beside cursor")
-    now = datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC)
+
+    async def page(source: Source) -> MessagePage:
+        now = source.as_of or datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC)
+        return await _page(source.pool, call.client.id, query, now)
+
+    return await resources.reader.read(page)
+
+
+async def _page(pool: Pool, client_id: int, query: MessageQuery, now: datetime) -> MessagePage:
+    """A page as of ``now``: by then all that came before the last few seconds is there."""
+    newest_first = query.after is None
     narrow = _narrow(query, now - timedelta(seconds=SETTLED_SECONDS))
-    rows, reached = await reads.list_messages(
-        resources.pool, call.client.id, narrow, query.limit, newest_first=newest_first
-    )
+    rows, reached = await reads.list_messages(pool, client_id, narrow, query.limit, newest_first=newest_first)
     ids = [row["id"] for row in rows]
     return MessagePage(
         messages=[MessageSummary(**_summary(row)) for row in rows],

@@ -7,6 +7,7 @@ from api.health import Health
 from api.in_flight import InFlight
 from api.limits import Limits
 from api.quote import Prices
+from api.reader import Reader
 from shared.domain.callback_urls import UrlPolicy
 from shared.runtime.clock import Clock
 from shared.runtime.keyring import Keyring
@@ -30,3 +31,5 @@ class Resources:
     url_policy: UrlPolicy
     """Which URLs a callback may go to."""
     facts: FactPublisher
+    reader: Reader
+    """For lists, statements and balances: nothing that decides reads there."""

@@ -18,10 +18,11 @@ from api.key_seals import KeySeals
 from api.key_uses import WRITE_EVERY_SECONDS, KeyUses
 from api.limits import Limits
 from api.publish import Publisher
+from api.reader import open_reader
 from api.resources import Resources
 from api.settings import ApiSettings
 from api.valkey_script import open_script
-from shared.domain.callback_urls import CallbackUrlSettings, policy_of
+from shared.domain.callback_urls import CallbackUrlSettings, UrlPolicy, policy_of
 from shared.runtime.clock import keep_clock, open_clock
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
@@ -49,9 +50,9 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         open_script(settings) as script,
         Limits(script) as limits,
         KeyLoader(pool) as keys,
+        open_reader(settings, pool) as reader,
     ):
-        prices = ConfigWatch(pool, load_prices)
-        uses = KeyUses(pool)
+        prices, uses = ConfigWatch(pool, load_prices), KeyUses(pool)
         authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
         follower = Follower(prices, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
@@ -60,9 +61,8 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
             Accept(pool, prices, keyring, clock, publisher) as accept,
             open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
         ):
-            policy = policy_of(load(CallbackUrlSettings, os.environ))
             resources = Resources(
-                pool, accept, prices, limits, InFlight(), keyring, clock, health, policy, facts
+                pool, accept, prices, limits, InFlight(), keyring, clock, health, _url_policy(), facts, reader
             )
             await wait_for_schema(pool)
             await follower.poll()
@@ -72,8 +72,13 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
                     partial(every, interval_seconds=POLL_SECONDS, run_once=follower.poll),
                     partial(every, interval_seconds=WRITE_EVERY_SECONDS, run_once=uses.write),
                     partial(keep_clock, clock, pool),
+                    partial(every, interval_seconds=reader.look_seconds, run_once=reader.look),
                     facts.run,
                     Statistics(WATCHED).run,
                     partial(traces.run, pool),
                 ]
                 await uses.write()
+
+
+def _url_policy() -> UrlPolicy:
+    return policy_of(load(CallbackUrlSettings, os.environ))

@@ -42,6 +42,7 @@ __all__ = [
     "is_retryable",
     "open_engine",
     "open_pool",
+    "open_read_pool",
 ]
 
 Connection: TypeAlias = (
@@ -97,11 +98,28 @@ async def open_pool(settings: PostgresSettings, *, application_name: str) -> Asy
 
 
 @asynccontextmanager
+async def open_read_pool(dsn: str, pool_max: int, *, application_name: str) -> AsyncIterator[Pool]:
+    """Open a pool on a replica, or on the primary where there is none. Connects when it is first used."""
+    pool = await asyncpg.create_pool(
+        **_connect_args(dsn, application_name) | {"target_session_attrs": "prefer-standby"},
+        min_size=0,
+        max_size=pool_max,
+        max_queries=QUERIES_MAX,
+        init=_prepare_connection,
+        reset=_keep_session,
+    )
+    try:
+        yield pool
+    finally:
+        await _close(pool)
+
+
+@asynccontextmanager
 async def open_engine(settings: PostgresSettings, *, application_name: str) -> AsyncIterator[AsyncEngine]:
     """Open a SQLAlchemy engine on the same server, for admin and reads only (RULES 1)."""
 
     async def connect() -> Any:
-        return await asyncpg.connect(**_connect_args(settings, application_name))
+        return await asyncpg.connect(**_connect_args(settings.postgres_dsn, application_name))
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -134,7 +152,7 @@ async def _connect(settings: PostgresSettings, application_name: str) -> Pool:
 
 async def _open_once(settings: PostgresSettings, application_name: str) -> Pool:
     pool = await asyncpg.create_pool(
-        **_connect_args(settings, application_name),
+        **_connect_args(settings.postgres_dsn, application_name),
         min_size=settings.postgres_pool_min,
         max_size=settings.postgres_pool_max,
         max_queries=QUERIES_MAX,
@@ -150,9 +168,9 @@ async def _open_once(settings: PostgresSettings, application_name: str) -> Pool:
     return pool
 
 
-def _connect_args(settings: PostgresSettings, application_name: str) -> dict[str, Any]:
+def _connect_args(dsn: str, application_name: str) -> dict[str, Any]:
     return {
-        "dsn": settings.postgres_dsn,
+        "dsn": dsn,
         "timeout": CONNECT_SECONDS,
         "target_session_attrs": "read-write",
         # Compiling costs a short statement more than it can win.
