@@ -14,12 +14,9 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
-JSON_HEADERS: Final = {
-    "Content-Type": "application/json",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Server": "tollwire",
-}
+from shared.runtime.http_headers import SAFE_HEADERS
+
+JSON_HEADERS: Final = {"Content-Type": "application/json", **SAFE_HEADERS}
 
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _COMMON: Final = "".join(f"{name}: {value}\r\n" for name, value in JSON_HEADERS.items())

@@ -16,19 +16,18 @@ from api.error_pages import errors_page
 from api.openapi import document
 from api.routing import Operation, Serve, encode
 from api.server import request_id_of
+from shared.runtime.http_headers import SAFE_HEADERS
 
 # A page's files change with a release; a browser that asks again after this gets a 304.
 CACHE_SECONDS: Final = 300
 STATIC_FILES: Final = ("docs.html", "docs.js", "dom.js", "schema.js", "docs.css", "favicon.svg")
 PAGE_HEADERS: Final = {
+    **SAFE_HEADERS,
     "Content-Security-Policy": (
         "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": f"public, max-age={CACHE_SECONDS}",
-    "Server": "tollwire",
     "Vary": "Accept-Encoding",
 }
 

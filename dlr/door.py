@@ -8,6 +8,7 @@ from aiohttp import web
 
 from dlr.receive import BODY_MAX_BYTES, Receive
 from dlr.settings import DlrSettings
+from shared.runtime.http_headers import add_safe_headers
 
 # Connections waiting to be accepted: a carrier may open hundreds at once after an outage.
 BACKLOG: Final = 1024
@@ -19,6 +20,7 @@ SHUTDOWN_SECONDS: Final = 10.0
 async def open_door(settings: DlrSettings, receive: Receive) -> AsyncIterator[int]:
     """Serve POST /receipts/<carrier>; yields the port. Leaving it lets requests in flight finish."""
     app = web.Application(client_max_size=BODY_MAX_BYTES)
+    app.on_response_prepare.append(add_safe_headers)
     app.add_routes([web.post("/receipts/{carrier}", receive.handle)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()

@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
+from shared.runtime.http_headers import add_safe_headers
 from shared.runtime.loops import STOP_OF_PROCESS
 from shared.runtime.settings import Process
 
@@ -89,6 +90,7 @@ async def open_monitor(
     """
     probes = Probes(checks, startup or {})
     app = web.Application()
+    app.on_response_prepare.append(add_safe_headers)
     app.add_routes(
         [
             web.get("/healthz", healthz),
