@@ -56,7 +56,6 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
         follower = Follower(prices, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
-        admission = Admission(authenticator, limits, uses, settings)
         async with (
             Accept(pool, prices, keyring, clock, publisher) as accept,
             open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
@@ -68,7 +67,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
             await follower.poll()
             with closing(authenticator):
                 yield [
-                    partial(app.serve, settings, resources, admission),
+                    partial(app.serve, settings, resources, Admission(authenticator, limits, uses, settings)),
                     partial(every, interval_seconds=POLL_SECONDS, run_once=follower.poll),
                     partial(every, interval_seconds=WRITE_EVERY_SECONDS, run_once=uses.write),
                     partial(keep_clock, clock, pool),
