@@ -64,18 +64,21 @@ class Judge:
         self._seen_submits = 0
 
     def __call__(self, world: World, rows: Rows) -> None:
+        must("one message a key", not world.logs.twice_by_key, world.logs.twice_by_key)
+        told = world.logs.told_accepted
+        must("accepted is there", {str(m) for m in told} <= rows["messages"].keys(), told)
+        fresh = world.logs.submits[self._seen_submits :]
+        if rows == self._before and not fresh:
+            return  # what was judged a moment ago
         messages = {key: State(*row) for key, row in rows["messages"].items()}
         money(world, rows, messages)
         within_credit(self._before, rows)
         moves(self._before, rows, messages)
-        for submit in world.logs.submits[self._seen_submits :]:
+        for submit in fresh:
             sent_twice(world, submit, messages)
         self._seen_submits = len(world.logs.submits)
         claims(world, rows, messages)
         receipts(world, rows)
-        must("one message a key", not world.logs.twice_by_key, world.logs.twice_by_key)
-        for message in world.logs.told_accepted:
-            must("accepted is there", str(message) in messages, message)
         self._before = rows
 
 
@@ -230,8 +233,9 @@ def receipts(world: World, rows: Rows) -> None:
         said[submit.carrier, submit.reference].add((str(submit.message), submit.part, word))
     for key, (carrier, _, reference, word) in rows["attempts"].items():
         message, _, part = key.split("/")
-        if word is None or reference is None:
-            continue
+        named = {(message_, part_) for message_, part_, _ in said[carrier, reference]}
+        if word is None or reference is None or len(named) > 1:
+            continue  # of a name that a carrier gave twice nobody can tell whose word it is
         must(
             "a receipt is the part's own",
             (message, int(part), word) in said[carrier, reference],
@@ -273,11 +277,20 @@ def as_the_carrier_says(world: World, rows: Rows, key: str, message: State) -> N
     want = world.logs.wants[key]
     of_message = [(s, w) for s, w in world.logs.said if str(s.message) == key]
     delivered = {s.part for s, w in of_message if w == "delivered"}
-    if message.state == "DELIVERED" or message.is_late_captured:
+    is_charged = message.state == "DELIVERED" or message.is_late_captured
+    if is_charged and not _is_lied_about(world, key):
         must("charged is delivered", len(delivered) == want.parts, (key, message, of_message))
     if _parts_heard(world, rows, key) == set(range(1, want.parts + 1)):
         is_told = message.state == "DELIVERED" or message.is_late
         must("delivered is seen", is_told, (key, message, of_message))
+
+
+def _is_lied_about(world: World, key: str) -> bool:
+    """The carrier gave a part of it a name that another part has."""
+    named: defaultdict[tuple[int, str], set[tuple[str, int]]] = defaultdict(set)
+    for submit in world.logs.submits:
+        named[submit.carrier, submit.reference].add((str(submit.message), submit.part))
+    return any(len(parts) > 1 and any(of == key for of, _ in parts) for parts in named.values())
 
 
 def _parts_heard(world: World, rows: Rows, key: str) -> set[int]:

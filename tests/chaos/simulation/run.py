@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from shared.runtime.postgres import OutcomeUnknown
 from tests.chaos.simulation import processes
 from tests.chaos.simulation.both import DisagreementError
 from tests.chaos.simulation.invariants import BrokenError, Judge, at_the_end
@@ -63,6 +64,8 @@ async def carry_out(server: Server, seed: int, program: Sequence[Step]) -> Outco
     except (BrokenError, DisagreementError) as error:
         name = error.name if isinstance(error, BrokenError) else "the database is as the oracle says"
         failure = Failure(name, str(error), world.told())
+    except OutcomeUnknown:
+        raise  # the machine stood still: that says nothing of the functions
     except Exception as error:  # noqa: BLE001 - whatever a server raises is a finding
         failure = Failure(type(error).__name__, repr(error), world.told())
     return Outcome(failure, world.calls, len(world.logs.wants))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import OutcomeUnknown, Pool
 from tests.chaos.simulation.both import BothServers
 from tests.chaos.simulation.oracle.server import OracleServer
 from tests.chaos.simulation.program import Step, program_of
@@ -48,7 +48,10 @@ async def try_seeds(
     for seed in seeds:
         if len(found) >= found_max or (until is not None and time.monotonic() > until):
             break
-        outcome = await carry_out(make(), seed, program_of(seed))
+        try:
+            outcome = await carry_out(make(), seed, program_of(seed))
+        except OutcomeUnknown:
+            outcome = await carry_out(make(), seed, program_of(seed))
         number, calls, messages = number + 1, calls + outcome.calls, messages + outcome.messages
         if outcome.failure is not None:
             found.append(Found(seed, outcome.failure))

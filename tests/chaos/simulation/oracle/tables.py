@@ -1,6 +1,7 @@
 """What the oracle remembers: the tables of the server as plain Python, and the money in them."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,8 @@ from tests.chaos.simulation.wire import START_MS, Carrier, Rows
 from tests.support.oracle import Account
 
 S = MessageState
+# Everything is told by its name after each call.
+text_of = lru_cache(maxsize=10_000)(str)
 FINAL_WORDS = frozenset({"delivered", "undelivered", "expired", "rejected"})
 REACHED = frozenset({None, "submitted", "uncertain"})
 EVENT_TYPES = {
@@ -207,7 +210,7 @@ class Tables:
         return {
             "accounts": {str(o.id): (*o.row(), o.next_dispatch_us) for o in self.owners.values()},
             "messages": {
-                str(m.id): (
+                text_of(m.id): (
                     m.state.value, m.lock, m.is_late_captured, m.is_late, m.is_possible_duplicate, m.tries,
                     m.attempt_no, m.parts_delivered, m.sequence, m.carrier, m.claim_deadline_us,
                     m.submitted_us, m.final_us, m.error,
@@ -215,23 +218,25 @@ class Tables:
                 for m in self.messages.values()
             },
             "outbox": {
-                str(i): (o.dispatch_no, o.due_us, o.dispatch_us, o.leased_us, o.lease_seconds,
+                text_of(i): (o.dispatch_no, o.due_us, o.dispatch_us, o.leased_us, o.lease_seconds,
                          o.incarnation, o.carrier)
                 for i, o in self.outbox.items()
             },
             "attempts": {
-                f"{m.id}/{number}/{part}": (a.carrier, a.outcome, a.reference, a.receipt)
+                f"{text_of(m.id)}/{number}/{part}": (a.carrier, a.outcome, a.reference, a.receipt)
                 for m in self.messages.values()
                 for (number, part), a in m.attempts.items()
             },
             "entries": {f"{account}/{version}": row for (account, version), row in self.entries.items()},
             "receipts": {
-                str(r.id): (r.outcome, str(r.message) if r.message else None, r.attempt, r.part, r.due_us)
+                text_of(r.id): (r.outcome, str(r.message) if r.message else None, r.attempt, r.part, r.due_us)
                 for r in self.receipts.values()
             },
             "callbacks": {
-                str(i): (str(c.message), c.event_type, c.sequence, c.attempts, c.due_us, c.done_us, c.outcome)
+                text_of(i): (
+                    text_of(c.message), c.event_type, c.sequence, c.attempts, c.due_us, c.done_us, c.outcome,
+                )
                 for i, c in self.callbacks.items()
             },
-            "watch": {str(i): (due,) for i, due in self.watch.items()},
+            "watch": {text_of(i): (due,) for i, due in self.watch.items()},
         }  # fmt: skip
