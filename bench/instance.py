@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncpg
 
 from bench.processes import Usage, usage
+from bench.wal import make_wal_files
 from cli.bootstrap import bootstrap
 from cli.database import DATABASE
 from cli.home import Home
@@ -157,6 +158,8 @@ async def instance(
         for unit in servers.units:
             await stack.enter_async_context(running(unit))
         await _prepare(home, servers)
+        if servers.postgres is not None:
+            await make_wal_files(servers.postgres.dsn())
         stack.push_async_callback(made.stop_services)
         for launch in launches:
             if launch.name.partition("-")[0] in services:

@@ -16,6 +16,7 @@ from bench.load import MICROSECONDS, Outcome, Plan, Requests
 from bench.programs import compiled
 from bench.recordings import read_counts
 from bench.waiting import until
+from bench.wal import make_wal_files
 from embedded.nats import NatsServer
 from embedded.ports import free_port
 from embedded.postgres import PostgresServer
@@ -128,4 +129,5 @@ async def prototype(folder: Path) -> AsyncIterator[Prototype]:
     postgres = PostgresServer(folder / "prototype-postgresql")
     nats = NatsServer(folder / "prototype-nats")
     async with running(postgres), running(nats):
+        await make_wal_files(postgres.dsn())
         yield Prototype(folder, postgres, nats)
