@@ -1,15 +1,20 @@
 """Every outcome that a carrier can have, through the whole of Tollwire: state, money, callback."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
 
 from simulator.magic import magic_number
 from simulator.outcomes import Outcome
+from tests.support import metrics_table
 from tests.support.api_client import Api
 from tests.support.callback_sink import CallbackSink
 from tests.support.instance import Instance, eventually
+from tests.support.scrape import RARE, missing, scrape
 
+# Of functions there are a few dozen, of everything else fewer.
+SERIES_MAX = 60
 FINAL = {"DELIVERED", "UNDELIVERED", "EXPIRED", "FAILED_PERM", "CANCELLED"}
 
 
@@ -80,3 +85,25 @@ def test_a_lost_answer_leaves_an_at_most_once_message_unknown_and_held(api, sink
         lambda: api.message(accepted["id"]), lambda message: message["status"] in {"UNKNOWN", "DELIVERED"}
     )
     assert seen["hold"]["state"] in {"HELD", "CAPTURED"}
+
+
+def test_every_metric_that_is_documented_has_a_number_after_all_this(running, api, sink):
+    """The last of the module: by now everything that is not rare has happened."""
+    assert api.ask("GET", "/v1/messages/none")[0] == 404
+    assert RARE.keys() <= {metric.name for metric in metrics_table.metrics()}
+    eventually(
+        lambda: missing(metrics_table.metrics(), list(scrape(running.status()))), lambda names: names == set()
+    )
+
+
+def test_no_label_tells_of_a_message_or_a_client(running, api, sink):
+    accepted = api.send(magic_number(Outcome.DELIVERED), client_ref="a reference of the client's")
+    eventually(lambda: api.message(accepted["id"]), lambda message: message["status"] in FINAL)
+    values = defaultdict(set)
+    for series in scrape(running.status()):
+        for label, value in series.labels.items():
+            values[label].add(value)
+    told = "\n".join(value for found in values.values() for value in found)
+    for secret in (accepted["id"], accepted["to"], "reference of the client"):
+        assert secret not in told
+    assert {label: len(found) for label, found in values.items() if len(found) > SERIES_MAX} == {}
