@@ -143,8 +143,8 @@ IN_SQL: Final = (
         (("and (s.attempt_no = 0 or not exists (", "and (true or not exists ("),), 200,
     ),
     Plant(
-        "receipt matched to another carrier's message", "tollwire.settle_batch_v1",
-        (("where c.carrier_id = k.carrier_id and c.reference", "where c.reference"),), 40,
+        "receipt matched to another carrier's message", "tollwire.match_receipts_v1",
+        (("where f.carrier_id = k.carrier_id and f.reference", "where f.reference"),), 40,
     ),
     Plant(
         "receipt matched to the wrong part", "tollwire.match_receipts_v1",
