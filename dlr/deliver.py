@@ -44,6 +44,8 @@ HELD_MAX: Final = 10_000
 SWEEP_MAX: Final = 1_000
 SWEEP_EACH: Final = 200
 LEASE_SECONDS: Final = 60
+# What has waited so long for its turn is not begun: a post takes up to 15 s, and then it may be another's.
+BEGIN_WITHIN_SECONDS: Final = 40.0
 ANSWER_KEPT_BYTES: Final = 1024
 # An endpoint without a usable secret is looked at again when its operator has mended it.
 NO_SECRET_SECONDS: Final = 300.0
@@ -162,9 +164,10 @@ class Deliver(WithParts):
         secrets = self._book.secrets(work.endpoint_id, self._clock) if self._book else ()
         if not secrets or work.url is None:
             return self._without_secret(work)
+        until = self._clock.monotonic() + BEGIN_WITHIN_SECONDS
         delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work))
         crash_point("callback.before_post")
-        outcome = await self._endpoints.post(self._poster, delivery)
+        outcome = await self._endpoints.post(self._poster, delivery, until=until)
         crash_point("callback.after_post")
         if outcome is None:
             return None  # its endpoint's breaker is open or its queue full: a sweep comes back to it

@@ -6,6 +6,7 @@ everybody's sweeps away until the probe.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -103,14 +104,25 @@ class Endpoints:
         for lane in self._lanes.values():
             self._turns.send_away(lane)
 
-    async def post(self, poster: Poster, delivery: Delivery) -> Outcome | None:
-        """Post in the endpoint's turn. None: not now; the callback's lease ends, and a sweep takes it up."""
+    async def post(self, poster: Poster, delivery: Delivery, *, until: float = math.inf) -> Outcome | None:
+        """Post in the endpoint's turn. None: not now; the callback's lease ends, and a sweep takes it up.
+
+        ``until``: the time of the clock after which it may be another process's and is not begun.
+        """
         lane = self._lane(delivery.endpoint_id)
         place = Place.NONE if self._is_shut(lane) else await self._turns.take(lane)
+        if place is not Place.NONE and self._clock.monotonic() > until:
+            self._give_up(lane, place)
+            place = Place.NONE
         if place is Place.NONE:
             SENT_BACK.inc()
             return None
         return await self._post(poster, delivery, lane, place)
+
+    def _give_up(self, lane: Lane, place: Place) -> None:
+        if place is Place.PROBE:
+            lane.breaker.abandon()
+        self._turns.give_back(lane)
 
     def disable(self, endpoint_id: int, reason: str) -> None:
         """Switch an endpoint off until its client sets it anew."""

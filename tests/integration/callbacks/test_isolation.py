@@ -27,6 +27,8 @@ class Rig:
     dead: Endpoint
     healthy: Endpoint
     arrived: asyncio.Event
+    released: asyncio.Event
+    clock: SetClock
 
     def to_dead(self, count: int, endpoint_id: int = DEAD) -> Tasks:
         return self._send(count, endpoint_id, self.dead.url())
@@ -43,7 +45,7 @@ class Rig:
 
 @asynccontextmanager
 async def rig(limits: Limits | None = None) -> AsyncIterator[Rig]:
-    arrived, released = asyncio.Event(), asyncio.Event()
+    arrived, released, clock = asyncio.Event(), asyncio.Event(), SetClock()
 
     async def silence(_: Request, reply: Reply) -> None:
         arrived.set()
@@ -54,9 +56,9 @@ async def rig(limits: Limits | None = None) -> AsyncIterator[Rig]:
         endpoint(silence) as dead,
         endpoint(says(answer())) as healthy,
         CallbackPoster(LAPTOP) as poster,
-        Endpoints(SetClock(), MemoryBook(), limits) as endpoints,
+        Endpoints(clock, MemoryBook(), limits) as endpoints,
     ):
-        yield Rig(endpoints, poster, dead, healthy, arrived)
+        yield Rig(endpoints, poster, dead, healthy, arrived, released, clock)
         released.set()
 
 
@@ -140,6 +142,26 @@ async def test_where_places_are_short_endpoints_take_turns() -> None:
     assert order[:10].count("/small") == 5, (
         "the small one is served every other time, whatever waits before it"
     )
+
+
+async def test_what_waited_until_its_lease_ends_is_not_begun() -> None:
+    async with rig(Limits(window_max=1)) as it:
+        under_way = it.to_dead(1)
+        await it.arrived.wait()
+        until = it.clock.monotonic() + 40
+        late = [
+            asyncio.create_task(
+                it.endpoints.post(it.poster, delivery(DEAD, it.dead.url(), number), until=until)
+            )
+            for number in (1, 2)
+        ]
+        await asyncio.sleep(0)
+        it.clock.seconds += 41
+        it.released.set()
+        outcomes = await asyncio.gather(*under_way, *late)
+
+    assert [isinstance(outcome, Posted) for outcome in outcomes] == [True, False, False]
+    assert len(it.dead.requests) == 1
 
 
 async def test_at_the_stop_what_is_under_way_ends_and_what_waits_goes_back() -> None:
