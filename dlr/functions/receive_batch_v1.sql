@@ -5,6 +5,7 @@ create function tollwire.receive_batch_v1(p_id uuid[], p_carrier smallint[], p_r
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_now timestamptz := clock_timestamp();
+    v_new integer;
 begin
     insert into tollwire.receipts (id, carrier_id, reference, state, done_at, msisdn, error_code, part_no, echo_message_id, echo_attempt_no, received_at, due_at)
         select x.id, x.carrier_id, x.reference, x.state, x.done_at, x.msisdn, x.error, x.part_no, x.echo_message, x.echo_attempt, v_now, v_now + p_lease_seconds * interval '1 second'
@@ -12,4 +13,9 @@ begin
              x(id, carrier_id, reference, state, done_at, msisdn, error, part_no, echo_message, echo_attempt)
         order by x.id
         on conflict (id) do nothing;
+    get diagnostics v_new = row_count;
+    -- A commit that wrote nothing does not wait for the standby, and the first call's may have been cancelled while it waited.
+    if v_new < cardinality(p_id) then
+        perform 1 from tollwire.receipts where id = any (p_id) order by id for key share;
+    end if;
 end $$;

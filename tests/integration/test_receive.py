@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from dlr import store as dlr_store
 from dlr.deliver import Deliver
 from dlr.endpoints import Endpoints
 from dlr.health import HealthNotes
@@ -85,3 +86,14 @@ async def test_a_receipt_that_overtakes_our_own_note_of_its_submit_is_settled_at
         await flow.submitted(ids, carrier)
         # Nobody sweeps in this test: it is the same process that looks again.
         await until_state(flow, message_id, "DELIVERED")
+
+
+async def test_keeping_a_receipt_again_is_a_commit_that_waits_for_the_standby(database: Database) -> None:
+    async with open_flow(database) as flow:
+        receipt = flow.new_receipt(await flow.carrier(), "reference", "delivered")
+        columns = [list(column) for column in zip(receipt, strict=True)]
+        await flow.pool.fetch(dlr_store.RECEIVE, *columns, 30)
+        async with flow.pool.acquire() as connection, connection.transaction():
+            await connection.fetch(dlr_store.RECEIVE, *columns, 30)
+            # Without one it would be answered at once, though the first call's may be on the primary alone.
+            assert await connection.fetchval("select pg_current_xact_id_if_assigned()::text") is not None
