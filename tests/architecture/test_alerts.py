@@ -19,7 +19,7 @@ OTHERS = {
     "process_start_time_seconds",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
-    "kube_job_status_failed",
+    "kube_job_failed",
 }
 TARGET_LABELS = {"job", "instance", "le", "slo"}
 SELECTOR = re.compile(r"\b(tollwire_\w+?)(?:_bucket|_count|_sum)?\{([^}]*)\}")
