@@ -37,6 +37,7 @@ class KeyUses:
             try:
                 await key_store.note_uses(self._pool, chunk, now)
             except BaseException:
-                self._used = {**self._used, **dict(used[start:])}
+                for key_id, seal in used[start:]:
+                    self._used[key_id] = self._used.get(key_id) or seal
                 raise
         return len(used)

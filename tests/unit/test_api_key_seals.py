@@ -82,3 +82,25 @@ async def test_a_seal_of_an_older_key_of_the_keyring_still_fits() -> None:
     record = await sealed(key)
     seals = KeySeals(KEYRING.with_new_key(), Noted())
     assert seals.fits(record.seal, key, record.secret_hash)
+
+
+async def test_a_seal_that_was_noted_while_a_write_failed_is_written_the_next_time() -> None:
+    written: list[tuple[list[str], list[bytes | None]]] = []
+
+    class FailsOnce:
+        async def execute(
+            self, _: str, key_ids: list[str], _at: object, seals: list[bytes | None], **__: float
+        ) -> None:
+            written.append((key_ids, seals))
+            if len(written) == 1:
+                uses.note_seal("used", b"new")
+                uses.note("sealed")
+                raise ConnectionResetError
+
+    uses = KeyUses(FailsOnce())  # type: ignore[arg-type]  # all that is called of a pool
+    uses.note("used")
+    uses.note_seal("sealed", b"old")
+    with pytest.raises(ConnectionResetError):
+        await uses.write()
+    await uses.write()
+    assert dict(zip(*written[1], strict=True)) == {"used": b"new", "sealed": b"old"}
