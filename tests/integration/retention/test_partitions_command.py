@@ -28,5 +28,5 @@ async def test_each_day_shows_how_far_it_is_and_what_keeps_it(database, tmp_path
     ]
     assert lines[days_ago(5).isoformat()]["kept_by"] == f"message {waiting} is QUEUED"
     assert lines[days_ago(40).isoformat()]["kept_by"] is None
-    assert lines[days_ago(40).isoformat()]["tables"] == 9
+    assert lines[days_ago(40).isoformat()]["tables"] == 10
     assert (table.exit_code, str(waiting) in table.stdout) == (0, True)
