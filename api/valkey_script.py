@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from prometheus_client import Counter, Histogram
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 from api.limit_script import LIMIT_SCRIPT
@@ -64,6 +65,9 @@ class _Script:
         except (RedisError, OSError) as error:
             self._tell(valkey_hint(error))
             raise
+        except AttributeError as error:
+            # redis-py's own: of two that meet a cluster anew, one closes the connection that the other has.
+            raise ConnectionLost("the connection was closed meanwhile") from error
         return answer
 
     def _tell(self, hint: str | None) -> None:
