@@ -17,7 +17,7 @@ from cli.failures import Failure, Unreachable
 from cli.output import Output
 from cli.walk_screen import WalkScreen
 from ledger import recover_facts as facts
-from ledger.recover import NEWER_MAX, CannotRecover, Recovered, plan_for
+from ledger.recover import NEWER_MAX, CannotRecover, Recovered, finish, plan_for
 from ledger.recover import recover as decide
 from ledger.recover_facts import Said
 from shared.runtime.loops import cancel_all
@@ -66,6 +66,7 @@ async def recover(
             with WalkScreen(output) as shown:
                 done = await decide(pool, plan, told, actor(), _listener(file, told), shown.count)
             emptied = [] if client is None else await facts.empty_streams(client)
+            await finish(pool, plan)
     except (CannotRecover, facts.TooMany) as error:
         raise Failure(f"Nothing was done: {error}.", hint="See docs/recovery.md.") from error
     _show(output, moment, done, emptied)

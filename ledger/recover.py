@@ -114,6 +114,8 @@ async def plan_for(pool: Pool, restored_to: datetime, *, holds_back: bool) -> Pl
         if to != restored_to:
             raise CannotRecover(f"a recovery to {to.isoformat()} has begun; go on with that one")
         return Plan(to, began, until, holds_back)
+    if word == "done" and datetime.fromisoformat(moments[0]) == restored_to:
+        raise CannotRecover("the recovery to this moment is done already")
     if newest is not None and newest > restored_to + NEWER_MAX:
         raise CannotRecover(
             f"the newest entry in the journal is of {newest.isoformat()}, which is after the moment named"
@@ -150,8 +152,12 @@ async def recover(
             "holds_back": plan.holds_back,
         }
         await note(connection, by, "recover", "database", before=None, after=done, reason=None)
-    await store.write_mark(pool, f"done {plan.restored_to.isoformat()}")
     return recovered
+
+
+async def finish(pool: Pool, plan: Plan) -> None:
+    """Remember that it is done, streams included: until then it goes on when it is started again."""
+    await store.write_mark(pool, f"done {plan.restored_to.isoformat()}")
 
 
 async def _decide_told(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import nats
@@ -152,6 +153,26 @@ async def test_the_command_says_what_it_did_and_lists_it(
         CliRunner().invoke, command, ["--restored-to", "2026-01-01", "--without-nats", *options[2:]]
     )
     assert (again.exit_code, "Nothing was done" in again.stderr) == (1, True)
+
+
+async def test_cut_off_before_the_streams_are_emptied_it_goes_on_and_is_done_once(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLLWIRE_NATS_URL", nats_server.url)
+    monkeypatch.setenv("TOLLWIRE_NATS_TOKEN", nats_server.token)
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        (urgent,) = await flow.accepted(await flow.client(), carrier_id=carrier, delivery="at_least_once")
+        options = ["--restored-to", datetime.now(UTC).isoformat(), "--dsn", database.dsn("ledger"), "--json"]
+        with monkeypatch.context() as cut:
+            cut.setattr(recover_facts, "empty_streams", AsyncMock(side_effect=nats.errors.TimeoutError))
+            said = await asyncio.to_thread(CliRunner().invoke, command, options)
+            assert said.exit_code != 0
+        said = await asyncio.to_thread(CliRunner().invoke, command, options)
+        assert (said.exit_code, json.loads(said.stdout)["sent_again"]) == (0, 0), said.output
+        said = await asyncio.to_thread(CliRunner().invoke, command, options)
+        assert (said.exit_code, "done already" in said.stderr) == (1, True)
+        assert await flow.state(urgent) == "QUEUED"
 
 
 async def test_facts_are_read_from_the_moment_on_and_work_is_emptied(nats_server: NatsServer) -> None:
