@@ -56,12 +56,16 @@ def _ask(*, is_required: bool) -> int:
         "pip-audit", "--requirement", str(REQUIREMENTS), "--disable-pip", "--require-hashes",
         "--progress-spinner", "off", "--format", "json", "--timeout", str(ASK_SECONDS),
     ]  # fmt: skip
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=AUDIT_SECONDS)
     try:
-        packages = json.loads(done.stdout)["dependencies"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=AUDIT_SECONDS)
+        told, errors = done.stdout, done.stderr
+    except subprocess.TimeoutExpired:  # a network that swallows packets, once for each package
+        told, errors = "", "timed out"
+    try:
+        packages = json.loads(told)["dependencies"]
     except (json.JSONDecodeError, KeyError):
-        if not UNREACHABLE.search(done.stderr):
-            print(f"pip-audit failed:\n{done.stderr[-2000:]}")
+        if not UNREACHABLE.search(errors):
+            print(f"pip-audit failed:\n{errors[-2000:]}")
             return 1
         print("No advisory service could be reached: NOTHING WAS ASKED about known faults.")
         return 1 if is_required else 0
