@@ -44,8 +44,8 @@ HELD_MAX: Final = 10_000
 SWEEP_MAX: Final = 1_000
 SWEEP_EACH: Final = 200
 LEASE_SECONDS: Final = 60
-# What has waited so long for its turn is not begun: a post takes up to 15 s, and then it may be another's.
-BEGIN_WITHIN_SECONDS: Final = 40.0
+# What could not end within its lease is not begun: it may be another process's then. Loading takes of it too.
+LEASE_ROOM_SECONDS: Final = 5.0
 ANSWER_KEPT_BYTES: Final = 1024
 # An endpoint without a usable secret is looked at again when its operator has mended it.
 NO_SECRET_SECONDS: Final = 300.0
@@ -164,7 +164,7 @@ class Deliver(WithParts):
         secrets = self._book.secrets(work.endpoint_id, self._clock) if self._book else ()
         if not secrets or work.url is None:
             return self._without_secret(work)
-        until = self._clock.monotonic() + BEGIN_WITHIN_SECONDS
+        until = self._clock.monotonic() + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
         delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work))
         crash_point("callback.before_post")
         outcome = await self._endpoints.post(self._poster, delivery, until=until)

@@ -42,7 +42,7 @@ class CallbackSettings(CallbackUrlSettings, frozen=True, kw_only=True):
 
     callback_deadline_seconds: Annotated[
         float,
-        Meta(ge=1, le=60, description="Time for one attempt, from the look-up of the name to the answer."),
+        Meta(ge=1, le=30, description="Time for one attempt, from the look-up of the name to the answer."),
     ] = DEADLINE_SECONDS
     callback_connections_max: Annotated[
         int, Meta(ge=1, le=60_000, description="Connections to endpoints at most, idle ones included.")
@@ -105,6 +105,11 @@ class CallbackPoster:
         self._resolver.close()
         await self._pool.close()
         self._watch.close()
+
+    @property
+    def deadline_seconds(self) -> float:
+        """How long one attempt may take."""
+        return self._settings.callback_deadline_seconds
 
     async def post(self, delivery: Delivery) -> Outcome:
         """Make one attempt and say what came of it; never raises for the endpoint's fault.

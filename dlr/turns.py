@@ -31,14 +31,15 @@ class Place(Enum):
 class Limits:
     """Places under way, over all and for one endpoint; and how many may wait in memory for one.
 
-    What finds no place to wait stays in PostgreSQL. Few may wait for a slow endpoint, else the memory of
-    the process would fill with its pile and have no room for the others'.
+    What finds no place to wait stays in PostgreSQL; about as many may wait as a window posts while a lease
+    lasts. Few may wait for a slow endpoint, else the memory of the process would fill with its pile and have
+    no room for the others'.
     """
 
     total_max: int = 1_000
     slow_total_max: int = 400
     window_max: int = 32
-    waiting_max: int = 4_000
+    waiting_max: int = 1_300
     slow_waiting_max: int = 20
 
 

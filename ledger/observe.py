@@ -18,6 +18,7 @@ from ledger import observe_store as store
 from ledger.clockwork import LANES
 from ledger.observe_store import Readings
 from shared.runtime.jetstream import JetStream
+from shared.runtime.metrics import CONNECTED
 from shared.runtime.postgres import Pool
 from shared.runtime.streams import STREAMS
 from shared.storage.finals import know_carriers
@@ -26,6 +27,8 @@ WORK_SECONDS: Final = 15.0
 # Rows by table, money and endpoints: every fourth look; the size on disk: every fortieth.
 TABLES_EVERY: Final = 4
 SIZE_EVERY: Final = 40
+# As ``tollwire_connected`` names it.
+DEPENDENCY: Final = "postgresql"
 # Who may be named among the connections; all others are one.
 APPLICATIONS: Final = [
     f"tollwire-{name}" for name in ("api", "worker", "dlr", "ledger", "reporting", "console")
@@ -46,7 +49,21 @@ class Observer:
         gauges.forget()
 
     async def look(self) -> None:
-        """Renew the gauges, if this process leads."""
+        """Renew the gauges, if this process leads; show none of them that nobody can read.
+
+        Raises:
+            Exception: PostgreSQL did not answer, which ``tollwire_connected`` tells.
+        """
+        try:
+            await self._look()
+        except Exception:
+            CONNECTED.labels(DEPENDENCY).set(0)
+            gauges.forget()
+            self._looks = 0
+            raise
+        CONNECTED.labels(DEPENDENCY).set(1)
+
+    async def _look(self) -> None:
         if not await store.lead(self._pool, self._name):
             gauges.forget()
             self._looks = 0

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from asyncpg import InterfaceError
 from prometheus_client import REGISTRY
 
 from embedded.nats import NatsServer
@@ -116,3 +117,17 @@ async def test_one_of_several_processes_shows_it_and_another_takes_over(
     )
     await second.look()
     assert shown("tollwire_observer") == 1
+
+
+async def test_a_database_that_does_not_answer_is_told_and_no_old_value_is_shown(
+    database: Database, jetstream: JetStream
+) -> None:
+    async with open_flow(database, "ledger") as flow:
+        observer = Observer(flow.pool, jetstream)
+        await observer.look()
+        assert shown("tollwire_connected", dependency="postgresql") == 1
+        assert shown("tollwire_observer") == 1
+    with pytest.raises(InterfaceError):
+        await observer.look()
+    assert shown("tollwire_connected", dependency="postgresql") == 0
+    assert shown("tollwire_observer") == 0
