@@ -70,7 +70,7 @@ def test_every_block_runs_in_its_order(helm: Tool, tmp_path: Path) -> None:
         (work / name).symlink_to(ROOT / name)
     script = "\n".join(block for is_online, block in blocks() if not is_online)
     # Whoever types needs longer; kubectl itself refuses to restart the same thing twice within a second.
-    script = script.replace(RESTART, f"sleep 1.1\n{RESTART}")
+    script = script.replace(RESTART, f"command -p sleep 1.1\n{RESTART}")
     with FakeCluster().running() as cluster:
         path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.defpath}"
         environ = {"PATH": path, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
