@@ -45,14 +45,8 @@ class Images:
         tar = self.folder / "base.tar"
         if not tar.exists():
             include = "--include=python3,python3-venv,ca-certificates,passwd"
-            command = (
-                "mmdebstrap",
-                "--variant=minbase",
-                include,
-                DEBIAN,
-                tar,
-                "http://deb.debian.org/debian",
-            )
+            # Without a mirror named, mmdebstrap takes the release's own.
+            command = ("mmdebstrap", "--variant=minbase", include, DEBIAN, tar)
             subprocess.run(command, timeout=STEP_SECONDS, check=True)
         container = self.run("from", "scratch")
         self.run("add", "--quiet", container, tar, "/")
