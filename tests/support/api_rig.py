@@ -3,7 +3,6 @@
 import asyncio
 import os
 import secrets
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import aiohttp
 import asyncpg
 
 from api.service import api
+from embedded.ports import free_port
 from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
 from shared.domain.rates import Rate
 from shared.runtime.keyring import Keyring
@@ -135,7 +135,7 @@ async def open_api(database: Database, folder: Path, **settings: str) -> AsyncIt
     keyring = folder / "keyring.json"
     if not keyring.exists():
         Keyring.generate(keyring)
-    port = _free_port()
+    port = free_port()
     told = {
         "postgres_dsn": database.dsn("api"),
         "nats_url": NO_NATS,
@@ -171,9 +171,3 @@ async def _answers(port: int, running: "asyncio.Future[Any]") -> None:
             else:
                 writer.close()
                 return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
