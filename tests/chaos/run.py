@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,6 +85,7 @@ class Chaos:
             say(f"seed {told.seed}, plan {told.plan}: load runs")
             await asyncio.sleep(WARM_UP_SECONDS)
             await self._strike(stage, time.monotonic() + told.load_seconds)
+            self._errors += nothing_struck(self._faults, self._errors, told.load_seconds)
             load_ended_at = time.time()
             await self._end_loads(stage)
             say(f"load ended, {sum(self._faults.values())} faults, {self._kills} kills; settling")
@@ -155,6 +157,13 @@ async def _settle(stage: Stage, *, hurries: bool, may_lose: bool) -> float:
                 break
         await asyncio.sleep(LOOK_SECONDS)
     return waited
+
+
+def nothing_struck(faults: Counter[str], errors: Sequence[str], load_seconds: float) -> list[str]:
+    """An error for a run that broke nothing: that nothing was found then says nothing."""
+    if faults or errors:
+        return []
+    return [f"no fault fitted into {load_seconds:.0f} s of load: run the plan for longer"]
 
 
 def say(text: str) -> None:

@@ -1,10 +1,13 @@
 """What a fault costs is read off the logs."""
 
+from collections import Counter
+
 from tests.chaos.evidence import CarrierLog, gather
 from tests.chaos.instance import CARRIERS
 from tests.chaos.logs import ClientLine, Doubt, Offer, Told, Word
 from tests.chaos.measure import Aftermath, Strike, aftermaths, longest_gap
 from tests.chaos.results import added, totals
+from tests.chaos.run import nothing_struck
 from tests.chaos.verdict import KINDS
 
 
@@ -46,3 +49,11 @@ def test_runs_add_up_and_a_seed_counts_once():
     assert sums["faults"]["kill api"]["times"] == 4
     assert sums["faults"]["kill api"]["backlog_seconds"] == 4.0
     assert sums["seeds"] == {"kills": [1, 2]}
+
+
+def test_a_run_that_broke_nothing_is_no_good_run():
+    assert nothing_struck(Counter(), [], 60.0) == [
+        "no fault fitted into 60 s of load: run the plan for longer"
+    ]
+    assert nothing_struck(Counter({"kill api": 1}), [], 60.0) == []
+    assert nothing_struck(Counter(), ["kill api: OSError: it was gone"], 60.0) == []
