@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import nats
+import redis.asyncio
 
+from embedded.valkey import ValkeyServer
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
 from tests.chaos.processes import children_of
@@ -139,6 +141,20 @@ class WipeValkey(KillServer):
         await super().strike(instance)
         for path in instance.keepers["valkey"].unit.folder.glob("appendonlydir"):
             shutil.rmtree(path)
+
+
+class FlushValkey(Fault):
+    """Valkey stays, and forgets everything."""
+
+    name = "flush valkey"
+
+    async def strike(self, instance: Instance) -> None:
+        """Empty it."""
+        unit = instance.keepers["valkey"].unit
+        if not isinstance(unit, ValkeyServer):
+            raise TypeError("this plan needs a Valkey")
+        async with redis.asyncio.from_url(unit.url) as client:
+            await client.flushall()
 
 
 class Storm(Fault):

@@ -13,6 +13,7 @@ from tests.chaos.server_faults import (
     CutCommit,
     FailOver,
     FillDisk,
+    FlushValkey,
     KillBackend,
     KillLeader,
     KillServer,
@@ -96,6 +97,7 @@ def valkey_faults(cast: Cast) -> Iterator[Step]:
         faults = [
             KillServer("valkey", 3.0),
             WipeValkey(),
+            FlushValkey(),
             Pause("valkey", ["valkey"], PAUSE_SECONDS),
         ]
         for fault in cast.drawn.sample(faults, len(faults)):
