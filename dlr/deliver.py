@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -18,6 +19,7 @@ from dlr.endpoints import Endpoints
 from dlr.notes import CallbackNotes
 from dlr.poster import CallbackPoster, Delivery
 from dlr.store import CallbackRecord, CallbackWork
+from shared.domain.callback_events import EventType
 from shared.domain.callbacks import (
     DisableEndpoint,
     GiveUp,
@@ -47,6 +49,9 @@ LEASE_SECONDS: Final = 60
 # What could not end within its lease is not begun: it may be another process's then. Loading takes of it too.
 LEASE_ROOM_SECONDS: Final = 5.0
 ANSWER_KEPT_BYTES: Final = 1024
+# Messages of which this process remembers that it tells their end: of some seconds at full load, longer than
+# a load that read them before can take.
+ENDED_MAX: Final = 20_000
 # An endpoint without a usable secret is looked at again when its operator has mended it.
 NO_SECRET_SECONDS: Final = 300.0
 # How long the news of an endpoint may take to every process, with much room: the poll is half a second.
@@ -72,6 +77,7 @@ class Deliver(WithParts):
         self._clock = clock
         self._book: EndpointBook | None = None
         self._held: set[UUID] = set()
+        self._ended: OrderedDict[UUID | None, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._notes = CallbackNotes(pool, self._held.discard)
@@ -148,6 +154,8 @@ class Deliver(WithParts):
         """Post it in its endpoint's turn, and note what became of it; without a note a sweep comes back."""
         note = None
         try:
+            if self._is_overtaken(work):
+                work = work._replace(skip="superseded")
             if work.skip is None:
                 note = await self._post(work)
             elif work.skip in ("superseded", "disabled"):
@@ -159,6 +167,16 @@ class Deliver(WithParts):
                 self._held.discard(work.callback_id)
             else:
                 self._notes.add(note)
+
+    def _is_overtaken(self, work: CallbackWork) -> bool:
+        """True for a "sent" that was read before its message ended, when that end is already being told."""
+        if work.event_type == EventType.MESSAGE_SENT:
+            return work.message_id in self._ended
+        if work.final_at is not None:
+            self._ended[work.message_id] = None
+            if len(self._ended) > ENDED_MAX:
+                self._ended.popitem(last=False)
+        return False
 
     async def _post(self, work: CallbackWork) -> CallbackRecord | None:
         secrets = self._book.secrets(work.endpoint_id, self._clock) if self._book else ()
