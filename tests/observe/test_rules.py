@@ -1,5 +1,6 @@
 """Every alert fires when it is told to, with the labels that a person needs, and else not (promtool)."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.observe.rules import ALWAYS, Case, alerts, cases, rule_files
+from tests.observe.rules import ALWAYS, ROOT, Case, alerts, cases, rule_files, rules
 
 PROMTOOL_SECONDS = 60.0
+# `le="30"`, also as JSON writes it; `le="0.02"` has one spelling.
+WHOLE_BUCKET = re.compile(r'\ble=\\?"\d+(\.0)?\\?"')
+DASHBOARDS = sorted((ROOT / "charts" / "tollwire" / "dashboards").glob("*.json"))
 CASES = cases()
 SEVERITIES = {alert.name: alert.severity for alert in alerts()}
 
@@ -73,6 +77,25 @@ def test_it_fires(name: str, bare_rules: list[str], tmp_path: Path) -> None:
 def test_it_does_not_fire(name: str, bare_rules: list[str], tmp_path: Path) -> None:
     case: Case = CASES[name]
     run(bare_rules, tmp_path, case.quiet, case.at, {"alertname": name, "exp_alerts": []})
+
+
+@pytest.mark.parametrize("spelling", ["30", "30.0"])
+def test_a_bucket_is_found_however_its_whole_number_is_spelled(
+    spelling: str, bare_rules: list[str], tmp_path: Path
+) -> None:
+    """All are submitted within 30 s, though work waits: not found, the bucket would count as empty."""
+    series = {
+        'tollwire_accept_to_submit_seconds_count{lane="normal"}': "0+600x90",
+        f'tollwire_accept_to_submit_seconds_bucket{{lane="normal",le="{spelling}"}}': "0+600x90",
+        'tollwire_queue_oldest_age_seconds{queue="normal"}': "45x90",
+    }
+    run(bare_rules, tmp_path, series, "70m", {"alertname": "TollwireSubmitDelayBudgetBurn", "exp_alerts": []})
+
+
+def test_no_question_knows_one_spelling_of_a_whole_number_alone() -> None:
+    asked = [rule["expr"] for rule in rules()] + [path.read_text("utf-8") for path in DASHBOARDS]
+    assert asked
+    assert [one for one in asked if WHOLE_BUCKET.search(one)] == []
 
 
 def test_the_watchdog_fires_whatever_is_there(bare_rules: list[str], tmp_path: Path) -> None:
