@@ -83,7 +83,7 @@ def test_it_does_not_fire(name: str, bare_rules: list[str], tmp_path: Path) -> N
 def test_a_bucket_is_found_however_its_whole_number_is_spelled(
     spelling: str, bare_rules: list[str], tmp_path: Path
 ) -> None:
-    """Nothing is submitted within 30 s. A bucket that is not found makes the share empty, and nobody is told."""
+    """Nothing is submitted within 30 s. A bucket that is not found would leave the share empty."""
     series = {
         'tollwire_accept_to_submit_seconds_count{lane="normal"}': "0+600x90",
         f'tollwire_accept_to_submit_seconds_bucket{{lane="normal",le="{spelling}"}}': "0+0x90",
