@@ -144,3 +144,12 @@ def test_every_make_target_is_there() -> None:
         for target in re.findall(r"^make (\w+)", code, re.MULTILINE)
     }
     assert named <= targets
+
+
+def test_the_index_of_decisions_has_a_line_for_each_number() -> None:
+    folder = ROOT / "docs" / "adr"
+    lines = [line for line in read("docs/adr/README.md").splitlines() if line.startswith("- ")]
+    assert [line[2:].strip("[")[:4] for line in lines] == [f"{nth:04}" for nth in range(1, len(lines) + 1)]
+    for page in folder.glob("0*.md"):
+        title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix(f"# {page.name[:4]}. ")
+        assert f"- [{page.name[:4]}]({page.name}) {title}" in lines
