@@ -2,6 +2,10 @@
 
 Wrong keys cannot burn the CPU: unknown ids never reach bcrypt, wrong secrets are remembered for a few
 seconds and limited by key id and by address, and the verifying threads and their queue are bounded.
+
+Those that come together count too: a verification takes its key id's failure in advance and gives it back
+unless the key was wrong. An address takes none in advance, since behind a proxy's all keys of a new process
+are unknown at once; its failures are looked at again just before bcrypt.
 """
 
 import asyncio
@@ -34,6 +38,8 @@ REJECTED_MAX: Final = 10_000
 REJECTED_SECONDS: Final = 5.0
 # bcrypt at cost 4 takes a millisecond, and without the GIL: each thread verifies about 1,000 keys a second.
 VERIFY_THREADS: Final = 2
+# One for each thread and its next: as many can go beyond an address's failures before these are counted.
+VERIFY_AT_ONCE: Final = 2 * VERIFY_THREADS
 # The last in the queue waits a quarter of a second; beyond that "busy" is the kinder answer.
 VERIFY_QUEUE_MAX: Final = 500
 # A person who mistypes stays below; 300 a minute cost 0.3 s of a core.
@@ -73,6 +79,7 @@ class Authenticator:
         self._flights: dict[bytes, asyncio.Task[KeyRecord | None]] = {}
         self._failures = LocalLimiter()
         self._generation = 0
+        self._turns = asyncio.Semaphore(VERIFY_AT_ONCE)
         self._threads = ThreadPoolExecutor(VERIFY_THREADS, thread_name_prefix="bcrypt")
 
     def close(self) -> None:
@@ -130,45 +137,47 @@ class Authenticator:
         if until is not None and until > time.monotonic():
             _refused.inc()
             raise _unauthorized()
-        limits = {f"address:{addresses.limit_subject(address)}": ADDRESS_FAILURES}
+        from_address = f"address:{addresses.limit_subject(address)}"
+        self._refuse_limited(from_address, ADDRESS_FAILURES)
         try:
             key = parse_api_key(text)
         except InvalidApiKey:
-            self._refuse_limited(limits)
-            self._reject(digest, limits)
+            self._reject(digest, from_address)
             raise _unauthorized() from None
-        limits[f"key:{key.key_id}"] = KEY_FAILURES
-        self._refuse_limited(limits)
-        record = await self._verified_once(digest, key)
+        record = await self._verified_once(digest, key, from_address)
         if record is None:
-            self._reject(digest, limits)
             raise _unauthorized()
         return record
 
-    async def _verified_once(self, digest: bytes, key: ApiKey) -> KeyRecord | None:
+    async def _verified_once(self, digest: bytes, key: ApiKey, from_address: str) -> KeyRecord | None:
         """One verification for all requests that bring this key at the same time."""
         flight = self._flights.get(digest)
         if flight is None:
+            of_key = f"key:{key.key_id}"
+            self._refuse_limited(of_key, KEY_FAILURES)
             if len(self._flights) >= self._verify_queue_max:
                 raise Refusal(ProblemCode.BUSY)
-            flight = asyncio.create_task(self._verify(digest, key))
+            self._failures.take(of_key, KEY_FAILURES, time.monotonic() * MICROSECONDS)
+            flight = asyncio.create_task(self._verify(digest, key, from_address))
             self._flights[digest] = flight
-            flight.add_done_callback(lambda done: self._land(digest, done))
+            flight.add_done_callback(lambda done: self._land(digest, of_key, done))
         return await asyncio.shield(flight)
 
-    def _land(self, digest: bytes, flight: asyncio.Task[KeyRecord | None]) -> None:
+    def _land(self, digest: bytes, of_key: str, flight: asyncio.Task[KeyRecord | None]) -> None:
         del self._flights[digest]
-        if not flight.cancelled():
-            flight.exception()  # its waiters may all be gone; then nobody else asks for it
+        # Asked even when its waiters are all gone, or asyncio would complain of an error that nobody saw.
+        is_answered = not flight.cancelled() and flight.exception() is None
+        if not is_answered or flight.result() is not None:
+            self._failures.give_back(of_key, KEY_FAILURES)
 
-    async def _verify(self, digest: bytes, key: ApiKey) -> KeyRecord | None:
+    async def _verify(self, digest: bytes, key: ApiKey, from_address: str) -> KeyRecord | None:
         started_at = time.monotonic()
         while True:
             generation = self._generation
             record = (await self._load([key.key_id])).get(key.key_id)
-            if record is None or record.is_test != key.is_test:
-                return None
-            if not await self._is_right(key, record):
+            is_known = record is not None and record.is_test == key.is_test
+            if record is None or not is_known or not await self._is_right(key, record, from_address):
+                self._reject(digest, from_address)
                 return None
             # A revocation that came meanwhile was not looked for in this record: read it again.
             if generation == self._generation:
@@ -181,31 +190,29 @@ class Authenticator:
         _cached.set(len(self._records))
         return record
 
-    async def _is_right(self, key: ApiKey, record: KeyRecord) -> bool:
+    async def _is_right(self, key: ApiKey, record: KeyRecord, from_address: str) -> bool:
         if self._seals is not None and self._seals.fits(record.seal, key, record.secret_hash):
             return True
-        is_right = await asyncio.get_running_loop().run_in_executor(
-            self._threads, bcrypt.checkpw, key.secret.encode(), record.secret_hash
-        )
+        async with self._turns:
+            self._refuse_limited(from_address, ADDRESS_FAILURES)
+            is_right = await asyncio.get_running_loop().run_in_executor(
+                self._threads, bcrypt.checkpw, key.secret.encode(), record.secret_hash
+            )
         if is_right and self._seals is not None:
             self._seals.keep(key, record.secret_hash)
         return is_right
 
-    def _refuse_limited(self, limits: Mapping[str, Quota]) -> None:
-        now_us = time.monotonic() * MICROSECONDS
-        waits = [self._failures.peek(subject, quota, now_us).retry_us for subject, quota in limits.items()]
-        if any(waits):
+    def _refuse_limited(self, subject: str, quota: Quota) -> None:
+        wait_us = self._failures.peek(subject, quota, time.monotonic() * MICROSECONDS).retry_us
+        if wait_us:
             _limited.inc()
-            raise Refusal(
-                ProblemCode.TOO_MANY_REQUESTS, retry_after_seconds=-int(-max(waits) // MICROSECONDS)
-            )
+            raise Refusal(ProblemCode.TOO_MANY_REQUESTS, retry_after_seconds=-int(-wait_us // MICROSECONDS))
 
-    def _reject(self, digest: bytes, limits: Mapping[str, Quota]) -> None:
-        """Remember a wrong key for a few seconds and count the failure."""
+    def _reject(self, digest: bytes, from_address: str) -> None:
+        """Remember a wrong key for a few seconds and count the failure of its address."""
         _wrong.inc()
         now = time.monotonic()
-        for subject, quota in limits.items():
-            self._failures.take(subject, quota, now * MICROSECONDS)
+        self._failures.take(from_address, ADDRESS_FAILURES, now * MICROSECONDS)
         self._rejected[digest] = now + REJECTED_SECONDS
         if len(self._rejected) > REJECTED_MAX:
             self._rejected.popitem(last=False)

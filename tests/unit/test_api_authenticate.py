@@ -192,3 +192,71 @@ async def test_more_new_keys_than_can_be_verified_in_time_are_told_to_come_back(
     assert await refused(authenticator, format_api_key(key_of(3))) is ProblemCode.BUSY
     rows.may_answer.set()
     assert set(await asyncio.gather(*waiting)) == {ProblemCode.UNAUTHORIZED}
+
+
+def guesses_at(key: ApiKey, count: int) -> list[str]:
+    """Keys of this id, each with a secret that is not its own."""
+    return [
+        format_api_key(dataclasses.replace(key_of(n), key_id=key.key_id)) for n in range(1_000, 1_000 + count)
+    ]
+
+
+async def test_guesses_at_a_key_that_come_together_are_limited_like_those_that_follow_each_other():
+    key = key_of(1)
+    rows = Rows(record_of(key))
+    authenticator = Authenticator(rows.load)
+    codes = await asyncio.gather(
+        *(refused(authenticator, guess, f"192.0.2.{n}") for n, guess in enumerate(guesses_at(key, 200)))
+    )
+    assert rows.asked == authenticate.KEY_FAILURES.burst
+    assert codes.count(ProblemCode.UNAUTHORIZED) == authenticate.KEY_FAILURES.burst
+    assert codes.count(ProblemCode.TOO_MANY_REQUESTS) == 200 - authenticate.KEY_FAILURES.burst
+
+
+async def test_guesses_of_an_address_that_come_together_hardly_pass_its_limit():
+    keys = [key_of(n) for n in range(300)]
+    authenticator = Authenticator(Rows(*map(record_of, keys)).load)
+    guesses = [guess for key in keys for guess in guesses_at(key, 1)]
+    codes = await asyncio.gather(*(refused(authenticator, guess) for guess in guesses))
+    verified = codes.count(ProblemCode.UNAUTHORIZED)
+    limit = authenticate.ADDRESS_FAILURES.burst
+    # A machine that stands still meanwhile gives the burst back once.
+    assert limit <= verified <= 2 * limit + authenticate.VERIFY_AT_ONCE
+    assert codes.count(ProblemCode.TOO_MANY_REQUESTS) == len(keys) - verified
+
+
+async def test_many_new_keys_behind_one_address_are_all_let_in():
+    """A process that has just started, and a proxy whose address all clients share."""
+    keys = [key_of(n) for n in range(400)]
+    authenticator = Authenticator(Rows(*map(record_of, keys)).load)
+    records = await asyncio.gather(*(authenticator.authenticate(format_api_key(key), HOME) for key in keys))
+    assert [record.key_id for record in records] == [key.key_id for key in keys]
+
+
+async def test_a_right_key_uses_up_no_failure_of_its_id():
+    key = key_of(1)
+    authenticator = Authenticator(Rows(record_of(key)).load)
+    guesses = guesses_at(key, authenticate.KEY_FAILURES.burst + 1)
+    for guess in guesses[:-2]:
+        assert await refused(authenticator, guess) is ProblemCode.UNAUTHORIZED
+    await authenticator.authenticate(format_api_key(key), HOME)
+    assert await refused(authenticator, guesses[-2]) is ProblemCode.UNAUTHORIZED
+    assert await refused(authenticator, guesses[-1]) is ProblemCode.TOO_MANY_REQUESTS
+
+
+async def test_a_verification_that_failed_uses_up_no_failure_of_its_key():
+    """The database was away: nobody knows that the key was wrong."""
+    key = key_of(1)
+    is_away = True
+
+    async def load(_key_ids: Sequence[str]) -> dict[str, KeyRecord]:
+        if is_away:
+            raise ConnectionError("away")
+        return {key.key_id: record_of(key)}
+
+    authenticator = Authenticator(load)
+    for guess in guesses_at(key, authenticate.KEY_FAILURES.burst + 1):
+        with pytest.raises(ConnectionError):
+            await authenticator.authenticate(guess, HOME)
+    is_away = False
+    assert (await authenticator.authenticate(format_api_key(key), HOME)).key_id == key.key_id
