@@ -1,5 +1,6 @@
 """The oracle of receive_batch_v1, settle_batch_v1 and the callbacks' functions (RULES 17, 23, 24, 36)."""
 
+from collections import Counter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -37,6 +38,7 @@ def receive(t: Tables, words: list[Word]) -> None:
 
 def settle(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
     """(outcome, message, state, callback) for each position; state and callback only where they moved."""
+    ordinary = _ordinary(t, ids)
     places: list[Place | None] = []
     outcomes: list[str | None] = []
     for nth, receipt_id in enumerate(ids):
@@ -47,7 +49,9 @@ def settle(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
         places.append(place)
         outcomes.append(outcome)
     _note(t, ids, places, outcomes)
-    told = _fold(t, [p.message for p, o in zip(places, outcomes, strict=True) if p and o == "noted"])
+    told = _fold(
+        t, [p.message for p, o in zip(places, outcomes, strict=True) if p and o == "noted"], ordinary
+    )
     answers: list[tuple[Any, ...]] = []
     for receipt_id, place, outcome in zip(ids, places, outcomes, strict=True):
         word = outcome
@@ -59,6 +63,20 @@ def settle(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
             _keep(t, t.receipts[receipt_id], word or "", place)
         answers.append((word, place.message if place else None, state, callback))
     return answers
+
+
+def _ordinary(t: Tables, ids: list[UUID]) -> set[UUID]:
+    """The messages that settle before all others of the call: one attempt, one part, and one final word."""
+    found = [[r for r in t.references if _fits(t, t.receipts[i], r)] for i in ids]
+    times = Counter(reference.message for one in found for reference in one)
+    plain = set()
+    for receipt, one in zip((t.receipts[i] for i in ids), found, strict=True):
+        is_final = receipt.settled_us is None and receipt.state in FINAL_WORDS
+        if is_final and len(one) == 1 and times[one[0].message] == 1:
+            message = t.messages[one[0].message]
+            if message.state is S.SENT and (message.attempt_no, message.parts) == (1, 1):
+                plain.add(message.id)
+    return plain
 
 
 def _match(t: Tables, receipt: Receipt) -> tuple[Place | None, str | None]:
@@ -148,11 +166,12 @@ def _write(message: Message, place: Place, receipt: Receipt) -> None:
             attempt.receipt = receipt.state
 
 
-def _fold(t: Tables, noted: list[UUID]) -> dict[UUID, tuple[str, str | None, UUID | None]]:
-    """What the news made of each message."""
+def _fold(t: Tables, noted: list[UUID], first: set[UUID]) -> dict[UUID, tuple[str, str | None, UUID | None]]:
+    """What the news made of each message; ``first`` are settled before the others."""
     told: dict[UUID, tuple[str, str | None, UUID | None]] = {}
     late: list[Message] = []
-    for message in sorted({t.messages[m].id: t.messages[m] for m in noted}.values(), key=lambda m: m.id):
+    moved = [t.messages[m] for m in sorted(set(noted), key=lambda m: (m not in first, m))]
+    for message in moved:
         parts: dict[int, list[Any]] = {}
         for (_, part), attempt in message.attempts.items():
             parts.setdefault(part, []).append(attempt)
