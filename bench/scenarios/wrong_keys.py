@@ -9,7 +9,7 @@ from typing import Final
 from bench import books
 from bench.accept import Desk, accept, desk
 from bench.instance import scratch_folder
-from bench.load import Outcome, Plan, Requests
+from bench.load import MICROSECONDS, Outcome, Plan, Requests
 from bench.report import Goal, Report
 from bench.scenarios.registry import Options, scenario
 from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key, parse_api_key
@@ -36,11 +36,15 @@ async def wrong_keys(report: Report, options: Options) -> None:
     """Clients at 300/s, without and with a flood of 1,000/s of wrong keys from the same address."""
     plan = Plan(connections=CONNECTIONS, rate=RATE, requests=RATE * SECONDS)
     quiet, flooded, refused = [], [], []
+    costs: list[tuple[float, float]] = []
     with scratch_folder(options.folder) as folder:
         async with desk(folder, clients=CLIENTS, scale=options.scale) as whole:
             for _ in range(max(options.rounds, ROUNDS_MIN)):
+                begun = _cpu_seconds(whole)
                 quiet.append(await accept(whole, plan))
+                between = _cpu_seconds(whole)
                 beside, flood = await _beside_a_flood(whole, plan)
+                costs.append((between - begun, _cpu_seconds(whole) - between))
                 flooded.append(beside)
                 refused.append(flood)
     for label, share in SHARES:
@@ -48,9 +52,18 @@ async def wrong_keys(report: Report, options: Options) -> None:
         goals = FLOODED if share == 0.99 else ()
         values = [one.latency_ms(share) for one in flooded]
         report.add(f"300/s beside 1,000/s wrong keys, {label}", "ms", values, against=against, goals=goals)
+    each = [
+        (beside - alone) * MICROSECONDS / len(one.records)
+        for (alone, beside), one in zip(costs, refused, strict=True)
+    ]
+    report.add("CPU of all processes for a wrong key", "µs", each)
     report.add("wrong keys refused", "req/s", [len(one.records) / one.seconds for one in refused])
     for code in sorted(REFUSED):
         report.add(f"of them with {code}", "answers", [float(one.codes.get(code, 0)) for one in refused])
+
+
+def _cpu_seconds(whole: Desk) -> float:
+    return sum(one.cpu_seconds for one in whole.instance.usage().values())
 
 
 async def _beside_a_flood(whole: Desk, plan: Plan) -> tuple[Outcome, Outcome]:
