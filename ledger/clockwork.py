@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import Counter
 
 from ledger import clockwork_store as store
+from ledger.apart import Unworkable, apart
 from ledger.clockwork_store import Dispatch, Moved
 from shared.domain.retry import ATTEMPTS_MAX
 from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
@@ -67,22 +68,34 @@ class Clockwork:
         due = await store.look_due(self._pool, DUE_MAX)
         for work, ids in due.items():
             DUE.labels(work).inc(len(ids))
-        for expired in _parts(due.get("expire", [])):
-            await self._tell(await store.expire_due(self._pool, expired))
-            crash_point("expire.after_commit")
-        if started := due.get("start"):
-            await self._tell(await store.start_scheduled(self._pool, started))
-        for lost in _parts(due.get("recover", [])):
-            await self._tell(await store.recover_claims(self._pool, lost, ATTEMPTS_MAX))
-            _log.warning("took over claims of a worker that is gone", messages=len(lost))
         if not self._can_dispatch:
             # To the end of the line: while NATS is away, others behind them must still be seen.
             due.setdefault("wait", []).extend(due.pop("dispatch", []))
+        works = {"expire": self._expire, "start": self._start, "recover": self._recover}
+        left = [
+            message_id
+            for name, work in works.items()
+            for part in _parts(due.get(name, []))
+            for message_id in await apart(work, part)
+        ]
         if due.keys() & {"wait", "forget"}:
             await store.tidy_outbox(self._pool, due.get("wait", []), due.get("forget", []))
         if waiting := due.get("dispatch"):
-            await self._dispatch(waiting)
+            left += await apart(self._dispatch, waiting)
+        if left:
+            raise Unworkable(left)
         return sum(map(len, due.values()))
+
+    async def _expire(self, message_ids: Sequence[UUID]) -> None:
+        await self._tell(await store.expire_due(self._pool, message_ids))
+        crash_point("expire.after_commit")
+
+    async def _start(self, message_ids: Sequence[UUID]) -> None:
+        await self._tell(await store.start_scheduled(self._pool, message_ids))
+
+    async def _recover(self, message_ids: Sequence[UUID]) -> None:
+        await self._tell(await store.recover_claims(self._pool, message_ids, ATTEMPTS_MAX))
+        _log.warning("took over claims of a worker that is gone", messages=len(message_ids))
 
     @property
     def _can_dispatch(self) -> bool:
@@ -142,17 +155,22 @@ class Clockwork:
             last, seen, held = await store.walk_holds(
                 self._pool, UUID(position) if position else FIRST_ID, WALK_MAX
             )
-            for part in _parts(held):
-                await self._tell(await store.expire_holds(self._pool, part))
+            left = [message_id for part in _parts(held) for message_id in await apart(self._end_holds, part)]
             if seen:
                 # The walk starts at the last id again, which is harmless: it is settled or watched by now.
                 await store.write_watermark(self._pool, WALK_NAME, str(last))
+            if left:
+                raise Unworkable(left)  # the walk has passed them; the log has named them
             if seen < WALK_MAX:
                 break
         while watched := await store.watched_holds(self._pool, END_MAX):
-            await self._tell(await store.expire_holds(self._pool, watched))
+            if stuck := await apart(self._end_holds, watched):
+                raise Unworkable(stuck)
             if len(watched) < END_MAX:
                 return
+
+    async def _end_holds(self, message_ids: Sequence[UUID]) -> None:
+        await self._tell(await store.expire_holds(self._pool, message_ids))
 
     async def make_partitions(self) -> None:
         """Keep the partitions of the next days made."""

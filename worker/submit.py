@@ -13,7 +13,7 @@ from asyncpg.pgproto import pgproto
 from prometheus_client import Counter
 
 from shared.domain.alphabet import Encoding
-from shared.domain.retry import ATTEMPTS_MAX, backoff_seconds
+from shared.domain.retry import ATTEMPTS_MAX, backoff_seconds, patience_seconds
 from shared.events.bundles import Bundle
 from shared.runtime import tracing
 from shared.runtime.batcher import Busy
@@ -203,7 +203,7 @@ class Submit:
                     reference=None,
                     error="carrier_away",
                     detail=None,
-                    retry_seconds=CARRIER_AWAY_SECONDS,
+                    retry_seconds=patience_seconds(claimed.claim.attempt_no, CARRIER_AWAY_SECONDS),
                     next_carrier_id=other,
                 )
             )
@@ -231,7 +231,7 @@ class Submit:
             return Recording(
                 message_id, claim.attempt_no, 1, "submitted", outcome.reference, None, None, 0.0, None
             )
-        word, error, detail, retry_seconds = _verdict(outcome, claim.tries + 1)
+        word, error, detail, retry_seconds = _verdict(outcome, claim.tries + 1, claim.attempt_no)
         other = None
         if isinstance(outcome, Refused) and not outcome.permanent and outcome.code != TEXT_UNREADABLE:
             other = self._desks.another(claim.msisdn, desk.config.id, is_test=claim.is_test)
@@ -257,16 +257,19 @@ async def _all_of(works: Sequence[Coroutine[None, None, None]]) -> None:
             raise result
 
 
-def _verdict(outcome: Refused | Throttled | Uncertain, attempt_no: int) -> tuple[str, str, str | None, float]:
+def _verdict(
+    outcome: Refused | Throttled | Uncertain, tries: int, claims: int
+) -> tuple[str, str, str | None, float]:
     """A carrier's answer in the journal's words: the outcome, its error and detail, and when to try again."""
     jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
     match outcome:
         case Refused(code, detail, permanent=True):
             return "refused_perm", code, detail, 0.0
         case Refused(code, detail):
-            return "refused_temp", code, detail, backoff_seconds(min(attempt_no, ATTEMPTS_MAX), jitter)
+            return "refused_temp", code, detail, backoff_seconds(min(tries, ATTEMPTS_MAX), jitter)
         case Throttled(retry_after_seconds):
-            wait = min(retry_after_seconds or 1.0, RETRY_AFTER_MAX_SECONDS)
+            asked = min(retry_after_seconds or 1.0, RETRY_AFTER_MAX_SECONDS)
+            wait = patience_seconds(claims, asked)
             return "throttled", "throttled", None, wait * (1 + jitter)
         case Uncertain(detail):
             return "uncertain", "outcome_unknown", detail, UNCERTAIN_AGAIN_SECONDS

@@ -6,6 +6,12 @@ ATTEMPTS_MAX = 10
 BACKOFF_SECONDS_MIN = 1.0
 BACKOFF_SECONDS_MAX = 900.0
 
+# So often a carrier may say "slower", or be found away, before it is asked less often: it costs a claim each.
+PATIENT_ATTEMPTS = 5
+# Then the wait doubles up to this. A message that is valid for three days is claimed some 4,000 times at
+# most, far below what its counters hold.
+PATIENCE_SECONDS_MAX = 60.0
+
 # Delay before each POST of a callback, from the cause (the first) or the failure before it. The sum is
 # 75 h 36 min: a weekend's outage and the Monday after it (Standard Webhooks 1.0.0 names 75 h 35 min).
 CALLBACK_SCHEDULE_SECONDS = (0, 5, 60, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -28,6 +34,16 @@ def backoff_seconds(attempt: int, jitter: float) -> float:
     _check(attempt, 1, jitter)
     ceiling = min(BACKOFF_SECONDS_MAX, 2.0 ** min(attempt, ATTEMPTS_MAX))
     return BACKOFF_SECONDS_MIN + jitter * (ceiling - BACKOFF_SECONDS_MIN)
+
+
+def patience_seconds(claims: int, first_seconds: float) -> float:
+    """Return how long to wait after the claim 1, 2, 3, … that came to nothing and uses up no try.
+
+    ``first_seconds`` at first, then twice as long each time, up to PATIENCE_SECONDS_MAX unless the first is
+    longer.
+    """
+    doublings = min(max(claims - PATIENT_ATTEMPTS, 0), ATTEMPTS_MAX)
+    return max(first_seconds, min(first_seconds * 2.0**doublings, PATIENCE_SECONDS_MAX))
 
 
 def callback_delay_seconds(attempt: int, jitter: float, retry_after_seconds: float | None) -> float | None:

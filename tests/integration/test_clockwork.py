@@ -11,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 
 from embedded.nats import NatsServer
+from ledger.apart import Unworkable
 from ledger.clockwork import END_MAX, Clockwork
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
 from shared.runtime.jetstream import JetStream, open_jetstream
@@ -223,6 +224,21 @@ async def test_what_cannot_be_dispatched_hides_nothing_behind_it(works, monkeypa
     await works.clockwork.turn()
     assert {await works.flow.state(id_) for id_ in expired} == {"EXPIRED"}
     assert {await works.flow.state(id_) for id_ in waiting} == {"QUEUED"}
+
+
+async def test_one_message_that_cannot_be_moved_holds_up_nobody(works, nats_server):
+    expired = await works.accepted(7, valid_seconds=60)
+    waiting = await works.accepted(3)
+    stuck = expired[3]
+    await works.flow.later(expired, 61)
+    await works.flow.later(waiting, 61)
+    count_up = "update tollwire.message_states set sequence = 32767 where message_id = $1"
+    await works.flow.pool.execute(count_up, stuck)
+    with pytest.raises(Unworkable) as told:
+        await works.clockwork.turn()
+    assert list(told.value.message_ids) == [stuck]
+    assert {await works.flow.state(id_) for id_ in expired if id_ != stuck} == {"EXPIRED"}
+    assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in waiting)
 
 
 async def test_what_a_carrier_may_have_is_asked_again_of_that_carrier_alone(works):

@@ -1,5 +1,6 @@
 import pytest
 
+from api.schemas import VALID_FOR_MAX_SECONDS
 from shared.domain.retry import (
     ATTEMPTS_MAX,
     BACKOFF_SECONDS_MAX,
@@ -8,8 +9,10 @@ from shared.domain.retry import (
     CALLBACK_SCHEDULE_SECONDS,
     backoff_seconds,
     callback_delay_seconds,
+    patience_seconds,
 )
 
+SMALLINT_MAX = 2**15 - 1
 ALMOST_ONE = 1 - 2**-53
 
 
@@ -66,3 +69,17 @@ def test_attempts_count_from_their_first():
         backoff_seconds(0, 0.0)
     with pytest.raises(ValueError, match="from 0"):
         callback_delay_seconds(-1, 0.0, None)
+
+
+def test_a_carrier_that_is_away_is_asked_less_and_less_often():
+    waits = [patience_seconds(claims, 5.0) for claims in range(1, 12)]
+    assert waits == [5.0] * 5 + [10.0, 20.0, 40.0, 60.0, 60.0, 60.0]
+    assert patience_seconds(30_000, 300.0) == 300.0, "what the carrier asks for is never cut short"
+
+
+def test_the_longest_life_of_a_message_fits_into_its_counters():
+    seconds, claims = 0.0, 0
+    while seconds < VALID_FOR_MAX_SECONDS:
+        claims += 1
+        seconds += patience_seconds(claims, 1.0)
+    assert 2 * claims + 10 < SMALLINT_MAX, "a claim and its end raise the sequence by one each"

@@ -1,0 +1,41 @@
+"""Work on many messages in one call, so that one that cannot be worked on stops nobody else's (RULES 8)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from shared.runtime.postgres import is_bisectable
+
+_log = structlog.get_logger(__name__)
+
+
+class Unworkable(Exception):  # noqa: N818 - named for what happened
+    """Messages that every call failed on; all others were looked after."""
+
+    def __init__(self, message_ids: Sequence[UUID]) -> None:
+        super().__init__(f"{len(message_ids)} messages cannot be looked after, the first is {message_ids[0]}")
+        self.message_ids = message_ids
+
+
+async def apart(
+    work: Callable[[Sequence[UUID]], Awaitable[None]], message_ids: Sequence[UUID]
+) -> Sequence[UUID]:
+    """Do the work in one call, or in halves where a row makes it fail; return the rows that no call can do.
+
+    Each is named in the log: it is an operator's to mend, and its neighbours did not wait for that.
+
+    Raises:
+        Exception: what ``work`` raised, where it was no row's fault.
+    """
+    try:
+        await work(message_ids)
+    except Exception as error:
+        if not is_bisectable(error):
+            raise
+        if len(message_ids) == 1:
+            _log.error("message cannot be looked after", message_id=str(message_ids[0]), error=repr(error))
+            return message_ids
+        middle = len(message_ids) // 2
+        return [*await apart(work, message_ids[:middle]), *await apart(work, message_ids[middle:])]
+    return ()
