@@ -200,6 +200,8 @@ def test_an_api_that_dies_meanwhile_is_waited_for(running, tmp_path):
     assert process.returncode == 0, told
     document = send(running, path, "--batch-size", str(BATCH_SIZE))
     assert document["sent_before"] == document["accepted"]
+    # All may have been sent before the API died: then nobody has waited for it yet.
+    eventually(lambda: running.run("credit", "show", "demo").returncode, lambda code: code == 0)
     # Some wait for the lease of the API that died: what they cost is taken or still held.
     after = account(running)
     spent = parse_micros(before["available"]) - parse_micros(after["available"])
