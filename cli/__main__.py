@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "key": "cli.key_commands:key",
     "credit": "cli.credit_commands:credit",
     "rate": "cli.rate_commands:rate",
+    "carrier": "cli.carrier_commands:carrier",
     "dlq": "cli.dlq_commands:dlq",
     "ledger": "cli.ledger:ledger",
     "pii": "cli.pii:pii",

@@ -125,6 +125,23 @@ def test_prices_are_set_for_one_listed_and_ended(running, acme, key, tmp_path):
     assert tell(running, "rate", "set", "x", "1", exit_code=1)["code"] == "validation_failed"
 
 
+def test_a_carrier_is_stopped_started_and_slowed_and_stays_what_it_is_otherwise(running):
+    before = tell(running, "carrier", "list")["carriers"][0]
+    name = before["name"]
+    try:
+        stopped = tell(running, "carrier", "stop", name, "--reason", "loses receipts")
+        assert stopped == {**before, "enabled": False}
+        assert "stopped" in show(running, "carrier", "list")
+    finally:
+        assert tell(running, "carrier", "start", name) == before
+    slowed = tell(running, "carrier", "set", name, "--rate-per-second", "50", "--window-max", "20")
+    assert slowed == {**before, "rate_per_second": 50, "window_max": 20}
+    was = ("--rate-per-second", str(before["rate_per_second"]), "--window-max", str(before["window_max"]))
+    assert tell(running, "carrier", "set", name, *was) == before
+    assert tell(running, "carrier", "show", name) == before
+    assert "There is no carrier nobody" in show(running, "carrier", "stop", "nobody", exit_code=1)
+
+
 def test_dead_letters_are_listed_and_replayed_once(running):
     sent = tell(running, "send", magic_number(Outcome.REFUSED), "Hello", "--wait", exit_code=1)
     letters = tell(running, "dlq", "list", "--client", "demo")["dead_letters"]
@@ -163,6 +180,7 @@ def test_the_description_is_valid_and_needs_nothing_that_runs(running, tmp_path)
         (("send", NUMBER, "x", "--run", "a"), 2, "--run is for a file"),
         (("send", "--csv", "a.csv", "--client-ref", "a"), 2, "--client-ref is for a single message"),
         (("client", "set", "demo"), 2, "Nothing to change"),
+        (("carrier", "set", "simulator"), 2, "Nothing to change"),
         (("key", "create"), 2, "--operator"),
         (("dlq", "replay"), 2, "--all"),
         (("dlq", "replay", "--all", "--number", "2"), 2, "without --number"),
