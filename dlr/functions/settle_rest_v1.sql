@@ -19,7 +19,7 @@ declare
     v_state tollwire.message_state[] := array_fill(null::tollwire.message_state, array[v_n]);
     v_callback uuid[] := array_fill(null::uuid, array[v_n]);
     f_id uuid[] := '{}'; f_event tollwire.message_event[] := '{}'; f_kind ledger.entry_kind[] := '{}'; f_reason text[] := '{}';
-    l_id uuid[] := '{}'; l_sent boolean[] := '{}';
+    c_id uuid[] := '{}'; l_id uuid[] := '{}'; l_sent boolean[] := '{}';
     b_id uuid[] := '{}'; b_state tollwire.message_state[] := '{}'; b_callback uuid[] := '{}'; b_endpoint bigint[] := '{}'; b_url text[] := '{}'; b_skip text[] := '{}';
     v_endpoint bigint[] := array_fill(null::bigint, array[v_n]); v_url text[] := array_fill(null::text, array[v_n]); v_skip text[] := array_fill(null::text, array[v_n]);
     k_id uuid[]; k_outcome text[]; k_message uuid[]; k_attempt smallint[]; k_part smallint[];
@@ -64,8 +64,9 @@ begin
 
     -- Fold each message that got news over all its attempts that may have reached the carrier.
     for r in
-        select n.message_id, s.state, s.submitted_at, l.state as lock_state, l.late_captured_at, m.charge, c.waive_late_capture,
-               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired
+        select n.message_id, s.state, s.submitted_at, l.state as lock_state, c.waive_late_capture,
+               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired,
+               l.state = 'HELD' and m.charge = 'submitted' and p.taken >= s.parts_total as pays_submit
         from (select distinct x.message_id
               from unnest(p_message, v_outcome) x(message_id, outcome) where x.outcome = 'noted') n
         cross join lateral (select * from tollwire.message_states c where c.message_id = n.message_id and c.message_id between v_m_min and v_m_max offset 0) s
@@ -75,12 +76,18 @@ begin
         join lateral (
             -- A part that some attempt delivered waits for nobody.
             select count(*) filter (where q.is_delivered) as delivered, count(*) filter (where q.is_open and not q.is_delivered) as open,
-                   count(*) filter (where q.is_expired) as expired
+                   count(*) filter (where q.is_expired) as expired, count(*) filter (where q.is_taken) as taken
             from (select coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
-                         bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open
+                         bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open,
+                         coalesce(bool_or(a.outcome = 'submitted' or a.receipt in ('enroute', 'accepted', 'delivered', 'undelivered', 'expired')), false) as is_taken
                   from tollwire.attempts a where a.message_id = n.message_id and a.message_id between v_m_min and v_m_max group by a.part_no) q) p on true
         order by n.message_id
     loop
+        -- A plan that charges the submit: the receipt proves it before the carrier's answer is recorded, or where that was lost. That a
+        -- part was rejected proves nothing. What is charged is the same in either order.
+        if r.pays_submit then
+            c_id := c_id || r.message_id;
+        end if;
         -- Where all are delivered, the end below says so.
         if r.delivered between 1 and r.parts_total - 1 then
             update tollwire.message_states s set parts_delivered = r.delivered where s.message_id = r.message_id and s.parts_delivered <> r.delivered;
@@ -88,7 +95,7 @@ begin
         if r.delivered >= r.parts_total then
             if tollwire.next_state_v1(r.state, 'delivered') is not null then
                 f_id := f_id || r.message_id; f_event := f_event || 'delivered'::tollwire.message_event; f_reason := f_reason || 'delivered'::text;
-                f_kind := f_kind || case when r.lock_state = 'HELD' then 'capture'::ledger.entry_kind end;
+                f_kind := f_kind || case when r.lock_state = 'HELD' and not r.pays_submit then 'capture'::ledger.entry_kind end;
             elsif r.state <> 'DELIVERED' and not r.late_receipt then
                 l_id := l_id || r.message_id;
                 l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
@@ -97,11 +104,12 @@ begin
             f_id := f_id || r.message_id;
             f_event := f_event || case when r.expired > 0 and r.delivered = 0 then 'carrier_expired'::tollwire.message_event else 'undelivered' end;
             f_reason := f_reason || case when r.expired > 0 and r.delivered = 0 then 'expired_by_carrier' when r.delivered > 0 then 'delivered_in_part' else 'undelivered' end;
-            f_kind := f_kind || case when r.lock_state = 'HELD' then 'release'::ledger.entry_kind end;
+            f_kind := f_kind || case when r.lock_state = 'HELD' and not r.pays_submit then 'release'::ledger.entry_kind end;
         end if;
     end loop;
 
-    -- The ends: first the ordinary, then what came late.
+    -- The submits that receipts prove, then the ends: first the ordinary, then what came late.
+    perform ledger.settle_holds_v1(c_id, array_fill('capture'::ledger.entry_kind, array[cardinality(c_id)]), array_fill('submitted'::text, array[cardinality(c_id)]));
     select coalesce(array_agg(t.o_message), '{}'), coalesce(array_agg(t.o_state), '{}'), coalesce(array_agg(t.o_callback), '{}'),
            coalesce(array_agg(t.o_endpoint), '{}'), coalesce(array_agg(t.o_url), '{}'), coalesce(array_agg(t.o_skip), '{}')
         into b_id, b_state, b_callback, b_endpoint, b_url, b_skip

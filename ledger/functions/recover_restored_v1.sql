@@ -49,11 +49,12 @@ begin
         into f_id, f_event, f_kind
         from (
             select x.id, l.state = 'HELD' as held, v.event,
-                   case when x.said = 'DELIVERED' or x.said = 'EXPIRED' and s.state = 'SENT' and k.no_receipt_policy = 'capture' then 'capture'
+                   case when x.said = 'DELIVERED' or x.said = 'UNDELIVERED' and m.charge = 'submitted' or x.said = 'EXPIRED' and s.state = 'SENT' and k.no_receipt_policy = 'capture' then 'capture'
                         else 'release' end::ledger.entry_kind as kind
             from unnest(m_id, m_said) x(id, said)
             join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on true
             join lateral (select b.* from ledger.credit_locks b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) l on true
+            join lateral (select b.charge from tollwire.messages b where b.id = x.id and b.id between v_min and v_max offset 0) m on true
             left join tollwire.carriers k on k.id = s.carrier_id
             cross join lateral (
                 select case x.said when 'DELIVERED' then 'delivered' when 'UNDELIVERED' then 'undelivered' when 'EXPIRED' then 'carrier_expired'

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from uuid import UUID
 
-from tests.support.flow import PRICE_MICROS, Flow, new_id, open_flow
+from tests.support.flow import PRICE_MICROS, Flow, new_id, open_flow, outcome
 from tests.support.servers import Database
 
 DAY_SECONDS = 86_400
@@ -51,6 +51,59 @@ async def test_rival_settlers_capture_once(database: Database) -> None:
         assert sorted(s.outcome for call in calls for s in call) == ["done"] * 120 + ["moved"] * 30
         account = await flow.account(client)
         assert (account["held_micros"], account["open_holds"], account["version"]) == (0, 0, 61)
+
+
+async def test_a_plan_that_charges_the_submit_does_not_ask_what_came_first(database: Database) -> None:
+    """The receipt may be settled before the answer to the submit is recorded, or that answer be lost."""
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        books = set()
+        for word in ("enroute", "undelivered", "expired", "delivered"):
+            for said in (("receipt", "answer"), ("answer", "receipt"), ("receipt",)):
+                client = await flow.client()
+                (message,) = await flow.accepted(client, charge="submitted")
+                await flow.claim([message], carrier)
+                line = outcome(message, 1, "submitted")
+                for each in said:
+                    if each == "answer":
+                        await flow.record([line], carrier)
+                    else:
+                        await flow.receipt(carrier, str(line.reference), word, echo_message_id=message)
+                lock = await flow.lock(message)
+                books.add((lock["state"], lock["reason"], *await flow.kinds(client)))
+        assert books == {("CAPTURED", "submitted", "top_up", "hold", "capture")}
+
+
+async def test_a_submit_whose_outcome_was_unknown_is_charged_by_its_receipt(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.endpoint(client)
+        (message,) = await flow.accepted(client, charge="submitted")
+        await flow.claim([message], carrier)
+        await flow.record([outcome(message, 1, "uncertain")], carrier)
+        assert await flow.state(message) == "UNKNOWN"
+        settled = await flow.receipt(carrier, "lost", "undelivered", echo_message_id=message)
+        assert (settled.state, settled.told.is_charged) == ("UNDELIVERED", True)
+        assert (await flow.lock(message))["state"] == "CAPTURED"
+
+
+async def test_what_a_carrier_rejected_was_never_submitted(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (message,) = await flow.accepted(client, charge="submitted")
+        await flow.claim([message], carrier)
+        await flow.receipt(carrier, "refused", "rejected", echo_message_id=message)
+        assert (await flow.lock(message))["state"] == "RELEASED"
+
+
+async def test_a_submit_in_parts_is_charged_when_every_part_was_taken(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (message,) = await flow.accepted(client, charge="submitted", parts=2, segments=2)
+        await flow.claim([message], carrier)
+        for part, lock in ((1, "HELD"), (2, "CAPTURED")):
+            await flow.receipt(carrier, f"part {part}", "undelivered", echo_message_id=message, part_no=part)
+            assert (await flow.lock(message))["state"] == lock
 
 
 async def test_an_undelivered_message_is_released(database: Database) -> None:

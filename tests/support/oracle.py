@@ -10,6 +10,8 @@ from uuid import UUID
 from shared.domain.states import TRANSITIONS, MessageEvent, MessageState
 
 FINAL_WORDS = frozenset({"delivered", "undelivered", "expired", "rejected"})
+# Receipts of what the carrier took; "rejected" says that it did not, "unknown" says nothing.
+TAKEN_WORDS = frozenset({"enroute", "accepted", "delivered", "undelivered", "expired"})
 REACHED = frozenset({None, "submitted", "uncertain"})
 S = MessageState
 
@@ -207,6 +209,8 @@ class Oracle:
         if attempt.receipt in FINAL_WORDS:
             return "repeated"
         attempt.receipt = word
+        if message.charge == "submitted" and word in TAKEN_WORDS:
+            self._end(message, "capture")
         words = [each.receipt for each in message.attempts]
         if "delivered" in words:
             return self._delivered(message)

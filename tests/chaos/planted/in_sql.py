@@ -171,6 +171,10 @@ IN_SQL: Final = (
         (("if r.delivered >= r.parts_total then", "if r.delivered > 0 then"),), 40,
     ),
     Plant(
+        "a receipt before the answer does not charge the submit", "tollwire.settle_rest_v1",
+        (("if r.pays_submit then", "if false then"),), 40,
+    ),
+    Plant(
         "double callback: what is done is due again", "tollwire.record_callbacks_v1",
         (("and c.done_at is null and c_attempt", "and c_attempt"),), 40,
     ),

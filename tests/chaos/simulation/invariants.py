@@ -182,6 +182,9 @@ def charged(world: World, key: str, message: State, no_receipt: set[str]) -> Non
         must("released only when not delivered", message.state in FREES, (key, message))
     if message.state == "DELIVERED":
         must("delivered is taken", message.lock == "CAPTURED", (key, message))
+    if want.charge == "submitted" and want.parts == 1 and message.state == "UNDELIVERED":
+        # The simulation's carriers never say "rejected": who says "undelivered" had taken it.
+        must("submitted is taken, whatever came first", message.lock == "CAPTURED", (key, message))
 
 
 def sent_twice(world: World, submit: Submit, messages: dict[str, State]) -> None:

@@ -4,7 +4,16 @@ from collections import Counter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tests.chaos.simulation.oracle.tables import FINAL_WORDS, Message, Receipt, Reference, S, Tables
+from tests.chaos.simulation.oracle.tables import (
+    FINAL_WORDS,
+    TAKEN_WORDS,
+    Attempt,
+    Message,
+    Receipt,
+    Reference,
+    S,
+    Tables,
+)
 from tests.chaos.simulation.wire import (
     DAY,
     HOUR,
@@ -170,30 +179,50 @@ def _fold(t: Tables, noted: list[UUID], first: set[UUID]) -> dict[UUID, tuple[st
     """What the news made of each message; ``first`` are settled before the others."""
     told: dict[UUID, tuple[str, str | None, UUID | None]] = {}
     late: list[Message] = []
-    moved = [t.messages[m] for m in sorted(set(noted), key=lambda m: (m not in first, m))]
-    for message in moved:
-        parts: dict[int, list[Any]] = {}
-        for (_, part), attempt in message.attempts.items():
-            parts.setdefault(part, []).append(attempt)
-        delivered = {p for p, a in parts.items() if any(x.receipt == "delivered" for x in a)}
-        waiting = [p for p, a in parts.items() if p not in delivered and any(x.is_open for x in a)]
-        is_expired = any(x.receipt == "expired" for a in parts.values() for x in a)
-        if 0 < len(delivered) < message.parts:
-            message.parts_delivered = len(delivered)
-        if len(delivered) >= message.parts:
-            if message.knows("delivered"):
-                told[message.id] = _end(t, message, "delivered", "capture", "delivered")
-            elif message.state is not S.DELIVERED and not message.is_late:
-                late.append(message)
-        elif not waiting and message.state in (S.SENT, S.UNKNOWN, S.SENDING):
-            event = "carrier_expired" if is_expired and not delivered else "undelivered"
-            reason = "delivered_in_part" if delivered else "undelivered"
-            told[message.id] = _end(
-                t, message, event, "release", "expired_by_carrier" if event == "carrier_expired" else reason
-            )
+    moved = [t.messages[m] for m in sorted(set(noted))]
+    for message in (m for m in moved if m.id in first):
+        _fold_one(t, message, told, late)
+    others = [m for m in moved if m.id not in first]
+    for message in others:
+        taken = {part for (_, part), attempt in message.attempts.items() if _is_taken(attempt)}
+        if message.charge == "submitted" and len(taken) >= message.parts:
+            t.settle_hold(message, "capture", "submitted")
+    for message in others:
+        _fold_one(t, message, told, late)
     for message in late:
         told[message.id] = _capture_late(t, message)
     return told
+
+
+def _is_taken(attempt: Attempt) -> bool:
+    return attempt.outcome == "submitted" or attempt.receipt in TAKEN_WORDS
+
+
+def _fold_one(
+    t: Tables,
+    message: Message,
+    told: dict[UUID, tuple[str, str | None, UUID | None]],
+    late: list[Message],
+) -> None:
+    parts: dict[int, list[Attempt]] = {}
+    for (_, part), attempt in message.attempts.items():
+        parts.setdefault(part, []).append(attempt)
+    delivered = {p for p, a in parts.items() if any(x.receipt == "delivered" for x in a)}
+    waiting = [p for p, a in parts.items() if p not in delivered and any(x.is_open for x in a)]
+    is_expired = any(x.receipt == "expired" for a in parts.values() for x in a)
+    if 0 < len(delivered) < message.parts:
+        message.parts_delivered = len(delivered)
+    if len(delivered) >= message.parts:
+        if message.knows("delivered"):
+            told[message.id] = _end(t, message, "delivered", "capture", "delivered")
+        elif message.state is not S.DELIVERED and not message.is_late:
+            late.append(message)
+    elif not waiting and message.state in (S.SENT, S.UNKNOWN, S.SENDING):
+        event = "carrier_expired" if is_expired and not delivered else "undelivered"
+        reason = "delivered_in_part" if delivered else "undelivered"
+        told[message.id] = _end(
+            t, message, event, "release", "expired_by_carrier" if event == "carrier_expired" else reason
+        )
 
 
 def _end(t: Tables, message: Message, event: str, kind: str, reason: str) -> tuple[str, str, UUID | None]:

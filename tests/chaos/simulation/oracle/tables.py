@@ -13,6 +13,8 @@ S = MessageState
 # Everything is told by its name after each call.
 text_of = lru_cache(maxsize=10_000)(str)
 FINAL_WORDS = frozenset({"delivered", "undelivered", "expired", "rejected"})
+# Receipts of what the carrier took; "rejected" says that it did not, "unknown" says nothing.
+TAKEN_WORDS = frozenset({"enroute", "accepted", "delivered", "undelivered", "expired"})
 REACHED = frozenset({None, "submitted", "uncertain"})
 EVENT_TYPES = {
     "SENT": "message.sent", "DELIVERED": "message.delivered", "UNDELIVERED": "message.undelivered",
