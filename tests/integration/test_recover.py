@@ -69,6 +69,21 @@ async def test_what_waits_may_have_been_sent_and_each_messages_policy_decides(da
         assert (await flow.account(client))["open_holds"] == 5
 
 
+async def test_a_plan_that_charges_the_submit_is_charged_again_for_what_was_undelivered(
+    database: Database,
+) -> None:
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        client = await flow.client()
+        submit, delivery = [
+            (await flow.accepted(client, charge=charge, carrier_id=carrier))[0]
+            for charge in ("submitted", "delivered")
+        ]
+        await recovered(flow, {submit: "UNDELIVERED", delivery: "UNDELIVERED"})
+        assert (await flow.lock(submit))["state"] == "CAPTURED"
+        assert (await flow.lock(delivery))["state"] == "RELEASED"
+
+
 async def test_an_operator_may_have_everything_held_back(database: Database) -> None:
     async with open_flow(database) as flow:
         knowing = await flow.carrier(idempotent_submit=True)
