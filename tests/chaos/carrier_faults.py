@@ -55,6 +55,27 @@ def mixes(**shares: float) -> dict[str, object]:
     return {"rules": [{"mix": shares}]}
 
 
+# A message is valid for a minute (the plan's clients order so), and its hold ends half a minute after the
+# submit: a receipt that takes longer comes after both.
+LATE_SECONDS = 65.0
+# Receipts that come when the hold has ended, or the message is given up, each by its name.
+LATE_MISBEHAVIOURS: Mapping[str, Mapping[str, object]] = {
+    "send receipts after the hold's end": {"receipt_delay_seconds": LATE_SECONDS},
+    "send other receipts after the hold's end": {
+        **mixes(
+            undeliverable=30, receipt_twice=20, undelivered_after_delivered=10, enroute_after_delivered=10
+        ),
+        "receipt_delay_seconds": LATE_SECONDS,
+    },
+    "lose answers and send receipts after the end": {
+        **mixes(closes=25, no_answer=5, closes_mid_reply=10),
+        "receipt_delay_seconds": LATE_SECONDS / 2,
+    },
+    "refuse until the validity ends": {
+        **mixes(always_temporary=40, temporary=20),
+        "receipt_delay_seconds": LATE_SECONDS,
+    },
+}
 # What carriers do for a while, each by its name.
 MISBEHAVIOURS: Mapping[str, Mapping[str, object]] = {
     "hang": mixes(no_answer=40, no_answer_lost=30),

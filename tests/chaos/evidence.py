@@ -8,7 +8,7 @@ from typing import Final
 from simulator.journal import Acked
 from simulator.memory import TAKEN, LogLine
 from tests.chaos.instance import CarrierKind
-from tests.chaos.logs import Cancelled, ClientLine, Doubt, End, Offer, Told, Word
+from tests.chaos.logs import Cancelled, ClientLine, Doubt, End, Met, Offer, Told, Word
 
 FINAL_TYPES: Final = frozenset(
     f"message.{word}" for word in ("delivered", "undelivered", "expired", "failed", "cancelled")
@@ -19,11 +19,16 @@ CHARGE_DELIVERED: Final = "delivered"
 
 @dataclass
 class Asked:
-    """A key: what was asked under it, and every word about it."""
+    """A key: what was asked under it, and every word about it.
+
+    ``met``: its requests that met another of it in flight; ``last_word_at``: when its last word came.
+    """
 
     offer: Offer
     ids: dict[str, float] = field(default_factory=dict)
     codes: set[str] = field(default_factory=set)
+    met: list[Met] = field(default_factory=list)
+    last_word_at: float = 0.0
 
 
 @dataclass
@@ -132,9 +137,14 @@ def gather(
 
 def _keys(client: Sequence[ClientLine]) -> dict[str, Asked]:
     keys = {line.key: Asked(line) for line in client if isinstance(line, Offer)}
+    # A batch is met as a whole: its first item stands for it.
+    firsts = {key.rpartition(".")[0] or key: key for key in reversed(keys)}
     for line in client:
+        if isinstance(line, Met):
+            keys[firsts[line.key]].met.append(line)
         if not isinstance(line, Word):
             continue
+        keys[line.key].last_word_at = max(keys[line.key].last_word_at, line.at)
         if line.id is not None:
             keys[line.key].ids.setdefault(line.id, line.at)
         elif line.code is not None:

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from shared.runtime.crash_points import VARIABLE
+from shared.runtime.loops import cancel_all
 from tests.chaos.instance import Instance
+from tests.chaos.processes import Keeper
 
 # A process that was started for a crash point reaches it under load within seconds, the rare ones within
 # the time that an outcome stays unknown.
@@ -113,7 +115,8 @@ class NotHit(Exception):  # noqa: N818 - named for what happened
 class Crash(Fault):
     """One process dies at a named place: killed, started for that place, it must die there by itself.
 
-    Its siblings are killed with it: a carrier's connections would all stay with them.
+    Its siblings are killed with it and stay down until it serves or is dead: whoever listens first gets the
+    carriers' connections and keeps them, and the others would never come by. From then on they serve.
     """
 
     def __init__(self, point: str, victim: str, siblings: Sequence[str]) -> None:
@@ -132,9 +135,14 @@ class Crash(Fault):
         keeper, unit = instance.keepers[self.victim], instance.service(self.victim)
         before = len(keeper.deaths)
         unit.extra[VARIABLE] = self.point
-        for sibling in self._siblings:
-            instance.keepers[sibling].send(signal.SIGKILL)
+        others = [instance.keepers[name] for name in self._siblings if name != self.victim]
+        for sibling in (keeper, *others):
+            sibling.is_held = sibling is not keeper
+            sibling.send(signal.SIGKILL)
         await keeper.ended(before, CRASH_LIMIT_SECONDS)
+        await self._serves_or_is_dead(keeper, before + 1)
+        for sibling in others:
+            sibling.is_held = False
         death = await keeper.ended(before + 1, CRASH_LIMIT_SECONDS)
         unit.extra.pop(VARIABLE)
         if death is None:
@@ -143,6 +151,15 @@ class Crash(Fault):
         if death.exit_code != -signal.SIGKILL:
             raise NotHit(f"{self.victim} at {self.point}: ended with {death.exit_code}")
 
+    async def _serves_or_is_dead(self, keeper: Keeper, deaths: int) -> None:
+        """Wait for either; a point on the way of every turn may be met before it says that it serves."""
+        waits = [
+            asyncio.create_task(keeper.ready(CRASH_LIMIT_SECONDS)),
+            asyncio.create_task(keeper.ended(deaths, CRASH_LIMIT_SECONDS)),
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await cancel_all(waits)
+
     async def heal(self, instance: Instance) -> None:
-        """Wait until it serves again."""
-        await instance.keepers[self.victim].ready()
+        """Wait until it and its siblings serve again."""
+        await asyncio.gather(*(instance.keepers[name].ready() for name in {self.victim, *self._siblings}))

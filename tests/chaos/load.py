@@ -12,14 +12,14 @@ import random
 import signal
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import msgspec
 
-from tests.chaos.logs import Appender, Cancelled, Doubt, End
+from tests.chaos.logs import Appender, Cancelled, Doubt, End, Met
 from tests.chaos.orders import Habits, Order, draw_order
 from tests.chaos.scene import Account
 
@@ -34,6 +34,8 @@ STORM_ORDERS_MAX = 10_000
 # At the end every key gets its word within this, or is counted as open.
 CLOSING_SECONDS = 120.0
 TICK_SECONDS = 0.02
+# The problem that says: come back after Retry-After with the same key, and you get the first one's answer.
+IN_FLIGHT = "idempotency_conflict"
 
 
 class LoadConfig(msgspec.Struct, frozen=True):
@@ -48,6 +50,14 @@ class LoadConfig(msgspec.Struct, frozen=True):
     log: str
 
 
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Another request for the key was in flight; how many there had been, and when to come back."""
+
+    asked: int
+    retry_after_seconds: float
+
+
 @dataclass
 class Load:
     """Asks, and asks again."""
@@ -58,6 +68,7 @@ class Load:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     open: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
     latest: deque[Order] = field(default_factory=lambda: deque(maxlen=STORM_ORDERS_MAX))
 
     async def run(self) -> None:
@@ -103,12 +114,16 @@ class Load:
         pause_seconds = AGAIN_FIRST_SECONDS
         await asyncio.sleep(delay_seconds)
         while (doubt := await self._ask(order)) is not None:
+            if isinstance(doubt, InFlight):
+                self.log.add(Met(time.time(), order.key, doubt.asked))
+                await asyncio.sleep(doubt.retry_after_seconds)
+                continue
             self.log.add(Doubt(time.time(), order.key, doubt))
             await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))
             pause_seconds = min(2 * pause_seconds, AGAIN_MAX_SECONDS)
         self.open -= 1
 
-    async def _ask(self, order: Order) -> str | None:
+    async def _ask(self, order: Order) -> "str | InFlight | None":
         """Ask once; what is doubtful about the answer, or None when every word is definite."""
         for url in random.sample(self.config.api_urls, len(self.config.api_urls)):
             try:
@@ -119,15 +134,19 @@ class Load:
                 return type(error).__name__
         return "nobody listens"
 
-    async def _ask_at(self, url: str, order: Order) -> str | None:
+    async def _ask_at(self, url: str, order: Order) -> "str | InFlight | None":
         headers = {
             "X-API-Key": order.api_key,
             "Idempotency-Key": order.key,
             "Content-Type": "application/json",
         }
+        self.asked[order.key] += 1
+        asked = self.asked[order.key]
         async with self.session.post(url + order.path, data=order.body, headers=headers) as answer:
             body = await answer.read()
-            status = answer.status
+            status, wait = answer.status, answer.headers.get("Retry-After", "")
+        if status == 409 and _code(body) == IN_FLIGHT and wait.isdecimal():
+            return InFlight(asked, float(wait))
         if status >= 500 or status in {408, 409, 429}:
             return f"{status} {_code(body)}"
         words = order.words(time.time(), status, body)

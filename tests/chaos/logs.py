@@ -31,6 +31,17 @@ class Doubt(msgspec.Struct, frozen=True, tag="doubt"):
     why: str
 
 
+class Met(msgspec.Struct, frozen=True, tag="met"):
+    """A request met another one under its key that was still in flight, and was told to come back.
+
+    ``asked``: how many requests for the key had begun by then, this one among them.
+    """
+
+    at: float
+    key: str
+    asked: int
+
+
 class Word(msgspec.Struct, frozen=True, tag="word", omit_defaults=True):
     """A definite word: accepted as ``id``, or refused with a problem's code."""
 
@@ -54,7 +65,7 @@ class End(msgspec.Struct, frozen=True, tag="end"):
     open: int
 
 
-ClientLine = Offer | Doubt | Word | Cancelled | End
+ClientLine = Offer | Doubt | Met | Word | Cancelled | End
 
 
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -18,10 +18,12 @@ LANES: Final = ("express", "normal", "normal", "bulk")
 DELIVERIES: Final = ("at_most_once", "at_least_once", None)
 LONG_TEXT: Final = " and more" * 20
 BATCH_ITEMS: Final = 10
+# The shortest validity that the API takes.
+HASTY_SECONDS: Final = 60
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """How often, as a share, the client does what."""
+    """How often, as a share, the client does what. ``hasty``: orders that are valid for a minute only."""
 
     batch: float = 0.03
     scheduled: float = 0.02
@@ -29,6 +31,7 @@ class Habits(msgspec.Struct, frozen=True):
     twin: float = 0.02
     again: float = 0.03
     cancel: float = 0.01
+    hasty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +104,26 @@ def draw_order(
     )
 
 
-def _draw_message(key: str, drawn: random.Random, habits: Habits) -> dict[str, str]:
+def _draw_message(key: str, drawn: random.Random, habits: Habits) -> dict[str, str | int]:
     numbers = {"49": "+49151{:08d}", "44": "+4474001{:05d}"}
     pattern = numbers[drawn.choice(CARRIERS).prefix]
     to = pattern.format(
         20_000_000 + drawn.randrange(9_999_999) if "08d" in pattern else drawn.randrange(99_999)
     )
     text = f"chaos {key}" + (LONG_TEXT if drawn.random() < habits.long else "")
-    message = {"to": to, "text": text, "lane": drawn.choice(LANES), "client_ref": key}
+    message: dict[str, str | int] = {"to": to, "text": text, "lane": drawn.choice(LANES), "client_ref": key}
     if (delivery := drawn.choice(DELIVERIES)) is not None:
         message["delivery"] = delivery
     if drawn.random() < habits.scheduled:
         message["send_at"] = (datetime.now(UTC) + timedelta(seconds=drawn.uniform(1, 5))).isoformat()
+    if habits.hasty and drawn.random() < habits.hasty:
+        message["valid_for_seconds"] = HASTY_SECONDS
     return message
 
 
-def _offer(account: Account, key: str, message: dict[str, str]) -> Offer:
+def _offer(account: Account, key: str, message: dict[str, str | int]) -> Offer:
     delivery = message.get("delivery") or (
         "at_least_once" if message["lane"] == "express" else "at_most_once"
     )
-    sha = hashlib.sha256(message["text"].encode()).hexdigest()
-    return Offer(0.0, key, account.name, message["to"], delivery, sha)
+    sha = hashlib.sha256(str(message["text"]).encode()).hexdigest()
+    return Offer(0.0, key, account.name, str(message["to"]), str(delivery), sha)

@@ -16,6 +16,7 @@ SERVICE_OF_STEP = {
 # faster leave nothing running that could be struck in the middle of its work.
 KILL_EVERY_SECONDS = 2.0
 ALONE_SECONDS = 12.0
+ALONE = (*(f"kill {name}" for service in SERVICES for name in (service, f"every {service}")), "kill all")
 
 
 def kills_of(service: str) -> Callable[[Cast], Iterator[Step]]:

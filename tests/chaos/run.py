@@ -6,10 +6,12 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.runtime.loops import cancel_all
 from tests.chaos.cast import Cast
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
@@ -17,7 +19,7 @@ from tests.chaos.measure import Aftermath, Strike, aftermaths
 from tests.chaos.own_word import ask_tollwire, end_leases, let_the_walk_come, open_rows
 from tests.chaos.plan import PLANS
 from tests.chaos.stage import Stage, open_stage
-from tests.chaos.verdict import Verdict, compare, judge, spare_clients
+from tests.chaos.verdict import Verdict, compare, is_all_told, judge, spare_clients
 
 # A message may lose two publishers in a row (60 s and 120 s of lease), and then wait for a receipt.
 SETTLE_LIMIT_SECONDS = 200.0
@@ -28,6 +30,9 @@ HURRY_SECONDS = 10.0
 # Receipts that are late only because of the faults come in meanwhile.
 RECEIPTS_SECONDS = 15.0
 WARM_UP_SECONDS = 3.0
+# What a plan must do is waited for at most so long; then the run says that it was not done.
+LOAD_LIMIT_SECONDS = 330.0
+WALK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Chaos:
         self._folder = folder
         self._strikes: list[Strike] = []
         self._faults: Counter[str] = Counter()
+        self._tried: set[str] = set()
         self._errors: list[str] = []
         self._kills = 0
 
@@ -84,8 +90,10 @@ class Chaos:
             await stage.start_load("load", stage.load_config("load", told.seed, told.rate_per_second))
             say(f"seed {told.seed}, plan {told.plan}: load runs")
             await asyncio.sleep(WARM_UP_SECONDS)
-            await self._strike(stage, time.monotonic() + told.load_seconds)
+            async with _walk(stage, plan.hastens_holds):
+                await self._strike(stage, time.monotonic() + told.load_seconds)
             self._errors += nothing_struck(self._faults, self._errors, told.load_seconds)
+            self._errors += not_done("never struck", plan.must_strike, self._faults)
             load_ended_at = time.time()
             await self._end_loads(stage)
             say(f"load ended, {sum(self._faults.values())} faults, {self._kills} kills; settling")
@@ -96,6 +104,7 @@ class Chaos:
             compare(verdict, evidence, await ask_tollwire(stage.instance, stage.scene.accounts))
         if plan.spares_clients:
             spare_clients(verdict, evidence)
+        self._errors += not_done("never happened", plan.must_count, verdict.counts)
         verdict.document_losses(plan.may_lose)
         after = aftermaths(evidence, self._strikes, load_ended_at, is_timed=not told.hurries)
         return Result(told, verdict, after, self._kills, settled_seconds, self._faults, self._errors)
@@ -104,9 +113,12 @@ class Chaos:
         drawn = random.Random(self._settings.seed)
         cast = Cast(drawn, self._settings.copies, stage.rules, stage.proxy)
         tasks: list[asyncio.Task[None]] = []
-        for step in PLANS[self._settings.plan].draw(cast):
-            quiet_at = until - self._settings.quiet_seconds - step.fault.hold_seconds
-            if time.monotonic() + step.after_seconds >= quiet_at:
+        last = time.monotonic() + max(LOAD_LIMIT_SECONDS, self._settings.load_seconds)
+        plan = PLANS[self._settings.plan]
+        for step in plan.draw(cast):
+            took_seconds = step.after_seconds + step.fault.hold_seconds + self._settings.quiet_seconds
+            is_due = all(name in self._tried for name in plan.must_strike)
+            if time.monotonic() + took_seconds >= (until if is_due else last):
                 break
             await asyncio.sleep(step.after_seconds)
             task = asyncio.create_task(self._carry_out(step.fault, stage.instance))
@@ -118,6 +130,7 @@ class Chaos:
 
     async def _carry_out(self, fault: Fault, instance: Instance) -> None:
         struck_at = time.time()
+        self._tried.add(fault.name)
         try:
             await fault.strike(instance)
             await asyncio.sleep(fault.hold_seconds)
@@ -140,7 +153,9 @@ class Chaos:
 
 
 async def _settle(stage: Stage, *, hurries: bool, may_lose: bool) -> float:
-    """Wait until the endpoint was told every end and nothing waits any more; return how long it took.
+    """Wait until the endpoint was told everything and nothing waits any more; return how long it took.
+
+    Receipts that a carrier still owes are waited for, and what they change.
 
     Of what is lost, nobody is told an end.
     """
@@ -152,8 +167,8 @@ async def _settle(stage: Stage, *, hurries: bool, may_lose: bool) -> float:
             await end_leases(stage.instance)
             hurried_at = time.monotonic()
         if not any((await open_rows(stage.instance, stage.scene.hostile)).values()):
-            messages = stage.evidence().messages.values()
-            if may_lose or all(message.finals for message in messages if message.is_told):
+            evidence = stage.evidence()
+            if may_lose or (not evidence.unacked_receipts and is_all_told(evidence)):
                 break
         await asyncio.sleep(LOOK_SECONDS)
     return waited
@@ -164,6 +179,28 @@ def nothing_struck(faults: Counter[str], errors: Sequence[str], load_seconds: fl
     if faults or errors:
         return []
     return [f"no fault fitted into {load_seconds:.0f} s of load: run the plan for longer"]
+
+
+def not_done(said: str, names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """An error for each thing that a run is for and that did not happen in it."""
+    return [f"{name}: {said} in this run" for name in names if not counts.get(name)]
+
+
+@asynccontextmanager
+async def _walk(stage: Stage, is_wanted: bool) -> AsyncIterator[None]:
+    """Meanwhile have the ledger look at holds whose receipt is overdue, every two seconds, where wanted."""
+
+    async def walk() -> None:
+        while True:
+            await asyncio.sleep(WALK_SECONDS)
+            await let_the_walk_come(stage.instance)
+
+    task = asyncio.create_task(walk()) if is_wanted else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            await cancel_all([task])
 
 
 def say(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.chaos.carrier_faults import MISBEHAVIOURS, Misbehave
+from tests.chaos.carrier_faults import LATE_MISBEHAVIOURS, LATE_SECONDS, MISBEHAVIOURS, Misbehave
 from tests.chaos.cast import Cast, Step
 from tests.chaos.clock_faults import StepClock
 from tests.chaos.faults import Fault, Kill, Pause, Restart
@@ -115,6 +115,21 @@ def carrier_faults(cast: Cast) -> Iterator[Step]:
             faults += [KillServer(name, 2.0), Pause(name, [name], PAUSE_SECONDS)]
         for fault in cast.drawn.sample(faults, len(faults)):
             yield Step(cast.drawn.uniform(1.0, 3.0), fault)
+
+
+LATE = (*(f"carriers {name}" for name in LATE_MISBEHAVIOURS), "kill every dlr")
+
+
+def late_receipts(cast: Cast) -> Iterator[Step]:
+    """Receipts come after the end of the hold, and of the message's validity; dlr dies while they come."""
+    while True:
+        for name, changes in cast.drawn.sample(sorted(LATE_MISBEHAVIOURS.items()), len(LATE_MISBEHAVIOURS)):
+            yield Step(cast.drawn.uniform(1.0, 3.0), Misbehave(name, MISBEHAVE_SECONDS, cast.rules, changes))
+        # Begun in the first of them, the late ones come in from here on.
+        wait_seconds = max(LATE_SECONDS - len(LATE_MISBEHAVIOURS) * (MISBEHAVE_SECONDS + 1.0), 1.0)
+        yield Step(wait_seconds, Kill("every dlr", cast.all_of("dlr")))
+        for _ in range(2):
+            yield Step(cast.drawn.uniform(8.0, 12.0), Kill("every dlr", cast.all_of("dlr")))
 
 
 def clock_steps(cast: Cast) -> Iterator[Step]:

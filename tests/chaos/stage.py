@@ -47,6 +47,7 @@ class Stage:
     scene: Scene
     rules: dict[str, dict[str, object]]
     proxy: ProxyControl | None
+    habits: Habits
     loads: list[Keeper] = field(default_factory=list)
 
     async def start_load(self, name: str, config: LoadConfig) -> None:
@@ -64,7 +65,7 @@ class Stage:
             rate_per_second=rate_per_second,
             api_urls=self.instance.api_urls,
             accounts=self.scene.accounts,
-            habits=Habits(),
+            habits=self.habits,
             log=str(self.folder / f"{name}.client.jsonl"),
         )
 
@@ -100,11 +101,11 @@ async def open_stage(folder: Path, plan: Plan, copies: int, seed: int) -> AsyncI
     async with open_instance(folder, copies, plan.topology) as instance:
         rules = write_rules(instance, MIX, seed)
         if not plan.has_proxy:
-            yield await _set(Stage(folder, instance, Scene([], 0, 0), rules, None), plan)
+            yield await _set(Stage(folder, instance, Scene([], 0, 0), rules, None, plan.habits), plan)
             return
         with open_proxy(instance.postgres.port) as proxy:
             instance.postgres_port = proxy.port
-            yield await _set(Stage(folder, instance, Scene([], 0, 0), rules, proxy), plan)
+            yield await _set(Stage(folder, instance, Scene([], 0, 0), rules, proxy, plan.habits), plan)
 
 
 async def _set(stage: Stage, plan: Plan) -> Stage:

@@ -10,7 +10,7 @@ from simulator.memory import Due, LogLine
 from simulator.wire import Receipt
 from tests.chaos.evidence import CarrierLog, gather
 from tests.chaos.instance import CARRIERS
-from tests.chaos.logs import Cancelled, ClientLine, Doubt, End, Offer, Told, Word
+from tests.chaos.logs import Cancelled, ClientLine, Doubt, End, Met, Offer, Told, Word
 from tests.chaos.verdict import KINDS, OwnWord, Verdict, compare, judge, spare_clients
 
 KNOWS, BLIND = CARRIERS
@@ -202,6 +202,45 @@ def tell_a_failure_as_charged(logs: Logs) -> None:
     logs.knows[0].receipts = [receipt(1, "undelivered", "ref-1")]
 
 
+def late(id_: str, **changes: object) -> Told:
+    """The callback of a receipt that came after the end."""
+    told = final(id_, "late_receipt", status="EXPIRED", sequence=4, charged=True, late_receipt=True)
+    return msgspec.structs.replace(told, **changes)
+
+
+def deliver_late(logs: Logs, *told: Told) -> None:
+    """The message expired without a receipt; then it came, and these callbacks told so."""
+    logs.replace_told("id-knows", final("id-knows", "expired", error="no_receipt"), *told)
+    logs.statuses["id-knows"] = "EXPIRED"
+    logs.entries["id-knows"] = ["hold", "release", "late_capture"]
+
+
+def tell_a_late_receipt_twice(logs: Logs) -> None:
+    deliver_late(logs, late("id-knows"), late("id-knows", webhook_id="msg_another", sequence=5))
+
+
+def change_the_status_by_a_late_receipt(logs: Logs) -> None:
+    deliver_late(logs, late("id-knows", status="DELIVERED"))
+
+
+def tell_a_late_receipt_as_if_it_were_none(logs: Logs) -> None:
+    deliver_late(logs, late("id-knows", late_receipt=False))
+
+
+def tell_a_late_receipt_that_never_came(logs: Logs) -> None:
+    deliver_late(logs, late("id-knows"))
+    logs.knows[0].receipts = []
+
+
+def pass_over_a_late_receipt_of_a_paid_submit(logs: Logs) -> None:
+    logs.charges["acme"] = "submitted"
+    logs.end_as("id-knows", "expired", charged=True, error="no_receipt")
+
+
+def meet_a_twin_that_nobody_sent(logs: Logs) -> None:
+    logs.client.append(Met(0.65, "key-knows", asked=1))
+
+
 def forge_a_callback(logs: Logs) -> None:
     logs.told.append(Told(2.0, "acme", "msg_x", 0, answered=401, bad="no matching signature"))
 
@@ -262,6 +301,7 @@ SPOILED: list[tuple[str, Spoil]] = [
     ("two_messages_for_a_key", carry_a_text_under_two_ids),
     ("word_changed", refuse_what_was_accepted),
     ("refused_wrongly", refuse_what_is_in_order),
+    ("refused_wrongly", meet_a_twin_that_nobody_sent),
     ("key_without_a_word", leave_a_key_open),
     ("sent_unaccepted", send_what_nobody_accepted),
     ("sent_unaccepted", tell_of_what_nobody_accepted),
@@ -278,6 +318,11 @@ SPOILED: list[tuple[str, Spoil]] = [
     ("released_although_delivered", release_although_the_carrier_echoed_our_id),
     ("charge_told_wrongly", tell_a_charge_that_was_none),
     ("charge_told_wrongly", tell_a_failure_as_charged),
+    ("late_receipt_told_wrongly", tell_a_late_receipt_twice),
+    ("late_receipt_told_wrongly", change_the_status_by_a_late_receipt),
+    ("late_receipt_told_wrongly", tell_a_late_receipt_as_if_it_were_none),
+    ("late_receipt_told_wrongly", tell_a_late_receipt_that_never_came),
+    ("late_receipt_told_wrongly", pass_over_a_late_receipt_of_a_paid_submit),
     ("callback_forged", forge_a_callback),
     ("final_state_changed", change_the_final_state),
     ("older_after_final", tell_an_older_state_after_the_final_one),
@@ -309,6 +354,44 @@ def test_where_clients_are_to_be_spared_a_request_without_a_word_is_found():
     assert {violation.kind for violation in verdict.violations} == {"request_failed"}
 
 
+def spared(*lines: ClientLine) -> list[str]:
+    """What is found where clients are to be spared, and these lines stand in the client's log too."""
+    logs = Logs()
+    client = [line for line in logs.client if not isinstance(line, Doubt)] + list(lines)
+    verdict = Verdict()
+    evidence = gather(client, [CarrierLog(kind, []) for kind in CARRIERS], [], logs.charges)
+    spare_clients(verdict, evidence)
+    return [violation.subject for violation in verdict.violations]
+
+
+def test_a_repeat_that_met_its_first_request_in_flight_is_in_order_when_it_gets_that_answer():
+    met = Met(0.9, "key-knows", asked=2)
+    assert spared(met, Word(1.9, "key-knows", id="id-knows")) == []
+
+
+def test_a_repeat_that_is_never_answered_or_meets_its_twin_for_long_has_failed():
+    assert spared(Met(0.9, "key-knows", asked=2)) == ["key-knows"]
+    stays = [Met(0.9 + seconds, "key-knows", asked=2) for seconds in range(12)]
+    assert spared(*stays, Word(13.0, "key-knows", id="id-knows")) == ["key-knows"]
+
+
+def test_another_message_for_a_repeat_that_met_its_first_request_is_found():
+    logs = Logs()
+    logs.client += [Met(0.9, "key-knows", asked=2), Word(1.9, "key-knows", id="id-other")]
+    assert "two_messages_for_a_key" in logs.found
+
+
+def test_a_batch_that_was_met_stands_at_its_first_item():
+    offers = [Offer(0.5, f"b.{n}", "acme", NUMBERS["knows"], "at_most_once", f"{n}") for n in range(3)]
+    evidence = gather(
+        [*offers, Met(0.9, "b", asked=2)],
+        [CarrierLog(kind, []) for kind in CARRIERS],
+        [],
+        {"acme": "delivered"},
+    )
+    assert [len(evidence.keys[offer.key].met) for offer in offers] == [1, 0, 0]
+
+
 def test_every_kind_of_violation_is_shown_to_be_found():
     assert {kind for kind, _ in SPOILED} == set(KINDS) - {"request_failed"}
 
@@ -338,11 +421,9 @@ def test_a_carrier_that_contradicts_itself_proves_nothing():
 
 def test_a_late_receipt_charges_what_had_ended_otherwise():
     logs = Logs()
-    late = final("id-knows", "late_receipt", status="EXPIRED", sequence=4, charged=True, late_receipt=True)
-    logs.replace_told("id-knows", final("id-knows", "expired", error="no_receipt"), late)
-    logs.statuses["id-knows"] = "EXPIRED"
-    logs.entries["id-knows"] = ["hold", "release", "late_capture"]
+    deliver_late(logs, late("id-knows"))
     assert logs.found == set()
+    assert logs.judged().counts["late_receipts"] == 1
 
 
 def test_a_callback_that_was_refused_by_the_endpoint_does_not_count_as_told():

@@ -10,7 +10,14 @@ from tests.chaos.evidence import CHARGE_DELIVERED, Evidence, Message
 # How a message may end unpaid although a carrier delivered it: the carrier's answer was lost, it knows no
 # ids of ours and its receipts name none, so nobody can tell which message its receipt is for.
 UNKNOWABLE: Final = frozenset({"outcome_unknown", "no_receipt"})
+# No request of a client is in flight for longer: then it has its answer, or its sender gives it up.
+ANSWER_SECONDS: Final = 10.0
 SENDS_MAX: Final = 2  # at_least_once is sent once more, not for ever
+LATE_TYPE: Final = "message.late_receipt"
+# Ends after which a receipt may still say that it was delivered.
+LATE_AFTER: Final = frozenset({"EXPIRED", "FAILED_PERM", "UNDELIVERED"})
+# What is not yet in order while a receipt is on its way through.
+LATE_KINDS: Final = frozenset({"late_receipt_told_wrongly", "released_although_delivered"})
 STATUS_OF_TYPE: Final = {
     "message.delivered": "DELIVERED",
     "message.undelivered": "UNDELIVERED",
@@ -52,7 +59,8 @@ KINDS: Final = (
     "accepted_and_lost", "two_messages_for_a_key", "word_changed", "refused_wrongly", "key_without_a_word",
     "sent_unaccepted", "at_most_once_sent_twice", "sent_twice_though_recognised", "sent_twice_unflagged",
     "sent_too_often", "cancelled_and_sent", "charged_without_delivery", "charged_twice",
-    "released_although_delivered", "delivered_without_receipt", "charge_told_wrongly", "callback_missing",
+    "released_although_delivered", "delivered_without_receipt", "charge_told_wrongly",
+    "late_receipt_told_wrongly", "callback_missing",
     "callback_forged", "final_state_changed", "older_after_final", "status_differs", "hold_not_resolved_once",
     "message_nobody_knows", "books_broken", "deadlock", "not_settled",
     "request_failed",
@@ -66,6 +74,7 @@ def judge(evidence: Evidence) -> Verdict:
         keys=len(evidence.keys),
         accepted=len(evidence.messages),
         doubts=len(evidence.doubts),
+        met_in_flight=sum(len(asked.met) for asked in evidence.keys.values()),
         sent_twice=sum(len(message.taken) > 1 for message in evidence.messages.values()),
         receipts_not_taken=evidence.unacked_receipts,
     )
@@ -91,13 +100,20 @@ def _judge_keys(verdict: Verdict, evidence: Evidence) -> None:
             verdict.find("refused_wrongly", key, f"is in order, and was refused with {sorted(asked.codes)}")
         elif not asked.ids:
             verdict.find("key_without_a_word", key, "never got a definite word")
+        if any(met.asked == 1 for met in asked.met):
+            verdict.find("refused_wrongly", key, "was told that another is in flight, and there was none")
     for sha, ids in evidence.ids_by_text.items():
         if len(ids) > 1:
             verdict.find("two_messages_for_a_key", sha, f"is one text; the carriers saw it as {sorted(ids)}")
 
 
 def _judge_message(verdict: Verdict, message: Message) -> None:
-    for kind, sentence in (*_sends(message), *_ends(message), *_money(message)):
+    for kind, sentence in (
+        *_sends(message),
+        *_ends(message),
+        *_money(message),
+        *_late(message),
+    ):
         verdict.find(kind, message.id, sentence)
     if message.finals:
         verdict.counts[message.finals[0].status.lower()] += 1
@@ -164,10 +180,42 @@ def _money(message: Message) -> Iterator[tuple[str, str]]:
     if charged != (final.status == "DELIVERED" or is_late):
         yield "charge_told_wrongly", f"ended as {final.status}, and charged is {charged}"
     # A carrier that says both of one submit contradicts itself: either word may stand.
-    surely_delivered = any(said == {"delivered"} for said in words)
-    is_knowable = message.carrier.recognises or message.carrier.echoes or final.error not in UNKNOWABLE
-    if surely_delivered and not charged and is_knowable:
+    if _is_surely_delivered(message) and not charged:
         yield "released_although_delivered", f"was delivered, and ended as {final.status} ({final.error})"
+
+
+def _late(message: Message) -> Iterator[tuple[str, str]]:
+    """A delivery that is told after the end: once, by a callback of its own, and the status stays."""
+    late = [told for told in message.told if told.type == LATE_TYPE]
+    if not message.finals:
+        return
+    final = message.finals[0]
+    if len({told.webhook_id for told in late}) > 1:
+        yield "late_receipt_told_wrongly", f"was told to be late {len(late)} times, as different events"
+    if any(told.status != final.status or told.status == "DELIVERED" for told in late):
+        yield "late_receipt_told_wrongly", f"ended as {final.status}, and was late as {late[0].status}"
+    if not all(told.late_receipt for told in late):
+        yield "late_receipt_told_wrongly", "a callback of that kind does not say late_receipt"
+    if late and not any("delivered" in said for said in message.receipt_words):
+        yield "late_receipt_told_wrongly", "was told to be delivered late, and no receipt says so"
+    if not late and final.status in LATE_AFTER and _is_surely_delivered(message):
+        yield "late_receipt_told_wrongly", f"ended as {final.status}, was delivered, and nobody was told"
+
+
+def _is_surely_delivered(message: Message) -> bool:
+    """True when a receipt that can be told from others says so, and no other of that submit contradicts."""
+    error = message.finals[0].error
+    is_knowable = message.carrier.recognises or message.carrier.echoes or error not in UNKNOWABLE
+    return is_knowable and any(said == {"delivered"} for said in message.receipt_words)
+
+
+def is_all_told(evidence: Evidence) -> bool:
+    """True when every end has been told, and every delivery that came after one."""
+    return all(
+        message.finals and not any(kind in LATE_KINDS for kind, _ in (*_money(message), *_late(message)))
+        for message in evidence.messages.values()
+        if message.is_told
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +238,19 @@ class OwnWord:
 
 
 def spare_clients(verdict: Verdict, evidence: Evidence) -> None:
-    """Where no client may notice anything, every request that got no definite word is a violation."""
+    """Where no client may notice anything, every request that got no definite word is a violation.
+
+    One that met its twin in flight is in order if it was then told what the twin was told (that it is the
+    same message is judged for every key), and did not meet it for longer than anybody waits for an answer.
+    """
     for doubt in evidence.doubts:
         verdict.find("request_failed", doubt.key, f"got no definite word: {doubt.why}")
+    for key, asked in evidence.keys.items():
+        if not asked.met:
+            continue
+        met_seconds = asked.met[-1].at - asked.met[0].at
+        if asked.last_word_at < asked.met[-1].at or met_seconds > ANSWER_SECONDS:
+            verdict.find("request_failed", key, f"met another in flight for {met_seconds:.0f} s")
 
 
 ENDS: Final = frozenset({"capture", "release"})
