@@ -5,7 +5,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import structlog
+
 Subject = TypeVar("Subject")
+
+_log = structlog.get_logger(__name__)
 
 
 class Mark(Generic[Subject]):
@@ -25,7 +29,8 @@ class Mark(Generic[Subject]):
 class Watch(Generic[Subject]):
     """Calls ``on_late`` for what has not ended when its time is over; times are those of the event loop.
 
-    What comes in the order of its times shares one timer. What does not has a timer of its own.
+    What comes in the order of its times shares one timer. What does not has a timer of its own. An
+    ``on_late`` that raises is logged, and the others are judged in their time.
     """
 
     def __init__(self, on_late: Callable[[Subject], None]) -> None:
@@ -65,5 +70,9 @@ class Watch(Generic[Subject]):
 
     def _judge(self, mark: Mark[Subject]) -> None:
         subject, mark.subject = mark.subject, None
-        if subject is not None:
+        if subject is None:
+            return
+        try:
             self._on_late(subject)
+        except Exception:  # noqa: BLE001 - the others are judged all the same
+            _log.exception("what came too late could not be ended", subject=type(subject).__name__)
