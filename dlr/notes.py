@@ -61,9 +61,11 @@ class CallbackNotes(WithParts):
         return [self._batcher]
 
     async def __aexit__(self, *_: object) -> None:
-        if self._writing is not None:
-            await self._writing
-        await super().__aexit__()
+        try:
+            if self._writing is not None:
+                await self._writing
+        finally:
+            await super().__aexit__()
 
     def add(self, record: CallbackRecord) -> None:
         """Note it soon. How many wait is bounded by how many callbacks a process holds."""
@@ -77,9 +79,15 @@ class CallbackNotes(WithParts):
                 if len(self._waiting) < FLUSH_MAX:
                     await asyncio.sleep(GATHER_SECONDS)
                 records, self._waiting = self._waiting[:FLUSH_MAX], self._waiting[FLUSH_MAX:]
-                await self._note(records)
+                await self._note_logged(records)
         finally:
             self._writing = None
+
+    async def _note_logged(self, records: Sequence[CallbackRecord]) -> None:
+        try:
+            await self._note(records)
+        except Exception:  # noqa: BLE001 - those that come after them are written all the same
+            _log.exception("callbacks left to a sweep", callbacks=len(records))
 
     async def _note(self, records: Sequence[CallbackRecord]) -> None:
         try:
@@ -89,8 +97,14 @@ class CallbackNotes(WithParts):
                 _log.warning("callbacks left to a sweep", callbacks=len(failed), error=repr(failed[0]))
         finally:
             for record in records:
-                self._on_noted(record.callback_id)
+                self._tell_noted(record.callback_id)
         crash_point("callback.after_record")
+
+    def _tell_noted(self, callback_id: UUID) -> None:
+        try:
+            self._on_noted(callback_id)
+        except Exception:  # noqa: BLE001 - the others are told all the same
+            _log.exception("nobody heard of a note", callback_id=str(callback_id))
 
     async def _flush(self, records: Sequence[CallbackRecord]) -> Sequence[Exception | None]:
         await store.record_callbacks(self._pool, records)

@@ -1,0 +1,65 @@
+"""Notes of callbacks are written, whatever becomes of those before them."""
+
+import asyncio
+from uuid import UUID
+
+from dlr import store
+from dlr.notes import FLUSH_MAX, CallbackNotes
+from dlr.store import CallbackRecord
+from shared.runtime.batcher import Stopped
+from tests.support.flow import LEASE_SECONDS, Flow, open_flow
+from tests.support.servers import Database
+
+NOTED = "select count(*) from tollwire.callbacks where outcome = 'delivered'"
+
+
+async def callbacks(flow: Flow, number: int) -> list[UUID]:
+    """Ends of so many messages, each with a callback that is leased to us."""
+    carrier, client = await flow.carrier(), await flow.client()
+    await flow.endpoint(client)
+    references = await flow.submitted(await flow.accepted(client, number), carrier)
+    receipts = [flow.new_receipt(carrier, reference, "delivered") for reference in references]
+    settled = await store.take_receipts(flow.pool, receipts, LEASE_SECONDS)
+    return [answer.callback_id for answer in settled if answer.callback_id is not None]
+
+
+def taken(callback_id: UUID) -> CallbackRecord:
+    return CallbackRecord(callback_id, 1, "delivered", 204, None, 3, "127.0.0.1", None, 0.0)
+
+
+async def test_one_that_hears_nothing_of_its_note_keeps_no_other_from_being_written(
+    database: Database,
+) -> None:
+    async with open_flow(database) as flow:
+        ids = await callbacks(flow, FLUSH_MAX + 2)
+        heard: list[UUID] = []
+
+        def on_noted(callback_id: UUID) -> None:
+            if callback_id == ids[0]:
+                raise ValueError("it cannot be told")
+            heard.append(callback_id)
+
+        notes = CallbackNotes(flow.pool, on_noted)
+        async with notes:
+            for callback_id in ids:
+                notes.add(taken(callback_id))
+        assert await flow.pool.fetchval(NOTED) == len(ids)
+        assert sorted(heard) == sorted(ids[1:])
+
+
+async def test_the_batcher_is_closed_when_the_last_write_was_given_up(database: Database) -> None:
+    async with open_flow(database) as flow:
+        (callback_id,) = await callbacks(flow, 1)
+        notes = CallbackNotes(flow.pool, lambda _: None)
+        await notes.__aenter__()
+        notes.add(taken(callback_id))
+        leaving = asyncio.create_task(notes.__aexit__())
+        await asyncio.sleep(0)  # it waits for the write now
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        (batcher,) = notes.parts()
+        try:
+            await batcher.submit(taken(callback_id))  # type: ignore[attr-defined] # it is one
+        except Stopped:
+            return
+        raise AssertionError("the batcher is still open")
