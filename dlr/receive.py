@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -66,6 +66,13 @@ class _Source:
 
 # What one POST brought.
 _Post: TypeAlias = Sequence[ReceivedReceipt]
+
+
+class NotKept(Exception):  # noqa: N818 - named for what happened
+    """Receipts of one POST have something that PostgreSQL refuses; the others of it are kept."""
+
+    def __init__(self, lost: int, receipts: int) -> None:
+        super().__init__(f"{lost} of {receipts} receipts cannot be kept; the others are")
 
 
 class Receive(WithParts):
@@ -156,9 +163,11 @@ class Receive(WithParts):
         self._waiting += len(rows)
         crash_point("receipt.before_commit")
         try:
-            await self._batcher.submit(rows)
+            await self.keep(rows)
         except (Busy, OutcomeUnknown) as error:
             return _refuse(503, "unavailable", str(error))
+        except NotKept as error:
+            return _refuse(422, "malformed", str(error))
         finally:
             self._waiting -= len(rows)
         crash_point("receipt.after_commit")
@@ -180,16 +189,41 @@ class Receive(WithParts):
             receipt.attempt_no,
         )
 
+    async def keep(self, post: _Post) -> None:
+        """Make the receipts of one POST durable, beside those of others.
+
+        Raises:
+            NotKept: some cannot be kept, whatever is tried; all others are.
+            OutcomeUnknown: the database did not answer.
+            Busy: too many wait already.
+        """
+        await self._batcher.submit(post)
+
     async def _flush(self, posts: Sequence[_Post]) -> Sequence[Exception | None]:
-        answers: list[Exception | None] = []
-        for group in _groups(posts):
+        """One transaction, one answer for all; where a row is at fault, the batcher's halves find its POST."""
+        rows = [row for post in posts for row in post]
+        try:
+            await self.take(rows)
+        except Exception as error:
+            if len(posts) > 1 or not is_bisectable(error):
+                raise
+            return [NotKept(await self._take_halves(rows, error), len(rows))]
+        return [None] * len(posts)
+
+    async def _take_halves(self, rows: Sequence[ReceivedReceipt], error: Exception) -> int:
+        """Keep, after this error, all that can be kept; return how many cannot."""
+        if len(rows) == 1:
+            _log.error("receipt cannot be kept", carrier_id=rows[0].carrier_id, error=type(error).__name__)
+            return 1
+        lost, middle = 0, len(rows) // 2
+        for half in (rows[:middle], rows[middle:]):
             try:
-                await self.take([row for post in group for row in post])
-            except OutcomeUnknown as error:
-                answers += [error] * len(group)
-            else:
-                answers += [None] * len(group)
-        return answers
+                await self.take(half)
+            except Exception as fault:
+                if not is_bisectable(fault):
+                    raise
+                lost += await self._take_halves(half, fault)
+        return lost
 
     async def take(self, rows: Sequence[ReceivedReceipt]) -> None:
         """Keep receipts and settle them at once; where that is not possible, keep them and settle later."""
@@ -197,22 +231,13 @@ class Receive(WithParts):
             try:
                 await self._settle.take(rows)
             except Exception as error:  # noqa: BLE001 - whatever it was, the receipts have to be kept
-                self._apart_until = time.monotonic() + APART_SECONDS
+                if not is_bisectable(error):
+                    self._apart_until = time.monotonic() + APART_SECONDS
                 _log.warning("receipts not settled at once", receipts=len(rows), error=repr(error))
             else:
                 return
         await store.receive_batch(self._pool, rows)
         self._settle.settle_soon([row.receipt_id for row in rows])
-
-
-def _groups(posts: Sequence[_Post]) -> Iterator[Sequence[_Post]]:
-    """Cut posts into groups of about FLUSH_MAX receipts."""
-    start, size = 0, 0
-    for number, post in enumerate(posts, 1):
-        size += len(post)
-        if size >= FLUSH_MAX or number == len(posts):
-            yield posts[start:number]
-            start, size = number, 0
 
 
 def _refuse(status: int, code: str, detail: str) -> web.Response:

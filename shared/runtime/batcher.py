@@ -40,16 +40,15 @@ def _one(_item: object) -> int:
 class Batcher(Generic[Item, Answer]):
     """Carries items to ``flush`` in batches and each answer back to its caller.
 
-    ``flush`` gets 1 to ``batch_max`` items in the order of their arrival and returns one answer for
-    each position; an exception in a position is raised to that caller alone. A flush that raises is
-    tried again whole while ``is_retryable`` says so, in halves while
+    ``flush`` gets items in the order of their arrival, until those ahead count for ``batch_max`` (each for
+    ``size_of`` it), and returns one answer for each position; an exception in a position is raised to that
+    caller alone. A flush that raises is tried again whole while ``is_retryable`` says so, in halves while
     ``is_bisectable`` does, and else answers all its callers with its error.
 
     ``concurrency`` flushes may be in flight; with ``gather_min`` a further one starts when so many wait and
     no fewer than are in flight already, or when those have not answered for ``STALL_SECONDS``. With
     ``linger_seconds`` a flush that is about to start waits so long and then takes all there is; the lone
-    item after an idle time waits too. In a crowd, where an item counts for ``size_of`` it, it waits on,
-    ``LINGERS_MAX`` times as long at most. That is for stages in no hurry: fewer and larger batches.
+    item after an idle time waits too; in a crowd ``LINGERS_MAX`` times as long. For stages in no hurry.
 
     A caller that is cancelled or whose deadline passes withdraws an item that no flush has taken;
     later it only loses the answer. Neither touches the flush or its neighbours.
@@ -261,12 +260,13 @@ class Batcher(Generic[Item, Answer]):
 
     def _take(self) -> list[Waiter[Item, Answer]]:
         batch: list[Waiter[Item, Answer]] = []
-        queue = self._queue
-        while queue and len(batch) < self._batch_max:
+        queue, room, size_of = self._queue, self._batch_max, self._size_of
+        while queue and room > 0:
             waiter = queue.popleft()
             if not waiter.answer.done():
                 waiter.is_flushed = True
                 batch.append(waiter)
+                room -= size_of(waiter.item)
         self._grant_places()
         return batch
 

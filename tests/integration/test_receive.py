@@ -1,17 +1,21 @@
 """Receipts are kept whatever stands in the way of settling them, and soon settled when it is gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
+
+import asyncpg
+import pytest
 
 from dlr import store as dlr_store
 from dlr.deliver import Deliver
 from dlr.endpoints import Endpoints
 from dlr.health import HealthNotes
 from dlr.poster import CallbackPoster, CallbackSettings
-from dlr.receive import Receive
+from dlr.receive import FLUSH_MAX, NotKept, Receive
 from dlr.settle import Settle
+from dlr.store import ReceivedReceipt
 from embedded.nats import NatsServer
 from shared.runtime.clock import open_clock
 from shared.runtime.jetstream import open_jetstream
@@ -97,3 +101,68 @@ async def test_keeping_a_receipt_again_is_a_commit_that_waits_for_the_standby(da
             await connection.fetch(dlr_store.RECEIVE, *columns, 30)
             # Without one it would be answered at once, though the first call's may be on the primary alone.
             assert await connection.fetchval("select pg_current_xact_id_if_assigned()::text") is not None
+
+
+# Receipts with these references stand for what a server refuses: a row's own fault, and one that is nobody's.
+REFUSING = """
+    create function public.refuse() returns trigger language plpgsql as $$ begin
+        case new.reference when 'poison' then raise check_violation;
+            when 'broken' then raise data_corrupted; else return new; end case;
+    end $$;
+    create trigger refuse before insert on tollwire.receipts for each row execute function public.refuse();
+"""
+IDS = "select count(*) from tollwire.receipts where id = any ($1)"
+
+
+async def kept(flow: Flow, posts: Sequence[Sequence[ReceivedReceipt]]) -> list[int]:
+    """How many receipts of each POST are kept."""
+    return [await flow.pool.fetchval(IDS, [row.receipt_id for row in post]) for post in posts]
+
+
+def post(flow: Flow, carrier: int, *references: str) -> list[ReceivedReceipt]:
+    return [flow.new_receipt(carrier, reference, "delivered") for reference in references]
+
+
+async def test_a_receipt_that_cannot_be_kept_costs_only_itself(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_receive(database, nats_server) as (flow, receive):
+        carrier = await flow.carrier()
+        await flow.pool.execute(REFUSING)
+        posts = [
+            post(flow, carrier, "a", "b"),
+            post(flow, carrier, "c", "poison", "d", "e"),
+            post(flow, carrier, "f"),
+        ]
+        answers = await asyncio.gather(*map(receive.keep, posts), return_exceptions=True)
+        assert await kept(flow, posts) == [2, 3, 1]
+        assert [type(answer) for answer in answers] == [type(None), NotKept, type(None)]
+        assert str(answers[1]) == "1 of 4 receipts cannot be kept; the others are"
+
+
+async def test_what_is_kept_is_not_refused_for_the_fault_of_another_flush(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_receive(database, nats_server) as (flow, receive):
+        carrier = await flow.carrier()
+        await flow.pool.execute(REFUSING)
+        # Together they are two transactions.
+        posts = [post(flow, carrier, *["a"] * FLUSH_MAX), post(flow, carrier, "broken")]
+        answers = await asyncio.gather(*map(receive.keep, posts), return_exceptions=True)
+        assert await kept(flow, posts) == [FLUSH_MAX, 0]
+        assert answers[0] is None
+        assert isinstance(answers[1], asyncpg.DataCorruptedError)
+
+
+async def test_a_fault_of_one_receipt_does_not_set_the_others_apart(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_receive(database, nats_server) as (flow, receive):
+        carrier, client = await flow.carrier(), await flow.client()
+        (message_id,) = ids = await flow.accepted(client)
+        (reference,) = await flow.submitted(ids, carrier)
+        await flow.pool.execute(REFUSING)
+        with pytest.raises(NotKept):
+            await receive.keep(post(flow, carrier, "poison"))
+        await receive.take(post(flow, carrier, reference))
+        assert await flow.state(message_id) == "DELIVERED"

@@ -76,6 +76,17 @@ async def test_a_flush_holds_no_more_than_batch_max_in_order_of_arrival() -> Non
     assert gate.batches == [[0], [1, 2], [3, 4], [5]]
 
 
+async def test_a_flush_holds_items_of_batch_max_together_where_they_have_a_size() -> None:
+    gate = Gate()
+    async with Batcher(gate.flush, name="test", batch_max=10, queue_max=100, size_of=abs) as batcher:
+        first = await in_flight(batcher, gate)
+        rest = await queued(batcher, 4, 4, 4, 30, 9, 1)
+        gate.leave.set()
+        await asyncio.gather(first, *rest)
+    # As long as it is not full another one goes with it, whole.
+    assert gate.batches == [[0], [4, 4, 4], [30], [9, 1]]
+
+
 async def test_a_full_queue_refuses_at_once() -> None:
     gate = Gate()
     async with batcher_of(gate, queue_max=2) as batcher:
