@@ -200,7 +200,7 @@ class Receive(WithParts):
         await self._batcher.submit(post)
 
     async def _flush(self, posts: Sequence[_Post]) -> Sequence[Exception | None]:
-        """One transaction, one answer for all; where a row is at fault, the batcher's halves find its POST."""
+        """One transaction, one answer for all; a row that is at fault is found by the batcher's halves."""
         rows = [row for post in posts for row in post]
         try:
             await self.take(rows)
