@@ -24,6 +24,7 @@ from tests.chaos.topology import NotPossible
 # The load of a run in the long form; start, settling and counting come on top.
 LONG_LOAD_SECONDS = 120.0
 LONG_RUN_SECONDS = 220.0
+LONG_RATE = 300.0
 # What the long run does by itself: kills until there are enough, then each other plan.
 KILL_PLANS = ("kills", "all-kill", "api-kill", "worker-kill", "dlr-kill", "ledger-kill")
 SHORT = (RunSettings(seed=1, plan="short", load_seconds=20.0),)
@@ -45,6 +46,7 @@ def told(arguments: list[str]) -> argparse.Namespace:
     long.add_argument("--minutes", type=float, default=120.0)
     long.add_argument("--only", choices=sorted(PLANS), action="append", help="only this plan")
     long.add_argument("--seconds", type=float, default=LONG_LOAD_SECONDS)
+    long.add_argument("--rate", type=float, default=LONG_RATE, help="less where the machine is busy")
     long.add_argument("--results", type=Path, default=results.LATEST, help="where results are added up")
     commands.add_parser("table", help="the results as a table")
     return parser.parse_args(arguments)
@@ -56,17 +58,21 @@ def show(result: Result) -> bool:
     return result.is_right
 
 
-def long_settings(only: list[str] | None, load_seconds: float, file: Path) -> Iterator[RunSettings]:
+def long_settings(
+    only: list[str] | None, load_seconds: float, file: Path, rate: float
+) -> Iterator[RunSettings]:
     """Runs without end: the plans in turn, each with its next seed, one and two of each process in turn."""
     plans = only or [*KILL_PLANS, *(plan for plan in PLANS if plan not in (*KILL_PLANS, "short"))]
     while True:
         for plan in plans:
             seed = 1 + max((run["seed"] for run in results.read(file) if run["plan"] == plan), default=0)
             copies = 2 if plan == "restarts" else 2 - seed % 2
-            yield RunSettings(seed, plan, load_seconds, copies, hurries=plan in KILL_PLANS)
+            yield RunSettings(seed, plan, load_seconds, copies, rate, hurries=plan in KILL_PLANS)
 
 
-def run_long(minutes: float, only: list[str] | None, load_seconds: float, file: Path) -> bool:
+def run_long(
+    minutes: float, only: list[str] | None, load_seconds: float, file: Path, rate: float = LONG_RATE
+) -> bool:
     """Run until the time is up; keep the results after each."""
     until = time.monotonic() + minutes * 60
     commit = subprocess.run(
@@ -74,7 +80,7 @@ def run_long(minutes: float, only: list[str] | None, load_seconds: float, file: 
     ).stdout.strip()
     is_right = True
     left_out: set[str] = set()
-    for settings in long_settings(only, load_seconds, file):
+    for settings in long_settings(only, load_seconds, file, rate):
         try:
             result = carry_out(settings)
         except (NotPossible, LibraryMissing) as error:
@@ -99,7 +105,7 @@ def main() -> None:
         case "short":
             is_right = all(show(carry_out(settings)) for settings in SHORT)
         case "long":
-            is_right = run_long(asked.minutes, asked.only, asked.seconds, asked.results)
+            is_right = run_long(asked.minutes, asked.only, asked.seconds, asked.results, asked.rate)
         case _:
             table.DOCUMENT.write_text(table.written(), encoding="utf-8")
             is_right = True

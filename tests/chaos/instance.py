@@ -7,7 +7,7 @@ crash point or with a wrong clock. The servers, the migrations and the services 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from embedded.roles import ensure_database, set_passwords
 from embedded.valkey import ValkeyServer, find_valkey
 from shared.runtime.keyring import Keyring
 from tests.chaos.archive import back_up, keep_archive
+from tests.chaos.mesh import Mesh, open_mesh
 from tests.chaos.processes import Keeper, Service
 from tests.chaos.topology import (
     STANDBY,
@@ -70,7 +71,10 @@ class Instance:
     # Which server is the primary.
     primary: str = "postgresql"
     nats_names: list[str] = field(default_factory=list)
+    # The ways between the NATS servers, where there are three.
+    mesh: Mesh | None = None
     _mounted: list[Path] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
 
     @property
     def postgres(self) -> PostgresServer:
@@ -143,11 +147,14 @@ class Instance:
             await commit_with_standby(self.postgres)
 
     async def _start_nats(self, *, is_cluster: bool) -> None:
-        nodes = (
-            cluster_nodes(self.folder, "a token of three")
-            if is_cluster
-            else [NatsServer(self.folder / "nats")]
-        )
+        nodes: list[NatsServer] = [NatsServer(self.folder / "nats")]
+        if is_cluster:
+            cluster = cluster_nodes(self.folder, "a token of three")
+            mesh = self._stack.enter_context(open_mesh({node.name: node.route_port for node in cluster}))
+            for node in cluster:
+                node.ways = mesh.ports_of(node.name)
+            self.mesh = mesh
+            nodes = [*cluster]
         self.nats_names = [node.name for node in nodes]
         await asyncio.gather(*(self.keep(Keeper(node)) for node in nodes))
 
@@ -229,6 +236,7 @@ class Instance:
             keeper.send_to_all(signal.SIGCONT)
         await asyncio.gather(*(keeper.stop() for keeper in ours))
         await asyncio.gather(*(self.keepers[name].stop() for name in servers & self.keepers.keys()))
+        self._stack.close()
         for folder in self._mounted:
             unmount(folder)
 

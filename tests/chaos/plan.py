@@ -89,4 +89,5 @@ PLANS: Mapping[str, Plan] = {
     "restore": Plan(servers.restore, topology="archive", may_lose=LOST),
     "disk-full": Plan(servers.fill_disk, topology="small-disk"),
     "nats-cluster": Plan(servers.cluster_faults, topology="cluster"),
+    "nats-partition": Plan(servers.partitions, topology="cluster", must_strike=servers.PARTED),
 }

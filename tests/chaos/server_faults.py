@@ -8,7 +8,6 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-import nats
 import redis.asyncio
 
 from embedded.valkey import ValkeyServer
@@ -219,32 +218,6 @@ def _fill(file: Path) -> None:
     with file.open("wb", buffering=0) as ballast, suppress(OSError):
         while ballast.write(chunk):
             pass
-
-
-class KillLeader(Fault):
-    """The NATS server that leads the stream of work is killed, or stands still: the others elect another."""
-
-    def __init__(self, pause_seconds: float = 0.0) -> None:
-        self.name = (
-            f"pause the leader of nats {pause_seconds:.0f} s" if pause_seconds else "kill the leader of nats"
-        )
-        self.hold_seconds = pause_seconds
-        self._victim = ""
-
-    async def strike(self, instance: Instance) -> None:
-        """Find it and strike."""
-        connection = await nats.connect([node.url for node in instance.nats], token=instance.nats[0].token)
-        try:
-            found = await connection.jetstream().stream_info("SMS_SEND")
-        finally:
-            await connection.close()
-        self._victim = (found.cluster.leader if found.cluster else None) or instance.nats_names[0]
-        instance.keepers[self._victim].send(signal.SIGSTOP if self.hold_seconds else signal.SIGKILL)
-
-    async def heal(self, instance: Instance) -> None:
-        """Let it run on, and wait until it serves."""
-        instance.keepers[self._victim].send(signal.SIGCONT)
-        await instance.keepers[self._victim].ready()
 
 
 def jetstream_of(instance: Instance) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tests.chaos.carrier_faults import LATE_MISBEHAVIOURS, LATE_SECONDS, MISBEHAVIOURS, Misbehave
 from tests.chaos.cast import Cast, Step
 from tests.chaos.clock_faults import StepClock
+from tests.chaos.cluster_faults import KillLeader, Part
 from tests.chaos.faults import Fault, Kill, Pause, Restart
 from tests.chaos.instance import CARRIERS, SERVICES
 from tests.chaos.poison_faults import Poison
@@ -15,7 +16,6 @@ from tests.chaos.server_faults import (
     FillDisk,
     FlushValkey,
     KillBackend,
-    KillLeader,
     KillServer,
     RestoreNats,
     Storm,
@@ -23,6 +23,13 @@ from tests.chaos.server_faults import (
     WipeValkey,
 )
 
+# A server that lost its followers leads on for up to ten seconds, and an election takes up to nine.
+PARTED_SECONDS = 25.0
+PARTED = tuple(
+    Part(PARTED_SECONDS, is_leader=is_leader, is_silent=is_silent).name
+    for is_leader in (True, False)
+    for is_silent in (True, False)
+)
 SHORT_PAUSE_SECONDS = 6.0
 PAUSE_SECONDS = 10.0
 MISBEHAVE_SECONDS = 8.0
@@ -89,6 +96,14 @@ def cluster_faults(cast: Cast) -> Iterator[Step]:
         ]
         for fault in cast.drawn.sample(faults, len(faults)):
             yield Step(cast.drawn.uniform(4.0, 8.0), fault)
+
+
+def partitions(_: Cast) -> Iterator[Step]:
+    """One of three NATS servers is alone, the leader or another, silently or with its connections cut."""
+    while True:
+        for is_silent in (True, False):
+            for is_leader in (True, False):
+                yield Step(8.0, Part(PARTED_SECONDS, is_leader=is_leader, is_silent=is_silent))
 
 
 def valkey_faults(cast: Cast) -> Iterator[Step]:

@@ -20,8 +20,12 @@ PROMOTE_SECONDS = 30
 # What PostgreSQL says of itself on the eighth line of its pid file when it only reads.
 READY_WORDS = {"ready", "standby"}
 NODES = 3
+# What servers tell each other of where they are leads nowhere: each reaches the others by its own ways only,
+# or it would go around a partition.
 CLUSTER = """
-cluster {{ name: chaos, listen: "{address}:{port}", routes: [{routes}] }}
+cluster {{
+  name: chaos, listen: "{address}:{port}", advertise: "{address}:{nowhere}", routes: [{routes}]
+}}
 """
 
 
@@ -128,20 +132,19 @@ class ClusterNode(NatsServer):
         write_private(self.folder / "token.secret", token)
         self.name = f"nats-{number}"
         self.route_port = free_port({self.port, self.monitor_port})
-        self.others: list[int] = []
+        self._nowhere = free_port({self.port, self.monitor_port, self.route_port})
+        self.ways: list[int] = []
 
     def prepare(self) -> None:
         """Write the configuration, with the way to the others."""
         super().prepare()
         file = self.folder / "nats.conf"
-        routes = ", ".join(f'"nats-route://{LOOPBACK}:{port}"' for port in self.others)
+        routes = ", ".join(f'"nats-route://{LOOPBACK}:{port}"' for port in self.ways)
         text = file.read_text().replace("server_name: tollwire", f"server_name: {self.name}")
-        write_private(file, text + CLUSTER.format(address=LOOPBACK, port=self.route_port, routes=routes))
+        cluster = CLUSTER.format(address=LOOPBACK, port=self.route_port, nowhere=self._nowhere, routes=routes)
+        write_private(file, text + cluster)
 
 
 def cluster_nodes(folder: Path, token: str) -> list[ClusterNode]:
-    """Three servers that know each other."""
-    nodes = [ClusterNode(folder / f"nats-{number}", number, token) for number in range(1, NODES + 1)]
-    for node in nodes:
-        node.others = [other.route_port for other in nodes if other is not node]
-    return nodes
+    """Three servers; who starts them tells each its ways to the others."""
+    return [ClusterNode(folder / f"nats-{number}", number, token) for number in range(1, NODES + 1)]
