@@ -44,17 +44,20 @@ def longest_gap(times: Sequence[float], start: float, end: float) -> float:
     return max((after - before for before, after in pairwise(inside)), default=0.0)
 
 
+def accepts(evidence: Evidence) -> list[float]:
+    """When each message was accepted, sorted."""
+    return sorted(message.accepted_at for message in evidence.messages.values())
+
+
 def aftermaths(
     evidence: Evidence, strikes: Iterable[Strike], load_ended_at: float, *, is_timed: bool = True
 ) -> list[Aftermath]:
-    """Measure each fault; a run that is not timed tells only that there were these."""
-    if not is_timed:
-        return [Aftermath(strike.name, 0.0, 0, 0.0, 0.0) for strike in strikes]
-    accepted = sorted(message.accepted_at for message in evidence.messages.values())
+    """Measure each fault; where backlogs are not timed, nothing is told of them."""
+    accepted = accepts(evidence)
     ended = [
         (message.accepted_at, message.finals[0].at)
         for message in evidence.messages.values()
-        if message.finals
+        if message.finals and is_timed
     ]
     doubts = sorted(doubt.at for doubt in evidence.doubts)
     return [_aftermath(strike, accepted, doubts, ended, load_ended_at) for strike in strikes]

@@ -13,6 +13,7 @@ LATEST: Final = Path(__file__).with_name("results") / "latest.json"
 SENTENCES_MAX: Final = 20
 # How the costs of a kind of fault are added up: the worst of all runs.
 COSTS: Final = ("no_accept_seconds", "failed_requests", "backlog_seconds", "backlog_last_seconds")
+PLAN_COSTS: Final = ("no_accept_seconds", "backlog_seconds", "backlog_last_seconds", "settled_seconds")
 
 
 def row_of(result: Result, commit: str) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def row_of(result: Result, commit: str) -> dict[str, Any]:
         "commit": commit,
         "kills": result.kills,
         "settled_seconds": round(result.settled_seconds),
+        "no_accept_seconds": round(result.no_accept_seconds, 1),
         "counts": dict(result.verdict.counts),
         "violations": dict(violations),
         "sentences": [
@@ -87,6 +89,7 @@ def totals(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "counts": dict(counts),
         "violations": dict(violations),
         "faults": fault_totals(runs),
+        "plans": plan_totals(runs),
         "seeds": {plan: sorted({run["seed"] for run in runs if run["plan"] == plan})
                   for plan in sorted({run["plan"] for run in runs})},
     }  # fmt: skip
@@ -101,4 +104,19 @@ def fault_totals(runs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
             kind["times"] += costs["times"]
             for cost in COSTS:
                 kind[cost] = max(kind[cost], costs[cost])
+    return dict(sorted(found.items()))
+
+
+def plan_totals(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """The worst that each plan cost: the longest time without an accept, and until a backlog was gone."""
+    found: dict[str, dict[str, float]] = {}
+    for run in runs:
+        plan = found.setdefault(run["plan"], {"runs": 0, "not_clean": 0, **dict.fromkeys(PLAN_COSTS, 0.0)})
+        plan["runs"] += 1
+        plan["not_clean"] += bool(run["errors"] or run["violations"])
+        # Runs of before kept it for each fault only.
+        worst = {cost: max((one[cost] for one in run["faults"].values()), default=0.0) for cost in COSTS}
+        costs = worst | {name: run[name] for name in PLAN_COSTS if name in run}
+        for cost in PLAN_COSTS:
+            plan[cost] = max(plan[cost], costs[cost])
     return dict(sorted(found.items()))

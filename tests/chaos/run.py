@@ -15,7 +15,7 @@ from shared.runtime.loops import cancel_all
 from tests.chaos.cast import Cast
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
-from tests.chaos.measure import Aftermath, Strike, aftermaths
+from tests.chaos.measure import Aftermath, Strike, accepts, aftermaths, longest_gap
 from tests.chaos.own_word import ask_tollwire, end_leases, let_the_walk_come, open_rows
 from tests.chaos.plan import PLANS
 from tests.chaos.stage import Stage, open_stage
@@ -61,6 +61,8 @@ class Result:
     aftermaths: list[Aftermath]
     kills: int
     settled_seconds: float
+    # The longest time of the whole load in which nothing was accepted.
+    no_accept_seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
 
@@ -89,6 +91,7 @@ class Chaos:
         async with open_stage(self._folder, plan, told.copies, told.seed) as stage:
             await stage.start_load("load", stage.load_config("load", told.seed, told.rate_per_second))
             say(f"seed {told.seed}, plan {told.plan}: load runs")
+            load_began_at = time.time()
             await asyncio.sleep(WARM_UP_SECONDS)
             async with _walk(stage, plan.hastens_holds):
                 await self._strike(stage, time.monotonic() + told.load_seconds)
@@ -107,7 +110,10 @@ class Chaos:
         self._errors += not_done("never happened", plan.must_count, verdict.counts)
         verdict.document_losses(plan.may_lose)
         after = aftermaths(evidence, self._strikes, load_ended_at, is_timed=not told.hurries)
-        return Result(told, verdict, after, self._kills, settled_seconds, self._faults, self._errors)
+        gap_seconds = longest_gap(accepts(evidence), load_began_at + WARM_UP_SECONDS, load_ended_at)
+        return Result(
+            told, verdict, after, self._kills, settled_seconds, gap_seconds, self._faults, self._errors
+        )
 
     async def _strike(self, stage: Stage, until: float) -> None:
         drawn = random.Random(self._settings.seed)

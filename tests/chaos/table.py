@@ -43,6 +43,8 @@ def table_of(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         kind = name.removeprefix("documented ").replace("_", " ")
         yield f"| after a failover without a synchronous standby, or a restore: {kind} | {count} |"
     yield from _crash_points(sums["faults"])
+    yield from _plans(sums["plans"])
+    yield from _not_clean(runs)
     yield ""
     yield "| fault | times | longest time without an accept | backlog worked off (99 %) | the last message |"
     yield "|---|---|---|---|---|"
@@ -54,9 +56,41 @@ def table_of(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _seconds(fault: Mapping[str, float]) -> Sequence[str]:
-    """What a kind of fault cost; in the runs that add kills up nobody waits, and nothing is timed."""
-    shown = ("no_accept_seconds", "backlog_seconds", "backlog_last_seconds")
-    return [f"{fault[name]:.1f} s" if any(fault[one] for one in shown) else "not timed" for name in shown]
+    """What a kind of fault cost; in the runs that add kills up nobody waits for backlogs."""
+    shown = {
+        "no_accept_seconds": "no_accept_seconds",
+        "backlog_seconds": "backlog_last_seconds",
+        "backlog_last_seconds": "backlog_last_seconds",
+    }
+    return [f"{fault[name]:.1f} s" if fault[timed] else "not timed" for name, timed in shown.items()]
+
+
+def _plans(plans: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Each plan, with the worst of its runs."""
+    yield ""
+    yield (
+        "| plan | runs | not clean | longest time without an accept | backlog worked off (99 %) | "
+        "the last message | nothing open after the load |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for name, plan in plans.items():
+        costs = " | ".join((*_seconds(plan), f"{plan['settled_seconds']:.0f} s"))
+        yield f"| {name} | {plan['runs']:.0f} | {plan['not_clean']:.0f} | {costs} |"
+
+
+def _not_clean(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What was found in which run, or kept it from showing anything."""
+    found = [
+        f"- {run['plan']} {run['seed']}: {', '.join([*_counted(run['violations']), *run['errors']])}"
+        for run in runs
+        if run["errors"] or run["violations"]
+    ]
+    if found:
+        yield from ("", "Not clean:", "", *found)
+
+
+def _counted(violations: Mapping[str, int]) -> Iterator[str]:
+    return (f"{kind.replace('_', ' ')} {count}" for kind, count in violations.items())
 
 
 def _crash_points(faults: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

@@ -7,7 +7,8 @@ from tests.chaos.instance import CARRIERS
 from tests.chaos.logs import ClientLine, Doubt, Offer, Told, Word
 from tests.chaos.measure import Aftermath, Strike, aftermaths, longest_gap
 from tests.chaos.results import added, totals
-from tests.chaos.run import nothing_struck
+from tests.chaos.run import not_done, nothing_struck
+from tests.chaos.table import table_of
 from tests.chaos.verdict import KINDS
 
 
@@ -35,7 +36,7 @@ def run(seed: int, **changes: object) -> dict[str, object]:
     fault = {"times": 2, "no_accept_seconds": 1.0, "failed_requests": 3.0, "backlog_seconds": 4.0,
              "backlog_last_seconds": 5.0}  # fmt: skip
     row = {"plan": "kills", "seed": seed, "copies": 1, "kills": 5, "counts": {"accepted": 10},
-           "violations": {}, "errors": [], "faults": {"kill api": fault}}  # fmt: skip
+           "violations": {}, "errors": [], "settled_seconds": 20, "faults": {"kill api": fault}}  # fmt: skip
     return row | changes
 
 
@@ -49,6 +50,37 @@ def test_runs_add_up_and_a_seed_counts_once():
     assert sums["faults"]["kill api"]["times"] == 4
     assert sums["faults"]["kill api"]["backlog_seconds"] == 4.0
     assert sums["seeds"] == {"kills": [1, 2]}
+
+
+def test_each_plan_tells_its_worst_run_and_how_many_were_not_clean():
+    runs = [run(1), run(2, no_accept_seconds=7.5, errors=["kill dlr: never struck in this run"]), run(3)]
+    assert totals(runs)["plans"] == {
+        "kills": {
+            "runs": 3, "not_clean": 1, "no_accept_seconds": 7.5, "backlog_seconds": 4.0,
+            "backlog_last_seconds": 5.0, "settled_seconds": 20,
+        }
+    }  # fmt: skip
+    lines = list(table_of(runs))
+    assert "| kills | 3 | 1 | 7.5 s | 4.0 s | 5.0 s | 20 s |" in lines
+    assert "- kills 2: kill dlr: never struck in this run" in lines
+
+
+def test_where_backlogs_are_not_waited_for_the_refusals_are_timed_all_the_same():
+    client: list[ClientLine] = []
+    for number, at in enumerate([10.0, 12.0, 25.0]):
+        client.append(Offer(at, f"key-{number}", "acme", "+4915120000001", "at_most_once", f"{number}"))
+        client.append(Word(at, f"key-{number}", id=f"id-{number}"))
+    told = [Told(30.0, "acme", "msg_1", 1, "message.delivered", "id-0", "DELIVERED", 3)]
+    evidence = gather(client, [CarrierLog(kind, []) for kind in CARRIERS], told, {"acme": "delivered"})
+    found = aftermaths(evidence, [Strike("kill api", 12.5, 15.0)], load_ended_at=40.0, is_timed=False)
+    assert found == [Aftermath("kill api", 12.5, 0, 0.0, 0.0)]
+
+
+def test_what_a_run_is_for_and_did_not_do_is_an_error():
+    names = ("rolling restart api", "rolling restart dlr")
+    assert not_done("never struck", names, Counter({"rolling restart dlr": 2})) == [
+        "rolling restart api: never struck in this run"
+    ]
 
 
 def test_a_run_that_broke_nothing_is_no_good_run():
