@@ -52,7 +52,10 @@ class LoadConfig(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Another request for the key was in flight; how many there had been, and when to come back."""
+    """Another request for the key was in flight; how many have been made by now, and when to come back.
+
+    Two that are made at once arrive in any order: either may be told so.
+    """
 
     asked: int
     retry_after_seconds: float
@@ -141,12 +144,11 @@ class Load:
             "Content-Type": "application/json",
         }
         self.asked[order.key] += 1
-        asked = self.asked[order.key]
         async with self.session.post(url + order.path, data=order.body, headers=headers) as answer:
             body = await answer.read()
             status, wait = answer.status, answer.headers.get("Retry-After", "")
         if status == 409 and _code(body) == IN_FLIGHT and wait.isdecimal():
-            return InFlight(asked, float(wait))
+            return InFlight(self.asked[order.key], float(wait))
         if status >= 500 or status in {408, 409, 429}:
             return f"{status} {_code(body)}"
         words = order.words(time.time(), status, body)

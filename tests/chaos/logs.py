@@ -34,7 +34,7 @@ class Doubt(msgspec.Struct, frozen=True, tag="doubt"):
 class Met(msgspec.Struct, frozen=True, tag="met"):
     """A request met another one under its key that was still in flight, and was told to come back.
 
-    ``asked``: how many requests for the key had begun by then, this one among them.
+    ``asked``: how many requests for the key had been made when that was said, this one among them.
     """
 
     at: float
