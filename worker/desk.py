@@ -74,7 +74,7 @@ class Desk:
         return time.monotonic() < self._open_until
 
     async def take(self, lane: str, wanted: int) -> int:
-        """Wait until some may be claimed, and return how many, 1 to ``wanted``.
+        """Wait until some may be claimed, and return how many, 1 to ``wanted``; 0 when the desk has closed.
 
         It is no more than goes out in a second. ``give`` it back, whatever became of it.
         """
@@ -83,6 +83,14 @@ class Desk:
     def give(self, lane: str, count: int) -> None:
         """Give places back."""
         self._window.give(lane, count)
+
+    def close(self) -> None:
+        """Turn away who waits and who comes, before they claim: they go to the desk that came after."""
+        self._window.close()
+
+    async def until_unused(self) -> None:
+        """Wait until it is closed and whoever took places has submitted and given them back."""
+        await self._window.until_empty()
 
     async def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Submit and learn from the answers."""

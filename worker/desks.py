@@ -4,17 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import structlog
 
 from shared.runtime.keyring import Keyring
+from shared.runtime.loops import cancel_all
 from shared.storage.config import CarrierConfig, Routes, carrier_aad
 from worker.carriers.registry import CarrierSettingsFault, make_carrier
 from worker.desk import Desk
-
-# How long a carrier that is replaced may finish what it has.
-CLOSE_AFTER_SECONDS: Final = 120.0
 
 _log = structlog.get_logger(__name__)
 
@@ -27,7 +25,7 @@ class Desks:
         self._lanes = lanes
         self._desks: dict[int, tuple[Desk, AsyncExitStack]] = {}
         self._routes = Routes({})
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], AsyncExitStack] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -35,9 +33,9 @@ class Desks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._closing:
-            task.cancel()
-        for _, stack in self._desks.values():
+        closing = dict(self._closing)
+        await cancel_all(closing)
+        for stack in [*closing.values(), *(stack for _, stack in self._desks.values())]:
             await stack.aclose()
 
     def get(self, carrier_id: int) -> Desk | None:
@@ -65,7 +63,7 @@ class Desks:
         for carrier_id in list(self._desks):
             wanted = carriers.get(carrier_id)
             if wanted is None or not wanted.is_enabled or wanted != self._desks[carrier_id][0].config:
-                self._close_later(self._desks.pop(carrier_id)[1])
+                self._close_unused(*self._desks.pop(carrier_id))
         for carrier_id, config in carriers.items():
             if config.is_enabled and carrier_id not in self._desks:
                 await self._open(config)
@@ -86,11 +84,15 @@ class Desks:
         self._desks[config.id] = (Desk(config, carrier, self._lanes), stack)
         _log.info("carrier open", carrier=config.name, kind=config.kind)
 
-    def _close_later(self, stack: AsyncExitStack) -> None:
+    def _close_unused(self, desk: Desk, stack: AsyncExitStack) -> None:
+        """Let those at this desk finish, however long they take: each has its claim's deadline."""
+        desk.close()
+
         async def close() -> None:
-            await asyncio.sleep(CLOSE_AFTER_SECONDS)
+            await desk.until_unused()
             await stack.aclose()
+            _log.info("carrier closed", carrier=desk.config.name)
 
         task = asyncio.create_task(close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing[task] = stack
+        task.add_done_callback(self._closing.pop)

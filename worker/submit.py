@@ -98,8 +98,9 @@ class Submit:
                     start += len(wanted)
                 else:
                     count = await self._take(desk, lane, len(wanted))
-                    chunks.append(asyncio.create_task(self._do(desk, lane, wanted[:count], stop)))
-                    start += count
+                    if count:  # else the carrier's row has changed: another desk, or none, is there now
+                        chunks.append(asyncio.create_task(self._do(desk, lane, wanted[:count], stop)))
+                        start += count
         except asyncio.CancelledError:
             for chunk in chunks:
                 chunk.cancel()
@@ -110,13 +111,15 @@ class Submit:
             chunk.result()
 
     async def _take(self, desk: Desk, lane: str, wanted: int) -> int:
-        """Wait for places, the journal's first: what was submitted is always recorded."""
+        """Wait for places, the journal's first: what was submitted is always recorded. 0 at a closed desk."""
         await self._unrecorded[lane].acquire()
+        count = 0
         try:
-            return await desk.take(lane, wanted)
-        except BaseException:
-            self._unrecorded[lane].release()
-            raise
+            count = await desk.take(lane, wanted)
+        finally:
+            if not count:
+                self._unrecorded[lane].release()
+        return count
 
     async def _do(self, desk: Desk, lane: str, work: Sequence[tuple[str, int]], stop: Stop) -> None:
         """Claim, submit and record a chunk whose places were taken; the carrier's are free by the record."""

@@ -57,6 +57,8 @@ class Window:
         }
         self._virtual = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self._is_empty = asyncio.Event()
 
     @property
     def used(self) -> int:
@@ -64,7 +66,9 @@ class Window:
         return sum(lane.used for lane in self._lanes.values())
 
     async def take(self, lane: str, wanted: int) -> int:
-        """Wait for the turn; return how many places were taken, 1 to ``wanted``."""
+        """Wait for the turn; return how many places were taken, 1 to ``wanted``; 0 once it is closed."""
+        if self._is_closed:
+            return 0
         waiter = _Waiter(wanted, asyncio.get_running_loop().create_future())
         self._lanes[lane].waiting.append(waiter)
         self._grant()
@@ -80,7 +84,24 @@ class Window:
     def give(self, lane: str, count: int) -> None:
         """Give places back."""
         self._lanes[lane].used -= count
+        if self._is_closed and self.used == 0:
+            self._is_empty.set()
         self._grant()
+
+    def close(self) -> None:
+        """Give no more places: who waits, or comes, gets none. Those that are taken are still given back."""
+        self._is_closed = True
+        for lane in self._lanes.values():
+            for waiter in lane.waiting:
+                if not waiter.granted.done():
+                    waiter.granted.set_result(0)
+            lane.waiting.clear()
+        if self.used == 0:
+            self._is_empty.set()
+
+    async def until_empty(self) -> None:
+        """Wait until it is closed and all places are given back."""
+        await self._is_empty.wait()
 
     def _grant(self) -> None:
         while (lane := self._next()) is not None:

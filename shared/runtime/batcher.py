@@ -13,6 +13,7 @@ from typing import Final, Generic, Self, TypeVar
 
 from shared.runtime import metrics
 from shared.runtime.flusher import Flusher, Judge, WrongAnswers, never
+from shared.runtime.loops import is_cancelled
 from shared.runtime.waiters import Busy, DeadlinePassed, Deadlines, Place, Stopped, Waiter, expire_all
 
 __all__ = ["Batcher", "Busy", "DeadlinePassed", "Stopped", "WrongAnswers"]
@@ -281,7 +282,7 @@ class Batcher(Generic[Item, Answer]):
         except asyncio.CancelledError:
             # The flush may have committed: whoever waits is told that the outcome is not known.
             expire_all(batch)
-            if _is_cancelled():
+            if is_cancelled():
                 raise
         finally:
             stall.cancel()
@@ -292,9 +293,3 @@ class Batcher(Generic[Item, Answer]):
         """Wait no longer for a flush that takes its time: what has gathered goes in another one."""
         self._swift.pop(flush, None)
         self._wake()
-
-
-def _is_cancelled() -> bool:
-    """True when this task itself was cancelled, False when something that it awaited was."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

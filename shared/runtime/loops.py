@@ -128,6 +128,12 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
         await asyncio.gather(*ended, return_exceptions=True)
 
 
+def is_cancelled() -> bool:
+    """True when this task itself was cancelled, False when something that it awaited was."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def run_service(name: str, open_service: OpenService) -> int:
     """Run a service until it is told to stop; return the exit status of the process.
 

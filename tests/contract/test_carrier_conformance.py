@@ -164,3 +164,12 @@ async def test_after_a_fault_the_carrier_goes_on(name):
             (outcome,) = await rig.carrier.submit_many([submission()])
             assert isinstance(outcome, Uncertain)
         assert len(await rig.reached()) == 3
+
+
+@every_rig
+async def test_what_comes_when_the_carrier_is_closed_is_not_written(name):
+    async with RIGS[name].open(Behaviour.TAKES, {}) as rig:
+        await rig.carrier.__aexit__(None, None, None)
+        outcomes = await rig.carrier.submit_many(submissions(3))
+        assert [essence(outcome) for outcome in outcomes] == [(Refused, UNREACHABLE, False)] * 3
+        assert await rig.reached() == []

@@ -1,7 +1,8 @@
 """One POST to a carrier and what came of it: an answer, nothing sent, or nobody knows.
 
-The whole care is for the line between the last two. A request that never got a connection has sent
-nothing. From the moment it has one, every failure leaves the message's fate open.
+The whole care is for the line between the last two. It is drawn when a request has its connection and is
+about to be written: whatever fails before, however strangely, has sent nothing; whatever fails after leaves
+the message's fate open. Nothing but a cancellation is raised, for who is raised at cannot tell the two apart.
 """
 
 import asyncio
@@ -13,7 +14,9 @@ from typing import Self
 
 import aiohttp
 import msgspec
+import structlog
 
+from shared.runtime.loops import is_cancelled
 from worker.carriers.base import BUSY, UNREACHABLE
 from worker.carriers.http_settings import HttpSettings
 from worker.carriers.verdicts import Answer, Unread, retry_after_seconds
@@ -21,6 +24,8 @@ from worker.carriers.verdicts import Answer, Unread, retry_after_seconds
 # An answer is a reference and a sentence, a bulk's one each; whatever is larger is not read.
 ANSWER_MAX_BYTES = 1_048_576
 USER_AGENT = "Tollwire/0.1"
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Lost:
 
 @dataclass(slots=True)
 class _Progress:
-    has_connection: bool = False
+    is_written: bool = False
 
 
 class HttpExchange:
@@ -63,8 +68,8 @@ class HttpExchange:
             keepalive_timeout=self._settings.keepalive_seconds,
         )
         trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(_note_connection)
-        trace.on_connection_reuseconn.append(_note_connection)
+        # Before the first byte, in spite of its name.
+        trace.on_request_headers_sent.append(_note_written)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             headers=self._headers,
@@ -95,11 +100,12 @@ class HttpExchange:
             if clock() >= write_by:  # with everything free at once it may be late all the same
                 return NotSent(BUSY, "half of the deadline had passed")
             return await self._exchange(url, body, progress, write_by, answer_by)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            why = type(error).__name__
-            if not progress.has_connection:
-                return NotSent(UNREACHABLE, f"no connection: {why}")
-            return Lost(f"sent, but no answer came: {why}")
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            return _failed(error, progress)  # the session was closed, and took back what we waited for
+        except Exception as error:  # noqa: BLE001 - it becomes an outcome, by whether anything was written
+            return _failed(error, progress)
         finally:
             self._places.release()
 
@@ -126,6 +132,16 @@ class HttpExchange:
             return Answer(response.status, document, wait)
 
 
+def _failed(error: BaseException, progress: _Progress) -> NotSent | Lost:
+    """Say what a failure means. A strange one, such as a host that is no name, is logged."""
+    why = type(error).__name__
+    if not isinstance(error, aiohttp.ClientError | OSError):
+        _log.warning("submit failed strangely", is_written=progress.is_written, exc_info=error)
+    if not progress.is_written:
+        return NotSent(UNREACHABLE, f"no connection: {why}")
+    return Lost(f"sent, but no answer came: {why}")
+
+
 async def _document(response: aiohttp.ClientResponse) -> object | Unread:
     """Read the body, bounded. The status is known already, so a body that fails does not undo the answer."""
     body = bytearray()
@@ -142,5 +158,5 @@ async def _document(response: aiohttp.ClientResponse) -> object | Unread:
         return Unread("its body is not JSON")
 
 
-async def _note_connection(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    context.trace_request_ctx.has_connection = True
+async def _note_written(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.is_written = True

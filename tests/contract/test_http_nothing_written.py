@@ -1,0 +1,94 @@
+"""Where the HTTP carrier draws the line: what failed before a request's first byte has sent nothing."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.faulty_http import faulty_server, http
+from tests.support.submissions import submission
+from worker.carriers import http_exchange
+from worker.carriers.base import UNREACHABLE, Refused, Uncertain
+from worker.carriers.http import HttpCarrier
+
+BODY = {"to": "$msisdn", "text": "$text", "id": "$message_id"}
+TURNS_MAX = 1_000
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Give the other tasks turns until it is so."""
+    for _ in range(TURNS_MAX):
+        if is_so():
+            return
+        await asyncio.sleep(0)
+    pytest.fail("it never came about")
+
+
+async def test_a_connection_that_came_when_the_carrier_had_closed_carries_nothing():
+    """Closed while it connects: there is a connection by then, and nothing is written on it."""
+    async with faulty_server(lambda _: http(200, b"{}")) as server:
+        carrier = HttpCarrier.from_settings("c", {"url": server.url, "body": BODY}, None)
+        async with carrier:
+            submitting = asyncio.create_task(carrier.submit_many([submission(1)]))
+            await until(lambda: carrier._exchange._connector._acquired)
+        (outcome,) = await submitting
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.permanent, server.requests) == (UNREACHABLE, False, [])
+
+
+async def test_a_name_that_is_being_looked_up_when_the_carrier_closes_is_no_cancellation():
+    carrier = HttpCarrier.from_settings("c", {"url": "http://localhost:9/", "body": BODY}, None)
+    async with carrier:
+        submitting = asyncio.create_task(carrier.submit_many([submission(1)]))
+        await until(lambda: carrier._exchange._connector._resolve_host_tasks)
+    (outcome,) = await submitting
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.permanent) == (UNREACHABLE, False)
+
+
+async def test_a_host_that_can_be_no_name_is_unreachable():
+    settings = {"url": f"http://{'a' * 64}.example/", "body": BODY}
+    async with HttpCarrier.from_settings("c", settings, None) as carrier:
+        (outcome,) = await carrier.submit_many([submission(1)])
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.permanent) == (UNREACHABLE, False)
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 no TLS here\r\n\r\n"])
+async def test_a_handshake_that_fails_has_written_nothing(greeting):
+    async def speak_no_tls(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        writer.close()
+
+    door = await asyncio.start_server(speak_no_tls, "127.0.0.1", 0)
+    async with door:
+        settings = {"url": f"https://127.0.0.1:{door.sockets[0].getsockname()[1]}/", "body": BODY}
+        async with HttpCarrier.from_settings("c", settings, None) as carrier:
+            (outcome,) = await carrier.submit_many([submission(1)])
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.permanent) == (UNREACHABLE, False)
+
+
+async def test_the_line_is_drawn_before_the_first_byte(monkeypatch):
+    """What is noted as written was not written yet: who fails there leaves the server with nothing."""
+    arrived = asyncio.get_running_loop().create_future()
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set_result(await reader.read())
+        writer.close()
+
+    async def note_and_fail(*about: Any) -> None:
+        await note_written(*about)
+        raise RuntimeError("here")
+
+    note_written = http_exchange._note_written
+    monkeypatch.setattr(http_exchange, "_note_written", note_and_fail)
+    door = await asyncio.start_server(note, "127.0.0.1", 0)
+    async with door:
+        url = f"http://127.0.0.1:{door.sockets[0].getsockname()[1]}/"
+        async with HttpCarrier.from_settings("c", {"url": url, "body": BODY}, None) as carrier:
+            (outcome,) = await carrier.submit_many([submission(1)])
+        async with asyncio.timeout(10):
+            assert await arrived == b""
+    assert isinstance(outcome, Uncertain)
