@@ -12,13 +12,17 @@ insert into tollwire.partition_rules values
     ('tollwire.idempotency_keys', 'slot', '');
 grant select on tollwire.partition_rules to tollwire_ledger, tollwire_readonly;
 
--- Makes what is missing for the days [p_from, p_to]; returns how many were made.
+-- Makes what is missing for the days [p_from, p_to]; returns how many were made. A table is made by itself and then attached: that
+-- locks its parent against other changes of its shape alone. "create table … partition of" would shut everybody out of thirteen parents,
+-- one after the other, in another order than the hot path has: at each midnight a deadlock, and a stop behind every long reader.
 create function tollwire.make_partitions_v1(p_from date, p_to date) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     t record; d date; s integer; v_name text; v_schema text; v_low text; v_high text; v_made integer := 0;
     v_day timestamptz;
 begin
+    -- One at a time: who comes second finds what the first has made.
+    perform pg_advisory_xact_lock(hashtextextended('tollwire.partitions', 0));
     for t in select * from tollwire.partition_rules order by parent loop
         v_schema := split_part(t.parent, '.', 1);
         for d in select g::date from generate_series(p_from, p_to, interval '1 day') g loop
@@ -32,12 +36,13 @@ begin
                     when 'date' then v_low := quote_literal(d); v_high := quote_literal(d + 1);
                     when 'slot' then v_low := (floor(extract(epoch from v_day) / 43200)::integer + s)::text; v_high := (v_low::integer + 1)::text;
                 end case;
-                execute format('create table %I.%I partition of %s for values from (%s) to (%s)%s', v_schema, v_name, t.parent, v_low, v_high,
-                               case when t.storage <> '' then ' with (' || t.storage || ')' else '' end);
+                execute format('create table %I.%I (like %s including defaults including constraints including generated including indexes including storage)%s',
+                               v_schema, v_name, t.parent, case when t.storage <> '' then ' with (' || t.storage || ')' else '' end);
                 if t.parent = 'ledger.entries' then
                     -- Row triggers are cloned to partitions; a statement's TRUNCATE trigger is not (RULES 26).
                     execute format('create trigger entries_no_truncate before truncate on %I.%I for each statement execute function ledger.refuse_change()', v_schema, v_name);
                 end if;
+                execute format('alter table %s attach partition %I.%I for values from (%s) to (%s)', t.parent, v_schema, v_name, v_low, v_high);
                 v_made := v_made + 1;
             end loop;
         end loop;
