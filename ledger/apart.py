@@ -5,7 +5,7 @@ from uuid import UUID
 
 import structlog
 
-from shared.runtime.postgres import is_bisectable
+from shared.runtime.halves import in_halves
 
 _log = structlog.get_logger(__name__)
 
@@ -28,14 +28,14 @@ async def apart(
     Raises:
         Exception: what ``work`` raised, where it was no row's fault.
     """
-    try:
-        await work(message_ids)
-    except Exception as error:
-        if not is_bisectable(error):
-            raise
-        if len(message_ids) == 1:
-            _log.error("message cannot be looked after", message_id=str(message_ids[0]), error=repr(error))
-            return message_ids
-        middle = len(message_ids) // 2
-        return [*await apart(work, message_ids[:middle]), *await apart(work, message_ids[middle:])]
-    return ()
+
+    async def all_of(ids: Sequence[UUID]) -> Sequence[None]:
+        await work(ids)
+        return [None] * len(ids)
+
+    unworkable = []
+    for message_id, error in zip(message_ids, await in_halves(all_of, message_ids), strict=True):
+        if error is not None:
+            _log.error("message cannot be looked after", message_id=str(message_id), error=repr(error))
+            unworkable.append(message_id)
+    return unworkable

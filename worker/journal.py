@@ -4,6 +4,7 @@ from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -19,14 +20,16 @@ from shared.events.receipts import encode as encode_receipts
 from shared.runtime.batcher import Batcher
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
+from shared.runtime.halves import in_halves
 from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.parts import WithParts
-from shared.runtime.postgres import Pool, is_bisectable, is_retryable
+from shared.runtime.postgres import Pool, is_retryable
+from shared.runtime.server_calls import sqlstate_of
 from shared.storage.config import CarrierConfig
 from shared.storage.facts import FactPublisher
 from shared.storage.finals import FINALS
 from worker import store
-from worker.store import Claim, Claimed, Outcome, Recorded
+from worker.store import UNCLAIMABLE, UNRECORDABLE, Claim, Claimed, Outcome, Recorded
 
 # Only accept is in a hurry: outcomes gather this long when there is traffic. What is to be claimed has
 # gathered before it was fetched.
@@ -84,7 +87,6 @@ class Journal(WithParts):
             queue_max=CHUNKS_WAITING_MAX,
             concurrency=FLUSHES_IN_FLIGHT,
             linger_seconds=LINGER_SECONDS,
-            is_bisectable=is_bisectable,
             is_retryable=is_retryable,
         )
 
@@ -139,17 +141,31 @@ class Journal(WithParts):
         for (carrier_id, deadline_seconds), indices in groups.items():
             work = [pair for index in indices for pair in chunks[index].work]
             try:
-                claims = iter(
-                    await store.claim_batch(
-                        self._pool, work, carrier_id, deadline_seconds, self._clock.new_uuid7()
-                    )
-                )
+                claims = iter(await self._claim_apart(carrier_id, work, deadline_seconds))
             except Exception as error:  # noqa: BLE001 - answered to this carrier's chunks; the others' claims stand
                 answers.update((index, error) for index in indices)
                 continue
             for index in indices:
                 answers[index] = [next(claims) for _ in chunks[index].work]
         return [answers[index] for index in range(len(chunks))]
+
+    async def _claim_apart(
+        self, carrier_id: int, work: Sequence[tuple[str, int]], deadline_seconds: int
+    ) -> list[Claim]:
+        """Claim in one call, or in halves around a message that cannot be claimed, each under a new id."""
+
+        async def claim(work: Sequence[tuple[str, int]]) -> list[Claim]:
+            claim_id = self._clock.new_uuid7()
+            return await store.claim_batch(self._pool, work, carrier_id, deadline_seconds, claim_id)
+
+        claims: list[Claim] = []
+        for (message_id, _), claimed in zip(work, await in_halves(claim, work), strict=True):
+            if isinstance(claimed, Exception):
+                _log.error(
+                    "message cannot be claimed", message_id=str(UUID(message_id)), error=_word(claimed)
+                )
+            claims.append(UNCLAIMABLE if isinstance(claimed, Exception) else claimed)
+        return claims
 
     async def _flush_records(self, chunks: Sequence[_RecordChunk]) -> Sequence[list[Recorded] | Exception]:
         answers: dict[int, list[Recorded]] = {}
@@ -159,19 +175,33 @@ class Journal(WithParts):
         for indices in groups.values():
             carrier = chunks[indices[0]].carrier
             outcomes = [outcome for index in indices for outcome in chunks[index].outcomes]
-            recorded = iter(
-                await store.record_batch(
-                    self._pool,
-                    outcomes,
-                    carrier.id,
-                    may_ask_again=carrier.may_ask_again,
-                    tries_max=ATTEMPTS_MAX,
-                    receipt_wait_seconds=carrier.receipt_wait_seconds,
-                )
-            )
+            recorded = iter(await self._record_apart(carrier, outcomes))
             for index in indices:
                 answers[index] = [next(recorded) for _ in chunks[index].outcomes]
         return [answers[index] for index in range(len(chunks))]
+
+    async def _record_apart(self, carrier: CarrierConfig, outcomes: Sequence[Outcome]) -> list[Recorded]:
+        """Record in one call, or in halves around an outcome that cannot be recorded."""
+        record = partial(
+            store.record_batch,
+            self._pool,
+            carrier_id=carrier.id,
+            may_ask_again=carrier.may_ask_again,
+            tries_max=ATTEMPTS_MAX,
+            receipt_wait_seconds=carrier.receipt_wait_seconds,
+        )
+        records: list[Recorded] = []
+        for outcome, recorded in zip(outcomes, await in_halves(record, outcomes), strict=True):
+            if isinstance(recorded, Exception):
+                _log.error(
+                    "outcome cannot be recorded",
+                    message_id=str(outcome.message_id),
+                    attempt_no=outcome.attempt_no,
+                    outcome=outcome.outcome,
+                    error=_word(recorded),
+                )
+            records.append(UNRECORDABLE if isinstance(recorded, Exception) else recorded)
+        return records
 
     async def _tell(
         self, carrier: CarrierConfig, outcomes: Sequence[Outcome], recorded: Sequence[Recorded]
@@ -241,6 +271,11 @@ def _count(carrier: str, outcomes: Sequence[Outcome], recorded: Sequence[Recorde
             FINALS.labels(carrier, state).inc(count)
         elif state in _WAITING:
             RETRIES.labels(carrier, reason).inc(count)
+
+
+def _word(error: Exception) -> str:
+    """The kind of an error; its text may quote what it was given."""
+    return f"{type(error).__name__} {sqlstate_of(error)}"
 
 
 def _fact(

@@ -35,6 +35,9 @@ class Claim(NamedTuple):
     parts: list[int] | None
 
 
+# What is answered where no call can claim a message: its row is for an operator to mend.
+UNCLAIMABLE: Final = Claim._make(["unclaimable", *[None] * (len(Claim._fields) - 1)])
+
 CLAIM = "select * from tollwire.claim_batch_v1($1, $2, $3, $4, $5)"
 
 
@@ -86,6 +89,9 @@ class Recorded(NamedTuple):
     receipt_ids: list[UUID] | None
     client_id: int | None
 
+
+# What is answered where no call can record an outcome: its claim ends at its deadline.
+UNRECORDABLE: Final = Recorded(moved=False, state=None, receipt_ids=None, client_id=None)
 
 RECORD = "select * from tollwire.record_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 

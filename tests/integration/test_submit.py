@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 import msgspec
+from structlog.testing import capture_logs
 
 from embedded.nats import NatsServer
 from shared.events.bundles import Bundle
@@ -28,6 +29,9 @@ from worker.submit import Submit
 LANES = ("express", "normal", "bulk")
 NO_ROUTES = Routes({})
 KEYRING = Keyring("k1", {"k1": bytes(32)})
+# Where a message's counter ends: what raises it any further fails.
+SEQUENCE_MAX = 2**15 - 1
+WORN_OUT = "update tollwire.message_states set sequence = $2 where message_id = $1"
 
 
 @dataclass
@@ -130,3 +134,45 @@ async def test_a_bundle_that_waited_while_the_carrier_was_switched_off_is_given_
             await waiting
         assert await rig.states(ids) == ["QUEUED"] * 3
         assert rig.server.requests == []
+
+
+async def test_a_message_that_cannot_be_claimed_costs_only_itself(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig:
+        ids = await rig.accepted(21)
+        (poison,) = ids[13:14]
+        await rig.flow.pool.execute(WORN_OUT, poison, SEQUENCE_MAX)
+        with capture_logs() as logs:
+            await rig.bundle(ids)
+        states = dict(zip(ids, await rig.states(ids), strict=True))
+        assert states.pop(poison) == "QUEUED"
+        assert set(states.values()) == {"SENT"}
+        assert len(rig.server.requests) == 20
+        assert [line["message_id"] for line in logs if line["log_level"] == "error"] == [str(poison)]
+
+
+async def test_an_outcome_that_cannot_be_recorded_costs_only_itself(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig:
+        ids = await rig.accepted(21)
+        (poison,) = ids[13:14]
+        await rig.flow.pool.execute(WORN_OUT, poison, SEQUENCE_MAX - 1)
+        with capture_logs() as logs:
+            await rig.bundle(ids)
+        states = dict(zip(ids, await rig.states(ids), strict=True))
+        assert states.pop(poison) == "SENDING", "its claim ends at its deadline"
+        assert set(states.values()) == {"SENT"}
+        assert [line["message_id"] for line in logs if line["log_level"] == "error"] == [str(poison)]
+
+
+async def test_a_message_twice_beside_one_that_cannot_be_claimed_is_sent_once(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """In two halves it is in two calls, and the second must not take the first one's claim for its own."""
+    async with open_rig(database, nats_server) as rig:
+        ids = await rig.accepted(4)
+        await rig.flow.pool.execute(WORN_OUT, ids[1], SEQUENCE_MAX)
+        await rig.bundle([*ids, ids[0]])
+        assert len(rig.server.requests) == 3
