@@ -13,7 +13,7 @@ from asyncpg.pgproto import pgproto
 from prometheus_client import Counter
 
 from shared.domain.alphabet import Encoding
-from shared.domain.retry import ATTEMPTS_MAX, backoff_seconds, patience_seconds
+from shared.domain.retry import ATTEMPTS_MAX, PATIENT_ATTEMPTS, backoff_seconds, patience_seconds
 from shared.events.bundles import Bundle
 from shared.runtime import tracing
 from shared.runtime.batcher import Busy
@@ -36,7 +36,9 @@ CLAIM_MAX: Final = 200
 UNRECORDED_MAX: Final = 100
 # A carrier that is switched off, or down without another route: look again soon, using up no try.
 CARRIER_AWAY_SECONDS: Final = 5.0
-# What the carrier asks for is believed up to this.
+# What the carrier asks for is believed from this, also where it says nothing, up to that: each wait ends with
+# a claim, and a message's counters hold those of its whole life.
+RETRY_AFTER_MIN_SECONDS: Final = 1.0
 RETRY_AFTER_MAX_SECONDS: Final = 300.0
 UNCERTAIN_AGAIN_SECONDS: Final = 2.0
 # Temporary: while keys are rotated a worker may not have the newest yet.
@@ -197,12 +199,14 @@ class Submit:
         won = await self._claim(carrier_id, work, config.submit_deadline_seconds)
         for claimed in won:
             other = self._desks.another(claimed.claim.msisdn, carrier_id, is_test=claimed.claim.is_test)
+            # Two workers may find each other's carrier away: at once a few times, then after waits.
+            is_at_once = other is not None and claimed.claim.attempt_no <= PATIENT_ATTEMPTS
             records.append(
                 Recording(
                     message_id=claimed.message_id,
                     attempt_no=claimed.claim.attempt_no,
                     part_no=1,
-                    outcome="unclaimed" if other is not None else "throttled",
+                    outcome="unclaimed" if is_at_once else "throttled",
                     reference=None,
                     error="carrier_away",
                     detail=None,
@@ -271,7 +275,7 @@ def _verdict(
         case Refused(code, detail):
             return "refused_temp", code, detail, backoff_seconds(min(tries, ATTEMPTS_MAX), jitter)
         case Throttled(retry_after_seconds):
-            asked = min(retry_after_seconds or 1.0, RETRY_AFTER_MAX_SECONDS)
+            asked = min(max(retry_after_seconds or 0.0, RETRY_AFTER_MIN_SECONDS), RETRY_AFTER_MAX_SECONDS)
             wait = patience_seconds(claims, asked)
             return "throttled", "throttled", None, wait * (1 + jitter)
         case Uncertain(detail):

@@ -10,6 +10,7 @@ import msgspec
 from structlog.testing import capture_logs
 
 from embedded.nats import NatsServer
+from shared.domain.retry import PATIENT_ATTEMPTS
 from shared.events.bundles import Bundle
 from shared.runtime.clock import open_clock
 from shared.runtime.jetstream import open_jetstream
@@ -176,3 +177,19 @@ async def test_a_message_twice_beside_one_that_cannot_be_claimed_is_sent_once(
         await rig.flow.pool.execute(WORN_OUT, ids[1], SEQUENCE_MAX)
         await rig.bundle([*ids, ids[0]])
         assert len(rig.server.requests) == 3
+
+
+async def test_workers_that_find_each_others_carriers_away_do_not_pass_a_message_on_for_ever(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig:
+        young, old = await rig.accepted(2)
+        other = replace(rig.carrier, id=await rig.flow.carrier(settings=rig.carrier.settings))
+        await rig.desks.apply({other.id: other}, Routes({"49": (rig.carrier.id, other.id)}))
+        passed_on = "update tollwire.message_states set attempt_no = $2 where message_id = $1"
+        await rig.flow.pool.execute(passed_on, old, PATIENT_ATTEMPTS)
+        await rig.bundle([young, old])
+        rows = [await rig.flow.outbox(id_) for id_ in (young, old)]
+        assert [row and row["carrier_id"] for row in rows] == [other.id] * 2
+        now = await rig.flow.pool.fetchval("select clock_timestamp()")
+        assert [row and row["dispatch_at"] <= now for row in rows] == [True, False]
