@@ -12,7 +12,7 @@ from tests.chaos.processes import Keeper
 
 # A process that was started for a crash point reaches it under load within seconds, the rare ones within
 # the time that an outcome stays unknown.
-CRASH_LIMIT_SECONDS = 40.0
+CRASH_LIMIT_SECONDS = 60.0
 
 
 class Fault(ABC):

@@ -57,10 +57,21 @@ def crash(cast: Cast, point: str) -> Crash:
 
 
 def crashes(cast: Cast) -> Iterator[Step]:
-    """Every named crash point once, in random order, for ever."""
+    """Every named crash point once, in random order, for ever.
+
+    One of each service at the same time, where it has any left: to start a process again is most of what a
+    strike takes, and one after the other they would not fit into a run.
+    """
     while True:
-        for point in cast.drawn.sample(CRASH_POINTS, len(CRASH_POINTS)):
-            yield Step(cast.drawn.uniform(0.2, 1.0), crash(cast, point))
+        points = cast.drawn.sample(CRASH_POINTS, len(CRASH_POINTS))
+        while points:
+            by_service = {SERVICE_OF_STEP[point.partition(".")[0]]: point for point in reversed(points)}
+            together = [crash(cast, point) for point in by_service.values()]
+            for one in together[:-1]:
+                one.overlaps = True
+            for one in together:
+                yield Step(cast.drawn.uniform(0.2, 1.0), one)
+            points = [point for point in points if point not in by_service.values()]
 
 
 def pauses(seconds: float) -> Callable[[Cast], Iterator[Step]]:

@@ -36,6 +36,17 @@ def test_every_named_crash_point_is_struck_in_the_process_that_has_it():
     assert {point.partition(".")[0] for point in CRASH_POINTS} == set(SERVICE_OF_STEP)
 
 
+def test_crash_points_that_are_struck_together_are_of_different_services():
+    struck: list[Crash] = []
+    for step in steps_of("crash-points", 1):
+        assert isinstance(step.fault, Crash)
+        struck.append(step.fault)
+        services = [crash.victim.partition("-")[0] for crash in struck]
+        assert len(set(services)) == len(services)
+        if not step.fault.overlaps:
+            struck.clear()
+
+
 def test_the_same_seed_orders_the_same_messages():
     accounts = [Account("acme", "tw_x", 1.0, "delivered", "whsec_x")]
 
