@@ -41,6 +41,7 @@ begin
     -- Note them on the attempts: the first final word on a part stands.
     for r in
         select x.nth::integer as nth, k.state, k.done_at, k.carrier_id, k.reference, a.receipt, x.message_id, x.attempt_no, x.part_no,
+               (select c.idempotent_submit from tollwire.carriers c where c.id = k.carrier_id) as knows_ids,
                row_number() over (partition by x.message_id, x.attempt_no, x.part_no order by (k.state in ('enroute', 'accepted', 'unknown')), x.nth) as word
         from unnest(p_receipt, p_message, p_attempt, p_part, v_outcome) with ordinality x(id, message_id, attempt_no, part_no, outcome, nth)
         cross join lateral (
@@ -57,7 +58,10 @@ begin
             v_outcome[r.nth] := 'noted';
             update tollwire.attempts a set receipt = r.state, receipt_at = coalesce(r.done_at, v_now)
                 where a.message_id = r.message_id and a.part_no = r.part_no
-                  and (a.attempt_no = r.attempt_no or a.carrier_id = r.carrier_id and a.reference = r.reference and a.outcome = 'submitted')
+                  -- To a carrier that knows our ids every attempt is the same submit, also one that is on its way or unanswered.
+                  and (a.attempt_no = r.attempt_no or a.carrier_id = r.carrier_id and (
+                      a.reference = r.reference and a.outcome = 'submitted'
+                      or r.knows_ids and (a.outcome is null or a.outcome in ('submitted', 'uncertain'))))
                   and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'));
         end if;
     end loop;
@@ -65,7 +69,7 @@ begin
     -- Fold each message that got news over all its attempts that may have reached the carrier.
     for r in
         select n.message_id, s.state, s.submitted_at, l.state as lock_state, c.waive_late_capture,
-               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired,
+               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired, p.over,
                l.state = 'HELD' and m.charge = 'submitted' and p.taken >= s.parts_total as pays_submit
         from (select distinct x.message_id
               from unnest(p_message, v_outcome) x(message_id, outcome) where x.outcome = 'noted') n
@@ -76,10 +80,12 @@ begin
         join lateral (
             -- A part that some attempt delivered waits for nobody.
             select count(*) filter (where q.is_delivered) as delivered, count(*) filter (where q.is_open and not q.is_delivered) as open,
-                   count(*) filter (where q.is_expired) as expired, count(*) filter (where q.is_taken) as taken
+                   count(*) filter (where q.is_expired) as expired, count(*) filter (where q.is_taken) as taken, count(*) filter (where q.is_over and not q.is_delivered) as over
             from (select coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
                          bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open,
-                         coalesce(bool_or(a.outcome = 'submitted' or a.receipt in ('enroute', 'accepted', 'delivered', 'undelivered', 'expired')), false) as is_taken
+                         coalesce(bool_or(a.outcome = 'submitted' or a.receipt in ('enroute', 'accepted', 'delivered', 'undelivered', 'expired')), false) as is_taken,
+                         coalesce(bool_or(a.receipt in ('undelivered', 'expired', 'rejected')
+                                          and (select c.idempotent_submit from tollwire.carriers c where c.id = a.carrier_id)), false) as is_over
                   from tollwire.attempts a where a.message_id = n.message_id and a.message_id between v_m_min and v_m_max group by a.part_no) q) p on true
         order by n.message_id
     loop
@@ -100,7 +106,8 @@ begin
                 l_id := l_id || r.message_id;
                 l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
             end if;
-        elsif r.open = 0 and r.state in ('SENT', 'UNKNOWN', 'SENDING') then
+        -- What waits to be asked again is over too, when the one that knows the id has said so: it would not send it again.
+        elsif r.open = 0 and (r.state in ('SENT', 'UNKNOWN', 'SENDING') or r.state in ('QUEUED', 'FAILED_TEMP') and r.over > 0) then
             f_id := f_id || r.message_id;
             f_event := f_event || case when r.expired > 0 and r.delivered = 0 then 'carrier_expired'::tollwire.message_event else 'undelivered' end;
             f_reason := f_reason || case when r.expired > 0 and r.delivered = 0 then 'expired_by_carrier' when r.delivered > 0 then 'delivered_in_part' else 'undelivered' end;

@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.flow import Flow, open_flow, outcome
+from ledger import clockwork_store
+from tests.support.flow import TRIES_MAX, Flow, open_flow, outcome
 from tests.support.servers import Database
 
 
@@ -144,6 +145,67 @@ async def test_a_refusal_after_an_uncertain_try_waits_for_that_ones_receipt(data
         (claim,) = await flow.claim([message], carrier)
         (recorded,) = await flow.record([outcome(message, claim.attempt_no, "refused_perm")], carrier)
         assert recorded.state == "UNKNOWN"
+
+
+async def given_up(flow: Flow, carrier: int) -> tuple[UUID, int]:
+    """A message that is on its way again while the answer to its first attempt says at last: accepted."""
+    _, message, first = await one_claimed(flow, carrier, delivery="at_least_once")
+    await flow.later([message], 66)
+    await clockwork_store.recover_claims(flow.pool, [message], TRIES_MAX)
+    await flow.later([message], 2)
+    (second,) = await flow.claim([message], carrier)
+    await flow.record([outcome(message, first, "submitted")], carrier)
+    assert await flow.state(message) == "SENDING"
+    assert second.attempt_no is not None
+    return message, second.attempt_no
+
+
+@pytest.mark.parametrize("word", ["throttled", "unclaimed", "refused_temp", "refused_perm", "uncertain"])
+async def test_what_an_earlier_attempt_handed_over_is_sent_whatever_becomes_of_the_next(
+    database: Database, word: str
+) -> None:
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        message, second = await given_up(flow, carrier)
+        (recorded,) = await flow.record([outcome(message, second, word, error=word)], carrier)
+        assert recorded.state == "SENT"
+        row = await flow.state_row(message)
+        assert (row["state"], row["error_code"]) == ("SENT", None)
+        assert await flow.outbox(message) is None
+
+
+async def test_what_the_carrier_lost_of_an_earlier_attempt_does_not_count_as_sent(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        message, second = await given_up(flow, carrier)
+        assert (await flow.receipt(carrier, f"ref-{message}-1-1", "undelivered")).outcome == "noted"
+        (recorded,) = await flow.record([outcome(message, second, "throttled")], carrier)
+        assert recorded.state == "QUEUED"
+        # Nor does the late answer itself, when the receipt was there before it.
+        _, other, first = await one_claimed(flow, carrier, delivery="at_least_once")
+        await flow.record([outcome(other, first, "uncertain")], carrier)
+        await flow.receipt(carrier, "unheard of", "undelivered", echo_message_id=other)
+        await flow.record([outcome(other, first, "submitted")], carrier)
+        assert await flow.state(other) == "QUEUED"
+
+
+async def test_a_carrier_that_knows_our_ids_speaks_for_itself_alone(database: Database) -> None:
+    async with open_flow(database) as flow:
+        forgetful, knowing = await flow.carrier(), await flow.carrier(idempotent_submit=True)
+        client, message, first = await one_claimed(flow, forgetful, delivery="at_least_once")
+        await flow.record([outcome(message, first, "uncertain", retry_seconds=0.0)], forgetful)
+        (claim,) = await flow.claim([message], forgetful)
+        assert claim.attempt_no is not None
+        line = outcome(message, claim.attempt_no, "unclaimed", next_carrier_id=knowing)
+        await flow.record([line], forgetful)
+        (claim,) = await flow.claim([message], knowing)
+        assert claim.attempt_no is not None
+        line = outcome(message, claim.attempt_no, "refused_perm")
+        (recorded,) = await flow.record([line], knowing, may_ask_again=True)
+        assert recorded.state == "UNKNOWN"
+        settled = await flow.receipt(forgetful, "unheard of", "delivered", echo_message_id=message)
+        assert settled.state == "DELIVERED"
+        assert await flow.kinds(client) == ["top_up", "hold", "capture"]
 
 
 async def test_a_plan_may_charge_the_submit(database: Database) -> None:

@@ -87,6 +87,26 @@ async def test_a_submit_whose_outcome_was_unknown_is_charged_by_its_receipt(data
         assert (await flow.lock(message))["state"] == "CAPTURED"
 
 
+async def test_the_end_of_what_waits_to_be_asked_again_is_believed(database: Database) -> None:
+    """A carrier that knows the id would not send it again: its last word ends the message at any moment."""
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier(idempotent_submit=True, no_receipt_policy="capture")
+        for is_claimed in (False, True):
+            client = await flow.client()
+            (message,) = await flow.accepted(client)
+            await flow.claim([message], carrier)
+            line = outcome(message, 1, "uncertain", retry_seconds=0.0)
+            await flow.record([line], carrier, may_ask_again=True)
+            if is_claimed:
+                await flow.claim([message], carrier)
+            settled = await flow.receipt(
+                carrier, f"same {is_claimed}", "undelivered", echo_message_id=message, echo_attempt_no=1
+            )
+            assert (settled.outcome, settled.state) == ("moved", "UNDELIVERED")
+            assert (await flow.lock(message))["state"] == "RELEASED"
+            assert await flow.outbox(message) is None
+
+
 async def test_what_a_carrier_rejected_was_never_submitted(database: Database) -> None:
     async with open_flow(database) as flow:
         carrier, client = await flow.carrier(), await flow.client()

@@ -15,7 +15,7 @@ declare
     v_moved boolean[] := array_fill(false, array[v_n]);
     v_client bigint[] := array_fill(null::bigint, array[v_n]);
     i integer;
-    v_last boolean; v_reached boolean; v_bound boolean;
+    v_last boolean; v_reached boolean; v_bound boolean; v_taken boolean;
     v_moved_id uuid;
     m_id uuid[] := '{}'; m_state tollwire.message_state[] := '{}'; m_tries smallint[] := '{}'; m_twice boolean[] := '{}'; m_error text[] := '{}'; m_sent boolean[] := '{}';
     w_id uuid[] := '{}'; w_at timestamptz[] := '{}'; w_carrier smallint[] := '{}';
@@ -79,20 +79,29 @@ begin
         if r.outcome = 'submitted' and r.charge = 'submitted' then
             c_id := c_id || r.message_id;
         end if;
+        -- By some attempt or other a carrier has every part, and has not said that one of them is lost. The answer to an attempt that was
+        -- given up may come while the next one is on its way: then it counts, whatever becomes of that one.
+        v_taken := (r.outcome <> 'submitted' or r.state in ('QUEUED', 'FAILED_TEMP')) and r.parts_total <= (
+            select count(distinct a.part_no) from tollwire.attempts a
+            where a.message_id = r.message_id and a.message_id between v_min and v_max and a.outcome = 'submitted'
+              and (a.receipt is null or a.receipt not in ('undelivered', 'expired', 'rejected')));
+        if r.holds_token and v_taken then
+            r.outcome := 'submitted';
+            r.error := null;
+        end if;
         continue when tollwire.next_state_v1(r.state, r.outcome::tollwire.message_event) is null or v_moved_id = r.message_id;
-        -- A late word on an attempt that was given up moves only a message that waits, and only when no part is missing.
-        continue when not r.holds_token and not (r.outcome = 'submitted' and r.state in ('QUEUED', 'FAILED_TEMP') and r.parts_total <= (
-            select count(distinct a.part_no) from tollwire.attempts a where a.message_id = r.message_id and a.outcome = 'submitted'));
+        -- A late word moves a message that waits only when no part is missing.
+        continue when case when r.outcome = 'submitted' and r.state in ('QUEUED', 'FAILED_TEMP') then not v_taken else not r.holds_token end;
         v_moved_id := r.message_id;
         v_moved[r.nth] := true;
         if r.outcome in ('refused_temp', 'refused_perm') then
             v_last := r.outcome = 'refused_perm' or r.tries + 1 >= p_tries_max or v_now + r.retry_seconds * interval '1 second' >= r.valid_until;
-            -- Every part that was refused may still be delivered by an earlier attempt.
-            v_reached := not p_ask_again and not exists (
+            -- Every part that was refused may still be delivered by an earlier attempt; a carrier that knows our ids speaks for all of its own.
+            v_reached := not exists (
                 select from tollwire.attempts x
                 where x.message_id = r.message_id and x.attempt_no = r.attempt_no and x.outcome in ('refused_temp', 'refused_perm') and not exists (
                     select from tollwire.attempts a where a.message_id = r.message_id and a.part_no = x.part_no and a.attempt_no < r.attempt_no
-                       and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))));
+                       and not (p_ask_again and a.carrier_id = p_carrier) and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))));
         end if;
         if r.outcome = 'submitted' then
             v_state[r.nth] := 'SENT';

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.domain.states import MessageState
-from tests.chaos.simulation.oracle.tables import Attempt, Message, Reference, S, Tables
+from tests.chaos.simulation.oracle.tables import FINAL_WORDS, Attempt, Message, Reference, S, Tables
 from tests.chaos.simulation.wire import (
     CLAIM_SECONDS,
     RECEIPT_WAIT_SECONDS,
@@ -101,6 +101,8 @@ def record(t: Tables, lines: list[Line], carrier: int) -> list[tuple[Any, ...]]:
         word = next((each for each in WORST_FIRST if each in words), "submitted")
         if word == "submitted" and message.charge == "submitted":
             captures.append(message)
+        if message.attempt_no == number and _is_taken(message):
+            word = "submitted"
         if message.id in done or not message.knows(word) or not _may_move(message, number, word):
             continue
         done.add(message.id)
@@ -159,10 +161,20 @@ def _same_submit(t: Tables, message: Message, line: Line, carrier: int) -> None:
 
 
 def _may_move(message: Message, number: int, word: str) -> bool:
-    if message.attempt_no == number:
-        return True
-    taken = {part for (_, part), a in message.attempts.items() if a.outcome == "submitted"}
-    return word == "submitted" and message.state in (S.QUEUED, S.FAILED_TEMP) and len(taken) >= message.parts
+    """A late word moves a message that waits only when no part is missing."""
+    if word == "submitted" and message.state in (S.QUEUED, S.FAILED_TEMP):
+        return _is_taken(message)
+    return message.attempt_no == number
+
+
+def _is_taken(message: Message) -> bool:
+    """By some attempt or other a carrier has every part, and has not said that one of them is lost."""
+    taken = {
+        part
+        for (_, part), a in message.attempts.items()
+        if a.outcome == "submitted" and a.receipt not in FINAL_WORDS - {"delivered"}
+    }
+    return len(taken) >= message.parts
 
 
 def _move(
@@ -171,9 +183,12 @@ def _move(
     may_ask_again = t.carriers[carrier].recognises
     retry_us = round(max(line.retry_seconds for line in group) * SECOND)
     error = max((line.error for line in group if line.error is not None), default=None)
+    if word == "submitted":
+        error = None
     has_another = message.tries + 1 < TRIES_MAX and t.now + retry_us < message.valid_us
     is_last = word == "refused_perm" or not has_another
-    if word in REFUSALS and is_last and (may_ask_again or not _may_have_reached(message, group[0].attempt)):
+    of_its_own = carrier if may_ask_again else None
+    if word in REFUSALS and is_last and not _may_have_reached(message, group[0].attempt, of_its_own):
         ends.append((message, error or "refused"))
         return S.FAILED_PERM
     state = _next(message, word, may_ask_again, has_another)
@@ -191,11 +206,18 @@ def _move(
     return state
 
 
-def _may_have_reached(message: Message, number: int) -> bool:
-    """Every part that was refused may still be delivered by an earlier attempt."""
+def _may_have_reached(message: Message, number: int, of_its_own: int | None) -> bool:
+    """Every part that was refused may still be delivered by an earlier attempt.
+
+    A carrier that knows our ids speaks for all attempts ``of_its_own``.
+    """
     refused = [p for (n, p), a in message.attempts.items() if n == number and a.outcome in REFUSALS]
     return all(
-        any(a.is_open for (n, p), a in message.attempts.items() if p == part and n < number)
+        any(
+            a.is_open and a.carrier != of_its_own
+            for (n, p), a in message.attempts.items()
+            if p == part and n < number
+        )
         for part in refused
     )
 

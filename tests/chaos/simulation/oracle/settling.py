@@ -6,6 +6,7 @@ from uuid import UUID
 
 from tests.chaos.simulation.oracle.tables import (
     FINAL_WORDS,
+    REACHED,
     TAKEN_WORDS,
     Attempt,
     Message,
@@ -27,6 +28,8 @@ from tests.chaos.simulation.wire import (
 MATCH_US = 7 * DAY
 SOON_US = 60 * SECOND
 OUTWAIT_MAX_SECONDS = 900
+MAY_END = (S.SENT, S.UNKNOWN, S.SENDING)
+WAITS = (S.QUEUED, S.FAILED_TEMP)
 
 
 class Place(NamedTuple):
@@ -161,15 +164,15 @@ def _note(t: Tables, ids: list[UUID], places: list[Place | None], outcomes: list
             outcomes[nth] = "repeated"
             continue
         outcomes[nth] = "noted"
-        _write(t.messages[place.message], place, t.receipts[ids[nth]])
+        _write(t, t.messages[place.message], place, t.receipts[ids[nth]])
 
 
-def _write(message: Message, place: Place, receipt: Receipt) -> None:
+def _write(t: Tables, message: Message, place: Place, receipt: Receipt) -> None:
+    knows_ids = t.carriers[receipt.carrier].recognises
     for (number, part), attempt in message.attempts.items():
-        is_same_submit = (attempt.carrier, attempt.reference, attempt.outcome) == (
-            receipt.carrier,
-            receipt.reference,
-            "submitted",
+        is_same_submit = attempt.carrier == receipt.carrier and (
+            (attempt.reference, attempt.outcome) == (receipt.reference, "submitted")
+            or (knows_ids and attempt.outcome in REACHED)
         )
         if part == place.part and (number == place.attempt or is_same_submit) and attempt.is_unanswered:
             attempt.receipt = receipt.state
@@ -198,6 +201,16 @@ def _is_taken(attempt: Attempt) -> bool:
     return attempt.outcome == "submitted" or attempt.receipt in TAKEN_WORDS
 
 
+def _is_over(t: Tables, parts: dict[int, list[Attempt]], delivered: set[int]) -> bool:
+    """A carrier that knows our ids said the end of a part: asked again it would not send it again."""
+    return any(
+        attempt.receipt in FINAL_WORDS and t.carriers[attempt.carrier].recognises
+        for part, attempts in parts.items()
+        if part not in delivered
+        for attempt in attempts
+    )
+
+
 def _fold_one(
     t: Tables,
     message: Message,
@@ -217,7 +230,9 @@ def _fold_one(
             told[message.id] = _end(t, message, "delivered", "capture", "delivered")
         elif message.state is not S.DELIVERED and not message.is_late:
             late.append(message)
-    elif not waiting and message.state in (S.SENT, S.UNKNOWN, S.SENDING):
+    elif not waiting and (
+        message.state in MAY_END or (message.state in WAITS and _is_over(t, parts, delivered))
+    ):
         event = "carrier_expired" if is_expired and not delivered else "undelivered"
         reason = "delivered_in_part" if delivered else "undelivered"
         told[message.id] = _end(
