@@ -14,12 +14,15 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
+from api.problems import CONTENT_TYPE
 from shared.runtime.http_headers import SAFE_HEADERS
 
 JSON_HEADERS: Final = {"Content-Type": "application/json", **SAFE_HEADERS}
+PROBLEM_HEADERS: Final = {**JSON_HEADERS, "Content-Type": CONTENT_TYPE}
 
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _COMMON: Final = "".join(f"{name}: {value}\r\n" for name, value in JSON_HEADERS.items())
+_PROBLEM_COMMON: Final = "".join(f"{name}: {value}\r\n" for name, value in PROBLEM_HEADERS.items())
 
 
 class _Date:
@@ -42,12 +45,18 @@ _date: Final = _Date()
 
 
 class Answer(web.StreamResponse):
-    """A whole answer with ``JSON_HEADERS`` and some more; only for requests that ``fits``."""
+    """A whole answer with ``JSON_HEADERS`` and some more; only for requests that ``fits``.
 
-    def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    A problem has ``PROBLEM_HEADERS`` instead.
+    """
+
+    def __init__(
+        self, status: int, body: bytes, headers: Mapping[str, str], *, is_problem: bool = False
+    ) -> None:
         # Nothing of the base's state is used, so its making (a third of the cost) is left out.
         self._code = status
         self._content = body
+        self._common = _PROBLEM_COMMON if is_problem else _COMMON
         self._more = headers
         self._writer: AbstractStreamWriter | None = None
         self._is_last = False
@@ -81,7 +90,7 @@ class Answer(web.StreamResponse):
             raise ValueError("a header holds a line break")
         last = "Connection: close\r\n" if self._is_last else ""
         head = (
-            f"{_STATUS_LINES[self._code]}{_COMMON}{more}{last}{_date.line()}"
+            f"{_STATUS_LINES[self._code]}{self._common}{more}{last}{_date.line()}"
             f"Content-Length: {len(self._content)}\r\n\r\n"
         )
         transport.write(head.encode("latin-1") + self._content)

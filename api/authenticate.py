@@ -1,11 +1,9 @@
 """API keys: bcrypt once a key, then its seal, and a keyed hash in memory (RULES 31, 32).
 
 Wrong keys cannot burn the CPU: unknown ids never reach bcrypt, wrong secrets are remembered for a few
-seconds and limited by key id and by address, and the verifying threads and their queue are bounded.
-
-Those that come together count too: a verification takes its key id's failure in advance and gives it back
-unless the key was wrong. An address takes none in advance, since behind a proxy's all keys of a new process
-are unknown at once; its failures are looked at again just before bcrypt.
+seconds and limited by where they come from, and what bcrypt is asked is bounded (`api.verify`). Who has
+the right one is not refused for the guesses of others: a seal that fits is looked at before any limit of
+its key id.
 """
 
 import asyncio
@@ -14,17 +12,15 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import bcrypt
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge, Histogram
 
 from api import addresses
 from api.callers import KeyRecord
-from api.gcra import MICROSECONDS, LocalLimiter, Quota
 from api.key_seals import KeySeals
 from api.problems import Refusal
+from api.verify import CHECKS, Verifier
 from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
 from shared.domain.problems import ProblemCode
 from shared.runtime.metrics import SECONDS_BUCKETS
@@ -36,55 +32,38 @@ LoadKeys = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]
 VERIFIED_MAX: Final = 100_000
 REJECTED_MAX: Final = 10_000
 REJECTED_SECONDS: Final = 5.0
-# bcrypt at cost 4 takes a millisecond, and without the GIL: each thread verifies about 1,000 keys a second.
-VERIFY_THREADS: Final = 2
-# One for each thread and its next: as many can go beyond an address's failures before these are counted.
-VERIFY_AT_ONCE: Final = 2 * VERIFY_THREADS
-# The last in the queue waits a quarter of a second; beyond that "busy" is the kinder answer.
-VERIFY_QUEUE_MAX: Final = 500
-# A person who mistypes stays below; 300 a minute cost 0.3 s of a core.
-ADDRESS_FAILURES: Final = Quota(requests_per_minute=300, burst=100)
-KEY_FAILURES: Final = Quota(requests_per_minute=60, burst=20)
 # How many cached keys are looked at again in one query after the configuration changed.
 REFRESH_CHUNK: Final = 1_000
 CHALLENGE: Final = {"WWW-Authenticate": 'ApiKey realm="tollwire", header="X-API-Key"'}
 
-_checks = Counter(
-    "tollwire_api_key_checks_total", "API keys that were not known yet, by how it went", ["result"]
-)
 _cached = Gauge("tollwire_api_keys_cached", "Verified API keys in memory")
 _verify_seconds = Histogram(
     "tollwire_api_key_verify_seconds",
     "From an unknown key to its record: its row and bcrypt",
     buckets=SECONDS_BUCKETS,
 )
-_verified, _wrong, _limited, _refused = (
-    _checks.labels(result) for result in ("verified", "wrong", "limited", "refused")
-)
+_verified, _wrong, _refused = (CHECKS.labels(result) for result in ("verified", "wrong", "refused"))
 
 
 class Authenticator:
     """Turns the text of X-API-Key into the key's record, or refuses."""
 
     def __init__(
-        self, load: LoadKeys, *, seals: KeySeals | None = None, verify_queue_max: int = VERIFY_QUEUE_MAX
+        self, load: LoadKeys, *, seals: KeySeals | None = None, verifier: Verifier | None = None
     ) -> None:
         self._load = load
         self._seals = seals
-        self._verify_queue_max = verify_queue_max
         # A key of this process only: the hashes in memory are worth nothing elsewhere.
         self._pepper = secrets.token_bytes(32)
         self._records: OrderedDict[bytes, KeyRecord] = OrderedDict()
         self._rejected: OrderedDict[bytes, float] = OrderedDict()
         self._flights: dict[bytes, asyncio.Task[KeyRecord | None]] = {}
-        self._failures = LocalLimiter()
+        self._verifier = verifier or Verifier()
         self._generation = 0
-        self._turns = asyncio.Semaphore(VERIFY_AT_ONCE)
-        self._threads = ThreadPoolExecutor(VERIFY_THREADS, thread_name_prefix="bcrypt")
 
     def close(self) -> None:
         """Give the threads back."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._verifier.close()
 
     async def authenticate(self, text: str | None, address: str) -> KeyRecord:
         """Return the record of a valid key that may be used from this address.
@@ -137,47 +116,41 @@ class Authenticator:
         if until is not None and until > time.monotonic():
             _refused.inc()
             raise _unauthorized()
-        from_address = f"address:{addresses.limit_subject(address)}"
-        self._refuse_limited(from_address, ADDRESS_FAILURES)
+        source = addresses.limit_subject(address)
+        self._verifier.refuse_limited(source)
         try:
             key = parse_api_key(text)
         except InvalidApiKey:
-            self._reject(digest, from_address)
+            self._reject(digest, source)
             raise _unauthorized() from None
-        record = await self._verified_once(digest, key, from_address)
+        record = await self._verified_once(digest, key, source)
         if record is None:
             raise _unauthorized()
         return record
 
-    async def _verified_once(self, digest: bytes, key: ApiKey, from_address: str) -> KeyRecord | None:
+    async def _verified_once(self, digest: bytes, key: ApiKey, source: str) -> KeyRecord | None:
         """One verification for all requests that bring this key at the same time."""
         flight = self._flights.get(digest)
         if flight is None:
-            of_key = f"key:{key.key_id}"
-            self._refuse_limited(of_key, KEY_FAILURES)
-            if len(self._flights) >= self._verify_queue_max:
-                raise Refusal(ProblemCode.BUSY)
-            self._failures.take(of_key, KEY_FAILURES, time.monotonic() * MICROSECONDS)
-            flight = asyncio.create_task(self._verify(digest, key, from_address))
+            flight = asyncio.create_task(self._verify(digest, key, source))
             self._flights[digest] = flight
-            flight.add_done_callback(lambda done: self._land(digest, of_key, done))
+            flight.add_done_callback(lambda done: self._land(digest, done))
         return await asyncio.shield(flight)
 
-    def _land(self, digest: bytes, of_key: str, flight: asyncio.Task[KeyRecord | None]) -> None:
+    def _land(self, digest: bytes, flight: asyncio.Task[KeyRecord | None]) -> None:
         del self._flights[digest]
         # Asked even when its waiters are all gone, or asyncio would complain of an error that nobody saw.
-        is_answered = not flight.cancelled() and flight.exception() is None
-        if not is_answered or flight.result() is not None:
-            self._failures.give_back(of_key, KEY_FAILURES)
+        if not flight.cancelled():
+            flight.exception()
 
-    async def _verify(self, digest: bytes, key: ApiKey, from_address: str) -> KeyRecord | None:
+    async def _verify(self, digest: bytes, key: ApiKey, source: str) -> KeyRecord | None:
         started_at = time.monotonic()
         while True:
             generation = self._generation
             record = (await self._load([key.key_id])).get(key.key_id)
             is_known = record is not None and record.is_test == key.is_test
-            if record is None or not is_known or not await self._is_right(key, record, from_address):
-                self._reject(digest, from_address)
+            if record is None or not is_known or not await self._is_right(key, record, source):
+                self._reject(digest, source)
                 return None
             # A revocation that came meanwhile was not looked for in this record: read it again.
             if generation == self._generation:
@@ -190,30 +163,19 @@ class Authenticator:
         _cached.set(len(self._records))
         return record
 
-    async def _is_right(self, key: ApiKey, record: KeyRecord, from_address: str) -> bool:
+    async def _is_right(self, key: ApiKey, record: KeyRecord, source: str) -> bool:
         if self._seals is not None and self._seals.fits(record.seal, key, record.secret_hash):
             return True
-        async with self._turns:
-            self._refuse_limited(from_address, ADDRESS_FAILURES)
-            is_right = await asyncio.get_running_loop().run_in_executor(
-                self._threads, bcrypt.checkpw, key.secret.encode(), record.secret_hash
-            )
+        is_right = await self._verifier.is_right(key, record.secret_hash, source)
         if is_right and self._seals is not None:
             self._seals.keep(key, record.secret_hash)
         return is_right
 
-    def _refuse_limited(self, subject: str, quota: Quota) -> None:
-        wait_us = self._failures.peek(subject, quota, time.monotonic() * MICROSECONDS).retry_us
-        if wait_us:
-            _limited.inc()
-            raise Refusal(ProblemCode.TOO_MANY_REQUESTS, retry_after_seconds=-int(-wait_us // MICROSECONDS))
-
-    def _reject(self, digest: bytes, from_address: str) -> None:
-        """Remember a wrong key for a few seconds and count the failure of its address."""
+    def _reject(self, digest: bytes, source: str) -> None:
+        """Remember a wrong key for a few seconds and count the failure of its source."""
         _wrong.inc()
-        now = time.monotonic()
-        self._failures.take(from_address, ADDRESS_FAILURES, now * MICROSECONDS)
-        self._rejected[digest] = now + REJECTED_SECONDS
+        self._verifier.count_failure(source)
+        self._rejected[digest] = time.monotonic() + REJECTED_SECONDS
         if len(self._rejected) > REJECTED_MAX:
             self._rejected.popitem(last=False)
 

@@ -10,6 +10,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
@@ -17,10 +18,9 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from api import problems
 from api.access_lines import note_request
 from api.admission import Admission
-from api.answers import JSON_HEADERS, Answer, fits
+from api.answers import JSON_HEADERS, PROBLEM_HEADERS, Answer, fits
 from api.counted import DURATION, IN_FLIGHT, REFUSALS, REQUESTS
 from api.faults import refusal_for
 from api.parameters import QueryReader, read_path
@@ -39,7 +39,6 @@ HEAD_SECONDS: Final = 20.0
 KEEPALIVE_SECONDS: Final = 75.0
 # While connections are waited for; they tell nobody of their end.
 LOOK_SECONDS: Final = 0.02
-PROBLEM_HEADERS: Final = {**JSON_HEADERS, "Content-Type": problems.CONTENT_TYPE}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
@@ -72,7 +71,7 @@ class Endpoint:
         labels = (operation.path, operation.method)
         self._span = f"{operation.method} {operation.path}"
         self._observe = DURATION.labels(*labels).observe
-        self._counters = {code: REQUESTS.labels(*labels, str(code)).inc for code in (200, 201, 202, 204)}
+        self._counter = lru_cache(maxsize=None)(lambda code: REQUESTS.labels(*labels, str(code)).inc)
 
     async def serve(self, request: web.BaseRequest, params: dict[str, str]) -> web.StreamResponse:
         """Answer a request, whatever happens on the way."""
@@ -92,10 +91,7 @@ class Endpoint:
                 _load.requests -= 1
             exemplar = tracing.exemplar()
             trace.status = response.status
-        tell = self._counters.get(response.status)
-        if tell is None:
-            tell = REQUESTS.labels(self._operation.path, self._operation.method, str(response.status)).inc
-        tell()
+        self._counter(response.status)()
         seconds = time.perf_counter() - started_at
         self._observe(seconds, exemplar)
         if random.random() < self._access_log_ratio:  # noqa: S311 - a sample, not a secret
@@ -131,9 +127,9 @@ class Endpoint:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise refuse_body(error, raw, self._operation.body) from None
 
-    async def _refuse(self, call: Call, error: Exception) -> web.Response:
+    async def _refuse(self, call: Call, error: Exception) -> web.StreamResponse:
         refusal = refusal_for(error)
-        REFUSALS.labels(refusal.code).inc()
+        _refusals(refusal.code)()
         if refusal.status >= 500:
             _log.error(
                 "request failed",
@@ -145,7 +141,7 @@ class Endpoint:
             )
         if self._operation.is_spending:
             await self._admission.give_back(call)
-        return problem_response(refusal, call.request_id, call.headers)
+        return problem_response(refusal, call.request, call.request_id, call.headers)
 
 
 class Front:
@@ -171,7 +167,7 @@ class Front:
             serve, params = self._router.find(request.method, request.path)
         except Refusal as refusal:
             REQUESTS.labels("none", "any", str(refusal.status)).inc()
-            return problem_response(refusal, request_id_of(request))
+            return problem_response(refusal, request, request_id_of(request))
         return await serve(request, params)
 
 
@@ -216,7 +212,7 @@ class _Protocol(web.RequestHandler):
         else:
             _log.error("connection failed", error=type(exc).__name__, exc_info=exc)
             refusal = Refusal(ProblemCode.INTERNAL_ERROR)
-        response = problem_response(refusal, new_request_id())
+        response = problem_response(refusal, request, new_request_id())
         response.force_close()
         return response
 
@@ -254,11 +250,19 @@ class Server(web.Server):
 
 
 def problem_response(
-    refusal: Refusal, request_id: str, headers: dict[str, str] | None = None
-) -> web.Response:
+    refusal: Refusal, request: web.BaseRequest, request_id: str, headers: dict[str, str] | None = None
+) -> web.StreamResponse:
     """A refusal as an HTTP answer."""
-    merged = {**PROBLEM_HEADERS, **(headers or {}), **refusal.headers, "X-Request-Id": request_id}
-    return web.Response(body=refusal.body(request_id), status=refusal.status, headers=merged)
+    more = {**(headers or {}), **refusal.headers, "X-Request-Id": request_id}
+    body = refusal.body(request_id)
+    if fits(request) and more.keys().isdisjoint(PROBLEM_HEADERS):
+        return Answer(refusal.status, body, more, is_problem=True)
+    return web.Response(body=body, status=refusal.status, headers={**PROBLEM_HEADERS, **more})
+
+
+@lru_cache(maxsize=len(ProblemCode))
+def _refusals(code: ProblemCode) -> Callable[[], None]:
+    return REFUSALS.labels(code).inc
 
 
 _requests_begun = count(1)

@@ -8,10 +8,11 @@ from hashlib import sha512
 import bcrypt
 import pytest
 
-from api import authenticate
+from api import verify
 from api.authenticate import Authenticator
 from api.callers import KeyRecord
 from api.problems import Refusal
+from api.verify import Verifier
 from shared.domain.api_keys import RANDOM_BYTES, ApiKey, format_api_key, new_api_key
 from shared.domain.problems import ProblemCode
 
@@ -99,30 +100,64 @@ async def test_failures_of_an_address_are_limited_before_the_table_is_asked():
     authenticator = Authenticator(rows.load)
     codes = [
         await refused(authenticator, format_api_key(key_of(n)))
-        for n in range(authenticate.ADDRESS_FAILURES.burst + 5)
+        for n in range(verify.SOURCE_FAILURES.burst + 5)
     ]
     assert codes[-5:] == [ProblemCode.TOO_MANY_REQUESTS] * 5
-    assert rows.asked == authenticate.ADDRESS_FAILURES.burst
+    assert rows.asked == verify.SOURCE_FAILURES.burst
     assert await refused(authenticator, format_api_key(key_of(999)), "192.0.2.2") is ProblemCode.UNAUTHORIZED
 
 
-async def test_failures_of_a_key_are_limited_over_all_addresses():
+async def guess_from_everywhere(authenticator: Authenticator, key: ApiKey, count: int) -> None:
+    """So many wrong secrets of a key, each from a source of its own, one after the other."""
+    for number, guess in enumerate(guesses_at(key, count)):
+        assert await refused(authenticator, guess, f"192.0.2.{number}") is ProblemCode.UNAUTHORIZED
+
+
+async def test_who_guesses_at_a_key_does_not_keep_its_owner_out_of_a_process_that_has_not_seen_it():
     key = key_of(1)
-    rows = Rows(record_of(key))
-    authenticator = Authenticator(rows.load)
-    codes = []
-    for number in range(authenticate.KEY_FAILURES.burst + 1):
-        guess = dataclasses.replace(key_of(number + 10), key_id=key.key_id)
-        codes.append(await refused(authenticator, format_api_key(guess), f"192.0.2.{number}"))
-    assert codes[-1] is ProblemCode.TOO_MANY_REQUESTS
-    assert rows.asked == authenticate.KEY_FAILURES.burst
+    authenticator = Authenticator(Rows(record_of(key)).load)
+    await guess_from_everywhere(authenticator, key, verify.KEY_FAILURES.burst + 5)
+    found = await authenticator.authenticate(format_api_key(key), "198.51.100.1")
+    assert found.key_id == key.key_id
+
+
+async def test_a_source_has_few_places_in_the_line_of_a_key_that_is_guessed_at():
+    """Who guesses from one address cannot fill it for the owner."""
+    key = key_of(1)
+    authenticator = Authenticator(Rows(record_of(key)).load, verifier=Verifier(slow_pause_seconds=0.0))
+    await guess_from_everywhere(authenticator, key, verify.KEY_FAILURES.burst)
+    guesses = [asyncio.create_task(refused(authenticator, text)) for text in guesses_at(key, 50)[20:]]
+    owner = asyncio.create_task(authenticator.authenticate(format_api_key(key), "198.51.100.1"))
+    assert (await owner).key_id == key.key_id
+    codes = await asyncio.gather(*guesses)
+    assert codes.count(ProblemCode.UNAUTHORIZED) == verify.SLOW_OF_SOURCE_MAX
+    assert codes.count(ProblemCode.TOO_MANY_REQUESTS) == len(codes) - verify.SLOW_OF_SOURCE_MAX
+
+
+async def test_a_key_that_is_guessed_at_is_verified_slowly_and_others_are_not():
+    key, others = key_of(1), [key_of(n) for n in range(2, 6)]
+    rows = Rows(*map(record_of, (key, *others)))
+    authenticator = Authenticator(rows.load, verifier=Verifier(slow_pause_seconds=3_600.0))
+    await guess_from_everywhere(authenticator, key, verify.KEY_FAILURES.burst)
+    guess = asyncio.create_task(refused(authenticator, guesses_at(key, 21)[-1]))
+    for other in others:
+        assert (await authenticator.authenticate(format_api_key(other), HOME)).key_id == other.key_id
+    assert not guess.done()
+    await gone(guess)
+
+
+async def gone(task: asyncio.Task[ProblemCode]) -> None:
+    """Let nobody wait for it any more."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_remembered_key_works_while_somebody_guesses_at_it():
     key = key_of(1)
     authenticator = Authenticator(Rows(record_of(key)).load)
     await authenticator.authenticate(format_api_key(key), HOME)
-    for number in range(authenticate.KEY_FAILURES.burst + 1):
+    for number in range(verify.KEY_FAILURES.burst + 1):
         guess = dataclasses.replace(key_of(number + 10), key_id=key.key_id)
         await refused(authenticator, format_api_key(guess))
     assert (await authenticator.authenticate(format_api_key(key), HOME)).key_id == key.key_id
@@ -183,15 +218,15 @@ async def test_a_caller_that_leaves_does_not_spoil_the_verification_of_others():
 
 
 async def test_more_new_keys_than_can_be_verified_in_time_are_told_to_come_back():
-    rows = Rows()
-    authenticator = Authenticator(rows.load, verify_queue_max=2)
-    rows.may_answer.clear()
-    waiting = [asyncio.create_task(refused(authenticator, format_api_key(key_of(n)))) for n in range(2)]
-    for _ in waiting:
-        await rows.was_asked.acquire()
-    assert await refused(authenticator, format_api_key(key_of(3))) is ProblemCode.BUSY
-    rows.may_answer.set()
-    assert set(await asyncio.gather(*waiting)) == {ProblemCode.UNAUTHORIZED}
+    keys = [key_of(n) for n in range(3)]
+    authenticator = Authenticator(Rows(*map(record_of, keys)).load, verifier=Verifier(queue_max=2))
+    *waiting, late = [
+        asyncio.create_task(authenticator.authenticate(format_api_key(key), HOME)) for key in keys
+    ]
+    with pytest.raises(Refusal) as caught:
+        await late
+    assert caught.value.code is ProblemCode.BUSY
+    assert [record.key_id for record in await asyncio.gather(*waiting)] == [key.key_id for key in keys[:2]]
 
 
 def guesses_at(key: ApiKey, count: int) -> list[str]:
@@ -201,16 +236,19 @@ def guesses_at(key: ApiKey, count: int) -> list[str]:
     ]
 
 
-async def test_guesses_at_a_key_that_come_together_are_limited_like_those_that_follow_each_other():
+async def test_guesses_at_a_key_that_come_together_are_slowed_like_those_that_follow_each_other():
     key = key_of(1)
-    rows = Rows(record_of(key))
-    authenticator = Authenticator(rows.load)
-    codes = await asyncio.gather(
-        *(refused(authenticator, guess, f"192.0.2.{n}") for n, guess in enumerate(guesses_at(key, 200)))
-    )
-    assert rows.asked == authenticate.KEY_FAILURES.burst
-    assert codes.count(ProblemCode.UNAUTHORIZED) == authenticate.KEY_FAILURES.burst
-    assert codes.count(ProblemCode.TOO_MANY_REQUESTS) == 200 - authenticate.KEY_FAILURES.burst
+    verifier = Verifier(slow_pause_seconds=3_600.0)
+    authenticator = Authenticator(Rows(record_of(key)).load, verifier=verifier)
+    burst = verify.KEY_FAILURES.burst
+    guesses = [
+        asyncio.create_task(refused(authenticator, guess, f"192.0.2.{n}"))
+        for n, guess in enumerate(guesses_at(key, burst + 5))
+    ]
+    assert await asyncio.gather(*guesses[:burst]) == [ProblemCode.UNAUTHORIZED] * burst
+    for guess in guesses[burst:]:
+        assert not guess.done()
+        await gone(guess)
 
 
 async def test_guesses_of_an_address_that_come_together_hardly_pass_its_limit():
@@ -219,9 +257,9 @@ async def test_guesses_of_an_address_that_come_together_hardly_pass_its_limit():
     guesses = [guess for key in keys for guess in guesses_at(key, 1)]
     codes = await asyncio.gather(*(refused(authenticator, guess) for guess in guesses))
     verified = codes.count(ProblemCode.UNAUTHORIZED)
-    limit = authenticate.ADDRESS_FAILURES.burst
+    limit = verify.SOURCE_FAILURES.burst
     # A machine that stands still meanwhile gives the burst back once.
-    assert limit <= verified <= 2 * limit + authenticate.VERIFY_AT_ONCE
+    assert limit <= verified <= 2 * limit + verify.VERIFY_AT_ONCE
     assert codes.count(ProblemCode.TOO_MANY_REQUESTS) == len(keys) - verified
 
 
@@ -234,14 +272,19 @@ async def test_many_new_keys_behind_one_address_are_all_let_in():
 
 
 async def test_a_right_key_uses_up_no_failure_of_its_id():
-    key = key_of(1)
-    authenticator = Authenticator(Rows(record_of(key)).load)
-    guesses = guesses_at(key, authenticate.KEY_FAILURES.burst + 1)
+    key, others = key_of(1), [key_of(n) for n in range(2, 6)]
+    rows = Rows(*map(record_of, (key, *others)))
+    authenticator = Authenticator(rows.load, verifier=Verifier(slow_pause_seconds=3_600.0))
+    guesses = guesses_at(key, verify.KEY_FAILURES.burst + 1)
     for guess in guesses[:-2]:
         assert await refused(authenticator, guess) is ProblemCode.UNAUTHORIZED
     await authenticator.authenticate(format_api_key(key), HOME)
     assert await refused(authenticator, guesses[-2]) is ProblemCode.UNAUTHORIZED
-    assert await refused(authenticator, guesses[-1]) is ProblemCode.TOO_MANY_REQUESTS
+    slow = asyncio.create_task(refused(authenticator, guesses[-1]))
+    for other in others:
+        await authenticator.authenticate(format_api_key(other), HOME)
+    assert not slow.done()
+    await gone(slow)
 
 
 async def test_a_verification_that_failed_uses_up_no_failure_of_its_key():
@@ -255,7 +298,7 @@ async def test_a_verification_that_failed_uses_up_no_failure_of_its_key():
         return {key.key_id: record_of(key)}
 
     authenticator = Authenticator(load)
-    for guess in guesses_at(key, authenticate.KEY_FAILURES.burst + 1):
+    for guess in guesses_at(key, verify.KEY_FAILURES.burst + 1):
         with pytest.raises(ConnectionError):
             await authenticator.authenticate(guess, HOME)
     is_away = False

@@ -1,5 +1,6 @@
 """A key that was verified once is known again after a restart, and nothing else is."""
 
+import asyncio
 from dataclasses import replace
 
 import bcrypt
@@ -10,9 +11,19 @@ from api.callers import KeyRecord
 from api.key_seals import KeySeals
 from api.key_uses import KeyUses
 from api.problems import Refusal
+from api.verify import KEY_FAILURES, Verifier
 from shared.domain.api_keys import ApiKey, format_api_key
 from shared.runtime.keyring import Keyring
-from tests.unit.test_api_authenticate import HOME, Rows, key_of, record_of
+from tests.unit.test_api_authenticate import (
+    HOME,
+    Rows,
+    gone,
+    guess_from_everywhere,
+    guesses_at,
+    key_of,
+    record_of,
+    refused,
+)
 
 KEYRING = Keyring("k1", {"k1": bytes(32)})
 
@@ -45,6 +56,21 @@ async def test_a_verified_key_needs_no_bcrypt_in_the_next_process(monkeypatch: p
     monkeypatch.setattr(bcrypt, "checkpw", refuse_bcrypt)
     authenticator = Authenticator(Rows(record).load, seals=KeySeals(KEYRING, Noted()))
     assert (await authenticator.authenticate(format_api_key(key), HOME)).key_id == key.key_id
+
+
+async def test_a_sealed_key_is_let_in_at_once_while_somebody_guesses_at_it() -> None:
+    """No limit of its id is asked before the seal, so that nobody's guesses can keep its owner out."""
+    key = key_of(1)
+    verifier = Verifier(slow_pause_seconds=3_600.0)
+    authenticator = Authenticator(
+        Rows(await sealed(key)).load, seals=KeySeals(KEYRING, Noted()), verifier=verifier
+    )
+    await guess_from_everywhere(authenticator, key, KEY_FAILURES.burst)
+    waiting = [asyncio.create_task(refused(authenticator, guess)) for guess in guesses_at(key, 23)[20:]]
+    assert (await authenticator.authenticate(format_api_key(key), "198.51.100.1")).key_id == key.key_id
+    for guess in waiting:
+        assert not guess.done()
+        await gone(guess)
 
 
 async def test_a_seal_opens_no_other_secret() -> None:
