@@ -8,10 +8,8 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import Counter
 
-from api import addresses
 from api.authenticate import Authenticator
 from api.callers import KeyRecord
-from api.gcra import MICROSECONDS, LocalLimiter, Quota, Taken, decide
 from api.key_uses import KeyUses
 from api.limits import Limits
 from api.problems import Refusal
@@ -19,6 +17,8 @@ from api.routing import Call, Operation, refuse_unacceptable
 from api.settings import ApiSettings, address_quota, total_quota
 from shared.domain.idempotency import InvalidIdempotencyKey, parse_idempotency_key
 from shared.domain.problems import ProblemCode
+from shared.runtime import addresses
+from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota, Taken, decide
 
 # An operator's key that belongs to no client; consoles and scripts stay far below.
 OPERATOR_QUOTA: Final = Quota(requests_per_minute=6_000, burst=600)

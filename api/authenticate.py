@@ -16,13 +16,13 @@ from typing import Final
 
 from prometheus_client import Gauge, Histogram
 
-from api import addresses
 from api.callers import KeyRecord
 from api.key_seals import KeySeals
 from api.problems import Refusal
 from api.verify import CHECKS, Verifier
 from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
 from shared.domain.problems import ProblemCode
+from shared.runtime import addresses
 from shared.runtime.metrics import SECONDS_BUCKETS
 
 LoadKeys = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from api.addresses import Network
-from api.gcra import Quota
+from shared.runtime.addresses import Network
+from shared.runtime.gcra import Quota
 
 
 @dataclass(frozen=True, slots=True)

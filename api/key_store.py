@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from asyncpg import Record
 
 from api.callers import Client, KeyRecord
-from api.gcra import Quota
+from shared.runtime.gcra import Quota
 from shared.runtime.postgres import Pool
 
 # A cold start asks for thousands of keys; a slow answer is better an error than a pile of waiters.

@@ -10,7 +10,7 @@ from typing import Final
 # The argument is a msgpack list of asks, each {subject, interval_us, burst, wanted, returned}: slots that
 # come back unused, and slots that are wanted; either may be 0.
 # The answer is a msgpack list, for each ask: {granted, remaining, reset_us, retry_us}.
-# The arithmetic is that of api/gcra.py.
+# The arithmetic is that of shared/runtime/gcra.py.
 LIMIT_SCRIPT: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -17,8 +17,8 @@ import msgspec
 import structlog
 from prometheus_client import Counter
 
-from api.gcra import MICROSECONDS, SUBJECTS_MAX, LocalLimiter, Quota, Taken
 from shared.runtime.batcher import Batcher
+from shared.runtime.gcra import MICROSECONDS, SUBJECTS_MAX, LocalLimiter, Quota, Taken
 from shared.runtime.waiters import Busy, DeadlinePassed
 
 RunScript = Callable[[bytes], Awaitable[bytes]]

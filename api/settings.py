@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from api.gcra import Quota
+from shared.runtime.gcra import Quota
 from shared.runtime.server_settings import Common
 from shared.runtime.settings import SECRET, Port
 

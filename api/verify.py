@@ -19,10 +19,10 @@ from typing import Final
 import bcrypt
 from prometheus_client import Counter
 
-from api.gcra import MICROSECONDS, LocalLimiter, Quota
 from api.problems import Refusal
 from shared.domain.api_keys import ApiKey
 from shared.domain.problems import ProblemCode
+from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota
 
 # bcrypt at cost 4 takes a millisecond, and without the GIL: each thread verifies about 1,000 keys a second.
 VERIFY_THREADS: Final = 2

@@ -15,6 +15,7 @@ from prometheus_client import Counter
 from dlr import store
 from dlr.settle import Settle
 from dlr.store import ReceivedReceipt
+from dlr.strangers import Strangers
 from shared.domain.receipt_auth import ReceiptAuth, ReceiptNotAuthentic, verify_receipt_auth
 from shared.domain.receipts import (
     CarrierReceipt,
@@ -23,6 +24,7 @@ from shared.domain.receipts import (
     read_receipt_settings,
 )
 from shared.runtime import tracing
+from shared.runtime.addresses import AddressReader
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
@@ -78,7 +80,17 @@ class NotKept(Exception):  # noqa: N818 - named for what happened
 class Receive(WithParts):
     """The receipts' door. An open async context."""
 
-    def __init__(self, pool: Pool, settle: Settle, keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        settle: Settle,
+        keyring: Keyring,
+        clock: Clock,
+        *,
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
+        self._addresses = AddressReader(trusted_proxies)
+        self._strangers = Strangers()
         self._pool = pool
         self._settle = settle
         self._keyring = keyring
@@ -132,6 +144,7 @@ class Receive(WithParts):
         source = self._sources.get(request.match_info["carrier"])
         if source is None:
             return _refuse(404, "unknown_carrier", "there is no such carrier, or it has no receipt settings")
+        address = self._addresses.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await request.read()
@@ -142,19 +155,27 @@ class Receive(WithParts):
                 source.auth,
                 source.secret,
                 request.headers,
-                request.remote,
+                address,
                 body,
                 self._clock.now_ms() / 1000,
             )
             receipts = source.reader.read(body, request.headers.get("Content-Type", ""))
         except ReceiptNotAuthentic as error:
-            _log.warning("receipt refused", carrier=source.name, reason=str(error))
-            # Why is for our log: a stranger who guesses learns nothing from the answer.
-            return _refuse(401, "not_authentic", "the request could not be authenticated")
+            return self._turn_away(source, address, str(error))
         except MalformedReceipt as error:
             _log.warning("receipt refused", carrier=source.name, reason=str(error))
             return _refuse(422, "malformed", str(error))
         return await self._keep(source, receipts)
+
+    def _turn_away(self, source: _Source, address: str, reason: str) -> web.Response:
+        wait_seconds = self._strangers.note(address)
+        if wait_seconds:
+            return _refuse(
+                429, "too_many_requests", "too many requests that were not authentic", wait_seconds
+            )
+        _log.warning("receipt refused", carrier=source.name, reason=reason)
+        # Why is for our log: a stranger who guesses learns nothing from the answer.
+        return _refuse(401, "not_authentic", "the request could not be authenticated")
 
     async def _keep(self, source: _Source, receipts: list[CarrierReceipt]) -> web.Response:
         if self._waiting + len(receipts) > QUEUE_MAX:
@@ -240,8 +261,10 @@ class Receive(WithParts):
         self._settle.settle_soon([row.receipt_id for row in rows])
 
 
-def _refuse(status: int, code: str, detail: str) -> web.Response:
+def _refuse(
+    status: int, code: str, detail: str, retry_after_seconds: int = RETRY_AFTER_SECONDS
+) -> web.Response:
     REFUSED.labels(code).inc()
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+    headers = {"Retry-After": str(retry_after_seconds)} if status in (429, 503) else {}
     problem = {"title": code.replace("_", " "), "status": status, "code": code, "detail": detail}
     return web.json_response(problem, status=status, headers=headers, content_type="application/problem+json")

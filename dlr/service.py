@@ -76,7 +76,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         Endpoints(clock, health) as endpoints,
         Deliver(pool, poster, endpoints, clock) as deliver,
         Settle(pool, facts, deliver) as settle,
-        Receive(pool, settle, keyring, clock) as receive,
+        Receive(pool, settle, keyring, clock, trusted_proxies=settings.trusted_proxies) as receive,
         open_monitor(settings, readiness_checks(pool), startup=startup_checks(pool)),
     ):
         watch = ConfigWatch(pool, load_with(keyring))

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from api.gcra import MICROSECONDS, LocalLimiter, Quota
 from api.limits import Limits
 from api.valkey_script import open_script
 from embedded.valkey import ValkeyServer
+from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota
 from shared.runtime.server_settings import ValkeyAccess
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database

@@ -15,7 +15,6 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.gcra import Quota
 from api.limit_shards import SHARDS, join_shards, split_into_shards
 from api.limits import Limits, RunScript
 from api.valkey_script import open_script
@@ -23,6 +22,7 @@ from embedded.files import write_private
 from embedded.ports import free_port
 from embedded.unit import running
 from embedded.valkey import ValkeyServer, find_valkey
+from shared.runtime.gcra import Quota
 from shared.runtime.server_settings import ValkeyAccess
 from shared.runtime.settings import SettingsError, load
 from tests.support.certificates import Authority

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.gcra import MICROSECONDS, LocalLimiter, Quota, decide
+from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota, decide
 
 QUOTAS = st.builds(Quota, st.integers(1, 1_000_000), st.integers(1, 1_000))
 START = 1_800_000_000 * MICROSECONDS

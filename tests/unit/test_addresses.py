@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.addresses import AddressReader, limit_subject, read_address
+from shared.runtime.addresses import AddressReader, limit_subject, read_address
 
 PROXIES = ("10.0.0.0/8", "2001:db8:f::/48")
 

@@ -1,7 +1,7 @@
 """The generic cell rate algorithm: one number a subject says how much of its quota is used.
 
 The number is the theoretical arrival time (TAT): when the subject's bucket would be full again if it
-stopped now. The same arithmetic stands in ``limit_script.py``; a test holds the two together. Times are
+stopped now. The same arithmetic stands in ``api/limit_script.py``; a test holds the two together. Times are
 µs, and ``now`` is a whole number of them.
 """
 

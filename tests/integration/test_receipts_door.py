@@ -1,0 +1,101 @@
+"""The receipts' door: who proves nothing is told to wait, and nobody else waits for it (RULES 37)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from dlr.deliver import Deliver
+from dlr.door import open_door
+from dlr.endpoints import Endpoints
+from dlr.health import HealthNotes
+from dlr.poster import CallbackPoster, CallbackSettings
+from dlr.receive import Receive
+from dlr.settings import DlrSettings
+from dlr.settle import Settle
+from dlr.strangers import FAILURES_BURST
+from shared.domain.receipt_auth import SIGNATURE_HEADER, sign_receipts
+from shared.runtime.clock import open_clock
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.keyring import Keyring
+from shared.runtime.server_settings import NatsAccess
+from shared.storage.config import carrier_aad, load_carriers
+from shared.storage.facts import FactPublisher
+from tests.support.api_rig import NO_NATS
+from tests.support.flow import open_flow
+from tests.support.servers import Database
+
+KEYRING = Keyring("k1", {"k1": bytes(32)})
+SECRET = "the carrier's own"
+RECEIPT = b'{"reference": "nothing-like-it", "state": "DELIVRD"}'
+STRANGER, OTHER = "192.0.2.66", "198.51.100.1"
+HOME = "203.0.113.0/24"
+
+
+class Door:
+    """Posts to one carrier's door, as if from this address or that."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, now_seconds: int) -> None:
+        self._session = session
+        self._url = url
+        self._now_seconds = now_seconds
+
+    async def post(self, address: str, secret: str = SECRET) -> tuple[int, str | None]:
+        """The status and Retry-After."""
+        headers = {
+            SIGNATURE_HEADER: sign_receipts(secret, RECEIPT, self._now_seconds),
+            "X-Forwarded-For": address,
+            "Content-Type": "application/json",
+        }
+        async with self._session.post(self._url, data=RECEIPT, headers=headers) as answer:
+            return answer.status, answer.headers.get("Retry-After")
+
+
+@asynccontextmanager
+async def open_carriers_door(database: Database, **auth: Any) -> AsyncIterator[Door]:
+    settings = DlrSettings(postgres_dsn=database.dsn("dlr"), keyring_file="", receipts_port=0)
+    async with (
+        open_flow(database) as flow,
+        open_clock(flow.pool) as clock,
+        open_jetstream(NatsAccess(nats_url=NO_NATS)) as jetstream,
+        FactPublisher(jetstream) as facts,
+        CallbackPoster(CallbackSettings()) as poster,
+        HealthNotes(flow.pool) as health,
+        Endpoints(clock, health) as endpoints,
+        Deliver(flow.pool, poster, endpoints, clock) as deliver,
+        Settle(flow.pool, facts, deliver) as settle,
+        Receive(flow.pool, settle, KEYRING, clock, trusted_proxies=["127.0.0.0/8"]) as receive,
+        open_door(settings, receive) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        carrier = await flow.carrier(name="telco", settings={"receipts": {"auth": {"kind": "hmac", **auth}}})
+        await flow.pool.execute(
+            "update tollwire.carriers set secret_sealed = $2 where id = $1",
+            carrier,
+            KEYRING.seal(SECRET.encode(), carrier_aad(carrier)),
+        )
+        async with flow.pool.acquire() as connection:
+            receive.apply(await load_carriers(connection))
+        url = f"http://127.0.0.1:{port}/receipts/telco"
+        yield Door(session, url, int(clock.now_ms() / 1000))
+
+
+@pytest.mark.parametrize("address", [STRANGER, OTHER])
+async def test_who_proves_nothing_is_told_to_wait_and_the_carrier_is_let_in(
+    database: Database, address: str
+) -> None:
+    """Also from the same address: a proxy's is shared, and the proof is looked at first."""
+    async with open_carriers_door(database) as door:
+        for _ in range(FAILURES_BURST):
+            assert await door.post(STRANGER, "guessed") == (401, None)
+        assert await door.post(STRANGER, "guessed") == (429, "1")
+        assert (await door.post(OTHER, "guessed"))[0] == 401
+        assert (await door.post(address))[0] == 200
+
+
+async def test_a_carriers_networks_are_looked_for_behind_the_trusted_proxy(database: Database) -> None:
+    async with open_carriers_door(database, networks=[HOME]) as door:
+        assert (await door.post("203.0.113.7"))[0] == 200
+        assert (await door.post(OTHER))[0] == 401
