@@ -99,21 +99,30 @@ HEAL = """
     insert into tollwire.callback_health (endpoint_id) values ($1)
     on conflict (endpoint_id) do update set open_until = null, failing_since = null, consecutive_failures = 0,
         disabled_at = null, disabled_reason = null
+    where (callback_health.open_until, callback_health.failing_since, callback_health.consecutive_failures,
+           callback_health.disabled_at, callback_health.disabled_reason)
+        is distinct from (null::timestamptz, null::timestamptz, 0, null::timestamptz, null::text)
+    returning true
 """
-LOCK = "select url, events, keep_answers from tollwire.callback_endpoints where client_id = $1 for update"
+LOCK = "select id, url, events, keep_answers from tollwire.callback_endpoints where client_id = $1 for update"
 
 
 async def put_endpoint(conn: Connection, client_id: int, settings: EndpointSettings, by: Actor) -> int:
-    """Make or change a client's endpoint, switch it on, and return its id. Its secrets stay."""
+    """Make or change a client's endpoint, switch it on, and return its id. Its secrets stay.
+
+    An endpoint that is as it should be is left alone: no process reads its configuration again for it.
+    """
     async with conn.transaction():
-        old = await conn.fetchrow(LOCK, client_id)
-        values = (settings.url, list(settings.events), settings.keep_answers)
-        endpoint_id = int(await conn.fetchval(PUT, client_id, *values))
-        await conn.execute(HEAL, endpoint_id)
-        before = None if old is None else dict(old.items())
-        after = dict(zip(("url", "events", "keep_answers"), values, strict=True))
-        target = f"callback/{endpoint_id}"
-        await note(conn, by, "callback.set", target, before=before, after=after, reason=None)
+        row = await conn.fetchrow(LOCK, client_id)
+        old = None if row is None else dict(row.items())
+        after = {"url": settings.url, "events": list(settings.events), "keep_answers": settings.keep_answers}
+        endpoint_id = None if old is None else int(old.pop("id"))
+        is_changed = old != after
+        if endpoint_id is None or is_changed:
+            endpoint_id = int(await conn.fetchval(PUT, client_id, *after.values()))
+        if await conn.fetchval(HEAL, endpoint_id) or is_changed:
+            target = f"callback/{endpoint_id}"
+            await note(conn, by, "callback.set", target, before=old, after=after, reason=None)
         return endpoint_id
 
 

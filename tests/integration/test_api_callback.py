@@ -41,6 +41,40 @@ async def test_an_endpoint_is_set_and_its_secret_shown_once(rig):
     assert made.body["secret"] not in str(found.body)
 
 
+async def test_an_endpoint_that_is_set_to_what_it_is_changes_nothing(rig):
+    key = await rig.client("acme")
+    assert (await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})).status == 201
+    found = await rig.call("GET", "/v1/callback", key=key)
+    before = await _config_version_and_trail(rig)
+    again = await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    assert (again.status, again.body) == (200, found.body)
+    assert await _config_version_and_trail(rig) == before
+    other = await rig.call("PUT", "/v1/callback", key=key, body={"url": URL + "/2"})
+    assert other.body["url"] == URL + "/2"
+    after = await _config_version_and_trail(rig)
+    assert after[0] > before[0]
+    assert after[1] == before[1] + 1
+
+
+async def test_an_endpoint_that_was_switched_off_is_on_again_when_it_is_set_to_what_it_is(rig):
+    key = await rig.client("acme")
+    await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    async with rig.connection() as conn:
+        await conn.execute(
+            "update tollwire.callback_health set disabled_at = now(), disabled_reason = 'gone'"
+        )
+    assert (await rig.call("GET", "/v1/callback", key=key)).body["disabled_reason"] == "gone"
+    again = await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    assert (again.status, again.body["disabled_at"], again.body["disabled_reason"]) == (200, None, None)
+
+
+async def _config_version_and_trail(rig) -> tuple[int, int]:
+    """The configuration's version, and how many lines the audit trail has."""
+    async with rig.connection() as conn:
+        version = await conn.fetchval("select version from tollwire.config_version")
+        return version, await conn.fetchval("select count(*) from tollwire.audit_trail")
+
+
 async def test_the_secret_is_stored_sealed_to_its_endpoint(rig, tmp_path):
     key = await rig.client("acme")
     made = await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
