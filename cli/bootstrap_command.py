@@ -51,10 +51,11 @@ def bootstrap(
     simulator: str,
     wait_seconds: float,
 ) -> None:
-    """Make what is missing of streams, the first operator's key, prices and carrier. Again does nothing.
+    """Make what a new installation lacks; again does nothing.
 
-    It reads the settings of tollwire-api (TOLLWIRE_POSTGRES_DSN, TOLLWIRE_NATS_URL, TOLLWIRE_KEYRING_FILE
-    and so on), and for --simulator TOLLWIRE_SIMULATOR_SECRET.
+    That is the streams and the first operator's key, and if asked for, prices and a carrier. It reads the
+    settings of tollwire-api (TOLLWIRE_POSTGRES_DSN, TOLLWIRE_NATS_URL, TOLLWIRE_KEYRING_FILE and so on),
+    and for --simulator TOLLWIRE_SIMULATOR_SECRET.
     """
     output = Output(as_json=False)
 

@@ -83,7 +83,10 @@ async def start(api: Api, output: Output, name: str, reason: str | None) -> None
 @reason_option
 @api_command(KeyFile.ADMIN)
 async def set_(api: Api, output: Output, name: str, reason: str | None, **given: int | None) -> None:
-    """Change the speed of the carrier NAME, within a second; what is not named stays."""
+    """Change the speed of the carrier NAME, within a second.
+
+    What is not named stays.
+    """
     fields = {key: value for key, value in given.items() if value is not None}
     if not fields:
         raise click.UsageError("Nothing to change: name --rate-per-second or --window-max.")

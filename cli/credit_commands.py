@@ -56,7 +56,10 @@ async def add(
 async def adjust(
     api: Api, output: Output, client: str, amount: str, reference: str | None, reason: str | None
 ) -> None:
-    """Correct the balance of CLIENT by AMOUNT, up or down; it may end below zero."""
+    """Correct the balance of CLIENT by AMOUNT, up or down.
+
+    It may end below zero.
+    """
     await _post(api, output, client, "adjustment", amount, reference, reason)
 
 

@@ -68,9 +68,10 @@ Examples:
 async def replay(
     api: Api, output: Output, message_ids: tuple[UUID, ...], wants_all: bool, number: int, **query: Any
 ) -> int:
-    """Send dead letters again: each as a new message with its own price and hold.
+    """Send dead letters again, each as a new message.
 
-    The same message and number again is the same replay: nothing is sent a second time.
+    It has its own price and hold. The same message and number again is the same replay: nothing is sent a
+    second time.
     """
     if wants_all == bool(message_ids):
         raise click.UsageError("Name messages by their ID, or all by --all.")

@@ -63,9 +63,10 @@ Examples:
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON document.")
 def doctor(services: tuple[str, ...], strict: bool, as_json: bool) -> None:
-    """Look at settings, servers, schema, streams, clock, disk and keys, and say what to do.
+    """Look for what is wrong here, and say what to do about it.
 
-    It changes nothing. Exit codes: 0 nothing is wrong (warnings apart), 1 something is, 2 used wrongly.
+    It looks at settings, servers, schema, streams, clock, disk and keys, and changes nothing. Exit codes:
+    0 nothing is wrong (warnings apart), 1 something is, 2 used wrongly.
     """
     # What it finds is its word; log lines of libraries would stand among it.
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())

@@ -32,7 +32,7 @@ CONNECT_SECONDS = 5.0
 
 @click.group()
 def events() -> None:
-    """Facts for reporting."""
+    """Tell facts for reports again."""
 
 
 @events.command("replay")
@@ -42,12 +42,13 @@ def events() -> None:
 @click.option("--until", default="", metavar="TIME", help="Else now.")
 @database_command
 async def replay_events(pool: Pool, output: Output, since: str, until: str) -> None:
-    """Tell the state of every message that changed since TIME again, on sms.event.<status>.
+    """Tell the state of every message that changed since TIME again.
 
-    For reports that lost facts. Readers count a fact once, so telling it again is harmless.
+    On sms.event.<status>, for reports that lost facts. Readers count a fact once, so telling it again is
+    harmless.
 
-    Exit status: 0 all are told, 1 NATS gave up in between (start again), 2 used wrongly, 3 the database or
-    NATS does not answer.
+    Exit status: 0 all are told, 1 NATS gave up in between (start again), 2 used wrongly, 3 the database
+    or NATS does not answer.
     """
     first = moment_of(since)
     last = moment_of(until) if until else datetime.now(UTC)

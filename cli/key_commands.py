@@ -61,9 +61,9 @@ async def create(api: Api, output: Output, client: str | None, operator: bool, *
 
 @key.command()
 def generate() -> None:
-    """Print a new key that nobody knows yet, for `tollwire bootstrap --operator-key`.
+    """Print a new key for `tollwire bootstrap --operator-key`.
 
-    Nothing is asked and nothing is stored: put the line into a file or a Secret.
+    Nobody knows it yet. Nothing is asked and nothing is stored: put the line into a file or a Secret.
     """
     click.echo(format_api_key(new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=False)))
 
@@ -91,7 +91,10 @@ async def list_(api: Api, output: Output, client: str) -> None:
 @click.argument("key_id")
 @api_command(KeyFile.ADMIN)
 async def revoke(api: Api, output: Output, key_id: str) -> None:
-    """Revoke a key by its id (tw_ID_…): within a second no process takes it."""
+    """Revoke a key by its id; within a second no process takes it.
+
+    The id is the part between tw_ and the next _ of the key, and what `tollwire key list` shows.
+    """
     answer = await api.request("DELETE", f"{KEYS}/{key_id}", may_repeat=True)
     if output.as_json:
         output.document(answer.plain())

@@ -33,7 +33,7 @@ def keyring_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def keyring() -> None:
-    """The keys that seal texts and secrets."""
+    """Make and rotate the keys that seal texts and secrets."""
 
 
 @keyring.command(epilog="Example: tollwire keyring create keyring.json")

@@ -26,7 +26,7 @@ CONNECTIONS_MAX = 64  # the services need some of the hundred that PostgreSQL ha
 
 @click.group()
 def ledger() -> None:
-    """The books."""
+    """Prove the books, and list the seals of closed days."""
 
 
 ledger.add_command(seals)

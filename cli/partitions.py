@@ -28,7 +28,10 @@ class DayLine(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @database_command
 async def partitions(pool: Pool, output: Output) -> None:
-    """Show the days of messages that are online: open, closed, archived, or on their way out."""
+    """Show the days of messages that are online.
+
+    Each is open, closed, archived, or on its way out.
+    """
     today = (await store.now(pool)).date()
     sizes = {day: (tables, size) for day, tables, size in await store.day_sizes(pool) if day <= today}
     days = await store.list_days(pool, sorted(sizes), "messages")

@@ -20,7 +20,7 @@ E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 @click.group()
 def pii() -> None:
-    """Personal data."""
+    """Erase what is stored of a person's number."""
 
 
 @pii.command("erase")
@@ -29,13 +29,14 @@ def pii() -> None:
 @click.option("--reason", help="Why, for the audit trail: a ticket, a letter's date.")
 @database_command
 async def erase_number(pool: Pool, output: Output, number: str, yes: bool, reason: str | None) -> None:
-    """Erase NUMBER (+4915112345678) everywhere: in messages, receipts, texts and answers of callbacks.
+    """Erase NUMBER (+4915112345678) everywhere.
 
-    Each message keeps its price, its state and its place in the books, under a pseudonym. There is no way
-    back. Refused while a message to the number has not ended.
+    In messages, receipts, texts and answers of callbacks. Each message keeps its price, its state and its
+    place in the books, under a pseudonym. There is no way back. Refused while a message to the number has
+    not ended.
 
-    Exit status: 0 nothing of the number is left, 1 refused, 2 used wrongly, 3 the database does not answer,
-    4 the role may not.
+    Exit status: 0 nothing of the number is left, 1 refused, 2 used wrongly, 3 the database does not
+    answer, 4 the role may not.
     """
     if not E164.fullmatch(number):
         raise Failure(

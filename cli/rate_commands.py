@@ -55,9 +55,10 @@ Examples:
 async def set_(
     api: Api, output: Output, prefix: str | None, price: str | None, csv_path: Path | None, **given: Any
 ) -> None:
-    """Set the price of a segment to numbers that begin with PREFIX (digits, without the plus).
+    """Set the price of a segment to numbers that begin with PREFIX.
 
-    New messages cost it within a second; each message keeps the price that it was accepted with.
+    PREFIX is digits, without the plus. New messages cost it within a second; each message keeps the price
+    that it was accepted with.
     """
     if csv_path is not None and prefix is None:
         await _set(api, output, _read(csv_path), given)
@@ -74,7 +75,10 @@ async def set_(
 @reason_option
 @api_command(KeyFile.ADMIN)
 async def remove(api: Api, output: Output, prefixes: tuple[str, ...], **given: Any) -> None:
-    """End the rates of prefixes; a shorter one decides then, or nothing can be sent there."""
+    """End the rates of prefixes.
+
+    A shorter prefix decides then; without one nothing can be sent there.
+    """
     lines = [{"prefix": prefix.removeprefix("+"), "price": None} for prefix in prefixes]
     await _set(api, output, lines, given)
 

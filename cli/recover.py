@@ -49,11 +49,11 @@ SHOWN = (
 async def recover(
     pool: Pool, output: Output, restored_to: str, holds_back: bool, without_nats: bool, file: TextIO | None
 ) -> None:
-    """Make a database whole that was restored to TIME: decide for messages that went on since.
+    """Make a database whole that was restored to TIME.
 
-    Stop the services first, and start them afterwards. What sms.event.* still tells is made again; whatever
-    else waits may have been sent, and is treated as a submit whose answer was lost. Streams of work are
-    emptied. It may be cut off and started again.
+    It decides for the messages that went on since. Stop the services first, and start them afterwards.
+    What sms.event.* still tells is made again; whatever else waits may have been sent, and is treated as
+    a submit whose answer was lost. Streams of work are emptied. It may be cut off and started again.
 
     Exit status: 0 done, 1 refused, 2 used wrongly, 3 the database or NATS does not answer, 4 the role may
     not.

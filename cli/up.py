@@ -40,10 +40,11 @@ PLAIN_ERRORS = (
 @click.option("--detach", is_flag=True, help="Go on in the background; return when everything is ready.")
 @click.option("--in-background", is_flag=True, hidden=True, help="What --detach starts.")
 def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
-    """Start PostgreSQL, NATS, Valkey and all services, and show how to send the first message.
+    """Start servers and services, and show how to send a message.
 
-    Data lives in TOLLWIRE_HOME (.tollwire by default) and survives a restart. The API listens on
-    TOLLWIRE_PORT (8080 by default).
+    The servers are PostgreSQL, NATS and Valkey, from their wheels or your own. Data lives in
+    TOLLWIRE_HOME (.tollwire by default) and survives a restart. The API listens on TOLLWIRE_PORT (8080 by
+    default).
     """
     counts = parse_scale(scale)
     home = Home.of(os.environ)
