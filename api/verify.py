@@ -135,4 +135,5 @@ def _now_us() -> float:
 
 def _too_many(seconds: int) -> Refusal:
     _limited.inc()
-    return Refusal(ProblemCode.TOO_MANY_REQUESTS, retry_after_seconds=seconds)
+    detail = f"Too many wrong API keys came from this address; the next try is possible in {seconds} s."
+    return Refusal(ProblemCode.TOO_MANY_REQUESTS, detail=detail, retry_after_seconds=seconds)

@@ -104,6 +104,9 @@ async def test_failures_of_an_address_are_limited_before_the_table_is_asked():
     ]
     assert codes[-5:] == [ProblemCode.TOO_MANY_REQUESTS] * 5
     assert rows.asked == verify.SOURCE_FAILURES.burst
+    with pytest.raises(Refusal, match="too_many_requests") as caught:
+        await authenticator.authenticate(format_api_key(key_of(998)), HOME)
+    assert "wrong API keys came from this address" in caught.value.problem().detail
     assert await refused(authenticator, format_api_key(key_of(999)), "192.0.2.2") is ProblemCode.UNAUTHORIZED
 
 
