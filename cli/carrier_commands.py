@@ -32,7 +32,7 @@ async def list_(api: Api, output: Output) -> None:
     if output.as_json:
         output.document({"carriers": found})
         return
-    rows = [(one.name, _state(one), one.kind, _rate(one), str(one.window_max)) for one in found]
+    rows = [(one.name, _state(one), one.kind, _rate(one), f"{one.window_max:,}") for one in found]
     output.table(["carrier", "state", "kind", ">a second", ">at once"], rows)
 
 
@@ -121,11 +121,15 @@ def _tell(output: Output, shown: CarrierShown) -> None:
         ("Carrier", shown.name),
         ("State", _state(shown)),
         ("Kind", shown.kind),
-        ("A second", _rate(shown)),
-        ("At once", str(shown.window_max)),
+        ("Rate", f"{_rate(shown)} a second, by each worker" if shown.rate_per_second else _rate(shown)),
+        ("Window", f"{shown.window_max:,} at once, by each worker"),
     ]
-    lines += [(key, str(value)) for key, value in shown.settings.items()]
+    lines += [(key, _plain(value)) for key, value in shown.settings.items()]
     output.details(lines)
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _state(shown: CarrierShown) -> str:

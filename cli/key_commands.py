@@ -93,7 +93,7 @@ async def list_(api: Api, output: Output, client: str) -> None:
 async def revoke(api: Api, output: Output, key_id: str) -> None:
     """Revoke a key by its id; within a second no process takes it.
 
-    The id is the part between tw_ and the next _ of the key, and what `tollwire key list` shows.
+    The id stands before the last _ of the key; `tollwire key list` shows it too.
     """
     answer = await api.request("DELETE", f"{KEYS}/{key_id}", may_repeat=True)
     if output.as_json:
