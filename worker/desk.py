@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.runtime import tracing
-from shared.runtime.metrics import SECONDS_BUCKETS
+from shared.runtime.metrics import AGE_BUCKETS, SECONDS_BUCKETS
 from shared.storage.config import CarrierConfig
 from worker import traces
 from worker.carriers.base import (
@@ -49,6 +49,13 @@ PLACES: Final = Gauge(
     "tollwire_carrier_window", "Places for messages at a carrier at once: used, max", ["carrier", "state"]
 )
 
+TURN_WAIT: Final = Histogram(
+    "tollwire_carrier_turn_wait_seconds",
+    "How long work waited for its turn at a carrier, for a place in its window or for its pace",
+    ["carrier", "lane"],
+    buckets=AGE_BUCKETS,
+)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -62,6 +69,7 @@ class Desk:
         self._window = Window(config.window_max, self._pace, lanes)
         self._in_flight = IN_FLIGHT.labels(config.name)
         self._submit_seconds = SUBMIT_SECONDS.labels(config.name)
+        self._turn_wait = {lane: TURN_WAIT.labels(config.name, lane).observe for lane in lanes}
         self._failures = 0
         self._open_until = 0.0
         DOWN.labels(config.name).set_function(lambda: float(self.is_down))
@@ -78,7 +86,10 @@ class Desk:
 
         It is no more than goes out in a second. ``give`` it back, whatever became of it.
         """
-        return await self._window.take(lane, wanted)
+        asked_at = time.monotonic()
+        count = await self._window.take(lane, wanted)
+        self._turn_wait[lane](time.monotonic() - asked_at)
+        return count
 
     def give(self, lane: str, count: int) -> None:
         """Give places back."""

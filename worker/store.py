@@ -29,7 +29,7 @@ class Claim(NamedTuple):
     tries: int
     delivery: str
     is_test: bool
-    created_at: datetime
+    due_since: datetime
     price_micros: int
     currency: str
     parts: list[int] | None

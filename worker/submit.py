@@ -49,7 +49,7 @@ REFUSED_CLAIMS: Final = Counter(
 )
 ACCEPT_TO_SUBMIT: Final = BulkHistogram(
     "tollwire_accept_to_submit_seconds",
-    "From acceptance to the first claim, by lane",
+    "From acceptance, or the later time that the client or its pace had set, to the first claim",
     ["lane"],
     buckets=AGE_BUCKETS,
 )
@@ -178,7 +178,7 @@ class Submit:
         for claimed in won:
             claim = claimed.claim
             if claim.tries == 0:
-                age_seconds = max(now_seconds - claim.created_at.timestamp(), 0.0)
+                age_seconds = max(now_seconds - claim.due_since.timestamp(), 0.0)
                 ages.setdefault(claim.lane, []).append(age_seconds)
             try:
                 submissions.append(self._submission(claimed, seconds_left))

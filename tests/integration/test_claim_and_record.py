@@ -42,6 +42,38 @@ async def test_a_claim_made_again_finds_its_own(database: Database) -> None:
         assert {claim.refusal for claim in stranger} == {"stale"}
 
 
+@pytest.mark.parametrize("beside", [[], [UUID(int=1)]], ids=["by columns", "beside a stranger"])
+async def test_a_claim_tells_since_when_its_message_might_go(database: Database, beside: list[UUID]) -> None:
+    """Its acceptance; a time that the client or its pace had set; never one that an absent carrier set."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        ids = at_once, paced, given_back = await flow.accepted(client, 3)
+        (first, *_) = await flow.claim([given_back], carrier)
+        await flow.record([outcome(given_back, first.attempt_no, "unclaimed")], carrier)
+        await flow.pool.execute(
+            "update tollwire.messages set created_at = created_at - interval '1 hour' where id = any ($1)",
+            ids,
+        )
+        rows = await flow.pool.fetch("select id, created_at from tollwire.messages where id = any ($1)", ids)
+        accepted_at = {row["id"]: row["created_at"] for row in rows}
+        await flow.pool.execute(
+            "update tollwire.outbox set dispatch_at = dispatch_at - interval '1 hour' where message_id = $1",
+            at_once,
+        )
+        await flow.later([given_back], 60)
+        paced_until = await flow.pool.fetchval(
+            "select dispatch_at from tollwire.outbox where message_id = $1", paced
+        )
+        claims = await flow.claim([*ids, *beside], carrier)
+        since = {message: claim.due_since for message, claim in zip(ids, claims, strict=False)}
+        assert since == {
+            at_once: accepted_at[at_once],
+            paced: paced_until,
+            given_back: accepted_at[given_back],
+        }
+        assert since[paced] > accepted_at[paced]
+
+
 async def test_a_claim_says_why_it_is_refused(database: Database) -> None:
     async with open_flow(database) as flow:
         carrier, client, suspended = await flow.carrier(), await flow.client(), await flow.client()

@@ -87,7 +87,6 @@ def test_a_bucket_is_found_however_its_whole_number_is_spelled(
     series = {
         'tollwire_accept_to_submit_seconds_count{lane="normal"}': "0+600x90",
         f'tollwire_accept_to_submit_seconds_bucket{{lane="normal",le="{spelling}"}}': "0+0x90",
-        'tollwire_queue_oldest_age_seconds{queue="normal"}': "45x90",
     }
     name = "TollwireSubmitDelayBudgetBurn"
     labels = {"severity": SEVERITIES[name], **CASES[name].labels}

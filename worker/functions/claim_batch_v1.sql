@@ -3,12 +3,13 @@
 -- where the plan charges the submit). It raises the attempt number, which is the token that the outcome must carry.
 -- The same message twice in one call is won once. p_claim names the call: sent again after a lost answer, it gets the same claims
 -- again (RULES 4). o_parts are the parts to submit: those that no attempt before had accepted (RULES 17). Answers in the order of
--- the arrays; o_refusal says why not: stale, early, expired, suspended, no_hold, lost.
+-- the arrays; o_refusal says why not: stale, early, expired, suspended, no_hold, lost. o_due_since is when the message might first go:
+-- when it was accepted, or the later time that its client or its client's pace had set; a carrier that was away puts off nothing of it.
 -- A flush of which every message is won, in one part, is claimed by columns: each table is read once in id order, and the columns line up.
 create function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
 returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn text, o_region text, o_sender text, o_text bytea, o_encoding text,
                o_segments smallint, o_lane tollwire.lane, o_valid_seconds double precision, o_tries smallint, o_delivery tollwire.delivery,
-               o_is_test boolean, o_created_at timestamptz,
+               o_is_test boolean, o_due_since timestamptz,
                o_price bigint, o_currency text, o_parts smallint[])
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -21,7 +22,7 @@ declare
     v_ids uuid[]; v_dispatch integer[]; v_nth bigint[];
     s_attempt smallint[]; s_tries smallint[];
     m_client bigint[]; m_msisdn text[]; m_region text[]; m_sender text[]; m_encoding text[]; m_segments smallint[]; m_lane tollwire.lane[];
-    m_valid timestamptz[]; m_delivery tollwire.delivery[]; m_is_test boolean[]; m_created timestamptz[]; m_price bigint[]; m_currency text[];
+    m_valid timestamptz[]; m_delivery tollwire.delivery[]; m_is_test boolean[]; m_created timestamptz[]; m_send_at timestamptz[]; v_dispatch_at timestamptz[]; m_price bigint[]; m_currency text[];
     t_sealed bytea[];
 begin
     perform ledger.require_read_committed_v1();
@@ -39,17 +40,17 @@ begin
     if v_wins_all then
         select o.dispatch_no = v_dispatch and o.is_due and l.number = v_n and l.is_held and m.number = v_n and m.is_valid and t.number = v_n
                and not exists (select from tollwire.clients c where c.id = any (m.client_id) and c.suspended),
-               m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.price, m.currency, t.sealed
+               m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.send_at, o.dispatch_at, m.price, m.currency, t.sealed
             into v_wins_all,
-               m_client, m_msisdn, m_region, m_sender, m_encoding, m_segments, m_lane, m_valid, m_delivery, m_is_test, m_created, m_price, m_currency, t_sealed
-            from (select array_agg(x.dispatch_no) as dispatch_no, bool_and(x.dispatch_at <= v_now) as is_due
+               m_client, m_msisdn, m_region, m_sender, m_encoding, m_segments, m_lane, m_valid, m_delivery, m_is_test, m_created, m_send_at, v_dispatch_at, m_price, m_currency, t_sealed
+            from (select array_agg(x.dispatch_no) as dispatch_no, bool_and(x.dispatch_at <= v_now) as is_due, array_agg(x.dispatch_at) as dispatch_at
                   from (select * from tollwire.outbox where message_id = any (v_ids) order by message_id) x) o,
                  (select count(*) as number, bool_and(x.state = 'HELD') as is_held
                   from ledger.credit_locks x where x.message_id = any (v_ids) and x.message_id between v_min and v_max) l,
                  (select count(*) as number, bool_and(x.valid_until > v_now) as is_valid,
                          array_agg(x.client_id) as client_id, array_agg(x.msisdn) as msisdn, array_agg(x.region) as region, array_agg(x.sender) as sender,
                          array_agg(x.encoding) as encoding, array_agg(x.segments) as segments, array_agg(x.lane) as lane, array_agg(x.valid_until) as valid_until,
-                         array_agg(x.delivery) as delivery, array_agg(x.is_test) as is_test, array_agg(x.created_at) as created_at,
+                         array_agg(x.delivery) as delivery, array_agg(x.is_test) as is_test, array_agg(x.created_at) as created_at, array_agg(x.send_at) as send_at,
                          array_agg(x.price_micros) as price, array_agg(x.currency) as currency
                   from (select * from tollwire.messages where id = any (v_ids) and id between v_min and v_max order by id) x) m,
                  (select count(*) as number, array_agg(x.sealed) as sealed
@@ -64,9 +65,10 @@ begin
             select x.id, x.attempt_no + 1, 1, p_carrier, v_now from unnest(v_ids, s_attempt) x(id, attempt_no);
         return query
             select null::text, (x.attempt_no + 1)::smallint, x.client_id, x.msisdn, x.region, x.sender, x.sealed, x.encoding, x.segments, x.lane,
-                   extract(epoch from x.valid_until - v_now)::double precision, x.tries, x.delivery, x.is_test, x.created_at, x.price, x.currency, c_one_part
-            from unnest(v_nth, s_attempt, m_client, m_msisdn, m_region, m_sender, t_sealed, m_encoding, m_segments, m_lane, m_valid, s_tries, m_delivery, m_is_test, m_created, m_price, m_currency)
-                 x(nth, attempt_no, client_id, msisdn, region, sender, sealed, encoding, segments, lane, valid_until, tries, delivery, is_test, created_at, price, currency)
+                   extract(epoch from x.valid_until - v_now)::double precision, x.tries, x.delivery, x.is_test,
+                   greatest(x.created_at, case when x.attempt_no = 0 then x.dispatch_at else x.send_at end), x.price, x.currency, c_one_part
+            from unnest(v_nth, s_attempt, m_client, m_msisdn, m_region, m_sender, t_sealed, m_encoding, m_segments, m_lane, m_valid, s_tries, m_delivery, m_is_test, m_created, m_send_at, v_dispatch_at, m_price, m_currency)
+                 x(nth, attempt_no, client_id, msisdn, region, sender, sealed, encoding, segments, lane, valid_until, tries, delivery, is_test, created_at, send_at, dispatch_at, price, currency)
             order by x.nth;
         return;
     end if;
@@ -79,7 +81,7 @@ begin
         with asked as materialized (
             select x.message_id, x.nth, row_number() over (partition by x.message_id order by x.nth) > 1 as again, x.dispatch_no,
                    s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim, false) as ours, o.dispatch_no as wanted, o.dispatch_at, l.state as lock_state, c.suspended,
-                   m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.price_micros, m.currency, m.charge, t.sealed
+                   m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.send_at, m.price_micros, m.currency, m.charge, t.sealed
             from unnest(p_message, p_dispatch) with ordinality x(message_id, dispatch_no, nth)
             left join lateral (select b.* from tollwire.message_states b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) s on true
             left join lateral (select b.* from tollwire.outbox b where b.message_id = x.message_id offset 0) o on true
@@ -121,6 +123,7 @@ begin
                 where o.message_id = any (array(select j.message_id from won j where j.refusal in ('expired', 'suspended', 'no_hold')))
         )
         select j.refusal, j.claimed_no, j.client_id, j.msisdn, j.region, j.sender, j.sealed, j.encoding, j.segments, j.lane,
-               extract(epoch from j.valid_until - v_now)::double precision, j.tries, j.delivery, j.is_test, j.created_at, j.price_micros, j.currency, j.parts
+               extract(epoch from j.valid_until - v_now)::double precision, j.tries, j.delivery, j.is_test,
+               greatest(j.created_at, case when j.claimed_no = 1 then j.dispatch_at else j.send_at end), j.price_micros, j.currency, j.parts
         from won j order by j.nth;
 end $$;
