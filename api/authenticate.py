@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from api.callers import KeyRecord
 from api.key_seals import KeySeals
@@ -36,6 +36,10 @@ REJECTED_SECONDS: Final = 5.0
 REFRESH_CHUNK: Final = 1_000
 CHALLENGE: Final = {"WWW-Authenticate": 'ApiKey realm="tollwire", header="X-API-Key"'}
 
+_looks = Counter(
+    "tollwire_api_key_cache_total", "Requests with a key, by whether it was in memory: hit, miss", ["result"]
+)
+_hit, _miss = _looks.labels("hit").inc, _looks.labels("miss").inc
 _cached = Gauge("tollwire_api_keys_cached", "Verified API keys in memory")
 _verify_seconds = Histogram(
     "tollwire_api_key_verify_seconds",
@@ -77,7 +81,10 @@ class Authenticator:
             text.encode("utf-8", "surrogateescape"), key=self._pepper, digest_size=16
         ).digest()
         record = self._records.get(digest)
-        if record is None:
+        if record is not None:
+            _hit()
+        else:
+            _miss()
             record = await self._first_time(digest, text, address)
         if record.expires_at_seconds is not None and record.expires_at_seconds <= time.time():
             raise _unauthorized()

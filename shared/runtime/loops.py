@@ -151,7 +151,7 @@ def run_service(name: str, open_service: OpenService) -> int:
         crash_points.check()
         logs.configure(name, process.log_level)
         tracing.configure(name)
-        metrics.BUILD.labels(name, version("tollwire")).set(1)
+        metrics.BUILD.labels(name, version("tollwire"), process.commit).set(1)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Service(open_service).run())
     except (SettingsError, crash_points.UnknownCrashPoint) as error:

@@ -75,7 +75,9 @@ LOOP_FAILURES: Final = Counter("tollwire_loop_failures_total", "Errors that a lo
 LOOP_LAG: Final = Histogram(
     "tollwire_event_loop_lag_seconds", "How late the event loop ran a timer", buckets=LAG_BUCKETS
 )
-BUILD: Final = Gauge("tollwire_build_info", "Always 1; the labels say what runs", ["service", "version"])
+BUILD: Final = Gauge(
+    "tollwire_build_info", "Always 1; the labels say what runs", ["service", "version", "commit"]
+)
 
 # PostgreSQL.
 DEADLOCKS: Final = Counter(

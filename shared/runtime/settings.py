@@ -45,6 +45,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
         Port, Meta(description="Port of /healthz, /readyz and /metrics. 0: any free one.")
     ] = 9464
     health_host: Annotated[str, Meta(description="Address that the health port listens on.")] = "127.0.0.1"
+    commit: Annotated[
+        str, Meta(description="The commit that runs, for tollwire_build_info; the image knows its own.")
+    ] = "unknown"
     crash_point: Annotated[
         str, Meta(description="For tests only: kill the process at this named place. Empty: never.")
     ] = ""

@@ -62,10 +62,10 @@ async def test_a_check_that_hangs_is_a_failed_check(monkeypatch: pytest.MonkeyPa
 
 
 async def test_what_is_counted_is_shown_to_prometheus() -> None:
-    BUILD.labels("test", "0.1.0").set(1)
+    BUILD.labels("test", "0.1.0", "6922c56").set(1)
     status, kind, body = await ask({}, "/metrics")
     assert (status, kind) == (200, "text/plain")
-    assert 'tollwire_build_info{service="test",version="0.1.0"} 1.0' in body
+    assert 'tollwire_build_info{commit="6922c56",service="test",version="0.1.0"} 1.0' in body
     assert "python_info" in body
 
 

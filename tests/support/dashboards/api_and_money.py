@@ -66,6 +66,13 @@ API_AND_MONEY = Dashboard(
                     unit="reqps",
                 ),
                 line(
+                    "Keys looked for in memory",
+                    rate("tollwire_api_key_cache_total", by="result"),
+                    "{{result}}",
+                    unit="ops",
+                    text="Each key misses once a process; more is somebody who tries keys.",
+                ),
+                line(
                     "Keys that were not known yet",
                     rate("tollwire_api_key_checks_total", by="result"),
                     "{{result}}",

@@ -150,8 +150,8 @@ OVERVIEW = Dashboard(
                 ),
                 line(
                     "Versions",
-                    "count by (service, version) (tollwire_build_info)",
-                    "{{service}} {{version}}",
+                    "count by (service, version, commit) (tollwire_build_info)",
+                    "{{service}} {{version}} {{commit}}",
                     width=12,
                 ),
                 line(

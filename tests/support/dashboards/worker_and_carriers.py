@@ -41,13 +41,13 @@ WORKER_AND_CARRIERS = Dashboard(
                     bounds=(30, 60),
                 ),
                 line(
-                    "From acceptance to a carrier: P50",
+                    "From when it might go to a carrier: P50",
                     quantile(0.5, "tollwire_accept_to_submit_seconds", by="lane"),
                     "{{lane}}",
                     unit="s",
                 ),
                 line(
-                    "From acceptance to a carrier: P95",
+                    "From when it might go to a carrier: P95",
                     quantile(0.95, "tollwire_accept_to_submit_seconds", by="lane"),
                     "{{lane}}",
                     unit="s",
@@ -58,6 +58,13 @@ WORKER_AND_CARRIERS = Dashboard(
                     rate("tollwire_bundles_total", by="lane, result"),
                     "{{lane}} {{result}}",
                     unit="ops",
+                ),
+                line(
+                    "Wait for a turn at a carrier: P95",
+                    quantile(0.95, "tollwire_carrier_turn_wait_seconds", by="carrier, lane"),
+                    "{{carrier}} {{lane}}",
+                    unit="s",
+                    text="For a place in its window, or for its pace.",
                 ),
                 line(
                     "Claims that were not won",
