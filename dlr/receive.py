@@ -248,17 +248,19 @@ class Receive(WithParts):
 
     async def take(self, rows: Sequence[ReceivedReceipt]) -> None:
         """Keep receipts and settle them at once; where that is not possible, keep them and settle later."""
+        is_doubtful = False
         if time.monotonic() >= self._apart_until:
             try:
                 await self._settle.take(rows)
             except Exception as error:  # noqa: BLE001 - whatever it was, the receipts have to be kept
+                is_doubtful = isinstance(error, OutcomeUnknown) and error.was_sent
                 if not is_bisectable(error):
                     self._apart_until = time.monotonic() + APART_SECONDS
                 _log.warning("receipts not settled at once", receipts=len(rows), error=repr(error))
             else:
                 return
         await store.receive_batch(self._pool, rows)
-        self._settle.settle_soon([row.receipt_id for row in rows])
+        self._settle.settle_soon([row.receipt_id for row in rows], is_doubtful=is_doubtful)
 
 
 def _refuse(

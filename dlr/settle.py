@@ -79,6 +79,8 @@ class Settle(WithParts):
         self._facts = facts
         self._deliver = deliver
         self._tasks: set[asyncio.Task[None]] = set()
+        # Receipts that a call may have settled whose answer was lost, until they are settled again.
+        self._doubtful: set[UUID] = set()
         self._batcher: Batcher[UUID, Settled] = Batcher(
             self._flush,
             name="settle",
@@ -98,9 +100,12 @@ class Settle(WithParts):
         await asyncio.gather(*self._tasks)
         await super().__aexit__()
 
-    def settle_soon(self, receipt_ids: Sequence[UUID]) -> None:
-        """Settle receipts that are leased to this process; never waits. The sweep heals what fails."""
-        self._run(self._settle_logged(receipt_ids))
+    def settle_soon(self, receipt_ids: Sequence[UUID], *, is_doubtful: bool = False) -> None:
+        """Settle receipts that are leased to this process; never waits. The sweep heals what fails.
+
+        ``is_doubtful``: ``take`` may have settled them, but its outcome is not known.
+        """
+        self._run(self._settle_doubtful(receipt_ids) if is_doubtful else self._settle_logged(receipt_ids))
 
     async def settle(self, receipt_ids: Sequence[UUID]) -> list[Settled]:
         """Settle receipts; an answer for each position.
@@ -126,6 +131,13 @@ class Settle(WithParts):
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _settle_doubtful(self, receipt_ids: Sequence[UUID]) -> None:
+        self._doubtful.update(receipt_ids)
+        try:
+            await self._settle_logged(receipt_ids)
+        finally:
+            self._doubtful.difference_update(receipt_ids)
 
     async def _settle_logged(self, receipt_ids: Sequence[UUID], *, wait_seconds: float = 0.0) -> None:
         await asyncio.sleep(wait_seconds)
@@ -154,7 +166,9 @@ class Settle(WithParts):
             self._run(self._settle_logged(early, wait_seconds=EARLY_SECONDS))
 
     async def _flush(self, receipt_ids: Sequence[UUID]) -> Sequence[Settled | Exception]:
-        return await self._commit(store.settle_batch(self._pool, receipt_ids, self._deliver.lease_seconds))
+        return await self._commit(
+            store.settle_batch(self._pool, receipt_ids, self._deliver.lease_seconds, self._doubtful)
+        )
 
     async def _commit(self, call: Awaitable[list[Settled]]) -> list[Settled]:
         crash_point("settle.before_commit")

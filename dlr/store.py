@@ -1,11 +1,11 @@
 """dlr's SQL: receipts in, settlements, callbacks; one function call a flush (RULES 1, 24, 36)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from shared.runtime.postgres import Pool, call
+from shared.runtime.postgres import Pool, call, call_telling
 
 CALL_DEADLINE_SECONDS: Final = 15.0
 # A settler that died is taken over after this; a settle takes milliseconds.
@@ -41,8 +41,8 @@ async def receive_batch(pool: Pool, receipts: Sequence[ReceivedReceipt]) -> None
 class CallbackWork(NamedTuple):
     """A callback and everything its body tells, in the order in which the functions return it.
 
-    ``skip`` says why it is not to be posted now: done, superseded, disabled or open. ``event_type`` is None
-    where only the id is told: the rest is to be loaded.
+    ``skip`` says why it is not to be posted now: done, superseded, disabled, open or behind (an earlier event
+    of the message is not told yet). ``event_type`` is None where only the id is told: the rest is to load.
     """
 
     callback_id: UUID
@@ -106,9 +106,17 @@ _TOLD_FROM: Final = len(Settled._fields) - 1
 SETTLE = "select * from tollwire.settle_batch_v1($1, $2, $3)"
 
 
-async def settle_batch(pool: Pool, receipt_ids: Sequence[UUID], callback_lease_seconds: int) -> list[Settled]:
-    """Settle kept receipts; an answer for each position."""
-    rows = await call(
+async def settle_batch(
+    pool: Pool,
+    receipt_ids: Sequence[UUID],
+    callback_lease_seconds: int,
+    doubtful: Collection[UUID] = frozenset(),
+) -> list[Settled]:
+    """Settle kept receipts; an answer for each position.
+
+    ``doubtful``: those that a call of ours may have settled before, whose answer was lost.
+    """
+    rows, is_repeated = await call_telling(
         pool,
         SETTLE,
         list(receipt_ids),
@@ -116,7 +124,10 @@ async def settle_batch(pool: Pool, receipt_ids: Sequence[UUID], callback_lease_s
         RECEIPT_KEEP_HOURS,
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
-    return [_settled(row) for row in rows]
+    settled = [_settled(row) for row in rows]
+    if is_repeated or doubtful:
+        return await _told_again(pool, receipt_ids, settled, receipt_ids if is_repeated else doubtful)
+    return settled
 
 
 TAKE = "select * from tollwire.take_receipts_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
@@ -129,7 +140,7 @@ async def take_receipts(
 ) -> list[Settled]:
     """Make receipts durable and settle them, in one transaction; an answer for each position."""
     columns = [list(column) for column in zip(*receipts, strict=True)]
-    rows = await call(
+    rows, is_repeated = await call_telling(
         pool,
         TAKE,
         *columns,
@@ -138,7 +149,33 @@ async def take_receipts(
         RECEIPT_KEEP_HOURS,
         deadline_seconds=TAKE_DEADLINE_SECONDS,
     )
-    return [_settled(row) for row in rows]
+    settled = [_settled(row) for row in rows]
+    if is_repeated:
+        ids = [receipt.receipt_id for receipt in receipts]
+        return await _told_again(pool, ids, settled, ids)
+    return settled
+
+
+TELL_AGAIN = "select * from tollwire.tell_again_v1($1)"
+
+
+async def _told_again(
+    pool: Pool, receipt_ids: Sequence[UUID], settled: list[Settled], doubtful: Collection[UUID]
+) -> list[Settled]:
+    """Put what an earlier call of ours did where this one could only say "done"."""
+    asked = set(doubtful)
+    lost = [
+        id_ for id_, one in zip(receipt_ids, settled, strict=True) if one.outcome == "done" and id_ in asked
+    ]
+    if not lost:
+        return settled
+    rows = await call(pool, TELL_AGAIN, lost, deadline_seconds=CALL_DEADLINE_SECONDS)
+    found = {row[0]: _settled(row[1:]) for row in rows}
+    told = []
+    for id_, one in zip(receipt_ids, settled, strict=True):
+        # Once: the same receipt may stand in a flush twice.
+        told.append(found.pop(id_, one) if one.outcome == "done" else one)
+    return told
 
 
 def _settled(row: Any) -> Settled:

@@ -32,6 +32,7 @@ FUNCTIONS = (
     "dlr/settle_rest_v1",
     "dlr/settle_batch_v1",
     "dlr/take_receipts_v1",
+    "dlr/tell_again_v1",
     "dlr/callbacks_v1",
     "ledger/clockwork_v1",
 )

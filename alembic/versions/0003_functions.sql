@@ -12,7 +12,7 @@ begin
                           ('open_account_v1', '{tollwire_api}'), ('set_pacing_v1', '{tollwire_api}'), ('post_credit_v1', '{tollwire_api}'),
                           ('accept_batch_v1', '{tollwire_api}'), ('cancel_batch_v1', '{tollwire_api}'), ('return_leases_v1', '{tollwire_api,tollwire_ledger}'),
                           ('claim_batch_v1', '{tollwire_worker}'), ('record_batch_v1', '{tollwire_worker}'),
-                          ('receive_batch_v1', '{tollwire_dlr,tollwire_worker}'), ('settle_batch_v1', '{tollwire_dlr}'), ('take_receipts_v1', '{tollwire_dlr}'), ('load_callbacks_v1', '{tollwire_dlr}'),
+                          ('receive_batch_v1', '{tollwire_dlr,tollwire_worker}'), ('settle_batch_v1', '{tollwire_dlr}'), ('take_receipts_v1', '{tollwire_dlr}'), ('tell_again_v1', '{tollwire_dlr}'), ('load_callbacks_v1', '{tollwire_dlr}'),
                           ('record_callbacks_v1', '{tollwire_dlr}'), ('lease_callbacks_v1', '{tollwire_dlr}'), ('lease_receipts_v1', '{tollwire_dlr}'),
                           ('look_due_v1', '{tollwire_ledger}'), ('tidy_outbox_v1', '{tollwire_ledger}'), ('start_scheduled_v1', '{tollwire_ledger}'),
                           ('dispatch_due_v1', '{tollwire_ledger}'), ('recover_claims_v1', '{tollwire_ledger}'), ('expire_due_v1', '{tollwire_ledger}'),

@@ -73,11 +73,18 @@ async def call(pool: Pool, function_sql: str, *args: object, deadline_seconds: f
         OutcomeUnknown: no answer by the deadline.
         asyncpg.PostgresError: the server's refusal; nothing was done.
     """
+    return (await call_telling(pool, function_sql, *args, deadline_seconds=deadline_seconds))[0]
+
+
+async def call_telling(
+    pool: Pool, function_sql: str, *args: object, deadline_seconds: float
+) -> tuple[list[asyncpg.Record], bool]:
+    """As ``call``; also whether an earlier try of it may have taken effect, whose answer was lost."""
     function = _function_name(function_sql)
     started_at = time.monotonic()
     attempts = _Attempts(pool, function_sql, args, started_at + deadline_seconds)
     try:
-        return await attempts.until_answered(function)
+        return await attempts.until_answered(function), attempts.may_have_happened
     finally:
         metrics.CALL_SECONDS.labels(function).observe(time.monotonic() - started_at)
 
@@ -91,7 +98,7 @@ class _Attempts:
         self._args = args
         self._deadline = deadline
         self._is_sent = False
-        self._may_have_happened = False
+        self.may_have_happened = False
 
     async def until_answered(self, function: str) -> list[asyncpg.Record]:
         backoff_seconds = BACKOFF_FIRST_SECONDS
@@ -135,14 +142,14 @@ class _Attempts:
         if sqlstate.startswith(_ROLLBACK_CLASS):
             metrics.DEADLOCKS.labels(function).inc()
         elif is_lost(error):
-            self._may_have_happened |= self._is_sent
+            self.may_have_happened |= self._is_sent
         elif sqlstate not in (_LOCK_NOT_AVAILABLE, _READ_ONLY):
             raise error
         metrics.CALL_REPEATS.labels(function, sqlstate or type(error).__name__).inc()
 
     def _give_up(self, error: Exception, function: str) -> None:
-        if self._may_have_happened or not is_retryable(error):
-            raise OutcomeUnknown(function, was_sent=self._may_have_happened) from error
+        if self.may_have_happened or not is_retryable(error):
+            raise OutcomeUnknown(function, was_sent=self.may_have_happened) from error
         raise error
 
     def _seconds_left(self) -> float:

@@ -17,21 +17,23 @@ from dlr.receive import FLUSH_MAX, NotKept, Receive
 from dlr.settle import Settle
 from dlr.store import ReceivedReceipt
 from embedded.nats import NatsServer
-from shared.runtime.clock import open_clock
+from shared.runtime.clock import Clock, open_clock
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
 from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
-from tests.support.flow import Flow, open_flow
+from tests.support.flow import LEASE_SECONDS, Flow, open_flow
 from tests.support.servers import Database
 
 KEYRING = Keyring("k1", {"k1": bytes(32)})
 STATE = "select state from tollwire.message_states where message_id = $1"
+# A first try is noted: the endpoint's secret is not known, so it comes again soon.
+IS_TRIED = "select due_at < clock_timestamp() + interval '5 seconds' from tollwire.callbacks where id = $1"
 KEPT = "select count(*) from tollwire.receipts where settled_at is null"
 
 
 @asynccontextmanager
-async def open_receive(database: Database, nats: NatsServer) -> AsyncIterator[tuple[Flow, Receive]]:
+async def open_settle(database: Database, nats: NatsServer) -> AsyncIterator[tuple[Flow, Settle, Clock]]:
     async with (
         open_flow(database) as flow,
         open_clock(flow.pool) as clock,
@@ -42,6 +44,14 @@ async def open_receive(database: Database, nats: NatsServer) -> AsyncIterator[tu
         Endpoints(clock, health) as endpoints,
         Deliver(flow.pool, poster, endpoints, clock) as deliver,
         Settle(flow.pool, facts, deliver) as settle,
+    ):
+        yield flow, settle, clock
+
+
+@asynccontextmanager
+async def open_receive(database: Database, nats: NatsServer) -> AsyncIterator[tuple[Flow, Receive]]:
+    async with (
+        open_settle(database, nats) as (flow, settle, clock),
         Receive(flow.pool, settle, KEYRING, clock) as receive,
     ):
         yield flow, receive
@@ -90,6 +100,21 @@ async def test_a_receipt_that_overtakes_our_own_note_of_its_submit_is_settled_at
         await flow.submitted(ids, carrier)
         # Nobody sweeps in this test: it is the same process that looks again.
         await until_state(flow, message_id, "DELIVERED")
+
+
+async def test_a_callback_whose_settle_was_not_heard_does_not_wait_for_its_lease(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_settle(database, nats_server) as (flow, settle, _):
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.endpoint(client)
+        (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+        receipt = flow.new_receipt(carrier, reference, "delivered")
+        (unheard,) = await dlr_store.take_receipts(flow.pool, [receipt], LEASE_SECONDS)
+        settle.settle_soon([receipt.receipt_id], is_doubtful=True)
+        async with asyncio.timeout(10):
+            while not await flow.pool.fetchval(IS_TRIED, unheard.callback_id):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
 
 
 async def test_keeping_a_receipt_again_is_a_commit_that_waits_for_the_standby(database: Database) -> None:

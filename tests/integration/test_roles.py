@@ -21,6 +21,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.record_batch_v1": {"worker"},
     "tollwire.settle_batch_v1": {"dlr"},
     "tollwire.take_receipts_v1": {"dlr"},
+    "tollwire.tell_again_v1": {"dlr"},
     "tollwire.settle_rest_v1": set(),
     "tollwire.match_receipts_v1": set(),
     "tollwire.receive_batch_v1": {"dlr", "worker"},
