@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from dlr import store, traces
+from dlr.behind import Behind
 from dlr.bodies import body_of
 from dlr.endpoint_book import EndpointBook
 from dlr.endpoints import Endpoints
@@ -81,13 +82,15 @@ class Deliver(WithParts):
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._notes = CallbackNotes(pool, self._held.discard)
+        self._behind = Behind(pool, clock, self._deliver_later, self._held.discard)
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
-        """The notes."""
-        return [self._notes]
+        """The notes, and what waits for its turn behind others."""
+        return [self._notes, self._behind]
 
     async def __aexit__(self, *_: object) -> None:
         self._endpoints.stop()
+        self._behind.release_all()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await super().__aexit__()
@@ -100,6 +103,7 @@ class Deliver(WithParts):
         await stop.wait()
         self._is_stopping = True
         self._endpoints.stop()
+        self._behind.release_all()
 
     @property
     def lease_seconds(self) -> int:
@@ -116,17 +120,20 @@ class Deliver(WithParts):
             if self._hold(work.callback_id):
                 self._run(self._deliver(work))
 
-    def load_soon(self, callback_ids: Iterable[UUID]) -> None:
-        """The same for callbacks of which only the ids are known."""
+    def load_soon(self, callback_ids: Iterable[UUID], leased_at: float | None = None) -> None:
+        """The same for callbacks of which only the ids are known, leased at a time of the clock, or now."""
+        leased_at = self._clock.monotonic() if leased_at is None else leased_at
         held = [callback_id for callback_id in callback_ids if self._hold(callback_id)]
         for start in range(0, len(held), LOAD_MAX):
-            self._run(self._load(held[start : start + LOAD_MAX]))
+            self._run(self._load(held[start : start + LOAD_MAX], leased_at))
 
     async def sweep(self) -> None:
         """Lease what is due and nobody works on."""
         room = min(HELD_MAX - len(self._held), SWEEP_MAX)
         if room > 0 and not self._is_stopping:
-            self.load_soon(await store.lease_callbacks(self._pool, room, SWEEP_EACH, LEASE_SECONDS))
+            leased_at = self._clock.monotonic()
+            leased = await store.lease_callbacks(self._pool, room, SWEEP_EACH, LEASE_SECONDS)
+            self.load_soon(leased, leased_at)
 
     def _hold(self, callback_id: UUID) -> bool:
         if self._is_stopping or callback_id in self._held or len(self._held) >= HELD_MAX:
@@ -139,25 +146,35 @@ class Deliver(WithParts):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _load(self, callback_ids: Sequence[UUID]) -> None:
+    async def _load(self, callback_ids: Sequence[UUID], leased_at: float) -> None:
         missing = set(callback_ids)
         try:
             for work in await store.load_callbacks(self._pool, callback_ids):
                 missing.discard(work.callback_id)
-                self._run(self._deliver(work))
+                self._deliver_later(work, leased_at)
         except Exception as error:  # noqa: BLE001 - their leases end, and a sweep takes them up again
             _log.warning("callbacks not loaded yet", callbacks=len(missing), error=repr(error))
         finally:
             self._held -= missing
 
-    async def _deliver(self, work: CallbackWork) -> None:
-        """Post it in its endpoint's turn, and note what became of it; without a note a sweep comes back."""
+    def _deliver_later(self, work: CallbackWork, leased_at: float) -> None:
+        self._run(self._deliver(work, leased_at))
+
+    async def _deliver(self, work: CallbackWork, leased_at: float | None = None) -> None:
+        """Post it in its endpoint's turn, and note what became of it; without a note a sweep comes back.
+
+        ``leased_at``: of the clock, where it was not just now.
+        """
+        leased_at = self._clock.monotonic() if leased_at is None else leased_at
+        if self._is_overtaken(work):
+            work = work._replace(skip="superseded")
+        if work.skip == "behind":
+            self._behind.add(work, leased_at)
+            return
         note = None
         try:
-            if self._is_overtaken(work):
-                work = work._replace(skip="superseded")
             if work.skip is None:
-                note = await self._post(work)
+                note = await self._post(work, leased_at)
             elif work.skip in ("superseded", "disabled"):
                 outcome = "superseded" if work.skip == "superseded" else "discarded"
                 CALLBACKS.labels(outcome).inc()
@@ -178,11 +195,11 @@ class Deliver(WithParts):
                 self._ended.popitem(last=False)
         return False
 
-    async def _post(self, work: CallbackWork) -> CallbackRecord | None:
+    async def _post(self, work: CallbackWork, leased_at: float) -> CallbackRecord | None:
         secrets = self._book.secrets(work.endpoint_id, self._clock) if self._book else ()
         if not secrets or work.url is None:
             return self._without_secret(work)
-        until = self._clock.monotonic() + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
+        until = leased_at + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
         delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work))
         crash_point("callback.before_post")
         outcome = await self._endpoints.post(self._poster, delivery, until=until)

@@ -1,5 +1,6 @@
 -- Everything that is needed to send callbacks. The ids are leased to the caller (by settle or by lease_callbacks_v1).
--- o_skip: done (already), superseded (a final event follows), disabled (no live endpoint) or open (the endpoint's breaker).
+-- o_skip: done (already), superseded (a final event follows), disabled (no live endpoint), open (the endpoint's breaker) or behind (the
+-- event before it is not told yet: an end waits for a "sent" that is leased, a late receipt for the end).
 create function tollwire.load_callbacks_v1(p_callback uuid[])
 returns table (o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
@@ -9,6 +10,8 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
+    c_lease_max constant interval := '2 minutes';  -- as in overtake_callbacks_v1
+    v_now timestamptz := clock_timestamp();
     v_min uuid; v_max uuid;
 begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_callback) m;
@@ -16,7 +19,8 @@ begin
         select c.id,
                case when c.done_at is not null then 'done' when e.id is null or h.disabled_at is not null then 'disabled'
                     when c.event_type = 'message.sent' and s.final_at is not null then 'superseded'
-                    when h.open_until > clock_timestamp() then 'open' end,
+                    when h.open_until > v_now then 'open'
+                    when b.due_at > v_now and b.due_at <= v_now + c_lease_max or c.event_type = 'message.late_receipt' and b.id is not null then 'behind' end,
                c.endpoint_id, coalesce(m.callback_url, e.url), c.event_type, c.sequence, c.attempts, c.created_at,
                m.id, s.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency,
                l.state = 'CAPTURED' or l.late_captured_at is not null, s.error_code, s.attempt_no, s.possible_duplicate,
@@ -26,6 +30,11 @@ begin
         left join lateral (select * from tollwire.messages b where b.id = c.message_id offset 0) m on true
         left join lateral (select * from tollwire.message_states b where b.message_id = c.message_id offset 0) s on true
         left join lateral (select b.state, b.late_captured_at from ledger.credit_locks b where b.message_id = c.message_id offset 0) l on true
+        left join lateral (
+            select p.id, p.due_at from tollwire.callbacks p
+            where c.event_type <> 'message.sent' and p.done_at is null
+              and p.id = tollwire.callback_id_v1(case c.event_type when 'message.late_receipt' then s.final_at else s.submitted_at end, c.message_id, (c.sequence - 1)::smallint)
+            offset 0) b on true
         left join tollwire.callback_endpoints e on e.id = c.endpoint_id
         left join tollwire.callback_health h on h.endpoint_id = c.endpoint_id
         order by x.nth;

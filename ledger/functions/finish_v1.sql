@@ -3,7 +3,7 @@
 -- (it was captured at the submit). p_reason goes to the journal and, but for deliveries, to the message's error code.
 -- The caller has locked accounts, states, locks and outbox in that order, and knows that the state table has the move.
 -- Answers in the order of the message ids. o_callback is leased for p_lease_seconds (0: due at once, for whoever sweeps); it goes to
--- o_endpoint, unless o_skip says that the endpoint is disabled or its breaker open.
+-- o_endpoint, unless o_skip says that the endpoint is disabled, its breaker open, or the callback behind the message's "sent".
 create function tollwire.finish_v1(p_message uuid[], p_event tollwire.message_event[], p_kind ledger.entry_kind[], p_reason text[], p_lease_seconds integer)
 returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid, o_at timestamptz, o_endpoint bigint, o_url text, o_skip text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -13,6 +13,9 @@ declare
     v_now timestamptz;
     v_min uuid; v_max uuid;
     m_id uuid[]; m_event tollwire.message_event[]; m_kind ledger.entry_kind[]; m_reason text[];
+    f_id uuid[]; f_state tollwire.message_state[]; f_callback uuid[]; f_endpoint bigint[]; f_url text[]; f_skip text[];
+    f_sent uuid[];  -- callbacks that may have told the submit
+    v_leased uuid[];
 begin
     if coalesce(cardinality(p_message), 0) = 0 then
         return;
@@ -30,39 +33,52 @@ begin
             (select array_agg(x.k order by x.nth) from unnest(m_kind) with ordinality x(k, nth) where x.k is not null),
             (select array_agg(x.r order by x.nth) from unnest(m_reason, m_kind) with ordinality x(r, k, nth) where x.k is not null));
     end if;
-    return query
-        with moved as materialized (
-            update tollwire.message_states s
-                set state = tollwire.next_state_v1(s.state, m_event[width_bucket(s.message_id, m_id)]), final_at = v_now, updated_at = v_now,
-                    sequence = s.sequence + 1, claim_deadline = null,
-                    parts_delivered = case when m_event[width_bucket(s.message_id, m_id)] = 'delivered' then s.parts_total else s.parts_delivered end,
-                    error_code = case when m_event[width_bucket(s.message_id, m_id)] <> 'delivered' then m_reason[width_bucket(s.message_id, m_id)] end
-                where s.message_id = any (m_id) and s.message_id between v_min and v_max
-            returning s.message_id, s.state, s.sequence, s.attempt_no, s.error_code
-        ), asked as materialized (
-            select v.*, m.client_id, e.id as endpoint_id, e.url, e.skip, e.event_type,
-                   case when e.id is not null then tollwire.callback_id_v1(v_now, v.message_id, v.sequence) end as callback_id
-            from moved v
-            cross join lateral (
-                select c.client_id, c.callback_url from tollwire.messages c where c.id = v.message_id and c.id between v_min and v_max offset 0) m
-            left join lateral (
-                select c.id, coalesce(m.callback_url, c.url) as url, tollwire.event_type_v1(v.state) as event_type,
-                       case when h.disabled_at is not null then 'disabled' when h.open_until > v_now then 'open' end as skip
-                from tollwire.callback_endpoints c
-                left join tollwire.callback_health h on h.endpoint_id = c.id
-                where c.client_id = m.client_id and tollwire.event_type_v1(v.state) = any (c.events) offset 0) e on true
-        ), undispatched as (
-            delete from tollwire.outbox where message_id = any (m_id)
-        ), forgotten as (
-            delete from tollwire.message_texts where message_id = any (m_id) and message_id between v_min and v_max and expires_on = date '0001-01-01'
-        ), buried as (
-            insert into tollwire.dead_letters (message_id, client_id, reason, attempts, at)
-                select a.message_id, a.client_id, coalesce(a.error_code, 'unknown'), a.attempt_no, v_now from asked a where a.state = 'FAILED_PERM'
-                on conflict (message_id) do nothing
-        ), told as (
-            insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at)
-                select a.callback_id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now
-                from asked a where a.callback_id is not null order by a.callback_id
-        )
-        select a.message_id, a.state, a.callback_id, v_now, a.endpoint_id, a.url, a.skip from asked a order by a.message_id;
+    with moved as materialized (
+        update tollwire.message_states s
+            set state = tollwire.next_state_v1(s.state, m_event[width_bucket(s.message_id, m_id)]), final_at = v_now, updated_at = v_now,
+                sequence = s.sequence + 1, claim_deadline = null,
+                parts_delivered = case when m_event[width_bucket(s.message_id, m_id)] = 'delivered' then s.parts_total else s.parts_delivered end,
+                error_code = case when m_event[width_bucket(s.message_id, m_id)] <> 'delivered' then m_reason[width_bucket(s.message_id, m_id)] end
+            where s.message_id = any (m_id) and s.message_id between v_min and v_max
+        returning s.message_id, s.state, s.sequence, s.attempt_no, s.error_code, s.submitted_at
+    ), asked as materialized (
+        select v.*, m.client_id, e.id as endpoint_id, e.url, e.skip, e.event_type,
+               case when e.id is not null then tollwire.callback_id_v1(v_now, v.message_id, v.sequence) end as callback_id,
+               case when e.tells_sent then tollwire.callback_id_v1(v.submitted_at, v.message_id, (v.sequence - 1)::smallint) end as sent_id
+        from moved v
+        cross join lateral (
+            select c.client_id, c.callback_url from tollwire.messages c where c.id = v.message_id and c.id between v_min and v_max offset 0) m
+        left join lateral (
+            select c.id, 'message.sent' = any (c.events) as tells_sent, coalesce(m.callback_url, c.url) as url, tollwire.event_type_v1(v.state) as event_type,
+                   case when h.disabled_at is not null then 'disabled' when h.open_until > v_now then 'open' end as skip
+            from tollwire.callback_endpoints c
+            left join tollwire.callback_health h on h.endpoint_id = c.id
+            where c.client_id = m.client_id and tollwire.event_type_v1(v.state) = any (c.events) offset 0) e on true
+    ), undispatched as (
+        delete from tollwire.outbox where message_id = any (m_id)
+    ), forgotten as (
+        delete from tollwire.message_texts where message_id = any (m_id) and message_id between v_min and v_max and expires_on = date '0001-01-01'
+    ), buried as (
+        insert into tollwire.dead_letters (message_id, client_id, reason, attempts, at)
+            select a.message_id, a.client_id, coalesce(a.error_code, 'unknown'), a.attempt_no, v_now from asked a where a.state = 'FAILED_PERM'
+            on conflict (message_id) do nothing
+    ), told as (
+        insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at)
+            select a.callback_id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now
+            from asked a where a.callback_id is not null order by a.callback_id
+    )
+    select array_agg(a.message_id), array_agg(a.state), array_agg(a.callback_id), array_agg(a.endpoint_id), array_agg(a.url), array_agg(a.skip),
+           array_agg(a.sent_id)
+        into f_id, f_state, f_callback, f_endpoint, f_url, f_skip, f_sent
+        from (select * from asked order by message_id) a;
+    -- Few subscribe to submits. What nobody has begun to tell is overtaken; what somebody may be telling goes first (docs/adr/0016).
+    if array_remove(f_sent, null) <> '{}' then
+        v_leased := tollwire.overtake_callbacks_v1(f_sent);
+        if v_leased <> '{}' then
+            select array_agg(coalesce(x.skip, case when v_leased[width_bucket(x.sent_id, v_leased)] = x.sent_id then 'behind' end) order by x.nth)
+                into f_skip from unnest(f_sent, f_skip) with ordinality x(sent_id, skip, nth);
+        end if;
+    end if;
+    return query select x.message_id, x.state, x.callback_id, v_now, x.endpoint_id, x.url, x.skip
+        from unnest(f_id, f_state, f_callback, f_endpoint, f_url, f_skip) x(message_id, state, callback_id, endpoint_id, url, skip);
 end $$;

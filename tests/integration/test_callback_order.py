@@ -1,37 +1,168 @@
-"""Callbacks of one message, in the order in which a process begins them."""
+"""Callbacks of one message, in the order in which processes begin them (docs/adr/0016)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
 
 from dlr import store
 from dlr.deliver import Deliver
 from dlr.endpoints import Endpoints
 from dlr.health import HealthNotes
 from dlr.poster import CallbackPoster, CallbackSettings
+from dlr.store import CallbackRecord, CallbackWork
 from shared.runtime.clock import open_clock
-from tests.support.flow import LEASE_SECONDS, open_flow
+from tests.support.flow import LEASE_SECONDS, Flow, open_flow
 from tests.support.servers import Database
 
-EVENTS = ["message.sent", "message.delivered"]
+EVENTS = ["message.sent", "message.delivered", "message.expired", "message.late_receipt"]
 OUTCOMES = "select event_type, outcome from tollwire.callbacks order by sequence"
+# Until a first try is noted, and comes again soon since the endpoint's secret is not known.
+IS_TRIED = "select due_at < clock_timestamp() + interval '5 seconds' from tollwire.callbacks where id = $1"
+LEASE_ENDS = "update tollwire.callbacks set due_at = clock_timestamp() where id = $1"
+RETRY_SECONDS = 300.0
 
 
-async def test_a_sent_that_was_read_before_the_end_is_not_told_after_it(database: Database) -> None:
+@asynccontextmanager
+async def open_deliver(flow: Flow) -> AsyncIterator[Deliver]:
     async with (
-        open_flow(database) as flow,
         open_clock(flow.pool) as clock,
         CallbackPoster(CallbackSettings(callback_allow_private=True)) as poster,
         HealthNotes(flow.pool) as health,
         Endpoints(clock, health) as endpoints,
+        Deliver(flow.pool, poster, endpoints, clock) as deliver,
     ):
-        carrier, client = await flow.carrier(), await flow.client()
-        await flow.endpoint(client, events=EVENTS)
-        (reference,) = await flow.submitted(await flow.accepted(client), carrier)
-        leased = await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
-        (read_early,) = await store.load_callbacks(flow.pool, leased)
+        yield deliver
+
+
+async def sent(flow: Flow) -> tuple[int, str]:
+    """A message that was submitted, of a client that hears of it: its carrier and the reference."""
+    carrier, client = await flow.carrier(), await flow.client()
+    await flow.endpoint(client, events=EVENTS)
+    (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+    return carrier, reference
+
+
+async def leased(flow: Flow) -> CallbackWork:
+    """What another process has taken up and read."""
+    ids = await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
+    (work,) = await store.load_callbacks(flow.pool, ids)
+    return work
+
+
+async def noted(flow: Flow, callback_id: UUID, outcome: str | None = "delivered") -> None:
+    """It was tried; without an outcome it comes again."""
+    record = CallbackRecord(callback_id, 1, outcome, 204, None, 3, "127.0.0.1", None, RETRY_SECONDS)
+    await store.record_callbacks(flow.pool, [record])
+
+
+async def skip(flow: Flow, callback_id: UUID | None) -> str | None:
+    assert callback_id is not None
+    (work,) = await store.load_callbacks(flow.pool, [callback_id])
+    return work.skip
+
+
+async def outcomes(flow: Flow) -> list[tuple[str, str | None]]:
+    return [tuple(row) for row in await flow.pool.fetch(OUTCOMES)]
+
+
+async def test_a_sent_that_nobody_has_begun_is_not_told_any_more(database: Database) -> None:
+    async with open_flow(database) as flow:
+        settled = await flow.receipt(*await sent(flow), "delivered")
+        assert settled.told.skip is None
+        assert await outcomes(flow) == [("message.sent", "superseded"), ("message.delivered", None)]
+        assert await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS) == []
+
+
+async def test_an_end_waits_while_somebody_may_be_telling_the_submit(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, reference = await sent(flow)
+        before = await leased(flow)
+        settled = await flow.receipt(carrier, reference, "delivered")
+        assert settled.told.skip == "behind"
+        assert await skip(flow, settled.callback_id) == "behind"
+        await noted(flow, before.callback_id)
+        assert await skip(flow, settled.callback_id) is None
+
+
+async def test_an_end_waits_no_longer_than_the_lease_of_the_submit(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, reference = await sent(flow)
+        before = await leased(flow)
+        settled = await flow.receipt(carrier, reference, "delivered")
+        await flow.pool.execute(LEASE_ENDS, before.callback_id)
+        assert await skip(flow, settled.callback_id) is None
+        assert await skip(flow, before.callback_id) == "superseded"
+
+
+async def test_an_end_waits_for_no_retry_of_the_submit(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, reference = await sent(flow)
+        await noted(flow, (await leased(flow)).callback_id, None)
+        assert (await flow.receipt(carrier, reference, "delivered")).told.skip is None
+        assert (await outcomes(flow))[0] == ("message.sent", "superseded")
+
+
+async def test_an_end_of_the_clockwork_waits_too(database: Database) -> None:
+    async with open_flow(database) as flow:
+        await sent(flow)
+        before = await leased(flow)
+        ids = [row[0] for row in await flow.pool.fetch("select message_id from tollwire.message_states")]
+        await flow.pool.fetch(
+            "select tollwire.finish_v1($1, '{receipt_wait_ended}', '{release}', '{no_receipt}', 0)", ids
+        )
+        assert (await leased(flow)).skip == "behind"
+        await noted(flow, before.callback_id)
+        assert (await outcomes(flow))[0] == ("message.sent", "delivered")
+
+
+async def test_a_late_receipt_waits_until_the_end_is_told(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, reference = await sent(flow)
+        ids = [row[0] for row in await flow.pool.fetch("select message_id from tollwire.message_states")]
+        await flow.pool.fetch(
+            "select tollwire.finish_v1($1, '{receipt_wait_ended}', '{release}', '{no_receipt}', 0)", ids
+        )
+        end = await leased(flow)
+        assert (end.event_type, end.skip) == ("message.expired", None)
+        late = await flow.receipt(carrier, reference, "delivered")
+        assert (late.outcome, await skip(flow, late.callback_id)) == ("late_capture", "behind")
+        await noted(flow, end.callback_id, None)
+        # It comes again in some minutes, and is the first to be told.
+        assert await skip(flow, late.callback_id) == "behind"
+        await noted(flow, end.callback_id, "gave_up")
+        assert await skip(flow, late.callback_id) is None
+
+
+async def test_a_process_delivers_an_end_as_soon_as_the_submit_is_noted(database: Database) -> None:
+    async with open_flow(database) as flow, open_deliver(flow) as deliver:
+        carrier, reference = await sent(flow)
+        before = await leased(flow)
+        settled = await flow.receipt(carrier, reference, "delivered")
+        deliver.deliver_soon([settled.told])
+        await noted(flow, before.callback_id)
+        async with asyncio.timeout(10):
+            while not await flow.pool.fetchval(IS_TRIED, settled.callback_id):  # noqa: ASYNC110 - see below
+                await asyncio.sleep(0.02)  # a database gives no event
+
+
+async def test_a_process_that_stops_lets_go_of_what_waits(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, reference = await sent(flow)
+        await leased(flow)
+        settled = await flow.receipt(carrier, reference, "delivered")
+        async with asyncio.timeout(10), open_deliver(flow) as deliver:
+            deliver.deliver_soon([settled.told])
+        assert not await flow.pool.fetchval(IS_TRIED, settled.callback_id)
+
+
+async def test_a_sent_that_was_read_before_the_end_is_not_told_after_it(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, reference = await sent(flow)
+        read_early = await leased(flow)
         assert (read_early.event_type, read_early.skip) == ("message.sent", None)
         settled = await flow.receipt(carrier, reference, "delivered")
-        async with Deliver(flow.pool, poster, endpoints, clock) as deliver:
+        async with open_deliver(flow) as deliver:
             deliver.deliver_soon([settled.told, read_early])
-        # The end waits for a secret, which the endpoint has not; nobody waits for the "sent" any more.
-        assert [tuple(row) for row in await flow.pool.fetch(OUTCOMES)] == [
-            ("message.sent", "superseded"),
-            ("message.delivered", None),
-        ]
+        # Nobody waits for the "sent" any more.
+        assert await outcomes(flow) == [("message.sent", "superseded"), ("message.delivered", None)]

@@ -35,6 +35,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.keep_traces_v1": {"api"},
     "tollwire.load_traces_v1": {"dlr", "ledger"},
     "tollwire.add_callbacks_v1": set(),
+    "tollwire.overtake_callbacks_v1": set(),
     "ledger.expire_holds_v1": {"ledger"},
     "ledger.post_credit_v1": {"api"},
     "ledger.open_account_v1": {"api"},

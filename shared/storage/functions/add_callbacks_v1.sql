@@ -1,9 +1,35 @@
 -- The id of the callback that tells a message's n-th event: a UUIDv7 of the event's moment with the message's own randomness, and the
--- sequence where else a counter stands. It is unique as the message's id and its sequence are, and costs no random numbers.
+-- sequence where else a counter stands. It is unique as the message's id and its sequence are, and costs no random numbers. A submit and an
+-- end are told under the moments that the message itself keeps, so that the next event of the message finds the one before it.
 create function tollwire.callback_id_v1(p_at timestamptz, p_message uuid, p_sequence smallint) returns uuid
 language sql stable parallel safe as $$
     select (lpad(to_hex((extract(epoch from p_at) * 1000)::bigint), 12, '0') || '7' || lpad(to_hex(p_sequence & 4095), 3, '0') || substr(p_message::text, 20))::uuid
 $$;
+
+-- Ends callbacks that a later event of their message overtakes, where nobody has begun with them. Returns, in their order, those that are leased: they
+-- may be on their way, and what comes after them waits until they are noted or their lease has ended (docs/adr/0016). Waits for nobody:
+-- a row that somebody holds is being leased or noted.
+create function tollwire.overtake_callbacks_v1(p_callback uuid[]) returns uuid[]
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+    c_lease_max constant interval := '2 minutes';  -- twice dlr's; what is due later than that waits for a retry
+    v_now timestamptz := clock_timestamp();
+    v_ids uuid[]; v_min uuid; v_max uuid;
+begin
+    select array_agg(i order by i) into v_ids from unnest(p_callback) i where i is not null;
+    v_min := v_ids[1];
+    v_max := v_ids[cardinality(v_ids)];
+    with waiting as materialized (
+        select c.id from tollwire.callbacks c
+        where c.id = any (v_ids) and c.id between v_min and v_max and c.done_at is null and (c.due_at <= v_now or c.due_at > v_now + c_lease_max)
+        order by c.id for update skip locked
+    )
+    update tollwire.callbacks c set done_at = v_now, outcome = 'superseded'
+        from waiting w where c.id = w.id and c.id between v_min and v_max;
+    return array(select c.id from tollwire.callbacks c where c.id = any (v_ids) and c.id between v_min and v_max and c.done_at is null order by c.id);
+end $$;
 
 -- Asks for a callback for each message whose client has a live endpoint that subscribes to the event; one row each, leased for
 -- p_lease_seconds to the caller (0: due at once, for whoever sweeps). The messages' states are locked by the caller, and their
@@ -24,13 +50,13 @@ begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     return query
         with asked as materialized (
-            select tollwire.callback_id_v1(v_now, x.message_id, s.sequence) as id, x.message_id, m.client_id, e.id as endpoint_id, x.event_type, s.sequence
+            select tollwire.callback_id_v1(case x.event_type when 'message.sent' then s.submitted_at else v_now end, x.message_id, s.sequence) as id, x.message_id, m.client_id, e.id as endpoint_id, x.event_type, s.sequence
             from unnest(p_message, p_event_type) x(message_id, event_type)
             cross join lateral (select c.client_id from tollwire.messages c where c.id = x.message_id and c.id between v_min and v_max offset 0) m
             cross join lateral (
                 select c.id from tollwire.callback_endpoints c where c.client_id = m.client_id and x.event_type = any (c.events) offset 0) e
             cross join lateral (
-                select c.sequence from tollwire.message_states c where c.message_id = x.message_id and c.message_id between v_min and v_max offset 0) s
+                select c.sequence, c.submitted_at from tollwire.message_states c where c.message_id = x.message_id and c.message_id between v_min and v_max offset 0) s
         ), added as (
             insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at)
                 select a.id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now

@@ -182,6 +182,9 @@ IN_SQL: Final = (
         "callbacks are not leased", "tollwire.lease_callbacks_v1",
         (("set due_at = v_now + p_lease_seconds * interval '1 second'\n", "set due_at = c.due_at\n"),), 10,
     ),
+    Plant("an end overtakes its submit", "tollwire.load_callbacks_v1", (("then 'behind' end", "then null end"),), 40),
+    Plant("a submit that nobody has begun is told after the end", "tollwire.finish_v1",
+          (("if array_remove(f_sent, null) <> '{}' then", "if false then"),), 10),
     Plant("no callback at the end", "tollwire.finish_v1", (("where a.callback_id is not null order by", "where false order by"),), 5),
     Plant(
         "the outbox row outlives the message", "tollwire.finish_v1",

@@ -269,6 +269,8 @@ def told_of(world: World, key: str, message: State) -> None:
     event = EVENT_OF[message.state]
     if event not in world.clients[want.account].events:
         return
+    order = [post[3] for post in world.logs.posts if str(post[1]) == key]
+    must("what is told is told in order", order == sorted(order), (key, order))
     heard = [post for post in world.logs.posts if str(post[1]) == key and post[2] == event]
     must("the end is told", bool(heard), (key, message.state))
     must("the end is told once", len({post[0] for post in heard}) == 1, (key, heard))

@@ -14,6 +14,8 @@ VERDICTS: Final = (
 )  # fmt: skip
 # See worker/store.py.
 RECORD_US: Final = 120 * SECOND
+# See dlr/deliver.py: what could not end within its lease is not begun.
+POST_US: Final = 40 * SECOND
 WORDS: Final = (*["delivered"] * 5, "undelivered", "expired", "enroute")
 
 
@@ -172,23 +174,28 @@ async def settle(world: World, choices: Choices, receipts: list[UUID]) -> None:
     answers = await world.call(choices, "dlr settles", lambda s: s.settle(every))
     for answer in answers:
         if answer[3] is not None:
-            world.add("dlr", "post", partial(post, world, answer[3]))
+            world.add("dlr", "post", partial(post, world, answer[3], world.now + POST_US))
 
 
-async def post(world: World, callback: UUID, choices: Choices) -> None:
-    """dlr posts a callback; the endpoint may hear it without being heard."""
-    ((skip, event, sequence, attempts, message, state, _),) = await world.look(
-        "dlr loads", lambda s: s.load_callbacks([callback])
-    )
-    if skip == "done":
+async def post(world: World, callback: UUID, until_us: int, _: Choices) -> None:
+    """dlr reads a callback that it has leased, and posts it in its endpoint's turn, if it is to be told."""
+    ((skip, *told),) = await world.look("dlr loads", lambda s: s.load_callbacks([callback]))
+    if skip == "superseded":
+        world.add("dlr", "note", partial(note, world, (callback, told[2] + 1, skip)))
+    elif skip is None:
+        world.add("dlr", "turn", partial(turn, world, callback, told, until_us))
+
+
+async def turn(world: World, callback: UUID, told: list[Any], until_us: int, choices: Choices) -> None:
+    """The endpoint's turn has come; it may hear the callback without being heard."""
+    event, sequence, attempts, message, state, _ = told
+    if world.now > until_us:
         return
-    outcome = (
-        "superseded" if skip else choices.of(("delivered", "delivered", "delivered", "unheard", "refused"))
-    )
+    outcome = choices.of(("delivered", "delivered", "delivered", "unheard", "refused"))
     if outcome in ("delivered", "unheard"):
         world.logs.posts.append((callback, message, event, sequence, state))
         world.say("endpoint hears", (message, event, sequence, state))
-    kept = outcome if outcome in ("delivered", "superseded") else None
+    kept = outcome if outcome == "delivered" else None
     world.add("dlr", "note", partial(note, world, (callback, attempts + 1, kept)))
 
 
@@ -254,4 +261,4 @@ async def sweep_receipts(world: World, choices: Choices) -> None:
 async def sweep_callbacks(world: World, choices: Choices) -> None:
     """dlr takes over callbacks that are due."""
     for callback in await world.call(choices, "dlr leases callbacks", lambda s: s.lease_callbacks()):
-        world.add("dlr", "post", partial(post, world, callback))
+        world.add("dlr", "post", partial(post, world, callback, world.now + POST_US))

@@ -9,6 +9,7 @@ from tests.chaos.simulation.oracle.tables import (
     REACHED,
     TAKEN_WORDS,
     Attempt,
+    Callback,
     Message,
     Receipt,
     Reference,
@@ -283,10 +284,23 @@ def load_callbacks(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
         skip = "done" if callback.done_us is not None else None
         if skip is None and callback.event_type == "message.sent" and message.final_us is not None:
             skip = "superseded"
+        if skip is None and _is_behind(t, callback, message):
+            skip = "behind"
         is_charged = message.lock == "CAPTURED" or message.is_late_captured
         told = (callback.event_type, callback.sequence, callback.attempts)
         answers.append((skip, *told, message.id, message.state.value, is_charged))
     return answers
+
+
+def _is_behind(t: Tables, callback: Callback, message: Message) -> bool:
+    """An end waits for a "sent" that is leased, a late receipt for the end."""
+    before = [
+        c for c in t.callbacks.values()
+        if c.message == message.id and c.sequence == callback.sequence - 1 and c.done_us is None
+    ]  # fmt: skip
+    if callback.event_type == "message.late_receipt":
+        return bool(before)
+    return any(t.is_leased(c) for c in before)
 
 
 def lease_callbacks(t: Tables) -> list[UUID]:

@@ -15,6 +15,7 @@ text_of = lru_cache(maxsize=10_000)(str)
 FINAL_WORDS = frozenset({"delivered", "undelivered", "expired", "rejected"})
 # Receipts of what the carrier took; "rejected" says that it did not, "unknown" says nothing.
 TAKEN_WORDS = frozenset({"enroute", "accepted", "delivered", "undelivered", "expired"})
+LEASE_MAX_US = 120_000_000
 REACHED = frozenset({None, "submitted", "uncertain"})
 EVENT_TYPES = {
     "SENT": "message.sent", "DELIVERED": "message.delivered", "UNDELIVERED": "message.undelivered",
@@ -145,6 +146,11 @@ class Reference:
     part: int
 
 
+def _callback_id(at_us: int, message: Message, sequence: int) -> UUID:
+    head = (START_MS + at_us // 1000) << 80 | 7 << 76 | (sequence & 4095) << 64
+    return UUID(int=head | message.id.int & (1 << 64) - 1)
+
+
 class Tables:
     """All rows, and what several functions do with them."""
 
@@ -195,14 +201,22 @@ class Tables:
             message.parts_delivered = message.parts
         message.error = None if event == "delivered" else reason
         self.outbox.pop(message.id, None)
-        return self.add_callback(message, EVENT_TYPES[message.state.value], lease_seconds)
+        told = self.add_callback(message, EVENT_TYPES[message.state.value], lease_seconds)
+        if told is not None and message.submitted_us is not None:
+            sent = self.callbacks.get(_callback_id(message.submitted_us, message, message.sequence - 1))
+            if sent is not None and sent.done_us is None and not self.is_leased(sent):
+                sent.done_us, sent.outcome = self.now, "superseded"
+        return told
+
+    def is_leased(self, callback: Callback) -> bool:
+        """True when somebody may be posting it: what is due later than that waits for a retry."""
+        return self.now < callback.due_us <= self.now + LEASE_MAX_US
 
     def add_callback(self, message: Message, event_type: str, lease_seconds: int) -> UUID | None:
         """Ask for a callback, if the client subscribes to the event."""
         if event_type not in self.owners[message.account].events:
             return None
-        head = (START_MS + self.now // 1000) << 80 | 7 << 76 | (message.sequence & 4095) << 64
-        made = UUID(int=head | message.id.int & (1 << 64) - 1)
+        made = _callback_id(self.now, message, message.sequence)
         due = self.now + lease_seconds * 1_000_000
         self.callbacks[made] = Callback(message.id, event_type, message.sequence, due)
         return made
