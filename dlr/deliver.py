@@ -17,6 +17,7 @@ from dlr.behind import Behind
 from dlr.bodies import body_of
 from dlr.endpoint_book import EndpointBook
 from dlr.endpoints import Endpoints
+from dlr.held import UNKNOWN, Held
 from dlr.notes import CallbackNotes
 from dlr.poster import CallbackPoster, Delivery
 from dlr.store import CallbackRecord, CallbackWork
@@ -77,12 +78,12 @@ class Deliver(WithParts):
         self._endpoints = endpoints
         self._clock = clock
         self._book: EndpointBook | None = None
-        self._held: set[UUID] = set()
+        self._held = Held(HELD_MAX)
         self._ended: OrderedDict[UUID | None, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
-        self._notes = CallbackNotes(pool, self._held.discard)
-        self._behind = Behind(pool, clock, self._deliver_later, self._held.discard)
+        self._notes = CallbackNotes(pool, self._held.let_go)
+        self._behind = Behind(pool, clock, self._deliver_later, self._held.let_go)
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
         """The notes, and what waits for its turn behind others."""
@@ -117,7 +118,7 @@ class Deliver(WithParts):
     def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
         """Take callbacks that are leased to this process; what does not fit is swept when its lease ends."""
         for work in works:
-            if self._hold(work.callback_id):
+            if self._hold(work.callback_id, work.endpoint_id):
                 self._run(self._deliver(work))
 
     def load_soon(self, callback_ids: Iterable[UUID], leased_at: float | None = None) -> None:
@@ -129,17 +130,14 @@ class Deliver(WithParts):
 
     async def sweep(self) -> None:
         """Lease what is due and nobody works on."""
-        room = min(HELD_MAX - len(self._held), SWEEP_MAX)
+        room = min(self._held.free, SWEEP_MAX)
         if room > 0 and not self._is_stopping:
             leased_at = self._clock.monotonic()
             leased = await store.lease_callbacks(self._pool, room, SWEEP_EACH, LEASE_SECONDS)
             self.load_soon(leased, leased_at)
 
-    def _hold(self, callback_id: UUID) -> bool:
-        if self._is_stopping or callback_id in self._held or len(self._held) >= HELD_MAX:
-            return False
-        self._held.add(callback_id)
-        return True
+    def _hold(self, callback_id: UUID, endpoint_id: int = UNKNOWN) -> bool:
+        return not self._is_stopping and self._held.take(callback_id, endpoint_id)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -151,11 +149,12 @@ class Deliver(WithParts):
         try:
             for work in await store.load_callbacks(self._pool, callback_ids):
                 missing.discard(work.callback_id)
-                self._deliver_later(work, leased_at)
+                if self._held.learn(work.callback_id, work.endpoint_id):
+                    self._deliver_later(work, leased_at)
         except Exception as error:  # noqa: BLE001 - their leases end, and a sweep takes them up again
             _log.warning("callbacks not loaded yet", callbacks=len(missing), error=repr(error))
         finally:
-            self._held -= missing
+            self._held.let_go_all(missing)
 
     def _deliver_later(self, work: CallbackWork, leased_at: float) -> None:
         self._run(self._deliver(work, leased_at))
@@ -181,7 +180,7 @@ class Deliver(WithParts):
                 note = _ending(work, outcome)
         finally:
             if note is None:
-                self._held.discard(work.callback_id)
+                self._held.let_go(work.callback_id)
             else:
                 self._notes.add(note)
 
