@@ -98,11 +98,10 @@ class Submit:
                 if desk is None or desk.is_down:
                     await self._send_elsewhere(carrier_id, wanted)
                     start += len(wanted)
-                else:
-                    count = await self._take(desk, lane, len(wanted))
-                    if count:  # else the carrier's row has changed: another desk, or none, is there now
-                        chunks.append(asyncio.create_task(self._do(desk, lane, wanted[:count], stop)))
-                        start += count
+                elif count := await self._take(desk, lane, len(wanted)):
+                    # Without places the carrier's row has changed: another desk, or none, is there now.
+                    chunks.append(asyncio.create_task(self._do(desk, lane, wanted[:count], stop)))
+                    start += count
         except asyncio.CancelledError:
             for chunk in chunks:
                 chunk.cancel()
