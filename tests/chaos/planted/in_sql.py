@@ -175,6 +175,14 @@ IN_SQL: Final = (
         (("if r.pays_submit then", "if false then"),), 40,
     ),
     Plant(
+        "the last word on what waits to be asked again is forgotten", "tollwire.settle_rest_v1",
+        (("and r.over > 0)", "and false)"),), 100,
+    ),
+    Plant(
+        "what was accepted before is sent again", "tollwire.record_rest_v1",
+        (("if r.holds_token and v_taken then", "if false then"),), 300,
+    ),
+    Plant(
         "double callback: what is done is due again", "tollwire.record_callbacks_v1",
         (("and c.done_at is null and c_attempt", "and c_attempt"),), 40,
     ),
