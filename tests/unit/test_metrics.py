@@ -17,6 +17,7 @@ BOUNDS = {
     "by": "valkey or process",
     "carrier": "the carriers table, whose ids are a smallint; operators write it",
     "code": "HTTP statuses, or the problems of shared/domain/problems.py",
+    "commit": "one a process",
     "consumer": "the consumers in the code",
     "currency": "ISO 4217, as far as an operator has made accounts",
     "dependency": "the dependencies in the code",
