@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tests.chaos.plan import PLANS
 from tests.chaos.run import Result
 from tests.chaos.verdict import KINDS
 
@@ -107,13 +108,19 @@ def fault_totals(runs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
     return dict(sorted(found.items()))
 
 
+def left_out(run: Mapping[str, Any]) -> list[str]:
+    """What the run's plan must strike and the run did not, also in runs of before that was asked for."""
+    plan = PLANS.get(run["plan"])
+    return [name for name in plan.must_strike if name not in run["faults"]] if plan is not None else []
+
+
 def plan_totals(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """The worst that each plan cost: the longest time without an accept, and until a backlog was gone."""
     found: dict[str, dict[str, float]] = {}
     for run in runs:
         plan = found.setdefault(run["plan"], {"runs": 0, "not_clean": 0, **dict.fromkeys(PLAN_COSTS, 0.0)})
         plan["runs"] += 1
-        plan["not_clean"] += bool(run["errors"] or run["violations"])
+        plan["not_clean"] += bool(run["errors"] or run["violations"] or left_out(run))
         # Runs of before kept it for each fault only.
         worst = {cost: max((one[cost] for one in run["faults"].values()), default=0.0) for cost in COSTS}
         costs = worst | {name: run[name] for name in PLAN_COSTS if name in run}

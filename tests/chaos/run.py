@@ -33,6 +33,7 @@ WARM_UP_SECONDS = 3.0
 # What a plan must do is waited for at most so long; then the run says that it was not done.
 LOAD_LIMIT_SECONDS = 330.0
 WALK_SECONDS = 2.0
+NEVER_STRUCK = "never struck in this run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Chaos:
             async with _walk(stage, plan.hastens_holds):
                 await self._strike(stage, time.monotonic() + told.load_seconds)
             self._errors += nothing_struck(self._faults, self._errors, told.load_seconds)
-            self._errors += not_done("never struck", plan.must_strike, self._faults)
+            self._errors += not_done(NEVER_STRUCK, plan.must_strike, self._faults)
             load_ended_at = time.time()
             await self._end_loads(stage)
             say(f"load ended, {sum(self._faults.values())} faults, {self._kills} kills; settling")
@@ -107,7 +108,7 @@ class Chaos:
             compare(verdict, evidence, await ask_tollwire(stage.instance, stage.scene.accounts))
         if plan.spares_clients:
             spare_clients(verdict, evidence)
-        self._errors += not_done("never happened", plan.must_count, verdict.counts)
+        self._errors += not_done("never happened in this run", plan.must_count, verdict.counts)
         verdict.document_losses(plan.may_lose)
         after = aftermaths(evidence, self._strikes, load_ended_at, is_timed=not told.hurries)
         gap_seconds = longest_gap(accepts(evidence), load_began_at + WARM_UP_SECONDS, load_ended_at)
@@ -189,7 +190,7 @@ def nothing_struck(faults: Counter[str], errors: Sequence[str], load_seconds: fl
 
 def not_done(said: str, names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
     """An error for each thing that a run is for and that did not happen in it."""
-    return [f"{name}: {said} in this run" for name in names if not counts.get(name)]
+    return [f"{name}: {said}" for name in names if not counts.get(name)]
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from shared.runtime.crash_points import CRASH_POINTS
 from tests.chaos.processes import REPOSITORY
-from tests.chaos.results import read, totals
+from tests.chaos.results import left_out, read, totals
+from tests.chaos.run import NEVER_STRUCK
 
 DOCUMENT: Final = REPOSITORY / "docs" / "guarantees.md"
 BEGIN: Final = "<!-- chaos: python -m tests.chaos table -->\n"
@@ -80,13 +81,17 @@ def _plans(plans: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
 
 def _not_clean(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What was found in which run, or kept it from showing anything."""
-    found = [
-        f"- {run['plan']} {run['seed']}: {', '.join([*_counted(run['violations']), *run['errors']])}"
-        for run in runs
-        if run["errors"] or run["violations"]
-    ]
-    if found:
-        yield from ("", "Not clean:", "", *found)
+    found = [(f"{run['plan']} {run['seed']}", list(_troubles(run))) for run in runs]
+    named = [f"- {name}: {', '.join(troubles)}" for name, troubles in found if troubles]
+    if named:
+        yield from ("", "Not clean:", "", *named)
+
+
+def _troubles(run: Mapping[str, Any]) -> Iterator[str]:
+    yield from _counted(run["violations"])
+    yield from (error for error in run["errors"] if not error.endswith(NEVER_STRUCK))
+    if missing := left_out(run):
+        yield f"{len(missing)} of the plan's faults never struck"
 
 
 def _counted(violations: Mapping[str, int]) -> Iterator[str]:

@@ -6,8 +6,8 @@ from tests.chaos.evidence import CarrierLog, gather
 from tests.chaos.instance import CARRIERS
 from tests.chaos.logs import ClientLine, Doubt, Offer, Told, Word
 from tests.chaos.measure import Aftermath, Strike, aftermaths, longest_gap
-from tests.chaos.results import added, totals
-from tests.chaos.run import not_done, nothing_struck
+from tests.chaos.results import added, left_out, totals
+from tests.chaos.run import NEVER_STRUCK, not_done, nothing_struck
 from tests.chaos.table import table_of
 from tests.chaos.verdict import KINDS
 
@@ -53,7 +53,7 @@ def test_runs_add_up_and_a_seed_counts_once():
 
 
 def test_each_plan_tells_its_worst_run_and_how_many_were_not_clean():
-    runs = [run(1), run(2, no_accept_seconds=7.5, errors=["kill dlr: never struck in this run"]), run(3)]
+    runs = [run(1), run(2, no_accept_seconds=7.5, errors=["kill dlr: NotHit: it lives"]), run(3)]
     assert totals(runs)["plans"] == {
         "kills": {
             "runs": 3, "not_clean": 1, "no_accept_seconds": 7.5, "backlog_seconds": 4.0,
@@ -62,7 +62,16 @@ def test_each_plan_tells_its_worst_run_and_how_many_were_not_clean():
     }  # fmt: skip
     lines = list(table_of(runs))
     assert "| kills | 3 | 1 | 7.5 s | 4.0 s | 5.0 s | 20 s |" in lines
-    assert "- kills 2: kill dlr: never struck in this run" in lines
+    assert "- kills 2: kill dlr: NotHit: it lives" in lines
+
+
+def test_a_run_that_left_out_what_its_plan_is_for_is_not_clean_whenever_it_was_made():
+    fault = {"times": 1, "no_accept_seconds": 1.0, "failed_requests": 0.0, "backlog_seconds": 4.0,
+             "backlog_last_seconds": 5.0}  # fmt: skip
+    part = run(1, plan="restarts", faults={"rolling restart dlr": fault, "rolling restart worker": fault})
+    assert left_out(part) == ["rolling restart api", "rolling restart ledger"]
+    assert totals([part])["plans"]["restarts"]["not_clean"] == 1
+    assert "- restarts 1: 2 of the plan's faults never struck" in list(table_of([part]))
 
 
 def test_where_backlogs_are_not_waited_for_the_refusals_are_timed_all_the_same():
@@ -78,7 +87,7 @@ def test_where_backlogs_are_not_waited_for_the_refusals_are_timed_all_the_same()
 
 def test_what_a_run_is_for_and_did_not_do_is_an_error():
     names = ("rolling restart api", "rolling restart dlr")
-    assert not_done("never struck", names, Counter({"rolling restart dlr": 2})) == [
+    assert not_done(NEVER_STRUCK, names, Counter({"rolling restart dlr": 2})) == [
         "rolling restart api: never struck in this run"
     ]
 
