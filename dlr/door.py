@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from dlr.receive import BODY_MAX_BYTES, Receive
@@ -14,6 +15,8 @@ from shared.runtime.http_headers import add_safe_headers
 BACKLOG: Final = 1024
 # A carrier's request in flight at the stop finishes within this.
 SHUTDOWN_SECONDS: Final = 10.0
+
+_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -33,6 +36,8 @@ async def open_door(settings: DlrSettings, receive: Receive) -> AsyncIterator[in
             reuse_port=settings.reuse_port or None,
         )
         await site.start()
-        yield int(runner.addresses[0][1])
+        port = int(runner.addresses[0][1])
+        _log.info("listening", url=f"http://{settings.receipts_host}:{port}/receipts")
+        yield port
     finally:
         await runner.cleanup()

@@ -109,6 +109,7 @@ class Consumer:
         self._subject = subject
         self._arrived: asyncio.Queue[NatsMsg] = asyncio.Queue()
         self._is_made = False
+        self._is_silent = False  # one line tells it, not one a second
         self._client: Client | None = None  # the one that our inbox is subscribed on
         self._inbox = ""
 
@@ -199,7 +200,11 @@ class Consumer:
             async with asyncio.timeout(wait_seconds + ANSWER_SECONDS):
                 await self._collect(messages, batch_max)
         except TimeoutError:
-            _log.info("pull without an end", consumer=self.durable, messages=len(messages))
+            if not self._is_silent:
+                _log.warning("NATS does not answer pulls", consumer=self.durable)
+            self._is_silent = True
+        else:
+            self._is_silent = False
         return messages
 
     async def _collect(self, messages: list[Msg], batch_max: int) -> None:

@@ -265,8 +265,11 @@ def _freeze() -> None:
 
 
 def _name_of(work: object) -> str:
-    """Name a loop for logs and metrics: a function by its name, a partial by its function's."""
+    """Name a loop for logs and metrics: a function by its name, a partial by its function's.
+
+    What runs ``every`` so often is named by what it runs, as in the errors that it meets.
+    """
     if isinstance(work, partial):
-        return _name_of(work.func)
+        return str(work.keywords.get("name") or _name_of(work.keywords.get("run_once", work.func)))
     name = getattr(work, "__qualname__", None) or type(work).__qualname__
     return str(name).replace(".<locals>", "")

@@ -91,6 +91,8 @@ def test_a_loop_is_named_by_its_function() -> None:
     work = Work(0)
     assert module._name_of(work.run_once) == "Work.run_once"
     assert module._name_of(partial(partial(every, Stop()), 1.0)) == "every"
+    assert module._name_of(partial(every, interval_seconds=1.0, run_once=work.run_once)) == "Work.run_once"
+    assert module._name_of(partial(every, run_once=work.run_once, name="work")) == "work"
     assert module._name_of(work) == "Work"
 
 
