@@ -40,6 +40,12 @@ DELIVERY: Final = BulkHistogram(
     ["carrier"],
     buckets=DAYS_BUCKETS,
 )
+RECEIPT_DELAY: Final = BulkHistogram(
+    "tollwire_submit_to_receipt_seconds",
+    "From the last submit to the receipt that ended the message",
+    ["carrier"],
+    buckets=DAYS_BUCKETS,
+)
 CAPTURED: Final = Counter(
     "tollwire_credit_captured_micros_total",
     "Credit charged for messages that ended by a receipt",
@@ -212,7 +218,6 @@ def _count(settled: Sequence[Settled]) -> None:
     """Count ends and money, a flush at a time."""
     captured: Tally[str] = Tally()
     released: Tally[str] = Tally()
-    seconds: dict[int | None, list[float]] = {}
     moved = [answer for answer in settled if answer.outcome == "moved"]
     for outcome, count in Tally(answer.outcome for answer in settled).items():
         RECEIPTS.labels(outcome).inc(count)
@@ -222,13 +227,26 @@ def _count(settled: Sequence[Settled]) -> None:
         told = answer.told
         if told.currency is not None and told.price_micros is not None:
             (captured if told.is_charged else released)[told.currency] += told.price_micros
-        if told.final_at is not None and told.message_created_at is not None:
-            age = (told.final_at - told.message_created_at).total_seconds()
-            seconds.setdefault(answer.carrier_id, []).append(max(age, 0.0))
     count_finals([(answer.carrier_id, answer.state or "") for answer in moved])
     for currency, micros in captured.items():
         CAPTURED.labels(currency).inc(micros)
     for currency, micros in released.items():
         RELEASED.labels(currency).inc(micros)
-    for carrier_id, ages in seconds.items():
+    _observe(moved)
+
+
+def _observe(moved: Sequence[Settled]) -> None:
+    """Measure how long messages took to their end: from their acceptance, and from their last submit."""
+    taken: dict[int | None, tuple[list[float], list[float]]] = {}
+    for answer in moved:
+        told = answer.told
+        ages, delays = taken.setdefault(answer.carrier_id, ([], []))
+        if told.final_at is None:
+            continue
+        if told.message_created_at is not None:
+            ages.append(max((told.final_at - told.message_created_at).total_seconds(), 0.0))
+        if answer.submitted_at is not None:
+            delays.append(max((told.final_at - answer.submitted_at).total_seconds(), 0.0))
+    for carrier_id, (ages, delays) in taken.items():
         DELIVERY.labels(carrier_name(carrier_id)).observe_all(ages)
+        RECEIPT_DELAY.labels(carrier_name(carrier_id)).observe_all(delays)

@@ -82,6 +82,7 @@ class Settled(NamedTuple):
     region: str | None
     lane: str | None
     carrier_id: int | None
+    submitted_at: datetime | None
     told: CallbackWork
 
     @property

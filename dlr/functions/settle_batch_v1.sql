@@ -14,7 +14,7 @@
 -- The ordinary case (one part, one attempt, SENT, its first final receipt) is settled by a few statements for all of them; the rest
 -- goes through settle_rest_v1, in the same call and under the same locks. How rows are found: see ledger/functions/settle_holds_v1.sql.
 create function tollwire.settle_batch_v1(p_receipt uuid[], p_lease_seconds integer, p_keep_hours integer)
-returns table (o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint,
+returns table (o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint, o_submitted_at timestamptz,
                o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
                o_price bigint, o_currency text, o_charged boolean, o_error text, o_message_attempts smallint, o_possible_duplicate boolean,
@@ -36,7 +36,7 @@ declare
     r_nth integer[] := '{}'; r_message uuid[] := '{}'; r_attempt smallint[] := '{}'; r_part smallint[] := '{}'; r_outcome text[] := '{}';
     v_accounts bigint[];
     -- Under the locks: states and holds by message, receipts by their ids.
-    s_id uuid[]; s_state tollwire.message_state[]; s_attempt smallint[]; s_parts smallint[]; s_sequence smallint[]; s_carrier smallint[]; s_twice boolean[];
+    s_id uuid[]; s_state tollwire.message_state[]; s_attempt smallint[]; s_parts smallint[]; s_sequence smallint[]; s_carrier smallint[]; s_twice boolean[]; s_submitted timestamptz[];
     l_state ledger.lock_state[];
     k_id uuid[]; k_state tollwire.receipt_state[]; k_at timestamptz[]; k_open boolean[];
     -- The ordinary ends, by message; and their receipts.
@@ -104,8 +104,8 @@ begin
         select array_agg(distinct c) into v_accounts from unnest(m_client || v_accounts) c;
         perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
         select array_agg(t.message_id), array_agg(t.state), array_agg(t.attempt_no), array_agg(t.parts_total), array_agg(t.sequence), array_agg(t.carrier_id),
-               array_agg(t.possible_duplicate)
-            into s_id, s_state, s_attempt, s_parts, s_sequence, s_carrier, s_twice
+               array_agg(t.possible_duplicate), array_agg(t.submitted_at)
+            into s_id, s_state, s_attempt, s_parts, s_sequence, s_carrier, s_twice, s_submitted
             from (select * from tollwire.message_states s where s.message_id = any (s_id) and s.message_id between v_m_min and v_m_max
                   order by s.message_id for update) t;
         select array_agg(t.state) into l_state
@@ -164,7 +164,7 @@ begin
     end if;
 
     return query
-        select z.outcome, m.client_id, m.region, m.lane, z.carrier_id,
+        select z.outcome, m.client_id, m.region, m.lane, z.carrier_id, s_submitted[width_bucket(m.id, s_id)],
                z.callback_id, z.skip, z.endpoint_id, z.url, tollwire.event_type_v1(z.state), z.sequence, 0::smallint, z.at,
                z.message_id, z.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency, z.charged, z.error, z.attempts, z.twice,
                false, z.parts_delivered, m.created_at, z.at

@@ -66,6 +66,13 @@ async def test_a_mixed_flush_gives_what_one_by_one_gives(database: Database) -> 
             else:
                 settled = [(await flow.settle([receipt]))[0] for receipt in receipts]
             worlds.append(await ends(flow, clients, settled))
+            rows = await flow.pool.fetch("select message_id, submitted_at from tollwire.message_states")
+            submitted_at = {row["message_id"]: row["submitted_at"] for row in rows}
+            moved = [answer for answer in settled if answer.outcome == "moved"]
+            assert {answer.message_id: answer.submitted_at for answer in moved} == {
+                answer.message_id: submitted_at[answer.message_id] for answer in moved
+            }
+            assert None not in {answer.submitted_at for answer in moved}
         outcomes = {outcome for outcome, *_ in worlds[0][0]}
         assert outcomes == {"moved", "noted", "repeated", "late_capture", "waiting"}
         # Beside its final receipt in one flush an intermediate one counts as repeated; before it, as noted.

@@ -148,6 +148,12 @@ WORKER_AND_CARRIERS = Dashboard(
                 ),
                 Panel("From acceptance to the end", quantiles("tollwire_accept_to_final_seconds"), unit="s"),
                 line(
+                    "From submit to receipt: P95",
+                    quantile(0.95, "tollwire_submit_to_receipt_seconds", by="carrier"),
+                    "{{carrier}}",
+                    unit="s",
+                ),
+                line(
                     "Receipts kept",
                     rate("tollwire_receipts_received_total", by="carrier, state"),
                     "{{carrier}} {{state}}",
