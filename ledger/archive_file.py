@@ -1,5 +1,6 @@
 """One file of the archive: CSV, gzipped, hashed on both sides of the compression."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -52,8 +53,16 @@ class TableFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._raw.close()
-        if not self._is_finished:
+        if self._is_finished:
+            self._raw.close()
+            return
+        # Closed in this order: a gzip whose file is gone would complain when it is collected.
+        try:
+            with contextlib.suppress(OSError):  # a full disk; nobody misses the end of what is removed
+                self._gzip.close()
+            with contextlib.suppress(OSError):
+                self._raw.close()
+        finally:
             self._path.unlink()
 
     def take(self, piece: bytes) -> bool:

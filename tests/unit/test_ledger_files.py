@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,6 +17,7 @@ from ledger.archive_file import TableFile
 from ledger.checkpoints import Seal, SignedSeal
 from ledger.findings import Finding
 
+ROOT = Path(__file__).resolve().parents[2]
 DAY = date(2026, 11, 20)
 SEAL = SignedSeal(
     Seal(DAY, 2, 5, {"EUR": {"hold": {"entries": 3, "micros": 30}}}, bytes(range(32))),
@@ -149,3 +152,26 @@ def test_what_does_not_open_is_read_back_as_nothing(tmp_path: Path, damage: byte
     expected = hashlib.sha256(b"").hexdigest() if damage == b"" else ""
     assert archive_file.read_back(path) == expected
     assert archive_file.read_back(tmp_path / "missing") == ""
+
+
+LEAVE_UNFINISHED = """
+import sys
+from pathlib import Path
+from ledger.archive_file import TableFile
+try:
+    with TableFile(Path(sys.argv[1])) as file:
+        file.take(b"id\\n1\\n")
+        file.compress()
+        raise KeyError
+except KeyError:
+    pass
+"""
+
+
+def test_a_file_that_is_left_unfinished_leaves_nothing_open(tmp_path: Path) -> None:
+    """Python's own watch on resources: what it finds when it collects them stands on stderr."""
+    path = tmp_path / "left.csv.gz"
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", LEAVE_UNFINISHED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not path.exists()
