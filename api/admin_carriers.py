@@ -3,6 +3,7 @@
 import msgspec
 
 from api.callback import actor_of
+from api.carrier_checks import refuse_unusable
 from api.carrier_schemas import (
     CarrierList,
     CarrierPath,
@@ -37,12 +38,13 @@ async def put_carrier(
     """Set a carrier.
 
     Makes the carrier of this name, or makes it what the body says. Its secret is stored sealed and never
-    shown; left out, it stays.
+    shown; left out, it stays. What no process could open is refused with each field, and nothing changes.
     """
     fields = msgspec.structs.asdict(body)
     secret, reason = fields.pop("secret"), fields.pop("reason")
     row = CarrierRow(name=path.name, **fields)
     async with resources.pool.acquire() as connection, connection.transaction():
+        refuse_unusable(body, await carriers.find_carrier(connection, path.name), resources.keyring)
         stored = await carriers.put_carrier(connection, row, actor_of(call), reason)
         if secret is not None:
             sealed = resources.keyring.seal(secret.encode(), carrier_secret_aad(stored.id))

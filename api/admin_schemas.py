@@ -79,7 +79,7 @@ class NewClient(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     requests_burst: Burst = 1_000
     messages_per_second: PerSecond = 0
     charge: Charge = "delivered"
-    partial_charge: bool = False
+    partial_charge: Annotated[bool, Meta(description="Has no effect yet: false.")] = False
     waive_late_capture: bool = False
     allowed_senders: Annotated[Senders | None, Meta(description="null: any.")] = None
     default_sender: Annotated[str, Meta(min_length=1, max_length=SENDER_CHARACTERS_MAX)] = "Tollwire"
@@ -100,7 +100,7 @@ class ClientChange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     requests_burst: Burst | UnsetType = UNSET
     messages_per_second: PerSecond | UnsetType = UNSET
     charge: Charge | UnsetType = UNSET
-    partial_charge: bool | UnsetType = UNSET
+    partial_charge: Annotated[bool, Meta(description="Has no effect yet: false.")] | UnsetType = UNSET
     waive_late_capture: bool | UnsetType = UNSET
     allowed_senders: Senders | UnsetType | None = UNSET
     default_sender: Annotated[str, Meta(min_length=1, max_length=SENDER_CHARACTERS_MAX)] | UnsetType = UNSET

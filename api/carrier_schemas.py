@@ -27,14 +27,14 @@ class CarrierRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What a carrier is; the whole of it, but for its secret, which stays when it is left out."""
 
     kind: Annotated[Literal["http"], Meta(description="How it is spoken to.")] = "http"
-    settings: Annotated[dict[str, Any], Meta(description="As docs/carriers.md tells for the kind.")]
+    settings: Annotated[dict[str, Any], Meta(description="As docs/simulator.md tells for the kind.")]
     enabled: bool = True
     is_simulator: Annotated[bool, Meta(description="Takes what test keys send.")] = False
     idempotent_submit: Annotated[
         bool, Meta(description="It recognises our id: a lost answer is asked again.")
     ] = False
-    can_query: bool = False
-    splits_parts: Annotated[bool, Meta(description="Each segment is submitted alone.")] = False
+    can_query: Annotated[bool, Meta(description="Has no effect yet: false.")] = False
+    splits_parts: Annotated[bool, Meta(description="Has no effect yet: false.")] = False
     rate_per_second: Annotated[int, Meta(ge=0, le=RATE_PER_SECOND_MAX, description="0: no limit.")] = 0
     window_max: Annotated[int, Meta(ge=1, le=WINDOW_MAX, description="Submits in flight.")] = 1_000
     submit_deadline_seconds: Annotated[

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from api.problems import Refusal, invalid_field
-from api.violations import alternatives, refuse_query
+from api.violations import alternatives, refuse_values
 from shared.domain.problems import ProblemCode
 
 # Digits of a 64-bit number and its sign.
@@ -42,7 +42,7 @@ class QueryReader:
         try:
             return msgspec.convert(values, self._kind)
         except msgspec.ValidationError as error:
-            raise refuse_query(error, values, self._kind) from None
+            raise refuse_values(error, values, self._kind, where="query") from None
 
     def _value(self, name: str, text: str) -> Any:
         if name in self._whole and _WHOLE.fullmatch(text):

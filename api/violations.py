@@ -42,9 +42,9 @@ def refuse_body(error: Exception, raw: bytes, kind: Any) -> Refusal:
     return invalid(_found(error, document, kind, where=""))
 
 
-def refuse_query(error: Exception, values: Mapping[str, Any], kind: Any) -> Refusal:
-    """The refusal of query parameters that are not a ``kind``."""
-    return invalid(_found(error, dict(values), kind, where="query"))
+def refuse_values(error: Exception, values: Mapping[str, Any], kind: Any, *, where: str) -> Refusal:
+    """The refusal of values, such as query parameters, that are not a ``kind``; ``where`` they stand."""
+    return invalid(_found(error, dict(values), kind, where=where))
 
 
 def _found(error: Exception, document: Any, kind: Any, *, where: str) -> list[FieldError]:
@@ -55,7 +55,7 @@ def _found(error: Exception, document: Any, kind: Any, *, where: str) -> list[Fi
 def _faults(document: Any, kind: Any, path: str) -> Iterator[FieldError]:
     """Every fault of a document, in its order."""
     kinds = alternatives(kind)
-    struct = next((k for k in kinds if isinstance(k, type) and issubclass(k, msgspec.Struct)), None)
+    struct = next((k for k in kinds if _is_struct_for(document, k)), None)
     array = next((k for k in kinds if typing.get_origin(k) is list), None)
     if struct is not None and isinstance(document, dict):
         yield from _object_faults(document, struct, path)
@@ -73,6 +73,16 @@ def _faults(document: Any, kind: Any, path: str) -> Iterator[FieldError]:
             yield _in_words(error, path)
 
 
+def _is_struct_for(document: Any, kind: Any) -> bool:
+    """Whether an object is to be read as this; where several are told apart by a tag, by its tag."""
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return False
+    config = kind.__struct_config__
+    return config.tag_field is None or (
+        isinstance(document, dict) and document.get(config.tag_field) == config.tag
+    )
+
+
 def _object_faults(document: dict[str, Any], kind: type[msgspec.Struct], path: str) -> Iterator[FieldError]:
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name, field in fields.items():
@@ -83,7 +93,7 @@ def _object_faults(document: dict[str, Any], kind: type[msgspec.Struct], path: s
     if not kind.__struct_config__.forbid_unknown_fields:
         return
     for name in document:
-        if name not in fields:
+        if name not in fields and name != kind.__struct_config__.tag_field:
             yield FieldError(
                 _join(path, name) or '""', f"is not a field here; the fields are {', '.join(fields)}"
             )

@@ -116,8 +116,12 @@ class Receive(WithParts):
         return [self._batcher]
 
     def apply(self, carriers: Mapping[int, CarrierConfig]) -> None:
-        """Follow the configuration. Carriers that are switched off may still send receipts."""
+        """Follow the configuration. Carriers that are switched off may still send receipts.
+
+        A row that cannot be read leaves its carrier's last good one.
+        """
         sources = {}
+        last = {source.id: source for source in self._sources.values()}
         for config in carriers.values():
             try:
                 settings = read_receipt_settings(config.settings)
@@ -126,6 +130,8 @@ class Receive(WithParts):
                     secret = self._keyring.unseal(config.secret_sealed, carrier_aad(config.id))
             except ValueError as error:
                 _log.error("receipts of this carrier cannot be read", carrier=config.name, error=str(error))
+                if config.id in last:
+                    sources[config.name] = last[config.id]
                 continue
             if settings is not None:
                 sources[config.name] = _Source(

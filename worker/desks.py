@@ -58,17 +58,24 @@ class Desks:
         return None
 
     async def apply(self, carriers: dict[int, CarrierConfig], routes: Routes) -> None:
-        """Open what is new, replace what has changed, close what is gone or switched off."""
+        """Open what is new, replace what has changed, close what is gone or switched off.
+
+        A row that cannot be opened changes nothing: its last good desk goes on.
+        """
         self._routes = routes
         for carrier_id in list(self._desks):
             wanted = carriers.get(carrier_id)
-            if wanted is None or not wanted.is_enabled or wanted != self._desks[carrier_id][0].config:
+            if wanted is None or not wanted.is_enabled:
                 self._close_unused(*self._desks.pop(carrier_id))
         for carrier_id, config in carriers.items():
-            if config.is_enabled and carrier_id not in self._desks:
-                await self._open(config)
+            current = self._desks.get(carrier_id)
+            if not config.is_enabled or (current is not None and current[0].config == config):
+                continue
+            if await self._open(config) and current is not None:
+                self._close_unused(*current)
 
-    async def _open(self, config: CarrierConfig) -> None:
+    async def _open(self, config: CarrierConfig) -> bool:
+        """Open a desk in the place of the carrier's present one; False when the row cannot work."""
         stack = AsyncExitStack()
         try:
             secret = None
@@ -78,11 +85,15 @@ class Desks:
                 make_carrier(config.kind, config.name, config.settings, secret)
             )
         except (CarrierSettingsFault, ValueError) as error:
-            # One wrong row must not stop the other carriers; its messages wait and the log says why.
-            _log.error("carrier cannot be opened", carrier=config.name, error=str(error))
-            return
+            # One wrong row must not stop the other carriers, nor its own as long as it worked before.
+            goes_on = config.id in self._desks
+            _log.error(
+                "carrier cannot be opened", carrier=config.name, error=str(error), last_good_goes_on=goes_on
+            )
+            return False
         self._desks[config.id] = (Desk(config, carrier, self._lanes), stack)
         _log.info("carrier open", carrier=config.name, kind=config.kind)
+        return True
 
     def _close_unused(self, desk: Desk, stack: AsyncExitStack) -> None:
         """Let those at this desk finish, however long they take: each has its claim's deadline."""

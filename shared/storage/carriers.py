@@ -73,7 +73,7 @@ async def put_carrier(
         asyncpg.CheckViolationError: a value is out of its range; nothing was changed.
     """
     async with conn.transaction():
-        old = await _find(conn, row.name)
+        old = await find_carrier(conn, row.name)
         if old is not None and old.row == row:
             return old
         values = dataclasses.asdict(row) | {"settings": msgspec.json.encode(row.settings).decode()}
@@ -113,13 +113,14 @@ async def stored_carrier(conn: Connection, name: str) -> StoredCarrier:
     Raises:
         NoSuchCarrier: there is none with this name.
     """
-    found = await _find(conn, name)
+    found = await find_carrier(conn, name)
     if found is None:
         raise NoSuchCarrier(name)
     return found
 
 
-async def _find(conn: Connection, name: str) -> StoredCarrier | None:
+async def find_carrier(conn: Connection, name: str) -> StoredCarrier | None:
+    """Return one carrier; None when there is none with this name."""
     row = await conn.fetchrow(SELECT_ONE, name)
     return None if row is None else _stored(row)
 

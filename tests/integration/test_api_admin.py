@@ -11,6 +11,8 @@ from shared.storage.carriers import carrier_secret_aad
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
+SETTINGS = {"url": "https://carrier.example.org/submit", "body": {"to": "$msisdn", "text": "$text"}}
+
 
 @pytest.fixture
 async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
@@ -162,14 +164,14 @@ async def test_no_dead_letters_is_an_empty_page(rig):
 async def test_a_carrier_is_set_with_a_secret_that_is_never_shown(rig, tmp_path):
     operator = await rig.operator()
     body = {
-        "settings": {"url": "https://carrier.example.org/submit"},
+        "settings": SETTINGS,
         "rate_per_second": 50,
         "secret": "hush-hush",
     }
     made = await rig.call("PUT", "/admin/v1/carriers/telco", key=operator, body=body)
     assert (made.status, made.body["has_secret"], made.body["rate_per_second"]) == (200, True, 50)
     changed = await rig.call(
-        "PUT", "/admin/v1/carriers/telco", key=operator, body={"settings": {}, "enabled": False}
+        "PUT", "/admin/v1/carriers/telco", key=operator, body={"settings": SETTINGS, "enabled": False}
     )
     assert (changed.body["has_secret"], changed.body["enabled"], changed.body["rate_per_second"]) == (
         True,
@@ -186,6 +188,72 @@ async def test_a_carrier_is_set_with_a_secret_that_is_never_shown(rig, tmp_path)
     keyring = Keyring.load(tmp_path / "keyring.json")
     assert keyring.unseal(row["secret_sealed"], carrier_secret_aad(row["id"])) == b"hush-hush"
     assert "hush-hush" not in str([*listed.body["carriers"], *trail])
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"settings": {**SETTINGS, "urll": 5}}, "settings.urll"),
+        ({"settings": {"url": "https://carrier.example.org"}}, "settings.body"),
+        ({"settings": {**SETTINGS, "receipts": {"auth": {"kind": "hmacc"}}}}, "settings.receipts.auth.kind"),
+        (
+            {"settings": {**SETTINGS, "receipts": {"auth": {"kind": "bearer", "head": "X"}}}},
+            "settings.receipts.auth.head",
+        ),
+        ({"settings": {**SETTINGS, "url": "carrier.example.org"}}, "settings"),
+        ({"settings": {**SETTINGS, "headers": {"Host ": "x"}}}, "settings"),
+        ({"settings": {**SETTINGS, "headers": {"Authorization": "Bearer $secret"}}}, "secret"),
+        ({"settings": {**SETTINGS, "receipts": {"auth": {"kind": "hmac"}}}}, "secret"),
+        ({"settings": SETTINGS, "splits_parts": True}, "splits_parts"),
+        ({"settings": SETTINGS, "can_query": True}, "can_query"),
+    ],
+)
+async def test_a_carrier_that_could_not_be_opened_is_refused_and_stays_as_it_was(rig, body, field):
+    operator = await rig.operator()
+    before = await rig.call(
+        "PUT", "/admin/v1/carriers/telco", key=operator, body={"settings": SETTINGS, "window_max": 5}
+    )
+    assert before.status == 200
+    refused = await rig.call("PUT", "/admin/v1/carriers/telco", key=operator, body=body)
+    assert (refused.status, refused.code) == (422, "validation_failed")
+    assert [error["field"] for error in refused.body["errors"]] == [field]
+    listed = await rig.call("GET", "/admin/v1/carriers", key=operator)
+    assert listed.body["carriers"][-1] == before.body
+
+
+async def test_a_carrier_keeps_the_secret_that_its_new_settings_ask_for(rig):
+    operator = await rig.operator()
+    first = {"settings": SETTINGS, "secret": '{"submit": "s", "receipts": "r"}'}
+    await rig.call("PUT", "/admin/v1/carriers/telco", key=operator, body=first)
+    settings = {
+        **SETTINGS,
+        "headers": {"Authorization": "Bearer $secret"},
+        "receipts": {"auth": {"kind": "hmac"}},
+    }
+    changed = await rig.call("PUT", "/admin/v1/carriers/telco", key=operator, body={"settings": settings})
+    assert changed.status == 200
+    less = {"settings": settings, "secret": '{"submit": "s"}'}
+    refused = await rig.call("PUT", "/admin/v1/carriers/telco", key=operator, body=less)
+    assert refused.body["errors"][0]["field"] == "secret"
+
+
+async def test_a_carrier_whose_stored_settings_are_wrong_can_be_stopped(rig):
+    """The rig's has none at all, as an older version may have stored them."""
+    operator = await rig.operator()
+    stopped = await rig.call(
+        "PUT", "/admin/v1/carriers/simulator", key=operator, body={"settings": {}, "enabled": False}
+    )
+    assert (stopped.status, stopped.body["enabled"]) == (200, False)
+
+
+async def test_what_has_no_effect_is_no_setting_of_a_client(rig):
+    operator = await rig.operator()
+    body = {"name": "acme", "partial_charge": True}
+    made = await rig.call("POST", "/admin/v1/clients", key=operator, body=body)
+    assert (made.status, made.body["errors"][0]["field"]) == (422, "partial_charge")
+    await rig.client("acme")
+    changed = await rig.call("PATCH", "/admin/v1/clients/acme", key=operator, body={"partial_charge": True})
+    assert (changed.status, changed.body["errors"][0]["field"]) == (422, "partial_charge")
 
 
 async def test_a_route_is_set_listed_and_removed(rig):

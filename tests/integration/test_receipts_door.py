@@ -24,7 +24,7 @@ from shared.runtime.server_settings import NatsAccess
 from shared.storage.config import carrier_aad, load_carriers
 from shared.storage.facts import FactPublisher
 from tests.support.api_rig import NO_NATS
-from tests.support.flow import open_flow
+from tests.support.flow import Flow, open_flow
 from tests.support.servers import Database
 
 KEYRING = Keyring("k1", {"k1": bytes(32)})
@@ -37,7 +37,11 @@ HOME = "203.0.113.0/24"
 class Door:
     """Posts to one carrier's door, as if from this address or that."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, now_seconds: int) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, now_seconds: int, flow: Flow, receive: Receive
+    ) -> None:
+        self._flow = flow
+        self._receive = receive
         self._session = session
         self._url = url
         self._now_seconds = now_seconds
@@ -51,6 +55,15 @@ class Door:
         }
         async with self._session.post(self._url, data=RECEIPT, headers=headers) as answer:
             return answer.status, answer.headers.get("Retry-After")
+
+    async def change(self, column: str, value: Any) -> None:
+        """Change the carrier's row behind the API, and let the door follow."""
+        await self._flow.pool.execute(f"update tollwire.carriers set {column} = $1", value)
+        await self.follow()
+
+    async def follow(self) -> None:
+        async with self._flow.pool.acquire() as connection:
+            self._receive.apply(await load_carriers(connection))
 
 
 @asynccontextmanager
@@ -76,10 +89,10 @@ async def open_carriers_door(database: Database, **auth: Any) -> AsyncIterator[D
             carrier,
             KEYRING.seal(SECRET.encode(), carrier_aad(carrier)),
         )
-        async with flow.pool.acquire() as connection:
-            receive.apply(await load_carriers(connection))
         url = f"http://127.0.0.1:{port}/receipts/telco"
-        yield Door(session, url, int(clock.now_ms() / 1000))
+        door = Door(session, url, int(clock.now_ms() / 1000), flow, receive)
+        await door.follow()
+        yield door
 
 
 @pytest.mark.parametrize("address", [STRANGER, OTHER])
@@ -99,3 +112,15 @@ async def test_a_carriers_networks_are_looked_for_behind_the_trusted_proxy(datab
     async with open_carriers_door(database, networks=[HOME]) as door:
         assert (await door.post("203.0.113.7"))[0] == 200
         assert (await door.post(OTHER))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("settings", {"receipts": {"auth": {"kind": "hmacc"}}}), ("secret_sealed", b"of no keyring")],
+)
+async def test_a_row_that_cannot_be_read_leaves_the_carriers_last_good_one(
+    database: Database, column: str, value: Any
+) -> None:
+    async with open_carriers_door(database) as door:
+        await door.change(column, value)
+        assert (await door.post(OTHER))[0] == 200

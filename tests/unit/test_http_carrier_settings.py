@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.domain.body_template import TemplateFault, compile_template
+from shared.domain.carrier_headers import fill_headers
+from shared.domain.http_settings import HttpSettings, Verdict, status_range
 from shared.domain.receipts import read_receipt_settings
 from tests.support.submissions import submission
-from worker.carriers.body_template import TemplateFault, compile_template
-from worker.carriers.http import HttpCarrier, fill_headers
-from worker.carriers.http_settings import HttpSettings, Verdict, status_range
+from worker.carriers.http import HttpCarrier
 from worker.carriers.registry import KINDS, CarrierSettingsFault, make_carrier
 from worker.carriers.simulated import simulator_carrier_settings
 from worker.carriers.verdicts import RETRY_AFTER_MAX_SECONDS, default_verdict, retry_after_seconds

@@ -58,6 +58,23 @@ async def test_who_took_places_at_a_desk_submits_there_though_the_row_has_change
         await server.until_connections(0)
 
 
+@pytest.mark.parametrize("change", [{"settings": {}}, {"secret_sealed": b"of no keyring"}, {"kind": "post"}])
+async def test_a_row_that_cannot_work_leaves_the_desk_that_does(server, change):
+    async with open_desks() as desks:
+        await desks.apply({1: row(server)}, NO_ROUTES)
+        good = desk_of(desks)
+        for _ in range(2):
+            await desks.apply({1: replace(row(server), **change)}, NO_ROUTES)
+            assert desk_of(desks) is good
+        assert await good.take("normal", 1) == 1
+        assert await good.submit([submission()]) == [Submitted("r")]
+        good.give("normal", 1)
+        await desks.apply({1: replace(row(server), window_max=20)}, NO_ROUTES)
+        assert desk_of(desks) is not good
+        await desks.apply({1: replace(row(server), is_enabled=False, **change)}, NO_ROUTES)
+        assert desks.get(1) is None
+
+
 async def test_who_waits_at_a_desk_that_closes_gets_no_places_and_never_submits_there(server):
     async with open_desks() as desks:
         await desks.apply({1: row(server)}, NO_ROUTES)

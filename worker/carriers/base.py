@@ -7,34 +7,25 @@ questions decide every failure: can any byte have left, and did the carrier itse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
-from uuid import UUID
+from typing import Protocol, Self
 
-from shared.domain.alphabet import Encoding
+from shared.domain.submission import Submission
+
+__all__ = [
+    "BUSY",
+    "UNREACHABLE",
+    "Carrier",
+    "Outcome",
+    "Refused",
+    "Submission",
+    "Submitted",
+    "Throttled",
+    "Uncertain",
+]
 
 # Codes of refusals that are ours: nothing was written, so the message may go out again, here or elsewhere.
 UNREACHABLE = "carrier_unreachable"
 BUSY = "carrier_busy"
-
-
-class Submission(NamedTuple):
-    """One thing to submit: a whole message, or one part of it for carriers that split.
-
-    `msisdn` is in E.164 with its plus, `text` exact (never cut, never normalised), `segments` what the client
-    pays for. `deadline_seconds` is what is left of the claim's deadline when `submit_many` is called: no byte
-    is written after half of it, and nobody waits for an answer beyond it (RULES 16).
-    """
-
-    message_id: UUID
-    attempt_no: int
-    part_no: int
-    msisdn: str
-    sender: str
-    text: str
-    encoding: Encoding
-    segments: int
-    valid_for_seconds: int | None
-    deadline_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The HTTP carrier: JSON out, JSON in, by the mapping in its settings; single submits or bulks."""
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -9,20 +8,16 @@ from typing import Self
 
 import msgspec
 
-from shared.domain.carrier_secrets import SUBMIT_SECRET, named_secret
+from shared.domain.body_template import compile_template
+from shared.domain.carrier_headers import fill_headers
 from shared.domain.dotted_path import look_up, reader
+from shared.domain.http_settings import BulkSettings, HttpSettings
 from shared.domain.receipt_fields import plain_text
 from worker.carriers.base import Outcome, Refused, Submission, Submitted, Uncertain
-from worker.carriers.body_template import compile_template
 from worker.carriers.http_exchange import HttpExchange, Lost, NotSent
-from worker.carriers.http_settings import BulkSettings, HttpSettings
 from worker.carriers.verdicts import Answer, compile_judge, retry_after_seconds
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
-_IN_HEADER = re.compile(r"\$(\$|secret(?:\.([a-z_]+))?)?")
 _STATUS_MIN, _STATUS_MAX = 100, 999
-# What frames the request is not for settings to say.
-_OURS = frozenset({"content-length", "transfer-encoding", "connection", "content-type", "accept-encoding"})
 
 
 class HttpCarrier:
@@ -109,29 +104,6 @@ class HttpCarrier:
         wait = None if self._read_wait is None else self._read_wait(answer)
         wait_seconds = None if wait is None else retry_after_seconds(wait, datetime.now(UTC))
         return self._judge(Answer(status, answer, wait_seconds), submission.message_id)
-
-
-def fill_headers(headers: Mapping[str, str], secret: bytes | None) -> dict[str, str]:
-    """Return the headers with their secrets: `$secret`, `$secret.<use>`, and `$$` for a dollar sign.
-
-    Raises:
-        ValueError: an unknown placeholder, a missing secret, or something that is no header.
-    """
-
-    def spell(match: re.Match[str]) -> str:
-        if match[1] == "$":
-            return "$"
-        if match[1] is None:
-            raise ValueError("headers: after a dollar sign comes secret, secret.<use> or another dollar sign")
-        return named_secret(secret, match[2] or SUBMIT_SECRET)
-
-    filled = {name: _IN_HEADER.sub(spell, value) for name, value in headers.items()}
-    for name, value in filled.items():
-        if not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS:
-            raise ValueError(f"headers: {name!r} cannot be set")
-        if not (value.isascii() and value.isprintable()):
-            raise ValueError(f"headers: the value of {name} has characters that a header cannot carry")
-    return filled
 
 
 def _unanswered(came: NotSent | Lost) -> Outcome:

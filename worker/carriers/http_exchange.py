@@ -16,9 +16,9 @@ import aiohttp
 import msgspec
 import structlog
 
+from shared.domain.http_settings import HttpSettings
 from shared.runtime.loops import is_cancelled
 from worker.carriers.base import BUSY, UNREACHABLE
-from worker.carriers.http_settings import HttpSettings
 from worker.carriers.verdicts import Answer, Unread, retry_after_seconds
 
 # An answer is a reference and a sentence, a bulk's one each; whatever is larger is not read.

@@ -8,9 +8,9 @@ from functools import lru_cache
 from uuid import UUID
 
 from shared.domain.dotted_path import reader
+from shared.domain.http_settings import HttpSettings, Verdict, status_range
 from shared.domain.receipt_fields import error_code, plain_text
 from worker.carriers.base import Outcome, Refused, Submitted, Throttled, Uncertain
-from worker.carriers.http_settings import HttpSettings, Verdict, status_range
 
 # A carrier that wants us away for longer will tell us again.
 RETRY_AFTER_MAX_SECONDS = 3_600.0

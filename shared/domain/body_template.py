@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
 
-from worker.carriers.base import Submission
+from shared.domain.submission import Submission
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Fill = Callable[[Submission], Json]

@@ -1,6 +1,7 @@
 """The settings of an HTTP carrier: the column `settings` of its row, read strictly.
 
-docs/simulator.md shows a full example; every default is here and in the table of `default_verdict`.
+docs/simulator.md shows a full example; every default is here and in the table of
+`worker.carriers.verdicts.default_verdict`.
 """
 
 from enum import StrEnum
@@ -9,9 +10,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from shared.domain.body_template import compile_template
 from shared.domain.dotted_path import is_path
 from shared.domain.receipts import ReceiptSettings
-from worker.carriers.body_template import compile_template
 
 # Two round trips across the world and a lost SYN.
 CONNECT_TIMEOUT_SECONDS = 5.0
