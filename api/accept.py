@@ -4,7 +4,7 @@ The answer is given when the commit is durable. Publishing comes after it, never
 waits for it: what is not published is dispatched by the clockwork when its lease ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -99,7 +99,8 @@ class Accept(WithParts):
             answer = await self._batcher.submit(item, deadline_seconds=ANSWER_DEADLINE_SECONDS)
         except Exception as error:
             raise _refusal(error, item.message_id) from error
-        return await self._decide(item, quoted, request, answer)
+        known = await self._known([answer]) if answer.outcome == "replayed" else {}
+        return _decide(item, quoted, request, answer, known)
 
     async def many(
         self, sending: Sending, requests: Sequence[MessageRequest], *, first_index: int = 0
@@ -118,12 +119,11 @@ class Accept(WithParts):
                 results[index] = refusal
             else:
                 asked.append((index, item, quoted))
-        for (index, item, quoted), answer in zip(asked, await self._submit_each(asked), strict=True):
-            if isinstance(answer, Exception):
-                results[index] = _refusal_of_item(answer, item.message_id)
-                continue
+        answers = await self._submit_each(asked)
+        known = await self._known(answers)
+        for (index, item, quoted), answer in zip(asked, answers, strict=True):
             try:
-                results[index] = await self._decide(item, quoted, requests[index], answer)
+                results[index] = _decide(item, quoted, requests[index], answer, known)
             except Exception as error:  # noqa: BLE001 - one item's trouble must not hide that others are accepted
                 results[index] = _refusal_of_item(error, item.message_id)
         return [result for result in results if result is not None]
@@ -152,20 +152,41 @@ class Accept(WithParts):
         count_flush(items, answers)
         return answers
 
-    async def _decide(
-        self, item: AcceptItem, quoted: Quote, request: MessageRequest, answer: AcceptAnswer
-    ) -> Decision:
-        if answer.outcome == "accepted":
-            return Decision(_answer(item, request, answer), is_replay=False)
-        if answer.outcome == "replayed":
-            loaded = await store.load_accepted(self._pool, [answer.message_id])
-            # The same call, sent again after a lost connection, finds its own message: that is no replay.
-            return Decision(
-                rebuilt(loaded[answer.message_id]), is_replay=answer.message_id != item.message_id
-            )
-        if answer.outcome == "mismatch":
-            raise Refusal(ProblemCode.IDEMPOTENCY_MISMATCH)
-        raise _remembered(answer, quoted.currency)
+    async def _known(
+        self, answers: Sequence[AcceptAnswer | Exception]
+    ) -> Mapping[UUID, store.Accepted] | Exception:
+        """What these answers say was accepted before, by one query; its error, for each of them to tell."""
+        replayed = {
+            answer.message_id
+            for answer in answers
+            if isinstance(answer, AcceptAnswer) and answer.outcome == "replayed"
+        }
+        try:
+            return await store.load_accepted(self._pool, replayed)
+        except Exception as error:  # noqa: BLE001 - raised again for each that is replayed; the others have answers
+            return error
+
+
+def _decide(
+    item: AcceptItem,
+    quoted: Quote,
+    request: MessageRequest,
+    answer: AcceptAnswer | Exception,
+    known: Mapping[UUID, store.Accepted] | Exception,
+) -> Decision:
+    if isinstance(answer, Exception):
+        raise answer
+    if answer.outcome == "accepted":
+        return Decision(_answer(item, request, answer), is_replay=False)
+    if answer.outcome == "replayed":
+        if isinstance(known, Exception):
+            raise known
+        # The same call, sent again after a lost connection, finds its own message: that is no replay.
+        is_replay = answer.message_id != item.message_id
+        return Decision(rebuilt(known[answer.message_id]), is_replay=is_replay)
+    if answer.outcome == "mismatch":
+        raise Refusal(ProblemCode.IDEMPOTENCY_MISMATCH)
+    raise _remembered(answer, quoted.currency)
 
 
 def _answer(item: AcceptItem, request: MessageRequest, answer: AcceptAnswer) -> MessageAccepted:

@@ -1,6 +1,6 @@
 """The API's SQL on the hot path: one function call a flush (RULES 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -129,20 +129,29 @@ class Accepted(NamedTuple):
     created_at: datetime
 
 
+# The ids' bounds prune partitions where a list cannot (a plan that is kept for all lists reads them all), and
+# a row's others are looked up one by one: in a join the planner may read the tables whole instead.
 LOAD_ACCEPTED = """
     select m.id, case when m.send_at > m.created_at then 'SCHEDULED' else 'QUEUED' end,
            m.msisdn, m.sender, m.lane::text, m.encoding, m.segments, m.price_micros, m.currency,
            e.posted_after_micros - e.held_after_micros + a.credit_limit_micros, m.client_ref, m.created_at
     from tollwire.messages m
     join ledger.accounts a on a.id = m.client_id
-    join ledger.credit_locks l on l.message_id = m.id
-    left join ledger.entries e on e.account_id = l.account_id and e.version = l.hold_version
-                              and e.day = (l.held_at at time zone 'UTC')::date
-    where m.id = any($1::uuid[])
+    cross join lateral (
+        select l.account_id, l.hold_version, l.held_at from ledger.credit_locks l
+        where l.message_id = m.id limit 1) l
+    left join lateral (
+        select e.posted_after_micros, e.held_after_micros from ledger.entries e
+        where e.account_id = l.account_id and e.version = l.hold_version
+          and e.day = (l.held_at at time zone 'UTC')::date limit 1) e on true
+    where m.id = any($1::uuid[]) and m.id between $2 and $3
 """
 
 
-async def load_accepted(pool: Pool, message_ids: Sequence[UUID]) -> dict[UUID, Accepted]:
-    """Rebuild the first answers of accepted messages (RULES 10)."""
-    rows = await call(pool, LOAD_ACCEPTED, list(message_ids), deadline_seconds=ACCEPT_DEADLINE_SECONDS)
+async def load_accepted(pool: Pool, message_ids: Collection[UUID]) -> dict[UUID, Accepted]:
+    """Rebuild the first answers of accepted messages (RULES 10), all of them by one query."""
+    if not message_ids:
+        return {}
+    ids = sorted(message_ids)
+    rows = await call(pool, LOAD_ACCEPTED, ids, ids[0], ids[-1], deadline_seconds=ACCEPT_DEADLINE_SECONDS)
     return {row[0]: Accepted(*row) for row in rows}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.runtime.metrics import CALL_SECONDS
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
@@ -166,6 +167,26 @@ async def test_a_thousand_messages_go_in_one_batch_and_no_more(rig):
     more = await rig.call("POST", "/v1/messages/batch", key=key, body={"to": numbers, "text": "x"})
     assert (more.status, more.code) == (422, "validation_failed")
     assert more.body["errors"][0]["field"] == "to"
+
+
+def calls_made() -> float:
+    """How many calls of PostgreSQL this process has made."""
+    samples = (sample for metric in CALL_SECONDS.collect() for sample in metric.samples)
+    return sum(sample.value for sample in samples if sample.name.endswith("_count"))
+
+
+async def test_a_batch_that_is_repeated_costs_no_query_for_each_message(rig):
+    key = await rig.client("acme", credit_micros=100_000_000)
+    body = {"to": [f"+4915112{n:06}" for n in range(1_000)], "text": "x"}
+    first = await rig.call("POST", "/v1/messages/batch", key=key, body=body, Idempotency_Key="sale")
+    before = calls_made()
+    again = await rig.call("POST", "/v1/messages/batch", key=key, body=body, Idempotency_Key="sale")
+    # Two or three flushes, one look at what was accepted.
+    assert calls_made() - before < 10
+    assert [result["message"] for result in again.body["results"]] == [
+        result["message"] for result in first.body["results"]
+    ]
+    assert again.headers["Idempotency-Replayed"] == "true"
 
 
 async def test_the_shape_of_a_batch_is_checked_before_anything_is_sent(rig):
