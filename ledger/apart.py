@@ -10,20 +10,13 @@ from shared.runtime.halves import in_halves
 _log = structlog.get_logger(__name__)
 
 
-class Unworkable(Exception):  # noqa: N818 - named for what happened
-    """Messages that every call failed on; all others were looked after."""
-
-    def __init__(self, message_ids: Sequence[UUID]) -> None:
-        super().__init__(f"{len(message_ids)} messages cannot be looked after, the first is {message_ids[0]}")
-        self.message_ids = message_ids
-
-
 async def apart(
     work: Callable[[Sequence[UUID]], Awaitable[None]], message_ids: Sequence[UUID]
 ) -> Sequence[UUID]:
     """Do the work in one call, or in halves where a row makes it fail; return the rows that no call can do.
 
-    Each is named in the log: it is an operator's to mend, and its neighbours did not wait for that.
+    Each is named in the log: it is an operator's to mend, and its neighbours did not wait for that. The
+    caller puts them off, in a call of its own: left as they are, they would be first in its next look.
 
     Raises:
         Exception: what ``work`` raised, where it was no row's fault.

@@ -4,7 +4,7 @@ One turn looks at what is due and does each kind of work in a call of its own. S
 may run: every function looks again under its locks, so two that meet do the work once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import Counter
 
 from ledger import clockwork_store as store
-from ledger.apart import Unworkable, apart
+from ledger.apart import apart
 from ledger.clockwork_store import Dispatch, Moved
 from shared.domain.retry import ATTEMPTS_MAX
 from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
@@ -46,6 +46,15 @@ WALK_NAME: Final = "expire_holds"
 DUE: Final = Counter(
     "tollwire_clockwork_total", "Outbox rows looked after, by the work they needed", ["work"]
 )
+UNWORKABLE: Final = Counter(
+    "tollwire_unworkable_total", "Messages that a call failed on alone, each time that it was tried", ["work"]
+)
+for _label in ("expire", "start", "recover", "wait", "forget", "dispatch", "hold"):
+    UNWORKABLE.labels(_label)  # there from the start: an increase is only seen from one value to another
+
+# The works after which a message needs something else, or nothing.
+_MOVES: Final = ("expire", "start", "recover")
+_Work = Callable[[Sequence[UUID]], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +66,8 @@ class Clockwork:
         self._pool = pool
         self._jetstream = jetstream
         self._facts = facts
+        # What the last look found for each work that moves a message.
+        self._seen: dict[str, frozenset[UUID]] = {}
 
     async def turn(self) -> None:
         """Look after everything that is due."""
@@ -71,20 +82,35 @@ class Clockwork:
         if not self._can_dispatch:
             # To the end of the line: while NATS is away, others behind them must still be seen.
             due.setdefault("wait", []).extend(due.pop("dispatch", []))
-        works = {"expire": self._expire, "start": self._start, "recover": self._recover}
-        left = [
-            message_id
-            for name, work in works.items()
-            for part in _parts(due.get(name, []))
-            for message_id in await apart(work, part)
-        ]
-        if due.keys() & {"wait", "forget"}:
-            await store.tidy_outbox(self._pool, due.get("wait", []), due.get("forget", []))
-        if waiting := due.get("dispatch"):
-            left += await apart(self._dispatch, waiting)
-        if left:
-            raise Unworkable(left)
+        works: Mapping[str, _Work] = {
+            "expire": self._expire,
+            "start": self._start,
+            "recover": self._recover,
+            "wait": self._wait,
+            "forget": self._forget,
+            "dispatch": self._dispatch,
+        }
+        for name, look_after in works.items():
+            await self._look_after(name, look_after, due.get(name, []))
         return sum(map(len, due.values()))
+
+    async def _look_after(self, name: str, work: _Work, message_ids: Sequence[UUID]) -> None:
+        """Work on each; what cannot be worked on is put off, so that it never stands before the others."""
+        left = {id_ for part in _parts(message_ids) for id_ in await apart(work, part)}
+        # A call that did nothing and did not fail leaves its rows due, and the next look finds them again.
+        left |= self._seen.get(name, frozenset()).intersection(message_ids)
+        if name in _MOVES:
+            self._seen[name] = frozenset(message_ids)
+        if left:
+            UNWORKABLE.labels(name).inc(len(left))
+            _log.warning("messages put off", work=name, messages=len(left), first=str(min(left)))
+            await store.put_off(self._pool, list(left))
+
+    async def _wait(self, message_ids: Sequence[UUID]) -> None:
+        await store.tidy_outbox(self._pool, message_ids, [])
+
+    async def _forget(self, message_ids: Sequence[UUID]) -> None:
+        await store.tidy_outbox(self._pool, [], message_ids)
 
     async def _expire(self, message_ids: Sequence[UUID]) -> None:
         await self._tell(await store.expire_due(self._pool, message_ids))
@@ -155,19 +181,23 @@ class Clockwork:
             last, seen, held = await store.walk_holds(
                 self._pool, UUID(position) if position else FIRST_ID, WALK_MAX
             )
-            left = [message_id for part in _parts(held) for message_id in await apart(self._end_holds, part)]
+            for part in _parts(held):
+                await self._end_each(part)
             if seen:
                 # The walk starts at the last id again, which is harmless: it is settled or watched by now.
                 await store.write_watermark(self._pool, WALK_NAME, str(last))
-            if left:
-                raise Unworkable(left)  # the walk has passed them; the log has named them
             if seen < WALK_MAX:
                 break
         while watched := await store.watched_holds(self._pool, END_MAX):
-            if stuck := await apart(self._end_holds, watched):
-                raise Unworkable(stuck)
+            await self._end_each(watched)
             if len(watched) < END_MAX:
                 return
+
+    async def _end_each(self, message_ids: Sequence[UUID]) -> None:
+        """End the holds; those that no call can end are watched from now on, before the walk passes them."""
+        if left := await apart(self._end_holds, message_ids):
+            UNWORKABLE.labels("hold").inc(len(left))
+            await store.watch_later(self._pool, left)
 
     async def _end_holds(self, message_ids: Sequence[UUID]) -> None:
         await self._tell(await store.expire_holds(self._pool, message_ids))

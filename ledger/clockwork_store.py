@@ -46,6 +46,14 @@ async def tidy_outbox(pool: Pool, wait: Sequence[UUID], forget: Sequence[UUID]) 
     await call(pool, TIDY, list(wait), list(forget), deadline_seconds=CALL_DEADLINE_SECONDS)
 
 
+PUT_OFF = "select tollwire.put_off_v1($1)"
+
+
+async def put_off(pool: Pool, message_ids: Sequence[UUID]) -> None:
+    """Look again later, and later each time, at due rows that no call can work on."""
+    await call(pool, PUT_OFF, list(message_ids), deadline_seconds=CALL_DEADLINE_SECONDS)
+
+
 START_SCHEDULED = "select o_message, o_state::text from tollwire.start_scheduled_v1($1)"
 
 
@@ -149,6 +157,14 @@ async def watched_holds(pool: Pool, limit: int) -> list[UUID]:
     """Return the watched holds that are due."""
     rows = await call(pool, WATCHED_HOLDS, limit, deadline_seconds=CALL_DEADLINE_SECONDS)
     return [row[0] for row in rows]
+
+
+WATCH_LATER = "select tollwire.watch_later_v1($1)"
+
+
+async def watch_later(pool: Pool, message_ids: Sequence[UUID]) -> None:
+    """Look again in an hour at holds that no call can end."""
+    await call(pool, WATCH_LATER, list(message_ids), deadline_seconds=CALL_DEADLINE_SECONDS)
 
 
 MAKE_PARTITIONS = "select tollwire.make_partitions_v1($1, $2)"

@@ -47,6 +47,21 @@ begin
         and not exists (select from tollwire.message_states s where s.message_id = o.message_id and s.final_at is null and s.state <> 'SENT');
 end $$;
 
+-- What no call can work on: looked at again after its lease's length, which doubles from a minute to an hour, so that however many there
+-- are, they never stay the oldest of what is due. Touches this table alone: whatever a call stumbled over stands elsewhere, or in a counter.
+create function tollwire.put_off_v1(p_message uuid[]) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    c_first_seconds constant integer := 60;
+    c_half_of_longest_seconds constant integer := 1800;
+begin
+    perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    update tollwire.outbox o
+        set due_at = clock_timestamp() + greatest(least(o.lease_seconds, c_half_of_longest_seconds * 2), c_first_seconds) * interval '1 second',
+            lease_seconds = greatest(least(o.lease_seconds, c_half_of_longest_seconds), c_first_seconds) * 2
+        where o.message_id = any (p_message) and o.due_at <= clock_timestamp();
+end $$;
+
 -- A scheduled message's time has come: QUEUED, in its client's pace.
 create function tollwire.start_scheduled_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -247,6 +262,17 @@ begin
     return query select t.o_message, t.o_state
         from tollwire.finish_v1(f_id, array_fill('receipt_wait_ended'::tollwire.message_event, array[cardinality(f_id)]), f_kind,
                                 array_fill('no_receipt'::text, array[cardinality(f_id)]), 0) t;
+end $$;
+
+-- Holds that no call can end: looked at again in an hour, whether the walk or the watch came upon them. The states are locked as
+-- expire_holds_v1 locks them, so that the two meet in one order; nothing is written there.
+create function tollwire.watch_later_v1(p_message uuid[]) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
+    insert into tollwire.hold_watch (message_id, due_at)
+        select distinct x.id, clock_timestamp() + interval '1 hour' from unnest(p_message) x(id) order by x.id
+    on conflict (message_id) do update set due_at = excluded.due_at;
 end $$;
 
 -- Where a walk stands.

@@ -1,5 +1,6 @@
 """The clockwork on real PostgreSQL and JetStream: what was dropped is dispatched, what waits is left."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ import pytest
 from nats.aio.client import Client
 
 from embedded.nats import NatsServer
-from ledger.apart import Unworkable
-from ledger.clockwork import END_MAX, Clockwork
+from ledger.clockwork import END_MAX, UNWORKABLE, Clockwork
+from shared.domain.ids import uuid7_from
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
 from shared.runtime.jetstream import JetStream, open_jetstream
 from shared.runtime.server_settings import NatsAccess
@@ -156,7 +157,7 @@ async def test_a_hold_without_a_receipt_ends_by_the_carriers_policy_at_its_own_t
     await works.clockwork.expire_holds()
     assert {await works.flow.state(id_) for id_ in ids} == {"SENT"}
     await works.flow.later(ids, 2)
-    await works.flow.pool.execute("update tollwire.hold_watch set due_at = clock_timestamp()")
+    await age_the_watch(works.flow.pool)
     await age_the_walk(works.flow.pool, ids)
     await works.clockwork.expire_holds()
     assert {await works.flow.state(id_) for id_ in ids} == {"EXPIRED"}
@@ -226,19 +227,109 @@ async def test_what_cannot_be_dispatched_hides_nothing_behind_it(works, monkeypa
     assert {await works.flow.state(id_) for id_ in waiting} == {"QUEUED"}
 
 
+async def break_state(pool: asyncpg.Pool, ids: Sequence[UUID]) -> None:
+    """Let every call that moves these messages fail: the counter of their moves is at its end."""
+    await pool.execute(
+        "update tollwire.message_states set sequence = 32767 where message_id = any ($1::uuid[])", ids
+    )
+
+
+async def wait_seconds(pool: asyncpg.Pool, table: str, id_: UUID) -> int:
+    """In how many seconds somebody looks again."""
+    sql = f"select extract(epoch from due_at - clock_timestamp()) from tollwire.{table} where message_id = $1"
+    return round(float(await pool.fetchval(sql, id_)))
+
+
 async def test_one_message_that_cannot_be_moved_holds_up_nobody(works, nats_server):
     expired = await works.accepted(7, valid_seconds=60)
     waiting = await works.accepted(3)
     stuck = expired[3]
     await works.flow.later(expired, 61)
     await works.flow.later(waiting, 61)
-    count_up = "update tollwire.message_states set sequence = 32767 where message_id = $1"
-    await works.flow.pool.execute(count_up, stuck)
-    with pytest.raises(Unworkable) as told:
-        await works.clockwork.turn()
-    assert list(told.value.message_ids) == [stuck]
+    await break_state(works.flow.pool, [stuck])
+    await works.clockwork.turn()
     assert {await works.flow.state(id_) for id_ in expired if id_ != stuck} == {"EXPIRED"}
     assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in waiting)
+
+
+async def test_what_cannot_be_moved_is_tried_less_and_less_often_and_counted(works):
+    (stuck,) = await works.accepted(1, valid_seconds=60)
+    await works.flow.later([stuck], 61)
+    await break_state(works.flow.pool, [stuck])
+    before = UNWORKABLE.labels("expire")._value.get()
+    waits = []
+    for _ in range(8):
+        await works.clockwork.turn()
+        waits.append(await wait_seconds(works.flow.pool, "outbox", stuck))
+        await works.flow.pool.execute("update tollwire.outbox set due_at = clock_timestamp()")
+    assert waits == pytest.approx([60, 120, 240, 480, 960, 1920, 3600, 3600], abs=5)
+    assert UNWORKABLE.labels("expire")._value.get() - before == len(waits)
+    await works.flow.pool.execute("update tollwire.message_states set sequence = 1")
+    await works.clockwork.turn()
+    assert await works.flow.state(stuck) == "EXPIRED", "mended, it goes on"
+
+
+async def test_any_number_that_cannot_be_moved_hides_nothing_behind_it(works, monkeypatch):
+    stuck = await works.accepted(6, valid_seconds=60)
+    expired = await works.accepted(3, valid_seconds=60)
+    await works.flow.later(stuck, 3_600)
+    await works.flow.later(expired, 61)
+    await break_state(works.flow.pool, stuck)
+    monkeypatch.setattr("ledger.clockwork.DUE_MAX", 3)
+    await works.clockwork.turn()
+    assert {await works.flow.state(id_) for id_ in expired} == {"EXPIRED"}
+
+
+async def test_what_a_call_leaves_due_without_an_error_is_put_off_too(works):
+    """A claim without an open attempt: nothing that the recovery could close."""
+    (stuck,) = await works.accepted(1)
+    await works.flow.claim([stuck], works.carrier)
+    await works.flow.pool.execute("delete from tollwire.attempts where message_id = $1", stuck)
+    await works.flow.later([stuck], 600)
+    await works.clockwork.turn()
+    await works.clockwork.turn()
+    assert await wait_seconds(works.flow.pool, "outbox", stuck) == pytest.approx(60, abs=5)
+
+
+async def sent_long_ago(works: Works, number: int) -> list[UUID]:
+    """Messages that the walk over the holds has not passed yet: their ids are of a quarter of an hour ago."""
+    await works.flow.pool.execute("update tollwire.carriers set no_receipt_seconds = 1")
+    then_ms = time.time_ns() // 1_000_000 - 900_000
+    ids = [uuid7_from(then_ms + place, place) for place in range(number)]
+    for id_ in ids:
+        await works.accepted(1, message_id=id_)
+    await works.flow.submitted(ids, works.carrier)
+    await works.flow.later(ids, 2)
+    return ids
+
+
+async def test_a_hold_that_the_walk_could_not_end_is_looked_at_again(works):
+    ids = await sent_long_ago(works, 3)
+    stuck = ids[1]
+    await break_state(works.flow.pool, [stuck])
+    await works.clockwork.expire_holds()
+    assert [await works.flow.state(id_) for id_ in ids] == ["EXPIRED", "SENT", "EXPIRED"]
+    assert await wait_seconds(works.flow.pool, "hold_watch", stuck) == pytest.approx(3_600, abs=5)
+    await works.flow.pool.execute("update tollwire.message_states set sequence = 3")
+    await age_the_watch(works.flow.pool)
+    await works.clockwork.expire_holds()
+    assert await works.flow.state(stuck) == "EXPIRED"
+    assert await works.flow.pool.fetchval("select count(*) from tollwire.hold_watch") == 0
+
+
+async def test_a_watched_hold_that_cannot_end_waits_behind_the_others(works, monkeypatch):
+    ids = await sent_long_ago(works, 4)
+    await age_the_walk(works.flow.pool, ids)
+    await break_state(works.flow.pool, ids[:2])
+    monkeypatch.setattr("ledger.clockwork.END_MAX", 2)
+    monkeypatch.setattr("ledger.clockwork.WALKS_MAX", 0)
+    await works.clockwork.expire_holds()
+    assert [await works.flow.state(id_) for id_ in ids] == ["SENT", "SENT", "EXPIRED", "EXPIRED"]
+    assert await wait_seconds(works.flow.pool, "hold_watch", ids[0]) == pytest.approx(3_600, abs=5)
+
+
+async def age_the_watch(pool: asyncpg.Pool) -> None:
+    await pool.execute("update tollwire.hold_watch set due_at = clock_timestamp()")
 
 
 async def test_what_a_carrier_may_have_is_asked_again_of_that_carrier_alone(works):

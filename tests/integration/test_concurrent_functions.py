@@ -101,6 +101,8 @@ class Meeting:
             "recover_claims": by_ids(clockwork_store.RECOVER_CLAIMS, 10),
             "dispatch_due": by_ids(clockwork_store.DISPATCH_DUE, [None, None, None], 1),
             "tidy_outbox": by_ids(clockwork_store.TIDY, []),
+            "put_off": by_ids(clockwork_store.PUT_OFF),
+            "watch_later": by_ids(clockwork_store.WATCH_LATER),
             "return_leases": give_back,
             "post_credit": credit,
         }

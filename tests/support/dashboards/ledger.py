@@ -116,6 +116,13 @@ LEDGER = Dashboard(
                     unit="ops",
                 ),
                 line(
+                    "Messages that every call fails on",
+                    or_zero(rate("tollwire_unworkable_total", by="work")),
+                    "{{work}}",
+                    unit="ops",
+                    text="Put off and tried again, at least every hour; nobody waits for them.",
+                ),
+                line(
                     "Facts not told",
                     or_zero(rate("tollwire_facts_dropped_total", by="job")),
                     "{{job}}",
