@@ -22,14 +22,36 @@ def test_the_schema_comes_before_and_what_begins_with_it_after_everything() -> N
     }
 
 
-def test_without_hooks_each_image_has_jobs_of_its_own_name() -> None:
-    """A Job cannot be changed: the same name with another image would stop a sync."""
-    before = hooks("gitops")
-    after = hooks("gitops", "--set", "image.tag=0.2.0")
-    assert set(before.values()) == {""}
-    assert not before.keys() & after.keys()
-    for job in of_kind(rendered("gitops"), "Job"):
-        assert job["spec"]["ttlSecondsAfterFinished"] > 0
+@pytest.mark.parametrize(
+    "changed",
+    ["image.tag=0.2.0", "logLevel=debug", "commonLabels.team=sms", "postgresql.readLagMaxSeconds=9",
+     "migrations.resources.limits.memory=1Gi", "bootstrap.defaultRates=true", "api.replicas=7"],
+)  # fmt: skip
+def test_without_hooks_no_job_is_changed_but_another_made(changed: str) -> None:
+    """Pods of a Job cannot be changed: the same name with other pods would stop a sync."""
+    before = {job["metadata"]["name"]: job["spec"]["template"] for job in of_kind(rendered("gitops"), "Job")}
+    after = {
+        job["metadata"]["name"]: job["spec"]["template"]
+        for job in of_kind(rendered("gitops", HELM4, "--set", changed), "Job")
+    }
+    assert len(before) == len(after) == 2
+    assert {name: after[name] for name in before.keys() & after} == {
+        name: before[name] for name in before.keys() & after
+    }
+    if changed == "image.tag=0.2.0":
+        assert not before.keys() & after
+    if changed == "api.replicas=7":
+        assert before == after
+
+
+def test_without_hooks_jobs_stay_with_the_release_and_have_their_own_place_in_a_sync() -> None:
+    """What removes itself is made again by a controller that compares, and run again, each day."""
+    assert set(hooks("gitops").values()) == {""}
+    jobs = of_kind(rendered("gitops"), "Job")
+    assert not [job for job in jobs if "ttlSecondsAfterFinished" in job["spec"]]
+    assert [job["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"] for job in jobs] == ["-1", "1"]
+    passing = of_kind(rendered("gitops", HELM4, "--set", "migrations.ttlSecondsAfterFinished=60"), "Job")
+    assert [job["spec"]["ttlSecondsAfterFinished"] for job in passing] == [60, 60]
 
 
 def test_a_database_of_the_same_release_is_migrated_beside_it_first_and_before_it_later() -> None:
