@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.domain.callback_networks import _RULES
-from tests.charts.rendering import VALUE_SETS, Object, named, of_kind, rendered
+from tests.charts.rendering import HELM4, VALUE_SETS, Object, named, of_kind, rendered
 
 FULL, MINIMAL = rendered("full"), rendered("minimal")
 
@@ -90,6 +90,20 @@ def test_the_ledger_and_the_jobs_reach_no_internet_and_nobody_reaches_them_but_f
     ledger = named(MINIMAL, "NetworkPolicy", "tollwire-ledger")["spec"]["ingress"]
     assert [[port["port"] for port in rule["ports"]] for rule in ledger] == [[9464]]
     assert not named(MINIMAL, "NetworkPolicy", "tollwire-migrate")["spec"]["ingress"]
+
+
+def test_names_are_asked_of_dns_pods_and_of_a_cache_on_the_node() -> None:
+    """A cache on the node is no pod that a selector could match."""
+    dns = egress(MINIMAL, "tollwire-migrate")[0]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in dns["to"]
+    assert dns["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+
+
+def test_the_ports_of_dns_are_the_operators() -> None:
+    """OpenShift's pods listen on 5353, and a policy is asked about the pod's port."""
+    settings = ("--set", "networkPolicy.dnsPorts={5353}")
+    for policy in of_kind(rendered("minimal", HELM4, *settings), "NetworkPolicy"):
+        assert {port["port"] for port in policy["spec"]["egress"][0]["ports"]} == {5353}
 
 
 def test_migrations_and_services_reach_each_port_of_postgresql_that_is_named() -> None:

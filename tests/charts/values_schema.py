@@ -124,6 +124,7 @@ RULES: Final[dict[str, dict[str, Any]]] = {
     "gateway.hostnames": _STRINGS,
     "gateway.adminHostnames": _STRINGS,
     "gateway.receiptsHostnames": _STRINGS,
+    "networkPolicy.dnsPorts": _PORTS,
     "networkPolicy.natsPort": _PORT,
     "networkPolicy.valkeyPorts": _PORTS,
     "networkPolicy.tracingPort": _PORT,
