@@ -109,6 +109,11 @@ class Home:
         )
 
     @property
+    def is_made(self) -> bool:
+        """True when an instance was made in this folder."""
+        return (self.path / MARK).exists()
+
+    @property
     def is_running(self) -> bool:
         """True while a supervisor holds the folder."""
         if not self.path.exists():

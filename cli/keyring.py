@@ -64,7 +64,7 @@ def rotate(context: click.Context, file: Path | None, finish: bool, as_json: boo
 
     While services run this takes two steps, since one that does not know a key cannot open what another
     seals with it: `rotate` adds the key, you restart the services, `rotate --finish` makes it the active
-    one. When the instance of TOLLWIRE_HOME is down, both are done at once.
+    one. When the keyring lies in TOLLWIRE_HOME and that instance is down, both are done at once.
 
     The ledger process then seals anew what is sealed with older keys.
     """
@@ -177,9 +177,12 @@ def _path(file: Path | None) -> Path:
 
 
 def _is_down(path: Path) -> bool:
-    """True when the keyring is that of the home and nothing runs there."""
+    """True when the keyring lies in the home of an instance, and nothing runs there.
+
+    Of a keyring that lies elsewhere nobody can tell here which services use it.
+    """
     home = Home.of(os.environ)
-    return path.absolute() == home.keyring and not home.is_running
+    return path.resolve().is_relative_to(home.path.resolve()) and home.is_made and not home.is_running
 
 
 def _load(path: Path) -> Keyring:

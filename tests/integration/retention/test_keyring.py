@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cli.home import Home
 from cli.keyring import keyring as command
 from ledger.reseal import Reseal
 from shared.runtime.keyring import Keyring
@@ -26,10 +27,12 @@ async def flow(database: Database) -> AsyncIterator[Flow]:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The keyring of a home in which nothing runs."""
-    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path))
+    home = Home(tmp_path / "home")
+    home.make()
+    monkeypatch.setenv("TOLLWIRE_HOME", str(home.path))
     monkeypatch.delenv("TOLLWIRE_KEYRING_FILE", raising=False)
-    Keyring.generate(tmp_path / "keyring.json")
-    return tmp_path / "keyring.json"
+    Keyring.generate(home.keyring)
+    return home.keyring
 
 
 async def run(*args: str) -> tuple[int, str, str]:
@@ -120,3 +123,26 @@ async def test_while_services_run_a_key_is_added_first_and_active_later(file, tm
     assert (await run("rotate", "--finish", *named))[0] == 0
     assert Keyring.load(elsewhere).active == "k2"
     assert (await run("rotate", "--keyring", str(tmp_path / "none")))[0] == 2
+
+
+@pytest.mark.parametrize("home", ["home", "none"])
+async def test_of_a_keyring_outside_the_home_nobody_knows_that_its_services_are_down(
+    file, tmp_path, monkeypatch, home
+):
+    """On servers of one's own and in Kubernetes the variable names a file, and no instance is there."""
+    elsewhere = tmp_path / "elsewhere.json"
+    Keyring.generate(elsewhere)
+    monkeypatch.setenv("TOLLWIRE_KEYRING_FILE", str(elsewhere))
+    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path / home))
+    code, out, err = await run("rotate")
+    assert (code, Keyring.load(elsewhere).active) == (0, "k1")
+    assert "Restart the services" in out + err
+
+
+async def test_a_keyring_beside_services_that_no_instance_runs_is_rotated_in_two_steps(tmp_path, monkeypatch):
+    """A folder that `tollwire up` did not make says nothing about what runs."""
+    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path))
+    monkeypatch.delenv("TOLLWIRE_KEYRING_FILE", raising=False)
+    Keyring.generate(tmp_path / "keyring.json")
+    assert (await run("rotate"))[0] == 0
+    assert Keyring.load(tmp_path / "keyring.json").active == "k1"
