@@ -180,12 +180,16 @@ class Instance:
                 async with asyncio.timeout(ROTATE_SECONDS):
                     await self._stop.wait()
             for log in self._home.logs.glob("*.log"):
-                rotate(log)
+                with suppress(OSError):  # a full disk; next time there may be room
+                    rotate(log)
 
     async def _shut_down(self, last: Phase) -> None:
         self._set_phase("stopping")
         if any(kept.unit.child.pid is not None for kept in self._supervisor.kept):
-            self._screen.tell("Stopping; what is in hand is finished first (Ctrl-C: at once)", is_bad=False)
+            with suppress(OSError):
+                self._screen.tell(
+                    "Stopping; what is in hand is finished first (Ctrl-C: at once)", is_bad=False
+                )
         await self._supervisor.stop()
         self._set_phase(last)
 
@@ -199,7 +203,9 @@ class Instance:
     def _save(self) -> None:
         self.state.steps = self._screen.steps
         self.state.processes = [self._process(kept) for kept in self._supervisor.kept]
-        self._home.write_state(self.state)
+        # What is said about the processes decides nothing about them: a full disk must not.
+        with suppress(OSError):
+            self._home.write_state(self.state)
 
     def _process(self, kept: Kept) -> ProcessState:
         launch = self._launches.get(kept.unit.name)

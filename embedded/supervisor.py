@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -48,14 +49,16 @@ class Notice:
 class Supervisor:
     """Units in groups: started group after group, stopped the other way round.
 
+    On a full disk nobody may be told and no process may start; what runs is kept, and the rest tried again.
+
     Args:
         notice: is told about deaths and restarts.
         changed: is called whenever a state, a pid or a count changed.
     """
 
     def __init__(self, notice: Callable[[Notice], None], changed: Callable[[], None]) -> None:
-        self._notice = notice
-        self._changed = changed
+        self._on_notice = notice
+        self._on_change = changed
         self._groups: list[list[Kept]] = []
 
     @property
@@ -103,7 +106,7 @@ class Supervisor:
     def _tell_death(self, kept: Kept, pause_seconds: float) -> None:
         how = describe_exit(kept.unit.child.exit_code or 0)
         text = f"{how}; starting it again in {pause_seconds:.1f} s (its log: {kept.unit.child.log.name})"
-        self._notice(Notice(kept.unit.name, text, is_bad=True))
+        self._tell(kept, text, is_bad=True)
         self._set(kept, UnitState.RESTARTING)
 
     async def _restart(self, kept: Kept) -> None:
@@ -113,10 +116,24 @@ class Supervisor:
             await await_through(kept.unit.starting())
         except StartFailed:
             return  # its exit code tells the loop to go on
+        except OSError as error:
+            self._tell(kept, f"could not be started: {error.strerror or error}", is_bad=True)
+            # It may run without its pid file; the next one must not find it.
+            with suppress(OSError):
+                await await_through(kept.unit.child.stopping(kept.unit.stop_steps))
+            return
         waited_seconds = time.monotonic() - kept.started_at
         self._set(kept, UnitState.RUNNING)
         text = f"is running again after {waited_seconds:.1f} s (restart {kept.restarts})"
-        self._notice(Notice(kept.unit.name, text, is_bad=False))
+        self._tell(kept, text, is_bad=False)
+
+    def _tell(self, kept: Kept, text: str, *, is_bad: bool) -> None:
+        with suppress(OSError):
+            self._on_notice(Notice(kept.unit.name, text, is_bad))
+
+    def _changed(self) -> None:
+        with suppress(OSError):
+            self._on_change()
 
     def _set(self, kept: Kept, state: UnitState) -> None:
         kept.state = state

@@ -1,6 +1,7 @@
 """Units that die are started again; all are stopped in the reverse order."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -94,6 +95,34 @@ async def test_a_unit_that_is_killed_runs_again_and_it_is_said(tmp_path, supervi
     assert not back.is_bad
     assert "is running again" in back.text
     assert "(restart 1)" in back.text
+
+
+async def test_on_a_full_disk_one_that_dies_is_tried_until_it_runs(tmp_path, told):
+    """A folder in the pid file's place stands for it: the process starts, the file cannot be written."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def raising(tell: Callable[..., None]) -> Callable[..., None]:
+        def told_in_vain(*words: Notice) -> None:
+            tell(*words)
+            raise full
+
+        return told_in_vain
+
+    supervisor = Supervisor(raising(told.notice), raising(told.changed))
+    try:
+        await supervisor.start([Script("it", tmp_path, LIVES)])
+        (kept,) = supervisor.kept
+        kept.unit.child.pid_file.unlink()
+        kept.unit.child.pid_file.mkdir()
+        os.kill(kept.unit.child.pid or 0, signal.SIGKILL)
+        await told.until(lambda: kept.restarts >= 2)
+        assert "could not be started: Is a directory" in [notice.text for notice in told.notices]
+        kept.unit.child.pid_file.rmdir()
+        await told.until(lambda: kept.state is UnitState.RUNNING)
+        assert kept.unit.child.pid is not None
+    finally:
+        await supervisor.stop()
+    assert kept.unit.child.pid is None
 
 
 async def test_one_that_dies_at_every_start_is_tried_again_with_longer_pauses(tmp_path, supervisor, told):

@@ -1,3 +1,8 @@
+import errno
+import shutil
+
+import pytest
+
 from embedded.rotation import KEEP, rotate
 
 
@@ -28,3 +33,21 @@ def test_only_so_many_old_logs_are_kept_and_the_first_is_the_youngest(tmp_path):
     old = sorted(path.name for path in tmp_path.glob("api.log.*"))
     assert old == [f"api.log.{number}" for number in range(1, KEEP + 1)]
     assert (tmp_path / "api.log.1").read_text() == f"generation {KEEP + 2}"
+
+
+def test_without_room_for_the_copy_every_log_stays_as_it_was(tmp_path, monkeypatch):
+    log, older = tmp_path / "api.log", tmp_path / "api.log.1"
+    log.write_text("old and long\n")
+    older.write_text("older\n")
+
+    def fill(source, target):
+        target.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(OSError, match="No space"):
+        rotate(log, bytes_max=5)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "api.log": "old and long\n",
+        "api.log.1": "older\n",
+    }
