@@ -6,13 +6,14 @@ waits for it: what is not published is dispatched by the clockwork when its leas
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import structlog
 
 from api import store
 from api.counted import HOLDS, count_flush
+from api.first_answers import FirstAnswers, Turned
 from api.orders import Orders, Sending
 from api.problems import Refusal
 from api.publish import AWAY_LEASE_SECONDS, Publisher
@@ -42,6 +43,9 @@ ANSWER_DEADLINE_SECONDS: Final = 12.0
 ROUTE_ONE: Final = "/v1/messages"
 ROUTE_BATCH: Final = "/v1/messages/batch"
 
+# What was accepted before, by its id; or why that could not be read, for each whose answer it is.
+Known: TypeAlias = Mapping[UUID, store.Accepted] | Exception
+
 _log = structlog.get_logger(__name__)
 
 
@@ -61,6 +65,7 @@ class Accept(WithParts):
         self._pool = pool
         self._orders = Orders(prices, keyring, clock)
         self._publisher = publisher
+        self._first_answers = FirstAnswers(pool)
         self._batcher: Batcher[AcceptItem, AcceptAnswer] = Batcher(
             self._flush,
             name="accept",
@@ -74,7 +79,7 @@ class Accept(WithParts):
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
         """The batchers."""
-        return [self._batcher]
+        return [self._batcher, self._first_answers]
 
     async def one(self, sending: Sending, request: MessageRequest) -> Decision:
         """Accept one message.
@@ -82,7 +87,14 @@ class Accept(WithParts):
         Raises:
             Refusal: why it was not accepted, or that the outcome is not known.
         """
-        return await self._accept(request, *self._orders.item(sending, request, ROUTE_ONE, 0))
+        try:
+            item, quoted = self._orders.item(sending, request, ROUTE_ONE, 0)
+        except Refusal as refusal:
+            (answer,) = await self._first_answers.of(sending, ROUTE_ONE, [Turned(0, request, refusal)])
+            if isinstance(answer, Refusal):
+                raise answer from None
+            return _before(answer, await self._known([answer]), sending.client.currency)
+        return await self._accept(request, item, quoted)
 
     async def replay(
         self, sending: Sending, request: MessageRequest, replay_of: UUID, number: int
@@ -102,9 +114,7 @@ class Accept(WithParts):
         known = await self._known([answer]) if answer.outcome == "replayed" else {}
         return _decide(item, quoted, request, answer, known)
 
-    async def many(
-        self, sending: Sending, requests: Sequence[MessageRequest], *, first_index: int = 0
-    ) -> list[Decision | Refusal]:
+    async def many(self, sending: Sending, requests: Sequence[MessageRequest]) -> list[Decision | Refusal]:
         """Accept a batch; each message stands or falls alone, under the key (key, index) (RULES 12).
 
         Raises:
@@ -112,20 +122,24 @@ class Accept(WithParts):
         """
         results: list[Decision | Refusal | None] = [None] * len(requests)
         asked: list[tuple[int, AcceptItem, Quote]] = []
+        turned: list[Turned] = []
         for index, request in enumerate(requests):
             try:
-                item, quoted = self._orders.item(sending, request, ROUTE_BATCH, first_index + index)
+                item, quoted = self._orders.item(sending, request, ROUTE_BATCH, index)
             except Refusal as refusal:
-                results[index] = refusal
+                turned.append(Turned(index, request, refusal))
             else:
                 asked.append((index, item, quoted))
         answers = await self._submit_each(asked)
-        known = await self._known(answers)
+        earlier = await self._first_answers.of(sending, ROUTE_BATCH, turned)
+        known = await self._known([*answers, *earlier])
         for (index, item, quoted), answer in zip(asked, answers, strict=True):
             try:
                 results[index] = _decide(item, quoted, requests[index], answer, known)
             except Exception as error:  # noqa: BLE001 - one item's trouble must not hide that others are accepted
                 results[index] = _refusal_of_item(error, item.message_id)
+        for one, answer in zip(turned, earlier, strict=True):
+            results[one.place] = _repeated(answer, known, sending.client.currency)
         return [result for result in results if result is not None]
 
     async def _submit_each(
@@ -152,9 +166,7 @@ class Accept(WithParts):
         count_flush(items, answers)
         return answers
 
-    async def _known(
-        self, answers: Sequence[AcceptAnswer | Exception]
-    ) -> Mapping[UUID, store.Accepted] | Exception:
+    async def _known(self, answers: Sequence[AcceptAnswer | Exception]) -> Known:
         """What these answers say was accepted before, by one query; its error, for each of them to tell."""
         replayed = {
             answer.message_id
@@ -172,21 +184,36 @@ def _decide(
     quoted: Quote,
     request: MessageRequest,
     answer: AcceptAnswer | Exception,
-    known: Mapping[UUID, store.Accepted] | Exception,
+    known: Known,
 ) -> Decision:
     if isinstance(answer, Exception):
         raise answer
     if answer.outcome == "accepted":
         return Decision(_answer(item, request, answer), is_replay=False)
+    before = _before(answer, known, quoted.currency)
+    # The same call, sent again after a lost connection, finds its own message: that is no replay.
+    return before._replace(is_replay=answer.message_id != item.message_id)
+
+
+def _before(answer: AcceptAnswer, known: Known, currency: str) -> Decision:
+    """What was decided earlier under the key."""
     if answer.outcome == "replayed":
         if isinstance(known, Exception):
             raise known
-        # The same call, sent again after a lost connection, finds its own message: that is no replay.
-        is_replay = answer.message_id != item.message_id
-        return Decision(rebuilt(known[answer.message_id]), is_replay=is_replay)
+        return Decision(rebuilt(known[answer.message_id]), is_replay=True)
     if answer.outcome == "mismatch":
         raise Refusal(ProblemCode.IDEMPOTENCY_MISMATCH)
-    raise _remembered(answer, quoted.currency)
+    raise _remembered(answer, currency)
+
+
+def _repeated(answer: AcceptAnswer | Refusal, known: Known, currency: str) -> Decision | Refusal:
+    """The first answer of a batch's item that would be refused now, else that refusal."""
+    if isinstance(answer, Refusal):
+        return answer
+    try:
+        return _before(answer, known, currency)
+    except Exception as error:  # noqa: BLE001 - as in ``many``
+        return _refusal_of_item(error, answer.message_id)
 
 
 def _answer(item: AcceptItem, request: MessageRequest, answer: AcceptAnswer) -> MessageAccepted:

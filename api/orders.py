@@ -1,18 +1,19 @@
 """From a request to an item of the accept flush: quoted, sealed, complete."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from api.callers import Client
 from api.problems import Refusal, invalid_field
 from api.quote import Prices, Quote, quote
-from api.schemas import SEND_AT_MAX_DAYS, MessageRequest
+from api.schemas import SEND_AT_MAX_DAYS, Delivery, MessageRequest
 from api.store import AcceptItem
 from shared.domain.fingerprint import fingerprint
 from shared.domain.money import MoneyFormatError, parse_micros
 from shared.domain.problems import ProblemCode
+from shared.events.bundles import Lane
 from shared.runtime import tracing
 from shared.runtime.clock import Clock
 from shared.runtime.keyring import Keyring
@@ -20,7 +21,11 @@ from shared.storage.config import ConfigWatch
 
 # Two days: what most carriers keep a message for an absent phone.
 VALID_FOR_DEFAULT_SECONDS: Final = 172_800
+LANE_DEFAULT: Final = "normal"
 ROUTE_REPLAY: Final = "/admin/v1/dead-letters/{id}/replay"
+
+
+Spelled = TypeVar("Spelled", str, int)
 
 
 class Sending(NamedTuple):
@@ -57,17 +62,17 @@ class Orders:
         message_id = self._clock.new_uuid7()
         if tracing.is_on:
             tracing.follow(message_id.hex)
-        lane = request.lane or "normal"
+        lane = request.lane or LANE_DEFAULT
         return AcceptItem(
             account_id=client.id, message_id=message_id, key=sending.idempotency_key, item=index,
-            fingerprint=_fingerprint(route, request, is_test=sending.is_test),
+            fingerprint=fingerprint_of(route, request, is_test=sending.is_test),
             refusal=blocked.code.value if blocked else None,
             refusal_args={name: str(value) for name, value in blocked.arguments.items()} if blocked else None,
             amount_micros=quoted.amount_micros, max_price_micros=_max_price(request.max_price),
             msisdn=quoted.msisdn.e164, region=quoted.msisdn.region, sender=quoted.sender, lane=lane,
             encoding=quoted.segmented.encoding.value, segments=quoted.segmented.count,
             currency=quoted.currency, rate_version=quoted.rate_version, client_ref=request.client_ref,
-            delivery=request.delivery or ("at_least_once" if lane == "express" else "at_most_once"),
+            delivery=request.delivery or _delivery_default(lane),
             charge=client.charge, send_at=self._send_at(request.send_at),
             valid_seconds=request.valid_for_seconds or VALID_FOR_DEFAULT_SECONDS,
             callback_url=request.callback_url, is_test=sending.is_test,
@@ -123,16 +128,31 @@ def _refuse_unstorable(text: str | None, field: str) -> None:
         raise invalid_field(field, "must not hold NUL or unpaired surrogates")
 
 
-def _fingerprint(route: str, request: MessageRequest, *, is_test: bool) -> bytes:
-    """A test key's request is another one than a live key's: it must never answer for it."""
+def fingerprint_of(route: str, request: MessageRequest, *, is_test: bool) -> bytes:
+    """Whether two requests are one; a default that is spelled out is as one that is left out.
+
+    A test key's request is another one than a live key's: it must never answer for it.
+    """
     send_at = request.send_at.astimezone(UTC).isoformat() if request.send_at else None
     return fingerprint(
         "POST",
         route,
         {
-            "to": request.to, "text": request.text, "from": request.sender, "lane": request.lane,
-            "client_ref": request.client_ref, "send_at": send_at, "delivery": request.delivery,
-            "valid_for_seconds": request.valid_for_seconds, "max_price": request.max_price,
-            "callback_url": request.callback_url, "is_test": is_test,
+            "to": request.to, "text": request.text, "from": request.sender,
+            "lane": _spelled(request.lane, LANE_DEFAULT),
+            "client_ref": request.client_ref, "send_at": send_at,
+            "delivery": _spelled(request.delivery, _delivery_default(request.lane)),
+            "valid_for_seconds": _spelled(request.valid_for_seconds, VALID_FOR_DEFAULT_SECONDS),
+            "max_price": request.max_price, "callback_url": request.callback_url, "is_test": is_test,
         },
     )  # fmt: skip
+
+
+def _spelled(value: Spelled | None, default: Spelled) -> Spelled | None:
+    """The value, unless it only spells the default out."""
+    return None if value == default else value
+
+
+def _delivery_default(lane: Lane | None) -> Delivery:
+    """A one-time password that goes out twice is a nuisance, one that never comes is a lost customer."""
+    return "at_least_once" if lane == "express" else "at_most_once"

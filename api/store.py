@@ -86,6 +86,34 @@ async def accept_batch(
     return [AcceptAnswer(*row) for row in rows]
 
 
+class KeyAsked(NamedTuple):
+    """The ``item``-th request under a client's idempotency key."""
+
+    account_id: int
+    key: str
+    item: int
+
+
+class KeyKnown(NamedTuple):
+    """What stands under a key: the message that was accepted, or the problem that stays."""
+
+    message_id: UUID
+    fingerprint: bytes
+    problem: str | None
+    args: dict[str, Any] | None
+    created_at: datetime
+
+
+KNOWN_KEYS = "select * from tollwire.known_keys_v1($1, $2, $3)"
+
+
+async def known_keys(pool: Pool, asked: Sequence[KeyAsked]) -> list[KeyKnown | None]:
+    """Return what stands under keys, for each position; None where nothing does."""
+    columns = [list(column) for column in zip(*asked, strict=True)]
+    rows = await call(pool, KNOWN_KEYS, *columns, deadline_seconds=ACCEPT_DEADLINE_SECONDS)
+    return [None if row[0] is None else KeyKnown(*row) for row in rows]
+
+
 class CancelAnswer(NamedTuple):
     """``outcome``: cancelled, already_cancelled, already_sending, already_final or not_found."""
 

@@ -1,8 +1,8 @@
 """Whether two requests under one idempotency key are the same request (RULES 10).
 
-The fingerprint is SHA-256 over the canonical JSON of [version, method, route, body]. The caller has
-applied the defaults and dropped nothing, so a request that spells a default out equals one that leaves
-it away, and the order of keys and the white space of the client do not matter.
+The fingerprint is SHA-256 over the canonical JSON of [version, method, route, body]. The caller
+drops nothing but a default that is spelled out, so such a request equals one that leaves it away, and the
+order of keys and the white space of the client do not matter.
 
 Canonical JSON: UTF-8, keys sorted by code point, no white space. Strings count as given (an NFC and an
 NFD spelling are two requests: what is sent and billed may differ), integers as given. **Floats are

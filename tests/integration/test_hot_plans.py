@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from api import store as api_store
+from api.store import KeyAsked
 from ledger import clockwork_store
 from shared.domain.ids import RANDOMNESS_BITS, uuid7_from
 from shared.runtime.postgres import Pool
@@ -131,6 +132,7 @@ async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> No
             "claim": flow.claim(due[50:150], carrier),
             "record": flow.record(lines, carrier),
             "settle": flow.settle(receipts[:100]),
+            "known_keys": api_store.known_keys(flow.pool, [KeyAsked(id_, "0-0", 0) for id_ in clients]),
             "cancel": flow.cancel(clients[0], due[200:250]),
             "look_due": clockwork_store.look_due(flow.pool, 500),
             "dispatch_due": clockwork_store.dispatch_due(flow.pool, due[150:200], [None] * 3, 1),

@@ -17,6 +17,7 @@ ROLES = ("api", "worker", "dlr", "ledger", "readonly")
 CALLS: dict[str, set[str]] = {
     "tollwire.accept_batch_v1": {"api"},
     "tollwire.cancel_batch_v1": {"api"},
+    "tollwire.known_keys_v1": {"api"},
     "tollwire.claim_batch_v1": {"worker"},
     "tollwire.record_batch_v1": {"worker"},
     "tollwire.settle_batch_v1": {"dlr"},
