@@ -17,18 +17,15 @@ from api.first_answers import FirstAnswers, Turned
 from api.orders import Orders, Sending
 from api.problems import Refusal
 from api.publish import AWAY_LEASE_SECONDS, Publisher
-from api.quote import Prices, Quote
+from api.quote import Quote
 from api.schemas import Available, MessageAccepted, MessageRequest, Money, time_text
 from api.store import PUBLISH_LEASE_SECONDS, AcceptAnswer, AcceptItem
 from shared.domain.money import format_micros
 from shared.domain.problems import ProblemCode
 from shared.runtime.batcher import Batcher, Busy, DeadlinePassed
-from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
-from shared.runtime.keyring import Keyring
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
-from shared.storage.config import ConfigWatch
 
 # One flush: enough to carry a flood, small enough that its locks are held for milliseconds.
 FLUSH_MAX: Final = 500
@@ -59,11 +56,9 @@ class Decision(NamedTuple):
 class Accept(WithParts):
     """The use case behind POST /v1/messages and /v1/messages/batch. An open async context."""
 
-    def __init__(
-        self, pool: Pool, prices: ConfigWatch[Prices], keyring: Keyring, clock: Clock, publisher: Publisher
-    ) -> None:
+    def __init__(self, pool: Pool, orders: Orders, publisher: Publisher) -> None:
         self._pool = pool
-        self._orders = Orders(prices, keyring, clock)
+        self._orders = orders
         self._publisher = publisher
         self._first_answers = FirstAnswers(pool)
         self._batcher: Batcher[AcceptItem, AcceptAnswer] = Batcher(

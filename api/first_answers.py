@@ -17,6 +17,7 @@ from api.orders import Sending, fingerprint_of
 from api.problems import Refusal
 from api.schemas import MessageRequest
 from api.store import AcceptAnswer, KeyAsked, KeyKnown
+from shared.domain.fingerprint import NotCanonical
 from shared.domain.problems import ProblemCode
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.parts import WithParts
@@ -29,6 +30,8 @@ CHANGING: Final = frozenset(
         ProblemCode.NO_ROUTE,
         ProblemCode.INVALID_NUMBER,
         ProblemCode.CALLBACK_NOT_ALLOWED,
+        # Of what the shape leaves open: a URL that the operator's rules for callbacks have come to forbid.
+        ProblemCode.VALIDATION_FAILED,
     }
 )
 # As the accept's: one look carries a crowd, and who finds no place is told to come back.
@@ -96,8 +99,12 @@ def _answer(
         # Nothing was asked to be done; it only is not known whether it was done before.
         _log.warning("what stands under a key was not found out", error=repr(known))
         return Refusal(ProblemCode.UNAVAILABLE)
+    try:
+        asked = fingerprint_of(route, turned.request, is_test=sending.is_test)
+    except (NotCanonical, OverflowError):
+        return turned.refusal  # what has no fingerprint was never accepted
     outcome = "refused_before" if known.problem else "replayed"
-    if known.fingerprint != fingerprint_of(route, turned.request, is_test=sending.is_test):
+    if known.fingerprint != asked:
         outcome = "mismatch"
     HOLDS.labels("refused" if outcome == "mismatch" else "replayed").inc()
     return AcceptAnswer(

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from api.callers import Client
@@ -10,6 +9,7 @@ from api.problems import Refusal, invalid_field
 from api.quote import Prices, Quote, quote
 from api.schemas import SEND_AT_MAX_DAYS, Delivery, MessageRequest
 from api.store import AcceptItem
+from shared.domain.callback_urls import CallbackUrlError, UrlPolicy, parse_callback_url
 from shared.domain.fingerprint import fingerprint
 from shared.domain.money import MoneyFormatError, parse_micros
 from shared.domain.problems import ProblemCode
@@ -39,10 +39,13 @@ class Sending(NamedTuple):
 class Orders:
     """Makes items with what the configuration says now."""
 
-    def __init__(self, prices: ConfigWatch[Prices], keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self, prices: ConfigWatch[Prices], keyring: Keyring, clock: Clock, url_policy: UrlPolicy
+    ) -> None:
         self._prices = prices
         self._keyring = keyring
         self._clock = clock
+        self._url_policy = url_policy
 
     def item(
         self, sending: Sending, request: MessageRequest, route: str, index: int
@@ -53,11 +56,12 @@ class Orders:
             Refusal: the request can never be accepted as it is; nothing is remembered of it.
         """
         client = sending.client
+        _refuse_unstorable(request.client_ref, "client_ref")
+        send_at = self._send_at(request.send_at)
         quoted = quote(
             self._prices.current, client, request.to, request.text, request.sender, is_test=sending.is_test
         )
-        _refuse_unstorable(request.client_ref, "client_ref")
-        _refuse_foreign_callback(client, request.callback_url)
+        self._refuse_foreign_callback(client, request.callback_url)
         blocked = quoted.blocked
         message_id = self._clock.new_uuid7()
         if tracing.is_on:
@@ -73,7 +77,7 @@ class Orders:
             encoding=quoted.segmented.encoding.value, segments=quoted.segmented.count,
             currency=quoted.currency, rate_version=quoted.rate_version, client_ref=request.client_ref,
             delivery=request.delivery or _delivery_default(lane),
-            charge=client.charge, send_at=self._send_at(request.send_at),
+            charge=client.charge, send_at=send_at,
             valid_seconds=request.valid_for_seconds or VALID_FOR_DEFAULT_SECONDS,
             callback_url=request.callback_url, is_test=sending.is_test,
             text_sealed=self._keyring.seal(request.text.encode(), message_id.bytes),
@@ -97,20 +101,23 @@ class Orders:
         if send_at is None:
             return None
         latest = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC) + timedelta(days=SEND_AT_MAX_DAYS)
-        if send_at > latest:
+        try:
+            moment = send_at.astimezone(UTC)
+        except OverflowError:  # in its own zone it is in the calendar, in UTC before or behind it
+            raise invalid_field("send_at", "must be a time of the years 1 to 9999 in UTC too") from None
+        if moment > latest:
             raise invalid_field("send_at", f"must be at most {SEND_AT_MAX_DAYS} days ahead")
-        return send_at
+        return moment
 
-
-def _refuse_foreign_callback(client: Client, url: str | None) -> None:
-    if url is None:
-        return
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        raise invalid_field("callback_url", "must be a URL such as https://example.com/sms") from None
-    if host not in client.allowed_callback_hosts:
-        raise Refusal(ProblemCode.CALLBACK_NOT_ALLOWED)
+    def _refuse_foreign_callback(self, client: Client, url: str | None) -> None:
+        if url is None:
+            return
+        try:
+            host = parse_callback_url(url, self._url_policy).host
+        except CallbackUrlError as error:
+            raise invalid_field("callback_url", str(error)) from None
+        if host not in client.allowed_callback_hosts:
+            raise Refusal(ProblemCode.CALLBACK_NOT_ALLOWED)
 
 
 def _max_price(text: str | None) -> int | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from api.callers import Client
-from api.problems import Refusal
+from api.problems import Refusal, invalid_field
 from shared.domain.msisdn import InvalidMsisdn, Msisdn, parse_msisdn
 from shared.domain.problems import ProblemCode
 from shared.domain.rates import NoRate, RateTable
@@ -49,8 +49,12 @@ def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None
     """Measure and price a message. Test messages cost nothing and go to a simulator (RULES 38).
 
     Raises:
-        Refusal: invalid_number, text_too_long, text_not_storable, no_rate, no_route.
+        Refusal: validation_failed (the sender), invalid_number, text_too_long, text_not_storable, no_rate,
+            no_route.
     """
+    if sender is not None and not sender.isprintable():
+        # No carrier takes a control character in it, and PostgreSQL stores no NUL (RULES 8).
+        raise invalid_field("from", "must hold printable characters only")
     msisdn = _parse_number(to)
     segmented = _segment(text)
     chosen = sender or client.default_sender

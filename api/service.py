@@ -17,6 +17,7 @@ from api.key_loader import KeyLoader
 from api.key_seals import KeySeals
 from api.key_uses import WRITE_EVERY_SECONDS, KeyUses
 from api.limits import Limits
+from api.orders import Orders
 from api.publish import Publisher
 from api.reader import open_reader
 from api.resources import Resources
@@ -52,16 +53,16 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         KeyLoader(pool) as keys,
         open_reader(settings, pool) as reader,
     ):
-        prices, uses = ConfigWatch(pool, load_prices), KeyUses(pool)
+        prices, uses, url_policy = ConfigWatch(pool, load_prices), KeyUses(pool), _url_policy()
         authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
         follower = Follower(prices, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         async with (
-            Accept(pool, prices, keyring, clock, publisher) as accept,
+            Accept(pool, Orders(prices, keyring, clock, url_policy), publisher) as accept,
             open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
         ):
             resources = Resources(
-                pool, accept, prices, limits, InFlight(), keyring, clock, health, _url_policy(), facts, reader
+                pool, accept, prices, limits, InFlight(), keyring, clock, health, url_policy, facts, reader
             )
             await wait_for_schema(pool)
             await follower.poll()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.runtime.metrics import CALL_SECONDS
+from shared.runtime.metrics import BATCH_ERRORS, CALL_SECONDS
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
@@ -200,6 +200,42 @@ async def test_the_shape_of_a_batch_is_checked_before_anything_is_sent(rig):
         "POST", "/v1/messages/batch", key=key, body={"messages": messages[:1], "text": "x"}
     )
     assert mixed.body["errors"][0]["field"] == "text"
+
+
+def flushes_that_failed() -> float:
+    """How many flushes of accepts raised an error in this process."""
+    samples = (sample for metric in BATCH_ERRORS.collect() for sample in metric.samples)
+    return sum(sample.value for sample in samples if sample.labels.get("batcher") == "accept")
+
+
+async def test_what_cannot_be_stored_is_refused_alone_and_before_the_flush(rig):
+    key = await rig.client("acme", allowed_callback_hosts=["hooks.example.org"])
+    chosen = await rig.client("choosy", allowed_senders=["ACME"])
+    bad = [
+        ("from", {"from": "A\0B"}),
+        ("from", {"from": "A\nB"}),
+        ("client_ref", {"client_ref": "A\0B"}),
+        ("callback_url", {"callback_url": "https://hooks.example.org/\0"}),
+        ("callback_url", {"callback_url": "https://hooks.example.org\\@elsewhere.example.org/"}),
+        ("send_at", {"send_at": "0001-01-01T00:00:00+05:00"}),
+        ("send_at", {"send_at": "9999-12-31T23:59:59-05:00"}),
+    ]
+    to = {"to": "+4915112345678", "text": "x"}
+    failed = flushes_that_failed()
+    messages = [to, *(to | fields for _, fields in bad), to]
+    for headers in ({}, {"Idempotency_Key": "batch"}):
+        answer = await rig.call("POST", "/v1/messages/batch", key=key, body={"messages": messages}, **headers)
+        assert answer.body["accepted"] == 2
+        problems = [result["problem"] for result in answer.body["results"][1:-1]]
+        assert [problem["code"] for problem in problems] == ["validation_failed"] * len(bad)
+        assert [problem["errors"][0]["field"] for problem in problems] == [field for field, _ in bad]
+    for field, fields in bad:
+        for who in (key, chosen):
+            alone = await rig.send(who, **fields, Idempotency_Key="one")
+            assert (alone.status, alone.body["errors"][0]["field"]) == (422, field)
+    preview = await rig.call("POST", "/v1/messages/preview", key=key, body=to | {"from": "A\0B"})
+    assert (preview.status, preview.code) == (422, "validation_failed")
+    assert flushes_that_failed() == failed
 
 
 async def test_every_bad_field_is_named_with_what_would_be_right(rig):
