@@ -45,7 +45,7 @@ class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True):
     )
     after: Annotated[
         Cursor | None,
-        Meta(description="`after` of an earlier page: what came since, oldest first, up to 5 s before now."),
+        Meta(description="`after` of an earlier page: what came since, oldest first, up to 30 s before now."),
     ] = None
     limit: Limit = PAGE_DEFAULT
 

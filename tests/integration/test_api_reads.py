@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from api.message_reads import SETTLED_SECONDS
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
@@ -97,7 +98,8 @@ async def test_following_a_list_stops_before_what_may_still_commit(rig):
     page = (await rig.call("GET", f"/v1/messages?after={start}", key=key)).body
     assert page["messages"] == []
     assert page["after"] == start
-    old = await _older_message(rig)
+    old = await _older_message(rig, SETTLED_SECONDS + 5)
+    await _older_message(rig, SETTLED_SECONDS - 5)
     page = (await rig.call("GET", f"/v1/messages?after={start_of_time()}", key=key)).body
     assert [message["id"] for message in page["messages"]] == [old]
 
@@ -106,16 +108,20 @@ def start_of_time() -> str:
     return "A" * 22
 
 
-async def _older_message(rig: Rig) -> str:
-    """Copy the message with an id of ten seconds ago, as if it had been accepted then."""
+async def _older_message(rig: Rig, seconds: float) -> str:
+    """Copy the newest message with an id of so many seconds ago, as if it had been accepted then."""
     connection = await asyncpg.connect(rig.database.dsn())
-    old = await connection.fetchval("select tollwire.uuid7_v1(clock_timestamp() - interval '10 seconds')")
+    old = await connection.fetchval(
+        "select tollwire.uuid7_v1(clock_timestamp() - make_interval(secs => $1))", seconds
+    )
     columns = await connection.fetchval(
         "select string_agg(column_name, ', ') from information_schema.columns"
         " where table_schema = 'tollwire' and table_name = 'messages' and column_name <> 'id'"
     )
     await connection.execute(
-        f"insert into tollwire.messages (id, {columns}) select $1, {columns} from tollwire.messages", old
+        f"insert into tollwire.messages (id, {columns}) select $1, {columns} from tollwire.messages"
+        " order by id desc limit 1",
+        old,
     )
     await connection.execute(
         "insert into tollwire.message_states (message_id, state, updated_at)"
