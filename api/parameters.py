@@ -38,6 +38,8 @@ class QueryReader:
         for name, text in request.query.items():
             if name in values:
                 raise invalid_field(f"query.{name}", "must be given once")
+            if "\0" in text:
+                raise invalid_field(f"query.{name}", "must not hold NUL")
             values[name] = self._value(name, text)
         try:
             return msgspec.convert(values, self._kind)
@@ -58,6 +60,8 @@ def read_path(params: dict[str, str], kind: Any, what: str) -> Any:
     Raises:
         Refusal: not_found.
     """
+    if any("\0" in text for text in params.values()):
+        raise Refusal(ProblemCode.NOT_FOUND, what=what)
     whole = {
         name for name, hint in get_type_hints(kind, include_extras=True).items() if int in alternatives(hint)
     }

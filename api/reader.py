@@ -21,6 +21,7 @@ from prometheus_client import Counter, Gauge
 from api.settings import ApiSettings
 from shared.runtime.postgres import Pool, open_read_pool
 from shared.runtime.postgres_faults import login_fault
+from shared.runtime.server_calls import is_bisectable, is_lost, is_retryable
 
 R = TypeVar("R")
 
@@ -34,8 +35,9 @@ READ_SECONDS: Final = 2.0
 # Places in the log that are remembered: a replica that is further behind is not asked anyway.
 PLACES_MAX: Final = 3_600
 
-# What a server that goes away under a read makes of it; InternalClientError is asyncpg's word for half gone.
-LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# What a read can raise that the database or the way to it raised; InternalClientError is asyncpg's word for
+# a connection that is half gone.
+FAULTS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 PLACE_OF_PRIMARY: Final = """
     select (pg_current_wal_lsn() - '0/0')::bigint as place, clock_timestamp() as at,
@@ -92,10 +94,13 @@ class Reader:
             try:
                 async with asyncio.timeout(READ_SECONDS):
                     found = await work(source)
-            except LOST as error:
-                self._reached = None
-                self._complain(f"a read failed ({type(error).__name__})")
-                await source.pool.expire_connections()
+            except FAULTS as error:
+                if is_bisectable(error):
+                    raise  # what was asked for is at fault, and would be anywhere
+                if _is_gone(error):
+                    self._reached = None
+                    self._complain(f"a read failed ({type(error).__name__})")
+                    await source.pool.expire_connections()
             else:
                 _by_replica.inc()
                 return found
@@ -118,7 +123,7 @@ class Reader:
         try:
             async with asyncio.timeout(2 * ANSWER_SECONDS):
                 reached = await self._compare(self._replica)
-        except LOST as error:
+        except FAULTS as error:
             self._complain(login_fault(error) or f"it does not answer ({type(error).__name__})")
         self._reached = reached
         if reached is not None:
@@ -160,6 +165,15 @@ class Reader:
             _log.warning("the replica is not asked; the primary answers lists", reason=reason)
         else:
             _log.info("the replica answers lists")
+
+
+def _is_gone(error: BaseException) -> bool:
+    """True when the replica is the trouble, for everybody; a read of one client that is slow is not."""
+    if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
+        return False  # a replica that hangs shows at the next look
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return True
+    return is_lost(error) or is_retryable(error)  # 40001 is a replica's word for rows that it had to give up
 
 
 @asynccontextmanager

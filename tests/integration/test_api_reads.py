@@ -166,6 +166,7 @@ async def test_a_cursor_that_no_page_gave_is_named(rig):
     for path, field in (
         ("/v1/messages?cursor=no", "query.cursor"),
         ("/v1/messages?after=no", "query.after"),
+        ("/v1/messages?client_ref=a%00b", "query.client_ref"),
         ("/v1/ledger?cursor=no", "query.cursor"),
         ("/v1/messages?limit=0", "query.limit"),
         ("/v1/messages?limit=many", "query.limit"),

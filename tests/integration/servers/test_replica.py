@@ -10,8 +10,10 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
+from api.reader import Reader, Source
 from embedded.postgres import PostgresServer
 from embedded.unit import running
+from shared.runtime.postgres import open_read_pool
 from tests.chaos.topology import StandbyServer
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
@@ -84,6 +86,54 @@ async def test_a_replica_answers_what_decides_nothing_and_only_while_it_keeps_up
 
         standby.stop()
         assert (await balance_by(rig, key, "primary"))["available"] == "9.9250"
+
+
+@asynccontextmanager
+async def reader_of(database: Database, standby: StandbyServer) -> AsyncIterator[Reader]:
+    """A reader that asks the standby."""
+    dsn = standby.dsn(user="tollwire_api", database=database.name)
+    async with (
+        asyncpg.create_pool(database.dsn("api"), min_size=0) as primary,
+        open_read_pool(dsn, 5, application_name="tests") as replica,
+    ):
+        reader = Reader(primary, replica, lag_max_seconds=WAIT_SECONDS)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await reader.read(is_replica):
+                await reader.look()
+        yield reader
+
+
+async def is_replica(source: Source) -> bool:
+    return bool(await source.pool.fetchval("select pg_is_in_recovery()"))
+
+
+async def test_a_read_that_is_itself_at_fault_takes_the_replica_from_nobody(
+    database: Database, standby: StandbyServer
+) -> None:
+    async with reader_of(database, standby) as reader:
+        asked: list[bool] = []
+
+        async def hold_nul(source: Source) -> None:
+            asked.append(source.as_of is not None)
+            await source.pool.fetchval("select $1::text", "a\0b")
+
+        with pytest.raises(asyncpg.CharacterNotInRepertoireError):
+            await reader.read(hold_nul)
+        assert asked == [True]  # and the primary was not asked the same
+        assert await reader.read(is_replica)
+
+        async def be_too_slow(source: Source) -> bool:
+            async with source.pool.acquire() as connection, connection.transaction():
+                await connection.execute("set local statement_timeout = 50")
+                is_at_replica = bool(await connection.fetchval("select pg_is_in_recovery()"))
+                await connection.execute(f"select pg_sleep({60 if is_at_replica else 0})")
+                return is_at_replica
+
+        assert not await reader.read(be_too_slow)
+        assert await reader.read(is_replica)
+
+        standby.stop()
+        assert not await reader.read(is_replica)
 
 
 async def test_who_is_no_replica_is_not_asked(database: Database, tmp_path: Path) -> None:
