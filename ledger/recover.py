@@ -142,7 +142,7 @@ async def recover(
     await _decide_told(pool, plan, told, recovered, listener)
     after, seen = FIRST_ID, 0
     while ids := await store.waiting(pool, after, CHUNK):
-        await _decide(pool, plan, [(id_, _word(told, id_)) for id_ in ids], recovered, listener)
+        await _decide(pool, plan, [(id_, told.get(id_)) for id_ in ids], recovered, listener)
         after, seen = ids[-1], seen + len(ids)
         progress(seen, seen)
     recovered.open_holds = await store.open_holds(pool)
@@ -170,24 +170,18 @@ async def _decide_told(
             if id_ not in known:
                 recovered.gone[told[id_].status] += 1
                 listener(id_, "gone", told[id_].status)
-        await _decide(
-            pool, plan, [(id_, told[id_].status) for id_ in ids if id_ in known], recovered, listener
-        )
+        await _decide(pool, plan, [(id_, told[id_]) for id_ in ids if id_ in known], recovered, listener)
 
 
 async def _decide(
-    pool: Pool, plan: Plan, said: Sequence[Told], recovered: Recovered, listener: Listener
+    pool: Pool, plan: Plan, told: Sequence[Told], recovered: Recovered, listener: Listener
 ) -> None:
-    if not said:
+    if not told:
         return
-    words = dict(said)
-    decided = await store.decide(pool, said, began=plan.began, until=plan.until, holds_back=plan.holds_back)
+    words = {id_: said.status if said else "" for id_, said in told}
+    decided = await store.decide(pool, told, began=plan.began, until=plan.until, holds_back=plan.holds_back)
     for one in decided:
-        listener(one.message_id, recovered.add(one), words.get(one.message_id) or "")
-
-
-def _word(told: Mapping[UUID, Said], id_: UUID) -> str | None:
-    return told[id_].status if id_ in told else None
+        listener(one.message_id, recovered.add(one), words[one.message_id])
 
 
 def _chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:

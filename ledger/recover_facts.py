@@ -20,25 +20,35 @@ MESSAGES_MAX: Final = 5_000_000
 ANSWER_SECONDS: Final = 10.0
 FINAL: Final = frozenset({"DELIVERED", "UNDELIVERED", "EXPIRED", "FAILED_PERM", "CANCELLED"})
 
-Told: TypeAlias = tuple[UUID, str | None]
-
 
 class TooMany(Exception):  # noqa: N818 - named for what happened
     """More messages were told of than one recovery keeps in memory."""
 
 
 class Said(NamedTuple):
-    """The last that was told of a message."""
+    """The last that was told of a message.
+
+    Attributes:
+        error: why it ended, where it says so: what is charged for EXPIRED depends on it.
+        carrier_id: whose message it was.
+        was_sent: SENT was told too, at whatever time: a carrier took it.
+    """
 
     status: str
     at: datetime
     client_id: int
     amount_micros: int
     currency: str
+    error: str | None = None
+    carrier_id: int | None = None
+    was_sent: bool = False
+
+
+Told: TypeAlias = tuple[UUID, Said | None]
 
 
 def fold(told: dict[UUID, Said], facts: Iterable[Fact], since: datetime) -> None:
-    """Take facts into account: a final state stands, else the latest word does.
+    """Take facts into account: a final state stands, then that it was sent, else the latest word does.
 
     Raises:
         TooMany: more than ``MESSAGES_MAX`` messages.
@@ -47,14 +57,32 @@ def fold(told: dict[UUID, Said], facts: Iterable[Fact], since: datetime) -> None
         if fact.at < since:
             continue
         id_ = UUID(fact.message_id)
-        before = told.get(id_)
-        if before is not None and (
-            before.status in FINAL or (before.at > fact.at and fact.status not in FINAL)
-        ):
-            continue
-        told[id_] = Said(fact.status, fact.at, fact.client_id, fact.amount_micros, fact.currency)
+        before, new = told.get(id_), _said(fact)
+        was_sent = new.was_sent or (before is not None and before.was_sent)
+        last = new if before is None or _outweighs(new, before) else before
+        told[id_] = last._replace(was_sent=was_sent)
     if len(told) > MESSAGES_MAX:
         raise TooMany(f"facts tell of more than {MESSAGES_MAX} messages")
+
+
+def _said(fact: Fact) -> Said:
+    return Said(
+        fact.status,
+        fact.at,
+        fact.client_id,
+        fact.amount_micros,
+        fact.currency,
+        fact.error,
+        fact.carrier_id,
+        was_sent=fact.status == "SENT",
+    )
+
+
+def _outweighs(new: Said, before: Said) -> bool:
+    """Whether a word says more than the one before it: nothing but an end follows SENT, and ends stand."""
+    if before.status in FINAL or new.status in FINAL:
+        return before.status not in FINAL
+    return (new.was_sent, new.at) >= (before.status == "SENT", before.at)
 
 
 async def read(client: Client, since: datetime) -> dict[UUID, Said]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from ledger.recover_facts import Told
 from shared.domain.retry import ATTEMPTS_MAX
 from shared.runtime.postgres import Pool, call
 
@@ -76,26 +77,24 @@ async def known(pool: Pool, message_ids: Sequence[UUID]) -> set[UUID]:
     return {row[0] for row in rows}
 
 
-DECIDE = (
-    "select * from tollwire.recover_restored_v1($1, $2::text[]::tollwire.message_state[], $3, $4, $5, $6)"
-)
+DECIDE = """
+    select * from tollwire.recover_restored_v1(
+        $1, $2::text[]::tollwire.message_state[], $3, $4, $5, $6, $7, $8, $9)
+"""
 
 
 async def decide(
-    pool: Pool,
-    said: Sequence[tuple[UUID, str | None]],
-    *,
-    began: datetime,
-    until: datetime,
-    holds_back: bool,
+    pool: Pool, told: Sequence[Told], *, began: datetime, until: datetime, holds_back: bool
 ) -> list[Decided]:
     """Decide for messages, with what was last told of each; what nothing can have happened to is left out."""
-    ids, words = [id_ for id_, _ in said], [word for _, word in said]
     rows = await call(
         pool,
         DECIDE,
-        ids,
-        words,
+        [id_ for id_, _ in told],
+        [said and said.status for _, said in told],
+        [said and said.error for _, said in told],
+        [said is not None and said.was_sent for _, said in told],
+        [said and said.carrier_id for _, said in told],
         began,
         until,
         holds_back,

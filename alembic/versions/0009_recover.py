@@ -9,7 +9,8 @@ down_revision = "0008"
 
 FUNCTION = (
     "tollwire.recover_restored_v1"
-    "(uuid[], tollwire.message_state[], timestamptz, timestamptz, boolean, smallint)"
+    "(uuid[], tollwire.message_state[], text[], boolean[], smallint[],"
+    " timestamptz, timestamptz, boolean, smallint)"
 )
 
 

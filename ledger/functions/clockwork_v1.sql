@@ -147,26 +147,89 @@ begin
     from unnest(p_message, p_dispatch) x(id, dispatch_no) where o.message_id = x.id and o.dispatch_no = x.dispatch_no;
 end $$;
 
+-- Ends the sending of messages of which carriers have every part, by some attempt or other, and have not said that one is lost (as in
+-- record_rest_v1): they are SENT, as of now. What else is on its way is noted as uncertain, with p_error. The caller has locked states and outbox.
+create function tollwire.end_taken_v1(p_message uuid[], p_error text) returns table (o_message uuid, o_state tollwire.message_state)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_min uuid; v_max uuid;
+    t_id uuid[]; t_carrier smallint[];
+begin
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
+    select array_agg(s.message_id order by s.message_id), array_agg(a.carrier_id order by s.message_id) into t_id, t_carrier
+        from (select distinct m from unnest(p_message) m) x(id)
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state in ('QUEUED', 'FAILED_TEMP', 'SENDING')
+        cross join lateral (
+            select count(distinct b.part_no) as parts, (array_agg(b.carrier_id order by b.outcome_at desc))[1] as carrier_id
+            from tollwire.attempts b where b.message_id = x.id and b.message_id between v_min and v_max and b.outcome = 'submitted'
+               and (b.receipt is null or b.receipt not in ('undelivered', 'expired', 'rejected')) offset 0) a
+        where a.parts >= s.parts_total;
+    if t_id is null then
+        return;
+    end if;
+    update tollwire.attempts a set outcome = 'uncertain', outcome_at = v_now, error_code = p_error
+        where a.message_id = any (t_id) and a.message_id between v_min and v_max and a.outcome is null;
+    delete from tollwire.outbox where message_id = any (t_id);
+    update tollwire.message_states s
+        set state = 'SENT', carrier_id = t_carrier[width_bucket(s.message_id, t_id)], submitted_at = v_now, error_code = null, sequence = s.sequence + 1,
+            updated_at = v_now, claim_deadline = null
+        where s.message_id = any (t_id) and s.message_id between v_min and v_max;
+    perform tollwire.add_callbacks_v1(t_id, array_fill('message.sent'::text, array[cardinality(t_id)]), 0);
+    return query select x, 'SENT'::tollwire.message_state from unnest(t_id) x;
+end $$;
+
 -- A worker died between its claim and its record: the attempt's outcome is unknown, and the carrier's and the message's policy decide (RULES 16, 18).
+-- Where no attempt is open, nothing is on its way: SENT when all parts were taken before, else UNKNOWN, and its wait ends it.
 create function tollwire.recover_claims_v1(p_message uuid[], p_tries_max smallint) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
     c_margin constant interval := '5 seconds';
     r record;
+    v_now timestamptz;
     v_min uuid; v_max uuid;
+    n_id uuid[];
 begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     -- All at once, before the calls a carrier: they would take states after the first one's outbox rows (RULES 3).
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    v_now := clock_timestamp();
+    select array_agg(s.message_id order by s.message_id) into n_id
+        from (select distinct m from unnest(p_message) m) x(id)
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state = 'SENDING' and s.claim_deadline + c_margin <= v_now
+        cross join lateral (
+            select count(*) as number from tollwire.attempts b
+            where b.message_id = x.id and b.message_id between v_min and v_max and b.attempt_no = s.attempt_no and b.outcome is null offset 0) a
+        where a.number = 0;
+    if n_id is not null then
+        return query select t.o_message, t.o_state from tollwire.end_taken_v1(n_id, 'worker_lost') t;
+        return query
+            with moved as (
+                update tollwire.message_states s
+                    set state = 'UNKNOWN', error_code = 'worker_lost', sequence = s.sequence + 1, updated_at = v_now, claim_deadline = null
+                    where s.message_id = any (n_id) and s.message_id between v_min and v_max and s.state = 'SENDING'
+                returning s.message_id, s.state, s.carrier_id
+            ), waiting as (
+                update tollwire.outbox o set (dispatch_at, due_at) = (
+                        select least(m.valid_until, v_now + k.receipt_wait_seconds * interval '1 second'), least(m.valid_until, v_now + k.receipt_wait_seconds * interval '1 second')
+                        from moved v join tollwire.carriers k on k.id = v.carrier_id
+                        cross join lateral (select b.valid_until from tollwire.messages b where b.id = v.message_id and b.id between v_min and v_max offset 0) m
+                        where v.message_id = o.message_id),
+                    dispatch_no = o.dispatch_no + 1, leased_at = null, incarnation = 0, lease_seconds = 60
+                    where o.message_id in (select v.message_id from moved v)
+            )
+            select v.message_id, v.state from moved v;
+    end if;
     for r in
         select s.carrier_id, k.idempotent_submit as ask_again, k.receipt_wait_seconds,
                array_agg(s.message_id order by s.message_id, a.part_no) as ids, array_agg(s.attempt_no order by s.message_id, a.part_no) as attempts,
                array_agg(a.part_no order by s.message_id, a.part_no) as parts, count(*)::integer as n
         from unnest(p_message) x(id)
-        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state = 'SENDING' and s.claim_deadline + c_margin <= clock_timestamp()
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state = 'SENDING' and s.claim_deadline + c_margin <= v_now
         join lateral (select b.* from tollwire.attempts b where b.message_id = s.message_id and b.message_id between v_min and v_max offset 0) a on a.attempt_no = s.attempt_no and a.outcome is null
         join tollwire.carriers k on k.id = s.carrier_id
         group by s.carrier_id, k.idempotent_submit, k.receipt_wait_seconds order by s.carrier_id

@@ -207,6 +207,35 @@ async def test_a_dead_workers_claims_are_taken_over_after_their_deadline(databas
         assert await store.recover_claims(flow.pool, ids, TRIES_MAX) == []
 
 
+async def test_a_message_that_is_being_sent_by_nobody_goes_on(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        taken, lost = await flow.accepted(client, 2, carrier_id=carrier)
+        await flow.submitted([taken], carrier)
+        await flow.claim([lost], carrier)
+        # As a recovery left them: SENDING, and no attempt open. What was taken has its row again.
+        await flow.pool.execute(
+            "update tollwire.attempts set outcome = 'uncertain' where message_id = $1", lost
+        )
+        await flow.pool.execute("alter table tollwire.message_states disable trigger message_states_move")
+        await flow.pool.execute(
+            "update tollwire.message_states set state = 'SENDING', attempt_no = 2, claim_deadline = now()"
+            " where message_id = $1",
+            taken,
+        )
+        await flow.pool.execute("alter table tollwire.message_states enable trigger message_states_move")
+        assert await store.recover_claims(flow.pool, [taken, lost], TRIES_MAX) == []
+        await flow.later([taken, lost], 70)
+        moved = {
+            m.message_id: m.state for m in await store.recover_claims(flow.pool, [taken, lost], TRIES_MAX)
+        }
+        assert moved == {taken: "SENT", lost: "UNKNOWN"}
+        await flow.later([lost], 3_600)
+        assert [m.state for m in await flow.expire([lost])] == ["FAILED_PERM"]
+        settled = await flow.receipt(carrier, f"ref-{taken}-1-1", "delivered")
+        assert (settled.outcome, (await flow.lock(taken))["state"]) == ("moved", "CAPTURED")
+
+
 async def test_holds_end_by_their_carriers_policy_and_not_before(database: Database) -> None:
     async with open_flow(database) as flow:
         client = await flow.client()

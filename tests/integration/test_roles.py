@@ -29,6 +29,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.expire_due_v1": {"ledger"},
     "tollwire.dispatch_due_v1": {"ledger"},
     "tollwire.end_lost_leases_v1": {"ledger"},
+    "tollwire.end_taken_v1": set(),
     "tollwire.recover_restored_v1": {"ledger"},
     "tollwire.start_scheduled_v1": {"ledger"},
     "tollwire.recover_claims_v1": {"ledger"},
