@@ -44,6 +44,7 @@ DAYS: Final = """
     left join tollwire.day_inspections d
         on to_char(d.day, 'YYYYMMDD') = right(c.relname, 8)
        -- Nothing of a closed day changes any more, but by a receipt within 8 days of the last submit.
+       and d.closed_at is not null  -- a day that is looked at in several turns has a row before that
        and greatest(d.closed_at, d.last_submit_at + interval '8 days') < $1
     where i.inhparent = 'tollwire.message_states'::regclass and d.day is null
     order by 1

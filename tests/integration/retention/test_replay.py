@@ -91,6 +91,19 @@ async def test_a_day_that_was_closed_before_the_span_is_not_walked(database, flo
     assert await told() == []
 
 
+async def test_a_day_that_is_half_inspected_is_walked(database, flow, told):
+    (late,) = await delivered_on(flow, days_ago(20), await flow.client(), await flow.carrier())
+    await flow.pool.execute(
+        "insert into tollwire.day_inspections (day, states, last_submit_at) values ($1, 1, $2)",
+        days_ago(20),
+        datetime.now(UTC) - timedelta(days=20),
+    )
+    await changed_at(flow, [late], datetime.now(UTC) - HOUR)
+    since = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    assert (await run("--since", since, "--dsn", database.dsn("ledger")))[0] == 0
+    assert [fact.message_id for _, fact in await told()] == [late.hex]
+
+
 async def test_what_cannot_be_done_is_said_with_its_code(database, told, monkeypatch):
     dsn = database.dsn("ledger")
     assert (await run("--since", "yesterday", "--dsn", dsn))[0] == 2
