@@ -162,9 +162,9 @@ class Accepted(NamedTuple):
 LOAD_ACCEPTED = """
     select m.id, case when m.send_at > m.created_at then 'SCHEDULED' else 'QUEUED' end,
            m.msisdn, m.sender, m.lane::text, m.encoding, m.segments, m.price_micros, m.currency,
-           e.posted_after_micros - e.held_after_micros + a.credit_limit_micros, m.client_ref, m.created_at
+           e.posted_after_micros - e.held_after_micros
+           + coalesce(o.credit_limit_after_micros, 0), m.client_ref, m.created_at
     from tollwire.messages m
-    join ledger.accounts a on a.id = m.client_id
     cross join lateral (
         select l.account_id, l.hold_version, l.held_at from ledger.credit_locks l
         where l.message_id = m.id limit 1) l
@@ -172,6 +172,10 @@ LOAD_ACCEPTED = """
         select e.posted_after_micros, e.held_after_micros from ledger.entries e
         where e.account_id = l.account_id and e.version = l.hold_version
           and e.day = (l.held_at at time zone 'UTC')::date limit 1) e on true
+    -- The credit limit of then: an account begins without one.
+    left join lateral (
+        select b.credit_limit_after_micros from ledger.operations b
+        where b.account_id = l.account_id and b.at <= l.held_at order by b.at desc limit 1) o on true
     where m.id = any($1::uuid[]) and m.id between $2 and $3
 """
 

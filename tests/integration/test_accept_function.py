@@ -206,8 +206,14 @@ async def test_a_replay_is_rebuilt_with_the_balance_of_then(database: Database) 
         first = accept_item(client, key="k", client_ref="mine")
         await flow.accept([first])
         await flow.accepted(client, 5)
-        rebuilt = (await store.load_accepted(flow.pool, [first.message_id]))[first.message_id]
-        assert (rebuilt.available_micros, rebuilt.client_ref) == (9 * PRICE_MICROS, "mine")
+        await flow.credit(client, "credit_limit", 5 * PRICE_MICROS, "trusted")
+        second = accept_item(client)
+        await flow.accept([second])
+        await flow.credit(client, "credit_limit", 0, "withdrawn")
+        rebuilt = await store.load_accepted(flow.pool, [first.message_id, second.message_id])
+        assert rebuilt[first.message_id].available_micros == 9 * PRICE_MICROS
+        assert rebuilt[second.message_id].available_micros == (3 + 5) * PRICE_MICROS
+        assert rebuilt[first.message_id].client_ref == "mine"
 
 
 async def test_an_empty_flush_is_no_error(database: Database) -> None:
