@@ -5,7 +5,8 @@
 --   refused_before    the key was refused before, and stays refused
 --   mismatch          the key stands for another request
 -- p_refusal names what the caller decided before (a blocked destination or sender): remembered, never held.
--- A replay of a dead letter names it in p_replay_of; p_item is then its number, and (dead letter, number) is unique (RULES 21).
+-- A replay of a dead letter names it in p_replay_of; p_item is then its number, and (dead letter, number) is unique (RULES 21). Its
+-- refusal is not remembered: an operator tops up and asks for it again, and knows what he sends.
 -- The outbox row is leased to the caller for p_lease_seconds when it may be dispatched now, else it waits for its dispatch_at.
 create function tollwire.accept_batch_v1(
     p_account bigint[], p_message uuid[], p_key text[], p_item smallint[], p_fingerprint bytea[], p_refusal text[], p_refusal_args jsonb[],
@@ -135,9 +136,10 @@ begin
 
     insert into tollwire.idempotency_keys (slot, account_id, key, item, fingerprint, fingerprint_version, message_id, problem, problem_args, created_at)
         select v_slot, x.account_id, x.key, x.item, x.fingerprint, p_fingerprint_version, x.message_id, x.problem, x.args, v_now
-        from unnest(p_account, p_key, p_item, p_fingerprint, p_message, v_outcome, v_message, v_problem, v_args)
-             x(account_id, key, item, fingerprint, message_id, outcome, answered, problem, args)
+        from unnest(p_account, p_key, p_item, p_fingerprint, p_message, v_outcome, v_message, v_problem, v_args, p_replay_of)
+             x(account_id, key, item, fingerprint, message_id, outcome, answered, problem, args, replay_of)
         where x.key is not null and x.outcome in ('accepted', 'refused') and x.answered = x.message_id
+          and (x.outcome = 'accepted' or x.replay_of is null)
         order by x.account_id, x.key, x.item
         on conflict (account_id, key, item, slot) do nothing;
 

@@ -18,6 +18,10 @@ REFUSE = """
         array[null]::smallint[], 1::smallint, false, 10::smallint, 3600)
 """
 
+POST = """
+    select ledger.post_credit_v1(id, $1, $2, $1, 'test', null) from ledger.accounts where kind = 'client'
+"""
+
 
 @pytest.fixture
 async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
@@ -77,6 +81,20 @@ async def test_a_second_click_gets_the_first_ones_answer(rig):
     assert (await rig.call("GET", "/v1/balance", key=key)).body["open_holds"] == 1
     third = await replay(rig, operator, message_id, number=2)
     assert third.body["id"] != first.body["id"]
+
+
+async def test_a_replay_that_was_refused_may_be_asked_for_again(rig):
+    key, operator, message_id = await buried(rig)
+    connection = await asyncpg.connect(rig.database.dsn("api"))
+    posted = await connection.fetchval("select posted_micros from ledger.accounts where kind = 'client'")
+    await connection.execute(POST, "adjustment", -posted)
+    refused = [(await replay(rig, operator, message_id)).code for _ in range(2)]
+    await connection.execute(POST, "top_up", posted)
+    await connection.close()
+    first, second = await replay(rig, operator, message_id), await replay(rig, operator, message_id)
+    assert refused == ["insufficient_credit"] * 2
+    assert (first.status, second.body["id"]) == (202, first.body["id"])
+    assert (await rig.call("GET", "/v1/balance", key=key)).body["open_holds"] == 1
 
 
 async def test_what_is_no_dead_letter_is_not_found(rig):
