@@ -12,9 +12,12 @@ from prometheus_client import Gauge
 
 from shared.domain.rates import Rate, RateTable
 from shared.runtime.postgres import Connection, Pool
+from shared.runtime.server_calls import CONNECT_SECONDS
 from shared.storage.finals import know_carriers
 
 POLL_SECONDS: Final = 0.5
+# One row by one round trip. A server whose host has vanished says nothing at all, and TCP waits for minutes.
+VERSION_SECONDS: Final = 2.0
 
 C = TypeVar("C")
 Load = Callable[[Connection, int], Awaitable[C]]
@@ -142,9 +145,14 @@ class ConfigWatch(Generic[C]):
         self._listeners.append(listener)
 
     async def refresh(self) -> bool:
-        """Load the configuration if its version has changed; return whether it had."""
-        async with self._pool.acquire() as connection:
-            if await connection.fetchval(READ_VERSION) == self.version:
+        """Load the configuration if its version has changed; return whether it had.
+
+        Raises:
+            TimeoutError: the server says nothing. The pool's other connections are made anew when they are
+                next used: they led to the same host.
+        """
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            if await self._read_version(connection) == self.version:
                 return False
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 version = await connection.fetchval(READ_VERSION)
@@ -155,3 +163,11 @@ class ConfigWatch(Generic[C]):
         for listener in self._listeners:
             listener(current)
         return True
+
+    async def _read_version(self, connection: Connection) -> int:
+        try:
+            return int(await connection.fetchval(READ_VERSION, timeout=VERSION_SECONDS))
+        except TimeoutError:
+            connection.terminate()  # else the pool would wait for it to confirm that the query is cancelled
+            await self._pool.expire_connections()
+            raise

@@ -33,6 +33,15 @@ class Proxy:
         """Pass on what clients say and keep what the server answers."""
         self._may_answer.clear()
 
+    def strand(self) -> None:
+        """Keep what the server answers to those who are here; who comes from now on is served.
+
+        So it is when a host vanishes without a word and another takes its address.
+        """
+        self._may_answer.clear()
+        self._may_answer = asyncio.Event()
+        self._may_answer.set()
+
     def say(self, data: bytes) -> None:
         """Say something to every client in the server's name."""
         for writer in self._clients:
@@ -43,25 +52,26 @@ class Proxy:
         if self._is_cut:
             writer.transport.abort()
             return
+        may_answer = self._may_answer
         there_reader, there_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, there_writer}
         self._clients.add(writer)
         try:
             await asyncio.gather(
-                self._pass_on(reader, there_writer, waits=False),
-                self._pass_on(there_reader, writer, waits=True),
+                self._pass_on(reader, there_writer, None),
+                self._pass_on(there_reader, writer, may_answer),
             )
         finally:
             self._writers -= {writer, there_writer}
             self._clients.discard(writer)
 
     async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, waits: bool
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_pass: asyncio.Event | None
     ) -> None:
         try:
             while data := await reader.read(65_536):
-                if waits:
-                    await self._may_answer.wait()
+                if may_pass is not None:
+                    await may_pass.wait()
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:
