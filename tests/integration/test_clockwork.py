@@ -281,14 +281,18 @@ async def test_any_number_that_cannot_be_moved_hides_nothing_behind_it(works, mo
 
 
 async def test_what_a_call_leaves_due_without_an_error_is_put_off_too(works):
-    """A claim without an open attempt: nothing that the recovery could close."""
+    """What waits for its outcome and is no message: nothing that an expiry could end."""
+    pool = works.flow.pool
     (stuck,) = await works.accepted(1)
     await works.flow.claim([stuck], works.carrier)
-    await works.flow.pool.execute("delete from tollwire.attempts where message_id = $1", stuck)
-    await works.flow.later([stuck], 600)
+    await works.flow.record([outcome(stuck, 1, "uncertain")], works.carrier)
+    await pool.execute("create table kept as select * from tollwire.messages")
+    await pool.execute("delete from tollwire.messages")
+    await works.flow.later([stuck], 4_000)
     await works.clockwork.turn()
     await works.clockwork.turn()
-    assert await wait_seconds(works.flow.pool, "outbox", stuck) == pytest.approx(60, abs=5)
+    assert await wait_seconds(pool, "outbox", stuck) == pytest.approx(60, abs=5)
+    await pool.execute("insert into tollwire.messages select * from kept")
 
 
 async def sent_long_ago(works: Works, number: int) -> list[UUID]:
