@@ -43,7 +43,8 @@ begin
                     limit 1) c on k.settled_at is null
                 -- Where the reference alone finds nothing (its reply was lost) or too much, our own id decides, if the carrier echoes it and
                 -- everything else fits: this carrier had this attempt of this message to this number. Which of several parts, it does not say.
-                -- What the reference finds and is closed is a repetition: the id would lead it to another part.
+                -- What the reference finds and is closed is a repetition: the id would lead it to another part. So would it where the
+                -- reference stands for several parts of this message: then only an attempt of that name fits.
                 left join lateral (
                     select a.message_id, a.attempt_no, a.part_no, m.client_id
                     from tollwire.attempts a
@@ -51,6 +52,10 @@ begin
                     where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
                       and (k.part_no is null or a.part_no = k.part_no) and (k.msisdn is null or m.msisdn = k.msisdn)
                       and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
+                      and (c.message_id is null or a.reference = k.reference or not exists (
+                          select from tollwire.carrier_references f
+                          where f.carrier_id = k.carrier_id and f.reference = k.reference and f.message_id = a.message_id and (k.part_no is null or f.part_no = k.part_no)
+                            and f.submitted_at > k.received_at - c_match_window and f.submitted_at <= v_soon))
                       and (k.part_no is not null or not exists (
                           select from tollwire.attempts o where o.message_id = a.message_id and o.attempt_no = a.attempt_no and o.part_no <> a.part_no))
                     order by a.attempt_no desc, a.part_no limit 1) e on k.settled_at is null and k.echo_message_id is not null and (c.message_id is null or c.open_count > 1)

@@ -107,6 +107,19 @@ async def test_the_end_of_what_waits_to_be_asked_again_is_believed(database: Dat
             assert await flow.outbox(message) is None
 
 
+async def test_one_name_for_two_parts_is_not_taken_for_a_third(database: Database) -> None:
+    """Our own id leads to the only part that is on its way; the carrier's name says that it is another."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (message,) = await flow.accepted(client, parts=3, segments=3)
+        await flow.claim([message], carrier)
+        lines = [outcome(message, 1, "submitted", part=part, reference="both") for part in (1, 2)]
+        await flow.record([*lines, outcome(message, 1, "unclaimed", part=3)], carrier)
+        await flow.claim([message], carrier)
+        settled = await flow.receipt(carrier, "both", "undelivered", echo_message_id=message)
+        assert settled.outcome == "ambiguous"
+
+
 async def test_what_a_carrier_rejected_was_never_submitted(database: Database) -> None:
     async with open_flow(database) as flow:
         carrier, client = await flow.carrier(), await flow.client()

@@ -35,7 +35,7 @@ IN_ORACLE: Final = (
           (('_end(\n            t, message, event, "release"', '_end(\n            t, message, event, "capture"'),), 60),
     Plant("receipt matched to the wrong part", "settling:_match",
           (("(not found or len(opened) > 1)", "len(opened) != 1"),
-           ("_echoed(t, receipt)", "next((Place(receipt.echo_message, *key) for key, a in t.messages[receipt.echo_message].attempts.items() if a.outcome == 'submitted'), None)")), 300),
+           ("_echoed(t, receipt, {r.message for r in found})", "next((Place(receipt.echo_message, *key) for key, a in t.messages[receipt.echo_message].attempts.items() if a.outcome == 'submitted'), None)")), 300),
     Plant("receipt matched to another carrier's message", "settling:_fits",
           (("(reference.carrier, reference.reference) == (receipt.carrier, receipt.reference)",
             "reference.reference == receipt.reference"),), 200),

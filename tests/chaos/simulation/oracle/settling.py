@@ -96,7 +96,7 @@ def _match(t: Tables, receipt: Receipt) -> tuple[Place | None, str | None]:
     found = [r for r in t.references if _fits(t, receipt, r)]
     opened = {(r.message, r.part) for r in found if _attempt_of(t, r).is_unanswered}
     if (not found or len(opened) > 1) and receipt.echo_message is not None:
-        echoed = _echoed(t, receipt)
+        echoed = _echoed(t, receipt, {r.message for r in found})
         if echoed is not None:
             return echoed, None
     if len(opened) > 1:
@@ -125,7 +125,8 @@ def _fits(t: Tables, receipt: Receipt, reference: Reference) -> bool:
     )
 
 
-def _echoed(t: Tables, receipt: Receipt) -> Place | None:
+def _echoed(t: Tables, receipt: Receipt, named: set[UUID]) -> Place | None:
+    """The attempt that our own id leads to; of a message that the reference ``named``, one of that name."""
     message = t.messages.get(receipt.echo_message) if receipt.echo_message else None
     if message is None or receipt.msisdn not in (None, message.msisdn):
         return None
@@ -137,6 +138,7 @@ def _echoed(t: Tables, receipt: Receipt) -> Place | None:
         and receipt.part in (None, part)
         and a.outcome in (None, "submitted", "uncertain")
         and a.claimed_us > receipt.received_us - MATCH_US
+        and (message.id not in named or a.reference == receipt.reference)
         and (receipt.part is not None or _is_only_part(message, number, part))
     ]
     if not fitting:
