@@ -65,8 +65,8 @@ class Way:
         try:
             while data := await reader.read(CHUNK_BYTES):
                 await self._may_pass.wait()
+                self.passed_bytes += len(data)  # before: who has it may ask at once, from another thread
                 writer.write(data)
-                self.passed_bytes += len(data)
                 await writer.drain()
         except ConnectionError:
             pass
