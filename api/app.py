@@ -18,9 +18,9 @@ from shared.runtime.loops import Stop
 BACKLOG: Final = 2_048
 # After the stop: answers under way are given; a flush's own deadline is shorter.
 DRAIN_SECONDS: Final = 15.0
-# Before that: so long a connection may take to its next answer. One that is busy has many; a balancer learns
-# meanwhile from /readyz that it is to go elsewhere.
-GOODBYE_SECONDS: Final = 1.0
+# Before that: so long a connection that is in use may take to its next answer. A balancer learns meanwhile
+# from /readyz that it is to go elsewhere.
+GOODBYE_SECONDS: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 

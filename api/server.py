@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
@@ -39,6 +39,8 @@ HEAD_SECONDS: Final = 20.0
 KEEPALIVE_SECONDS: Final = 75.0
 # While connections are waited for; they tell nobody of their end.
 LOOK_SECONDS: Final = 0.02
+# A connection that nobody has used for so long is hardly used in the very moment in which we close it.
+SILENT_SECONDS: Final = 2.0
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
@@ -162,7 +164,7 @@ class Front:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        request.protocol.has_spoken = True  # type: ignore[attr-defined]  # our _Protocol
+        request.protocol.spoken_at = time.monotonic()  # type: ignore[attr-defined]  # our _Protocol
         try:
             serve, params = self._router.find(request.method, request.path)
         except Refusal as refusal:
@@ -174,12 +176,12 @@ class Front:
 class _Protocol(web.RequestHandler):
     """aiohttp's connection, whose own errors are problems too."""
 
-    __slots__ = ("_head_seconds", "_silence", "has_spoken")
+    __slots__ = ("_head_seconds", "_silence", "spoken_at")
 
     def __init__(self, manager: web.Server, *, head_seconds: float, **options: Any) -> None:
         super().__init__(manager, **options)
         self._head_seconds = head_seconds
-        self.has_spoken = False
+        self.spoken_at: float | None = None
         self._silence: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -194,7 +196,13 @@ class _Protocol(web.RequestHandler):
         super().connection_lost(exc)
 
     def _hang_up(self) -> None:
-        if not self.has_spoken:
+        if self.spoken_at is None:
+            self.force_close()
+
+    def close_if_silent(self, since: float) -> None:
+        """Close a connection without a request since then (or ever); one that is being answered stays."""
+        is_idle = self._current_request is None and not self._messages
+        if is_idle and (self.spoken_at is None or self.spoken_at < since):
             self.force_close()
 
     def handle_error(
@@ -228,11 +236,14 @@ class Server(web.Server):
     async def say_goodbye(self, seconds: float) -> None:
         """End each connection with its next answer, which says so; return when all have, or after so long.
 
-        A connection that is closed in between could meet its client's next request, which then fails.
+        A connection that is closed in between could meet its client's next request, which then fails; so
+        only those that have been silent for ``SILENT_SECONDS`` are.
         """
         self._front.is_leaving = True
-        until = self._loop.time() + seconds
-        while self.connections and self._loop.time() < until:  # noqa: ASYNC110 - aiohttp tells nobody of an end
+        until = time.monotonic() + seconds
+        while self.connections and time.monotonic() < until:
+            for connection in self.connections:
+                cast(_Protocol, connection).close_if_silent(time.monotonic() - SILENT_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
 
     def __call__(self) -> web.RequestHandler:

@@ -93,6 +93,38 @@ async def test_a_server_that_leaves_ends_each_connection_with_an_answer_that_say
     await runner.cleanup()
 
 
+async def test_a_server_that_leaves_closes_who_is_silent_and_waits_for_who_is_not() -> None:
+    server = Server(Front([("GET", "/page", page)]))
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    silent, busy = await asyncio.open_connection("127.0.0.1", port), await ask(port)
+    leaving = asyncio.create_task(server.say_goodbye(20.0))
+    async with asyncio.timeout(10):
+        assert await silent[0].read() == b""
+    assert not leaving.done()
+    busy[1].write(REQUEST)
+    assert b"Connection: close" in await busy[0].readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(10):
+        await leaving
+    for _, writer in (silent, busy):
+        writer.close()
+        await writer.wait_closed()
+    await runner.cleanup()
+
+
+REQUEST = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def ask(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection with one answer behind it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    await reader.readuntil(b"hello")
+    return reader, writer
+
+
 async def page(_request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
     """What is answered by aiohttp's own class."""
     return web.Response(text="hello")
