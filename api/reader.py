@@ -21,7 +21,7 @@ from prometheus_client import Counter, Gauge
 from api.settings import ApiSettings
 from shared.runtime.postgres import Pool, open_read_pool
 from shared.runtime.postgres_faults import login_fault
-from shared.runtime.server_calls import is_bisectable, is_lost, is_retryable
+from shared.runtime.server_calls import is_data_fault, is_lost, is_retryable
 
 R = TypeVar("R")
 
@@ -95,7 +95,7 @@ class Reader:
                 async with asyncio.timeout(READ_SECONDS):
                     found = await work(source)
             except FAULTS as error:
-                if is_bisectable(error):
+                if is_data_fault(error):
                     raise  # what was asked for is at fault, and would be anywhere
                 if _is_gone(error):
                     self._reached = None

@@ -31,6 +31,8 @@ _ROLLBACK_CLASS: Final = "40"
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _READ_ONLY: Final = "25006"
 _DATA_CLASSES: Final = ("22", "23")
+# What our own functions say of a row that contradicts another; they have done nothing then.
+_CONTRADICTION: Final = "XX001"
 
 _log = structlog.get_logger(__name__)
 _releasing: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
@@ -48,12 +50,17 @@ class OutcomeUnknown(Exception):  # noqa: N818 - named for what happened
         self.was_sent = was_sent
 
 
-def is_bisectable(error: BaseException) -> bool:
-    """True when one row of the batch is at fault: SQLSTATE 22 and 23.
+def is_data_fault(error: BaseException) -> bool:
+    """True when a value that was sent is at fault: SQLSTATE 22 and 23.
 
     A value that asyncpg itself cannot send is a ``DataError`` with SQLSTATE 22000, so it is one of them.
     """
     return sqlstate_of(error).startswith(_DATA_CLASSES)
+
+
+def is_bisectable(error: BaseException) -> bool:
+    """True when one row of the batch is at fault: a value of it, or a stored row that it leads to (XX001)."""
+    return is_data_fault(error) or sqlstate_of(error) == _CONTRADICTION
 
 
 def is_retryable(error: BaseException) -> bool:

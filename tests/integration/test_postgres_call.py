@@ -205,14 +205,14 @@ async def test_what_may_pass_is_tried_again(pool: Pool, watcher: Watcher, sqlsta
     assert await watcher.count() == (1, 3)
 
 
-@pytest.mark.parametrize("sqlstate", ["22003", "23505", "P0001", "42501", "25001"])
+@pytest.mark.parametrize("sqlstate", ["22003", "23505", "XX001", "P0001", "42501", "25001"])
 async def test_a_refusal_is_raised_at_once(pool: Pool, watcher: Watcher, sqlstate: str) -> None:
     await watcher.plan(sqlstate, failures=100)
     with pytest.raises(asyncpg.PostgresError) as caught:
         await ping(pool)
     assert caught.value.sqlstate == sqlstate
     assert await watcher.count() == (0, 1)
-    assert is_bisectable(caught.value) == sqlstate.startswith(("22", "23"))
+    assert is_bisectable(caught.value) == sqlstate.startswith(("22", "23", "XX"))
     assert not is_retryable(caught.value)
 
 
