@@ -21,8 +21,9 @@ from tests.chaos.plan import PLANS
 from tests.chaos.stage import Stage, open_stage
 from tests.chaos.verdict import Verdict, compare, is_all_told, judge, spare_clients
 
-# A message may lose two publishers in a row (60 s and 120 s of lease), and then wait for a receipt.
-SETTLE_LIMIT_SECONDS = 200.0
+# A message may lose two publishers in a row (60 s and 120 s of lease), or wait five minutes for its last try,
+# and then for a receipt.
+SETTLE_LIMIT_SECONDS = 400.0
 # Nobody has a reason to leave a key without a word longer than a client's patience and our longest restart.
 WORDS_LIMIT_SECONDS = 130.0
 LOOK_SECONDS = 1.0
