@@ -58,14 +58,14 @@ async def totals(instance: Instance, after: UUID) -> Totals:
     return Totals(*rows[0])
 
 
-async def verify(instance: Instance) -> None:
-    """`tollwire ledger verify`.
+async def verify(instance: Instance, *options: str) -> None:
+    """`tollwire ledger verify`, with options.
 
     Raises:
         WrongCount: the books are not whole.
     """
     process = await asyncio.create_subprocess_exec(
-        *verify_command(instance), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *verify_command(instance, *options), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
         async with asyncio.timeout(VERIFY_SECONDS):
