@@ -31,6 +31,7 @@ begin
         perform tollwire.finish_v1(v_cancel, array_fill('cancelled'::tollwire.message_event, array[cardinality(v_cancel)]),
                                    array_fill('release'::ledger.entry_kind, array[cardinality(v_cancel)]),
                                    array_fill('cancelled'::text, array[cardinality(v_cancel)]), 0);
+        perform ledger.give_back_places_v1(p_client);
     end if;
     return query
         select case when not x.found then 'not_found'

@@ -274,6 +274,9 @@ begin
             where s.state = 'UNKNOWN' or s.state in ('SCHEDULED', 'QUEUED', 'FAILED_TEMP') and (m.valid_until <= v_now or c.suspended)
         ) e;
     return query select t.o_message, t.o_state from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, 0) t;
+    if f_id is not null then
+        perform ledger.give_back_places_v1(array(select m.client_id from tollwire.messages m where m.id = any (f_id) and m.id between v_min and v_max));
+    end if;
 end $$;
 
 -- The walk over holds (RULES 22, 28): which HELD locks have ids in [p_from, p_to), at most p_limit, in id order.

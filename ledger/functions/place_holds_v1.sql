@@ -44,6 +44,9 @@ begin
             v_id := a.id; v_posted := a.posted_micros; v_held := a.held_micros; v_limit := a.credit_limit_micros; v_open := a.open_holds;
             v_version := a.version; v_head := a.chain_head; v_next := a.next_dispatch_at; v_interval_us := a.dispatch_interval_us;
             v_last := greatest(v_now, a.last_entry_at);
+            if v_interval_us > 0 and v_last > v_now + interval '5 seconds' then  -- the clock was ahead, and the next place may be of then
+                v_next := ledger.pace_end_v1(v_id, v_next, v_interval_us, 1000);
+            end if;
             v_at_us := (extract(epoch from v_last) * 1000000)::bigint;
         end if;
         v_available := v_posted - v_held + v_limit;

@@ -3,12 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from tests.chaos.simulation.oracle.tables import Message, Outbox, Owner, S, Tables
+from tests.chaos.simulation.oracle.tables import SOON_US, Message, Outbox, Owner, S, Tables
 from tests.chaos.simulation.wire import HOUR, LEASE_SECONDS, SECOND, START_MS, Want
 
 SLOT_SECONDS = 43_200
 SLOTS_KEPT = 6
-SOON_US = 50_000
 Found = tuple[str, UUID, str | None]
 
 
@@ -131,6 +130,8 @@ def cancel(t: Tables, wants: list[tuple[int, UUID]]) -> list[tuple[Any, ...]]:
         else:
             word = "already_final" if message.state.is_final else "already_sending"
             answers.append((word, message.state.value))
+    if any(word == "cancelled" for word, _ in answers):
+        t.give_back_places(account for account, _ in wants)
     return answers
 
 

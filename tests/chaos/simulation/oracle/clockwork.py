@@ -127,6 +127,7 @@ def expire_due(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
         else:
             continue
         ended.append((message.id, message.state.value))
+    t.give_back_places(t.messages[message_id].account for message_id, _ in ended)
     return ended
 
 

@@ -1,5 +1,6 @@
 """What the oracle remembers: the tables of the server as plain Python, and the money in them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,8 @@ from tests.chaos.simulation.wire import START_MS, Carrier, Rows
 from tests.support.oracle import Account
 
 S = MessageState
+# What is due by then is dispatched at once.
+SOON_US = 50_000
 # Everything is told by its name after each call.
 text_of = lru_cache(maxsize=10_000)(str)
 FINAL_WORDS = frozenset({"delivered", "undelivered", "expired", "rejected"})
@@ -211,6 +214,21 @@ class Tables:
     def is_leased(self, callback: Callback) -> bool:
         """True when somebody may be posting it: what is due later than that waits for a retry."""
         return self.now < callback.due_us <= self.now + LEASE_MAX_US
+
+    def give_back_places(self, accounts: Iterable[int]) -> None:
+        """The pace goes on behind the last message that still waits for its place in it."""
+        for owner in (self.owners[account] for account in set(accounts) if account in self.owners):
+            next_us, first_us = owner.next_dispatch_us or 0, self.now + SOON_US + owner.interval_us
+            if owner.interval_us == 0 or next_us <= first_us:
+                continue
+            places = [
+                row.due_us + owner.interval_us
+                for id_, row in self.outbox.items()
+                if self.messages[id_].account == owner.id and self.messages[id_].state is S.QUEUED
+                and row.leased_us is None and row.dispatch_no == 1
+                and self.now < row.due_us < next_us and row.dispatch_us <= row.due_us
+            ]  # fmt: skip
+            owner.next_dispatch_us = min(next_us, max([first_us, *places]))
 
     def add_callback(self, message: Message, event_type: str, lease_seconds: int) -> UUID | None:
         """Ask for a callback, if the client subscribes to the event."""

@@ -1,0 +1,135 @@
+"""The pace in an account's row: places are given in order, and given back when nobody waits for them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+
+from tests.support.flow import Flow, open_flow
+from tests.support.servers import Database
+
+SECOND_US = 1_000_000
+# What a test itself may take between two calls, and what is dispatched at once anyway.
+SLACK_SECONDS = 10.0
+
+
+async def place(flow: Flow, message: UUID) -> datetime:
+    row = await flow.outbox(message)
+    assert row is not None
+    at: datetime = row["dispatch_at"]
+    return at
+
+
+async def places(flow: Flow, messages: Sequence[UUID]) -> list[datetime]:
+    return sorted([await place(flow, message) for message in messages])
+
+
+async def next_wait_seconds(flow: Flow, client: int) -> float:
+    """How long the next message of a client waits."""
+    (message,) = await flow.accepted(client)
+    sql = "select extract(epoch from $1::timestamptz - clock_timestamp())"
+    return float(await flow.pool.fetchval(sql, await place(flow, message)))
+
+
+async def test_after_all_was_cancelled_the_next_message_goes_at_once(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=SECOND_US)
+        ids = await flow.accepted(client, 500)
+        for start in range(0, 500, 100):
+            await flow.cancel(client, ids[start : start + 100])
+        assert await next_wait_seconds(flow, client) < SLACK_SECONDS
+
+
+async def test_what_still_waits_is_not_overtaken_when_others_are_cancelled(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=60 * SECOND_US)
+        await flow.accepted(await flow.client(interval_us=SECOND_US), 700)  # somebody else's places between
+        ids = await flow.accepted(client, 10)
+        by_place = sorted([(await place(flow, id_), id_) for id_ in ids])
+        await flow.cancel(client, [id_ for _, id_ in by_place[2:5]])
+        (behind,) = await flow.accepted(client)
+        assert (await place(flow, behind) - by_place[-1][0]).total_seconds() == 60
+        await flow.cancel(client, [behind, *[id_ for _, id_ in by_place[7:]]])
+        (instead,) = await flow.accepted(client)
+        assert await place(flow, instead) == by_place[7][0], "the first place that was given back"
+
+
+async def test_who_posts_and_cancels_is_no_faster_than_the_pace(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=60 * SECOND_US)
+        (first,) = await flow.accepted(client)
+        for _ in range(3):
+            await flow.cancel(client, await flow.accepted(client, 2))
+        (later,) = await flow.accepted(client)
+        assert (
+            60 <= (await place(flow, later) - await place(flow, first)).total_seconds() < 60 + SLACK_SECONDS
+        )
+
+
+async def test_what_expired_before_its_place_came_gives_it_back(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=SECOND_US)
+        ids = await flow.accepted(client, 300, valid_seconds=60)
+        await flow.pool.execute("update tollwire.messages set valid_until = clock_timestamp()")
+        await flow.pool.execute("update tollwire.outbox set due_at = clock_timestamp()")
+        await flow.expire(ids)
+        assert await next_wait_seconds(flow, client) < SLACK_SECONDS
+
+
+@pytest.mark.parametrize("waiting", [0, 100])
+async def test_a_new_rate_holds_from_the_next_message_on(database: Database, waiting: int) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=SECOND_US)
+        ids = await flow.accepted(client, 500)
+        gone = "delete from tollwire.outbox where message_id = any ($1::uuid[])"
+        await flow.pool.execute(gone, ids[waiting:])
+        await flow.pool.execute("select ledger.set_pacing_v1($1, 1000)", client)
+        if waiting:
+            (message,) = await flow.accepted(client)
+            last = (await places(flow, ids[:waiting]))[-1]
+            assert (await place(flow, message) - last).total_seconds() == 0.001
+        else:
+            assert await next_wait_seconds(flow, client) < SLACK_SECONDS
+
+
+async def test_a_retry_and_a_scheduled_message_hold_no_place(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=SECOND_US)
+        ids = await flow.accepted(client, 400)
+        for_later, retried, *cancelled = ids
+        await flow.pool.execute(
+            "update tollwire.message_states set state = 'SCHEDULED' where message_id = $1", for_later
+        )
+        later = (
+            "update tollwire.outbox set due_at = clock_timestamp() + interval '5 minutes',"
+            " dispatch_at = clock_timestamp() + interval '5 minutes', leased_at = null, dispatch_no = $2"
+            " where message_id = $1"
+        )
+        await flow.pool.execute(later, for_later, 1)
+        await flow.pool.execute(later, retried, 2)
+        await flow.cancel(client, cancelled)
+        assert await next_wait_seconds(flow, client) < SLACK_SECONDS
+
+
+async def test_after_a_clock_that_was_ahead_nobody_waits_for_its_time(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=SECOND_US)
+        ids = await flow.accepted(client, 3)
+        await flow.pool.execute(
+            "update ledger.accounts set next_dispatch_at = next_dispatch_at + interval '1 hour',"
+            " last_entry_at = last_entry_at + interval '1 hour' where id = $1",
+            client,
+        )
+        await flow.pool.execute(
+            "update tollwire.outbox set due_at = due_at + interval '1 hour',"
+            " dispatch_at = dispatch_at + interval '1 hour' where message_id = any ($1::uuid[])",
+            ids,
+        )
+        await flow.pool.execute("update tollwire.messages set created_at = created_at + interval '1 hour'")
+        assert await next_wait_seconds(flow, client) < SLACK_SECONDS
+        many = await flow.accepted(client, 30)
+        found = await places(flow, many)
+        gaps = {(after - before).total_seconds() for before, after in pairwise(found)}
+        assert gaps == {1.0}, "and they keep their pace"
