@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ledger.bookkeeping import Bookkeeping
 from ledger.clockwork import DUE, Clockwork
+from ledger.dead_letters import DeadLetters
 from ledger.observe import WORK_SECONDS, Observer
 from ledger.reseal import Reseal
 from ledger.retention import Retention
@@ -26,6 +27,7 @@ from shared.storage.schema import readiness_checks, startup_checks, wait_for_sch
 
 # What a killed publisher had in hand waits for this and for what its clock may differ, 5 s.
 LOST_LEASES_SECONDS = 2.0
+DEAD_LETTERS_SECONDS = 2.0
 PARTITIONS_SECONDS = 600.0
 RESEAL_SECONDS = 60.0
 CLOSE_DAYS_SECONDS = 600.0
@@ -47,6 +49,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
     ):
         await wait_for_schema(pool)
         clockwork = Clockwork(pool, jetstream, facts)
+        letters = DeadLetters(pool, jetstream)
         reseal = Reseal(pool, Path(settings.keyring_file))
         bookkeeping = Bookkeeping(pool, settings.postgres_dsn, Keyring.load(settings.keyring_file))
         seals = SealExport(pool, Path(settings.seals_folder) if settings.seals_folder else None)
@@ -54,6 +57,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=settings.turn_seconds, run_once=clockwork.turn),
             partial(every, interval_seconds=LOST_LEASES_SECONDS, run_once=clockwork.end_lost_leases),
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
+            partial(every, interval_seconds=DEAD_LETTERS_SECONDS, run_once=letters.run_once),
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=WORK_SECONDS, run_once=Observer(pool, jetstream).look),
             partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.step),

@@ -12,8 +12,6 @@ import structlog
 from prometheus_client import Counter
 
 from shared.domain.retry import ATTEMPTS_MAX
-from shared.events.dead_letters import DeadLetter
-from shared.events.dead_letters import encode as encode_dead_letter
 from shared.events.facts import Fact
 from shared.events.receipts import BUNDLE_MAX, ReceiptBundle
 from shared.events.receipts import encode as encode_receipts
@@ -44,9 +42,6 @@ _WAITING: Final = ("FAILED_TEMP", "QUEUED")
 
 RETRIES: Final = Counter(
     "tollwire_submit_retries_total", "Submits that are to be made again, by why", ["carrier", "reason"]
-)
-DEAD_LETTERS: Final = Counter(
-    "tollwire_dead_letters_total", "Messages that no carrier took, by the last outcome", ["carrier", "reason"]
 )
 
 _log = structlog.get_logger(__name__)
@@ -130,7 +125,7 @@ class Journal(WithParts):
         crash_point("record.after_commit")
         self._add_facts(carrier, claimed, outcomes, recorded)
         _count(carrier.name, outcomes, recorded)
-        await self._tell(carrier, outcomes, recorded)
+        await self._tell(carrier, recorded)
         return recorded
 
     async def _flush_claims(self, chunks: Sequence[_ClaimChunk]) -> Sequence[list[Claim] | Exception]:
@@ -203,17 +198,12 @@ class Journal(WithParts):
             records.append(UNRECORDABLE if isinstance(recorded, Exception) else recorded)
         return records
 
-    async def _tell(
-        self, carrier: CarrierConfig, outcomes: Sequence[Outcome], recorded: Sequence[Recorded]
-    ) -> None:
+    async def _tell(self, carrier: CarrierConfig, recorded: Sequence[Recorded]) -> None:
         waiting = [id_.hex for record in recorded for id_ in record.receipt_ids or ()]
         try:
             await self._wake_dlr(carrier, waiting)
-            for outcome, record in zip(outcomes, recorded, strict=True):
-                if record.moved and record.state == "FAILED_PERM":
-                    await self._bury(outcome, record)
         except PublishFailed as error:
-            # dlr's own sweep finds the receipts, and the dead letter is in PostgreSQL.
+            # dlr's own sweep finds the receipts.
             _log.warning("not told", receipts=len(waiting), error=str(error))
 
     def _add_facts(
@@ -244,18 +234,6 @@ class Journal(WithParts):
                 headers={},
             )
 
-    async def _bury(self, outcome: Outcome, record: Recorded) -> None:
-        letter = DeadLetter(
-            message_id=outcome.message_id.hex,
-            client_id=record.client_id or 0,
-            reason=outcome.error or "refused",
-            attempts=outcome.attempt_no,
-            at=self._clock.now(),
-        )
-        await self._jetstream.publish(
-            "sms.dlq", encode_dead_letter(letter), message_id=f"dlq.{outcome.message_id.hex}", headers={}
-        )
-
 
 def _count(carrier: str, outcomes: Sequence[Outcome], recorded: Sequence[Recorded]) -> None:
     """Count what did not go out."""
@@ -267,7 +245,6 @@ def _count(carrier: str, outcomes: Sequence[Outcome], recorded: Sequence[Recorde
     )
     for (reason, state), count in fates.items():
         if state == "FAILED_PERM":
-            DEAD_LETTERS.labels(carrier, reason).inc(count)
             FINALS.labels(carrier, state).inc(count)
         elif state in _WAITING:
             RETRIES.labels(carrier, reason).inc(count)

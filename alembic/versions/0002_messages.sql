@@ -323,6 +323,10 @@ create table tollwire.dead_letters (
     attempts smallint not null,
     at timestamptz not null
 ) partition by range (message_id);
+-- Those that are not on sms.dlq yet; the ledger process publishes them and takes them off.
+create table tollwire.untold_dead_letters (
+    message_id uuid primary key
+);
 create table tollwire.replays (
     replay_of uuid not null,
     number smallint not null check (number > 0),

@@ -341,6 +341,12 @@ begin
     on conflict (message_id) do update set due_at = excluded.due_at;
 end $$;
 
+-- These dead letters are on sms.dlq. Answers those that nobody had told before.
+create function tollwire.tell_dead_letters_v1(p_message uuid[]) returns setof uuid
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+    delete from tollwire.untold_dead_letters where message_id = any (p_message) returning message_id
+$$;
+
 -- Where a walk stands.
 create function tollwire.set_watermark_v1(p_name text, p_position text) returns void
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$

@@ -62,6 +62,9 @@ begin
         insert into tollwire.dead_letters (message_id, client_id, reason, attempts, at)
             select a.message_id, a.client_id, coalesce(a.error_code, 'unknown'), a.attempt_no, v_now from asked a where a.state = 'FAILED_PERM'
             on conflict (message_id) do nothing
+        returning message_id
+    ), untold as (
+        insert into tollwire.untold_dead_letters (message_id) select b.message_id from buried b on conflict do nothing
     ), told as (
         insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at)
             select a.callback_id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now

@@ -82,14 +82,13 @@ async def test_what_expired_before_its_place_came_gives_it_back(database: Databa
 async def test_a_new_rate_holds_from_the_next_message_on(database: Database, waiting: int) -> None:
     async with open_flow(database) as flow:
         client = await flow.client(interval_us=SECOND_US)
-        ids = await flow.accepted(client, 500)
-        gone = "delete from tollwire.outbox where message_id = any ($1::uuid[])"
-        await flow.pool.execute(gone, ids[waiting:])
+        ids = await flow.accepted(client, waiting + 1)
+        ahead = "update ledger.accounts set next_dispatch_at = now() + interval '1 hour' where id = $1"
+        await flow.pool.execute(ahead, client)
         await flow.pool.execute("select ledger.set_pacing_v1($1, 1000)", client)
         if waiting:
             (message,) = await flow.accepted(client)
-            last = (await places(flow, ids[:waiting]))[-1]
-            assert (await place(flow, message) - last).total_seconds() == 0.001
+            assert (await place(flow, message) - (await places(flow, ids))[-1]).total_seconds() == 0.001
         else:
             assert await next_wait_seconds(flow, client) < SLACK_SECONDS
 
@@ -97,18 +96,11 @@ async def test_a_new_rate_holds_from_the_next_message_on(database: Database, wai
 async def test_a_retry_and_a_scheduled_message_hold_no_place(database: Database) -> None:
     async with open_flow(database) as flow:
         client = await flow.client(interval_us=SECOND_US)
-        ids = await flow.accepted(client, 400)
-        for_later, retried, *cancelled = ids
-        await flow.pool.execute(
-            "update tollwire.message_states set state = 'SCHEDULED' where message_id = $1", for_later
-        )
-        later = (
-            "update tollwire.outbox set due_at = clock_timestamp() + interval '5 minutes',"
-            " dispatch_at = clock_timestamp() + interval '5 minutes', leased_at = null, dispatch_no = $2"
-            " where message_id = $1"
-        )
-        await flow.pool.execute(later, for_later, 1)
-        await flow.pool.execute(later, retried, 2)
+        at = await flow.pool.fetchval("select clock_timestamp() + interval '5 minutes'")
+        await flow.accepted(client, send_at=at)
+        retried, *cancelled = await flow.accepted(client, 400)
+        later = "update tollwire.outbox set due_at = $2, dispatch_at = $2, leased_at = null, dispatch_no = 2"
+        await flow.pool.execute(f"{later} where message_id = $1", retried, at)
         await flow.cancel(client, cancelled)
         assert await next_wait_seconds(flow, client) < SLACK_SECONDS
 

@@ -66,6 +66,7 @@ FLOW = (
     "tollwire.callbacks",
     "tollwire.idempotency_keys",
     "tollwire.dead_letters",
+    "tollwire.untold_dead_letters",
     "tollwire.message_traces",
 )
 GUARDS = (

@@ -55,6 +55,7 @@ FORGET: Final = "set session_replication_role = replica; {} set session_replicat
             "tollwire.message_states", "tollwire.message_texts", "tollwire.outbox", "tollwire.attempts",
             "tollwire.carrier_references", "tollwire.receipts", "tollwire.callbacks", "tollwire.dead_letters",
             "tollwire.idempotency_keys", "tollwire.hold_watch", "tollwire.callback_endpoints",
+            "tollwire.untold_dead_letters",
             "tollwire.clients", "tollwire.carriers", "ledger.accounts where kind = 'client'",
         )
     )
