@@ -243,7 +243,7 @@ class Server(web.Server):
         until = time.monotonic() + seconds
         while self.connections and time.monotonic() < until:
             for connection in self.connections:
-                cast(_Protocol, connection).close_if_silent(time.monotonic() - SILENT_SECONDS)
+                cast("_Protocol", connection).close_if_silent(time.monotonic() - SILENT_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
 
     def __call__(self) -> web.RequestHandler:

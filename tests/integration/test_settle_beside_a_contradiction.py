@@ -1,4 +1,4 @@
-"""A message that contradicts itself is settled by nobody, and keeps nobody else from being settled (RULES 8)."""
+"""A message that contradicts itself is settled by nobody, and keeps nobody else waiting (RULES 8)."""
 
 import asyncpg
 
@@ -37,7 +37,8 @@ async def test_a_message_without_a_hold_fails_alone_and_is_settled_when_it_is_me
             for reference in await flow.submitted(messages, carrier)
         ]
         await flow.pool.execute(
-            "create table public.taken as select * from ledger.credit_locks where message_id = $1", messages[2]
+            "create table public.taken as select * from ledger.credit_locks where message_id = $1",
+            messages[2],
         )
         await flow.pool.execute("delete from ledger.credit_locks where message_id = $1", messages[2])
 
