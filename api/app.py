@@ -1,5 +1,6 @@
 """The API as one thing: the table of operations and the pages behind one server, run as a loop."""
 
+import asyncio
 from typing import Final
 
 import structlog
@@ -18,8 +19,7 @@ from shared.runtime.loops import Stop
 BACKLOG: Final = 2_048
 # After the stop: answers under way are given; a flush's own deadline is shorter.
 DRAIN_SECONDS: Final = 15.0
-# Before that: so long a connection that is in use may take to its next answer. A balancer learns meanwhile
-# from /readyz that it is to go elsewhere.
+# Before that: so long a connection that is in use may take to its next answer.
 GOODBYE_SECONDS: Final = 5.0
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +36,10 @@ def front(resources: Resources, admission: Admission, access_log_ratio: float = 
 
 async def serve(settings: ApiSettings, resources: Resources, admission: Admission, stop: Stop) -> None:
     """Listen until the stop, say goodbye to every connection, give the answers under way and close.
+
+    It stops to listen first: who connects anew goes to another process of the port, or is refused at once,
+    which proxies and clients repeat elsewhere. Were it last, all who came back after their goodbye would be in
+    its queue, and cut.
 
     Raises:
         OSError: the port is taken.
@@ -55,6 +59,8 @@ async def serve(settings: ApiSettings, resources: Resources, admission: Admissio
         )
         await stop.wait()
         resources.health.is_stopping = True
+        await asyncio.sleep(0)  # who has connected already is let in
+        await site.stop()
         await server.say_goodbye(GOODBYE_SECONDS)
     finally:
         await runner.cleanup()
