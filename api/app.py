@@ -38,8 +38,8 @@ async def serve(settings: ApiSettings, resources: Resources, admission: Admissio
     """Listen until the stop, say goodbye to every connection, give the answers under way and close.
 
     It stops to listen first: who connects anew goes to another process of the port, or is refused at once,
-    which proxies and clients repeat elsewhere. Were it last, all who came back after their goodbye would be in
-    its queue, and cut.
+    which proxies and clients repeat elsewhere. Were it last, all who came back after their goodbye would wait
+    in its queue, and be cut.
 
     Raises:
         OSError: the port is taken.
