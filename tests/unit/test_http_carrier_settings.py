@@ -169,6 +169,10 @@ def test_whatever_retry_after_says_the_wait_is_bounded(written):
         ("Sat Nov 21 10:00:30 2026", 30.0),
         ("nan", None),
         ("tomorrow", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+        ("Sat, 21 Nov 2026 10:00:30 +99999999999999", None),
+        ("Sat, 21 Nov 2026 10:00:30 +9999", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", RETRY_AFTER_MAX_SECONDS),
         (None, None),
     ],
 )

@@ -118,9 +118,9 @@ def retry_after_seconds(written: object | None, now: datetime) -> float | None:
 def _seconds_until(date: str, now: datetime) -> float:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
+    except (ValueError, OverflowError, TypeError, IndexError):  # all that the parser makes of odd dates
         return float("nan")
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
 
 
 def _compile_submitted(settings: HttpSettings) -> Callable[[Answer, UUID], Outcome]:
