@@ -22,6 +22,9 @@ def read_cursor(text: str, name: str) -> UUID:
         Refusal: validation_failed.
     """
     try:
-        return UUID(bytes=base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        id_ = UUID(bytes=base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except ValueError:
-        raise invalid_field(f"query.{name}", "must be a cursor that a page gave") from None
+        id_ = LAST_ID
+    if id_ == LAST_ID:  # nothing comes after it, so no page ends there
+        raise invalid_field(f"query.{name}", "must be a cursor that a page gave")
+    return id_

@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from api.cursors import LAST_ID, cursor_of
 from api.message_reads import SETTLED_SECONDS
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
@@ -166,6 +167,7 @@ async def test_a_cursor_that_no_page_gave_is_named(rig):
     for path, field in (
         ("/v1/messages?cursor=no", "query.cursor"),
         ("/v1/messages?after=no", "query.after"),
+        (f"/v1/messages?after={cursor_of(LAST_ID)}", "query.after"),
         ("/v1/messages?client_ref=a%00b", "query.client_ref"),
         ("/v1/ledger?cursor=no", "query.cursor"),
         ("/v1/messages?limit=0", "query.limit"),
