@@ -4,7 +4,7 @@ The answer is given when the commit is durable. Publishing comes after it, never
 waits for it: what is not published is dispatched by the clockwork when its lease ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -13,6 +13,7 @@ import structlog
 
 from api import store
 from api.counted import HOLDS, count_flush
+from api.faults import is_away
 from api.first_answers import FirstAnswers, Turned
 from api.orders import Orders, Sending
 from api.problems import Refusal
@@ -161,15 +162,22 @@ class Accept(WithParts):
         count_flush(items, answers)
         return answers
 
+    async def first_answer(self, message_id: UUID) -> MessageAccepted:
+        """Return the answer of a message that was accepted before.
+
+        Raises:
+            Refusal: outcome_unknown, when it cannot be read now.
+        """
+        return _first_answer(message_id, await self._load({message_id}))
+
     async def _known(self, answers: Sequence[AcceptAnswer | Exception]) -> Known:
         """What these answers say was accepted before, by one query; its error, for each of them to tell."""
-        replayed = {
-            answer.message_id
-            for answer in answers
-            if isinstance(answer, AcceptAnswer) and answer.outcome == "replayed"
-        }
+        found = [answer for answer in answers if isinstance(answer, AcceptAnswer)]
+        return await self._load({answer.message_id for answer in found if answer.outcome == "replayed"})
+
+    async def _load(self, message_ids: Collection[UUID]) -> Known:
         try:
-            return await store.load_accepted(self._pool, replayed)
+            return await store.load_accepted(self._pool, message_ids)
         except Exception as error:  # noqa: BLE001 - raised again for each that is replayed; the others have answers
             return error
 
@@ -193,12 +201,19 @@ def _decide(
 def _before(answer: AcceptAnswer, known: Known, currency: str) -> Decision:
     """What was decided earlier under the key."""
     if answer.outcome == "replayed":
-        if isinstance(known, Exception):
-            raise known
-        return Decision(rebuilt(known[answer.message_id]), is_replay=True)
+        return Decision(_first_answer(answer.message_id, known), is_replay=True)
     if answer.outcome == "mismatch":
         raise Refusal(ProblemCode.IDEMPOTENCY_MISMATCH)
     raise _remembered(answer, currency)
+
+
+def _first_answer(message_id: UUID, known: Known) -> MessageAccepted:
+    """The answer that this message had; one that cannot be read was accepted all the same (RULES 4)."""
+    if not isinstance(known, Exception):
+        return rebuilt(known[message_id])
+    if is_away(known):
+        raise Refusal(ProblemCode.OUTCOME_UNKNOWN, message_id=str(message_id)) from known
+    raise known
 
 
 def _repeated(answer: AcceptAnswer | Refusal, known: Known, currency: str) -> Decision | Refusal:

@@ -15,6 +15,7 @@ from api.carrier_schemas import (
     RouteRequest,
     RouteShown,
 )
+from api.faults import connected
 from api.problems import Refusal
 from api.resources import Resources
 from api.routing import Call
@@ -43,7 +44,7 @@ async def put_carrier(
     fields = msgspec.structs.asdict(body)
     secret, reason = fields.pop("secret"), fields.pop("reason")
     row = CarrierRow(name=path.name, **fields)
-    async with resources.pool.acquire() as connection, connection.transaction():
+    async with connected(resources.pool) as connection, connection.transaction():
         refuse_unusable(body, await carriers.find_carrier(connection, path.name), resources.keyring)
         stored = await carriers.put_carrier(connection, row, actor_of(call), reason)
         if secret is not None:
@@ -68,7 +69,7 @@ async def put_route(resources: Resources, call: Call, *, body: RouteRequest) -> 
     `carrier: null` removes it.
     """
     by = actor_of(call)
-    async with resources.pool.acquire() as connection:
+    async with connected(resources.pool) as connection:
         if body.carrier is None:
             changed = await carriers.remove_route(connection, body.prefix, body.priority, by, body.reason)
             return RouteChanged(route=None, removed=changed)

@@ -18,6 +18,7 @@ from api.admin_schemas import (
 )
 from api.backlog import read_backlog
 from api.callback import actor_of
+from api.faults import connected
 from api.problems import Refusal, invalid_field
 from api.resources import Resources
 from api.routing import Call
@@ -36,7 +37,7 @@ async def create_client(resources: Resources, call: Call, *, body: NewClient) ->
     settings = msgspec.to_builtins(body)
     name, currency, reason = (settings.pop(field) for field in ("name", "currency", "reason"))
     try:
-        async with resources.pool.acquire() as connection:
+        async with connected(resources.pool) as connection:
             made = await clients.create_client(
                 connection, name, currency, ClientSettings(**settings), actor_of(call), reason
             )
@@ -83,7 +84,7 @@ async def change_client(
         if field != "reason" and getattr(body, field) is not UNSET
     }
     try:
-        async with resources.pool.acquire() as connection:
+        async with connected(resources.pool) as connection:
             changed = await clients.set_client(connection, path.name, changes, actor_of(call), body.reason)
     except NoSuchClient:
         raise no_client() from None

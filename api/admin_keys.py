@@ -16,6 +16,7 @@ from api.admin_schemas import (
     NewKeyShown,
 )
 from api.callback import actor_of
+from api.faults import connected
 from api.problems import Refusal, invalid_field
 from api.resources import Resources
 from api.routing import Call
@@ -31,14 +32,15 @@ async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -
     """Make an API key.
 
     Its text is shown this once. Two live keys of a client make a rotation without a gap: make the new
-    one, use it, revoke the old one.
+    one, use it, revoke the old one. After `outcome_unknown` make another, and revoke what the list then shows
+    that nobody has seen.
     """
     if body.client is None and "admin" not in body.scopes:
         raise invalid_field("client", "is required for a key without the scope admin")
     key = new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=body.test)
     new = NewKey(body.client, body.name, list(body.scopes), body.allowed_ips, body.expires_at)
     try:
-        async with resources.pool.acquire() as connection:
+        async with connected(resources.pool) as connection:
             made = await api_keys.create_key(connection, key, new, actor_of(call), body.reason)
     except NoSuchClient:
         raise no_client() from None
@@ -66,7 +68,7 @@ async def revoke_key(resources: Resources, call: Call, *, path: KeyPath) -> KeyS
     Within a second no process takes it any more. A revoked key may be revoked again.
     """
     try:
-        async with resources.pool.acquire() as connection:
+        async with connected(resources.pool) as connection:
             return _shown(await api_keys.revoke_key(connection, path.key_id, actor_of(call)))
     except NoSuchKey:
         raise Refusal(ProblemCode.NOT_FOUND, what="key") from None

@@ -5,6 +5,7 @@ import base64
 from api.admin_clients import no_client
 from api.admin_schemas import ClientPath
 from api.callback import actor_of
+from api.faults import connected
 from api.ledger_schemas import (
     CreditPosted,
     CreditRequest,
@@ -36,7 +37,7 @@ async def post_credit(
     """
     amount_micros = _micros("amount", body.amount)
     try:
-        async with resources.pool.acquire() as connection:
+        async with connected(resources.pool) as connection:
             posted = await credit.post_credit(
                 connection, path.name, body.kind, amount_micros, body.reference, actor_of(call), body.reason
             )
@@ -74,7 +75,7 @@ async def set_rates(resources: Resources, call: Call, *, body: RatesRequest) -> 
         if line.price is not None
     ]
     try:
-        async with resources.pool.acquire() as connection, connection.transaction():
+        async with connected(resources.pool) as connection, connection.transaction():
             changed = await rates.set_rates(connection, body.client, added, actor_of(call), body.reason)
             if ended:
                 changed += await rates.remove_rates(

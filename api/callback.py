@@ -2,7 +2,7 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from api import callback_reads
@@ -21,6 +21,7 @@ from api.callback_schemas import (
     Try,
 )
 from api.cursors import LAST_ID, cursor_of, read_cursor
+from api.faults import connected
 from api.problems import Refusal, invalid_field
 from api.reader import Source
 from api.resources import Resources
@@ -30,9 +31,10 @@ from shared.domain.callback_events import DEFAULT_EVENT_TYPES
 from shared.domain.callback_urls import CallbackUrlError, parse_callback_url
 from shared.domain.problems import ProblemCode
 from shared.domain.signatures import new_secret
+from shared.runtime.postgres import Connection
 from shared.storage import callback_endpoints
 from shared.storage.audit import Actor
-from shared.storage.callback_endpoints import EndpointSettings, NoEndpoint
+from shared.storage.callback_endpoints import Endpoint, EndpointSettings, NoEndpoint
 
 # Between the standard's 24 and 64 bytes; as long as the hash that it keys.
 SECRET_BYTES: Final = 32
@@ -45,7 +47,8 @@ async def get_callback(resources: Resources, call: Call) -> CallbackEndpoint:
 
     And how it is doing. Its secrets are never shown again.
     """
-    return await _shown(resources, call.client.id, secret=None)
+    async with resources.pool.acquire() as connection:
+        return _shown(await _endpoint(connection, call), secret=None)
 
 
 async def put_callback(
@@ -54,7 +57,8 @@ async def put_callback(
     """Set the endpoint.
 
     The first time answers 201 with the signing `secret`, shown this once. An endpoint that was switched
-    off after failures, or by its own 410, is switched on again.
+    off after failures, or by its own 410, is switched on again. When that answer was lost, `secret` is null
+    in the repeat's: rotate to be shown another.
     """
     try:
         parse_callback_url(body.url, resources.url_policy)
@@ -62,7 +66,7 @@ async def put_callback(
         raise invalid_field("url", str(error)) from None
     events = sorted(body.events or (event.value for event in DEFAULT_EVENT_TYPES))
     secret = None
-    async with resources.pool.acquire() as connection, connection.transaction():
+    async with connected(resources.pool) as connection, connection.transaction():
         settings = EndpointSettings(body.url, events, body.keep_answers)
         endpoint_id = await callback_endpoints.put_endpoint(
             connection, call.client.id, settings, actor_of(call)
@@ -70,21 +74,19 @@ async def put_callback(
         endpoint = await callback_endpoints.get_endpoint(connection, call.client.id)
         if not endpoint.secrets:
             secret = await _add_secret(resources, connection, endpoint_id, 0, call)
-    shown = await _shown(resources, call.client.id, secret)
-    return Reply(shown, status=201 if secret is not None else 200)
+            endpoint = await callback_endpoints.get_endpoint(connection, call.client.id)
+    return Reply(_shown(endpoint, secret), status=201 if secret is not None else 200)
 
 
 async def rotate_callback_secret(resources: Resources, call: Call, *, body: RotateRequest) -> RotatedSecret:
     """Rotate the signing secret.
 
     The new one is shown this once. Old secrets go on signing beside it for `grace_seconds` (a day by
-    default): each callback then carries a signature by each of them.
+    default): each callback then carries a signature by each of them. After `outcome_unknown` rotate again at
+    once: there may be a secret that nobody has seen, and the repeat shows one that signs, too.
     """
-    async with resources.pool.acquire() as connection, connection.transaction():
-        try:
-            endpoint = await callback_endpoints.get_endpoint(connection, call.client.id)
-        except NoEndpoint:
-            raise _no_endpoint() from None
+    async with connected(resources.pool) as connection, connection.transaction():
+        endpoint = await _endpoint(connection, call)
         secret = await _add_secret(resources, connection, endpoint.id, body.grace_seconds, call)
     until = datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC) + timedelta(
         seconds=body.grace_seconds
@@ -97,7 +99,8 @@ async def test_callback(resources: Resources, call: Call) -> TestRequested:
 
     `callback.test` is signed and sent like any other; look at the attempts for what came of it.
     """
-    callback_id = await callback_reads.ask_for_test(resources.pool, call.client.id)
+    async with connected(resources.pool) as connection:
+        callback_id = await callback_reads.ask_for_test(connection, call.client.id)
     if callback_id is None:
         raise _no_endpoint()
     return TestRequested(callback_id, WEBHOOK_ID_PREFIX + callback_id.hex)
@@ -129,8 +132,9 @@ async def replay_callbacks(resources: Resources, call: Call, *, body: CallbackRe
     """
     if (body.ids is None) == (body.since is None):
         raise invalid_field("ids", "is required, or else since, and not both")
-    await _shown(resources, call.client.id, secret=None)
-    replayed = await callback_reads.replay_callbacks(resources.pool, call.client.id, body.ids, body.since)
+    async with connected(resources.pool) as connection:
+        await _endpoint(connection, call)
+        replayed = await callback_reads.replay_callbacks(connection, call.client.id, body.ids, body.since)
     return Replayed(replayed, complete=replayed < callback_reads.REPLAY_MAX)
 
 
@@ -140,7 +144,7 @@ def actor_of(call: Call) -> Actor:
 
 
 async def _add_secret(
-    resources: Resources, connection: Any, endpoint_id: int, grace_seconds: int, call: Call
+    resources: Resources, connection: Connection, endpoint_id: int, grace_seconds: int, call: Call
 ) -> str:
     secret = new_secret(secrets.token_bytes(SECRET_BYTES))
     aad = callback_endpoints.callback_secret_aad(endpoint_id)
@@ -149,12 +153,14 @@ async def _add_secret(
     return secret
 
 
-async def _shown(resources: Resources, client_id: int, secret: str | None) -> CallbackEndpoint:
+async def _endpoint(connection: Connection, call: Call) -> Endpoint:
     try:
-        async with resources.pool.acquire() as connection:
-            endpoint = await callback_endpoints.get_endpoint(connection, client_id)
+        return await callback_endpoints.get_endpoint(connection, call.client.id)
     except NoEndpoint:
         raise _no_endpoint() from None
+
+
+def _shown(endpoint: Endpoint, secret: str | None) -> CallbackEndpoint:
     return CallbackEndpoint(
         url=endpoint.settings.url,
         events=list(endpoint.settings.events),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import Connection, Pool
 
 # A filtered page looks at so many callbacks at most; then it says where to go on.
 SCAN_MAX: Final = 5_000
@@ -69,19 +69,19 @@ REPLAY = "select tollwire.replay_callbacks_v1($1, $2, $3, $4)"
 
 
 async def replay_callbacks(
-    pool: Pool, client_id: int, callback_ids: list[UUID] | None, since: datetime | None
+    conn: Connection, client_id: int, callback_ids: list[UUID] | None, since: datetime | None
 ) -> int:
     """Send callbacks again: those named, or all since a time that never arrived. Return how many.
 
     At most ``REPLAY_MAX`` a call; fewer means that no more are left.
     """
-    return int(await pool.fetchval(REPLAY, client_id, callback_ids, since, REPLAY_MAX))
+    return int(await conn.fetchval(REPLAY, client_id, callback_ids, since, REPLAY_MAX))
 
 
 TEST = "select tollwire.test_callback_v1($1)"
 
 
-async def ask_for_test(pool: Pool, client_id: int) -> UUID | None:
+async def ask_for_test(conn: Connection, client_id: int) -> UUID | None:
     """Ask for a test event; return its callback's id, or None without an endpoint."""
-    found: UUID | None = await pool.fetchval(TEST, client_id)
+    found: UUID | None = await conn.fetchval(TEST, client_id)
     return found

@@ -96,9 +96,9 @@ def _answer(
     sending: Sending, route: str, turned: Turned, known: KeyKnown | Exception
 ) -> AcceptAnswer | Refusal:
     if isinstance(known, Exception):
-        # Nothing was asked to be done; it only is not known whether it was done before.
+        # Nothing was asked to be done now; it only is not known whether it was done before.
         _log.warning("what stands under a key was not found out", error=repr(known))
-        return Refusal(ProblemCode.UNAVAILABLE)
+        return Refusal(ProblemCode.OUTCOME_UNKNOWN)
     try:
         asked = fingerprint_of(route, turned.request, is_test=sending.is_test)
     except (NotCanonical, OverflowError):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
 from asyncpg import Record
 
 from api import reads, store
@@ -28,12 +29,14 @@ from api.schemas import Money, optional_time_text, time_text
 from shared.domain.ids import uuid7_from
 from shared.domain.money import format_micros
 from shared.domain.problems import ProblemCode
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import OutcomeUnknown, Pool
 from shared.storage.facts import load_facts
 
 # A message has its id before it waits for its flush, and is seen when that commits: no later than this after
 # its id, by the limits of the accept and with clocks that differ; tests/unit/test_settled_ids.py adds them
 SETTLED_SECONDS: Final = 30
+
+_log = structlog.get_logger(__name__)
 
 
 async def get_message(resources: Resources, call: Call, *, path: MessagePath) -> MessageDetail:
@@ -107,9 +110,17 @@ async def cancel_message(resources: Resources, call: Call, *, path: MessagePath)
     if answer.outcome in {"already_sending", "already_final"}:
         raise Refusal(ProblemCode(answer.outcome), status=answer.state)
     if answer.outcome == "cancelled":
-        for fact in await load_facts(resources.pool, [path.id]):
-            resources.facts.add(fact)
+        await _tell(resources, path.id)
     return Cancelled(id=path.id, status="CANCELLED")
+
+
+async def _tell(resources: Resources, message_id: UUID) -> None:
+    """Tell reporting of a cancellation; it stands also when that is not possible."""
+    try:
+        for fact in await load_facts(resources.pool, [message_id]):
+            resources.facts.add(fact)
+    except OutcomeUnknown as error:
+        _log.warning("a fact was lost", message_id=str(message_id), error=str(error))
 
 
 def _narrow(query: MessageQuery, settled: datetime) -> reads.MessageFilter:

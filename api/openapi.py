@@ -152,8 +152,10 @@ def codes_of(operation: Operation) -> list[ProblemCode]:
         codes.remove(_C.TOO_MANY_REQUESTS)
     if operation.scope is not None:
         codes.update(WITH_KEY)
+    if operation.is_change:
+        codes.add(_C.OUTCOME_UNKNOWN)
     if operation.is_spending:
-        codes.update((_C.CLIENT_SUSPENDED, _C.OUTCOME_UNKNOWN))
+        codes.add(_C.CLIENT_SUSPENDED)
     if operation.is_idempotent:
         codes.update(WITH_IDEMPOTENCY)
     if operation.body is not None:

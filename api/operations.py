@@ -77,6 +77,7 @@ MESSAGES: Final = (
         messages.preview_message,
         tag="message",
         scope="messages:send",
+        is_question=True,
         problems=UNSENDABLE,
     ),
     operation("GET", "/v1/messages", message_reads.list_messages, tag="message", scope="messages:read"),
@@ -87,7 +88,7 @@ MESSAGES: Final = (
         message_reads.cancel_message,
         tag="message",
         scope="messages:send",
-        problems=(Code.ALREADY_SENDING, Code.ALREADY_FINAL, Code.OUTCOME_UNKNOWN),
+        problems=(Code.ALREADY_SENDING, Code.ALREADY_FINAL),
     ),
 )
 

@@ -6,9 +6,8 @@ from uuid import UUID
 from asyncpg import Record
 from msgspec import Meta, Struct
 
-from api import store
-from api.accept import rebuilt
 from api.callback import actor_of
+from api.faults import connected
 from api.key_store import load_client
 from api.messages import REPLAYED
 from api.orders import Sending
@@ -18,7 +17,7 @@ from api.routing import Call, Reply
 from api.schemas import MessageAccepted, MessageRequest
 from shared.domain.problems import ProblemCode
 from shared.runtime.keyring import SealBroken
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import Connection
 from shared.storage.audit import note
 
 # Whoever replays a message more often than this has a carrier to mend, not a message to send.
@@ -49,9 +48,9 @@ LOAD_DEAD_LETTER = """
 """
 
 
-async def load_dead_letter(pool: Pool, message_id: UUID, number: int) -> Record | None:
+async def load_dead_letter(conn: Connection, message_id: UUID, number: int) -> Record | None:
     """Return a dead letter with what is needed to send it again; None when there is none."""
-    return await pool.fetchrow(LOAD_DEAD_LETTER, message_id, number)
+    return await conn.fetchrow(LOAD_DEAD_LETTER, message_id, number)
 
 
 async def replay_dead_letter(
@@ -62,12 +61,13 @@ async def replay_dead_letter(
     It becomes a new message of the same client, with its own price, hold and validity. A second click with
     the same `number` gets the first one's answer.
     """
-    letter = await load_dead_letter(resources.pool, path.id, body.number)
+    async with connected(resources.pool) as connection:
+        letter = await load_dead_letter(connection, path.id, body.number)
     if letter is None:
         raise Refusal(ProblemCode.NOT_FOUND, what="dead letter")
     if letter["known"] is not None:
-        known = await store.load_accepted(resources.pool, [letter["known"]])
-        return Reply(rebuilt(known[letter["known"]]), headers=REPLAYED, is_replay=True)
+        answer = await resources.accept.first_answer(letter["known"])
+        return Reply(answer, headers=REPLAYED, is_replay=True)
     client = await load_client(resources.pool, letter["client_id"])
     if client.is_suspended:
         raise Refusal(ProblemCode.CLIENT_SUSPENDED)
@@ -84,18 +84,10 @@ async def replay_dead_letter(
         Sending(client, letter["is_test"], None), request, path.id, body.number
     )
     if not decision.is_replay:
+        after = {"message_id": str(decision.answer.id), "number": body.number}
         async with resources.pool.acquire() as connection:
-            after = {"message_id": str(decision.answer.id), "number": body.number}
-            target = f"message/{path.id}"
-            await note(
-                connection,
-                actor_of(call),
-                "dead_letter.replay",
-                target,
-                before=None,
-                after=after,
-                reason=None,
-            )
+            by, target = actor_of(call), f"message/{path.id}"
+            await note(connection, by, "dead_letter.replay", target, before=None, after=after, reason=None)
     return Reply(
         decision.answer, headers=REPLAYED if decision.is_replay else {}, is_replay=decision.is_replay
     )

@@ -36,6 +36,7 @@ class Call:
 
     __slots__ = (
         "address",
+        "has_begun",
         "has_slot",
         "headers",
         "idempotency_key",
@@ -54,6 +55,8 @@ class Call:
         self.idempotency_key: str | None = None
         self.has_slot = False
         """Whether the request holds a slot of its client's rate limit."""
+        self.has_begun = False
+        """Whether its handler was called: before that nothing can have been done."""
 
     @property
     def caller(self) -> KeyRecord:
@@ -110,6 +113,8 @@ class Operation:
     """Of the answer."""
     other_statuses: tuple[int, ...] = ()
     """Statuses, besides the usual one, that come with the same answer."""
+    is_question: bool = False
+    """Changes nothing, although it is a POST."""
     is_limited: bool = True
     """Counts against the limits before authentication; probes do not."""
 
@@ -118,6 +123,11 @@ class Operation:
         """What the answer is, in words."""
         doc = inspect.getdoc(self.answer) if isinstance(self.answer, type) else None
         return (doc if doc and self.answer is not bytes else self.summary).partition("\n")[0]
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it does something: then a lost answer leaves open whether it was done (RULES 4)."""
+        return self.method != "GET" and not self.is_question
 
     @property
     def name(self) -> str:

@@ -110,6 +110,7 @@ class Endpoint:
         if self._decode is not None:
             raw = await read_body(call.request, operation.bytes_max)
             inputs["body"] = self._decoded(raw, self._decode)
+        call.has_begun = True
         answer = await self._handler(self._resources, call, **inputs)
         if not isinstance(answer, Reply):
             answer = Reply(answer)
@@ -130,7 +131,7 @@ class Endpoint:
             raise refuse_body(error, raw, self._operation.body) from None
 
     async def _refuse(self, call: Call, error: Exception) -> web.StreamResponse:
-        refusal = refusal_for(error)
+        refusal = refusal_for(error, may_be_done=self._operation.is_change and call.has_begun)
         _refusals(refusal.code)()
         if refusal.status >= 500:
             _log.error(

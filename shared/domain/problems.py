@@ -269,8 +269,9 @@ _KINDS = (
     ProblemKind(
         _C.OUTCOME_UNKNOWN,
         "The outcome is not known yet",
-        "The request may have been carried out; the database's answer did not arrive in time.",
-        "Send exactly the same again with the same Idempotency-Key, or look the message_id up.",
+        "The request may have been carried out; the database's answer did not arrive.",
+        "Send exactly the same again: under the same Idempotency-Key it is done once. Where there is no key, "
+        "look first whether it was done (a message by its message_id); docs/api.md says what a repeat does.",
         repeatable=True,
     ),
     ProblemKind(

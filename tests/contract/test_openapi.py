@@ -61,6 +61,12 @@ def test_an_operation_with_a_key_documents_limits_and_refusals(operation):
 
 
 @by_name
+def test_an_operation_that_changes_something_may_have_done_so_unheard(operation):
+    is_change = operation.method != "GET" and operation.name != "preview_message"
+    assert (ProblemCode.OUTCOME_UNKNOWN in codes_of(operation)) == is_change
+
+
+@by_name
 def test_an_operation_explains_itself(operation):
     told = described(operation)
     assert 4 < len(told["summary"]) < 40

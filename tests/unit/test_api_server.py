@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import structlog.testing
 from aiohttp import web
+from asyncpg import ConnectionDoesNotExistError
 from msgspec import Struct
 
 from api.admission import Admission
@@ -20,7 +21,10 @@ from api.problems import Refusal
 from api.routing import Call, Operation, Serve, operation, read_body
 from api.server import Endpoint, Front, Server
 from api.settings import ApiSettings
+from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
 from shared.domain.problems import ProblemCode
+from shared.runtime.batcher import DeadlinePassed
+from shared.runtime.postgres import OutcomeUnknown
 
 
 class Echo(Struct, forbid_unknown_fields=True):
@@ -37,6 +41,44 @@ async def breaks(_resources: Any, _call: Call) -> Echo:
     raise ZeroDivisionError("the secret of the accounts")
 
 
+LOST = ConnectionDoesNotExistError("connection was closed in the middle of operation")
+FAULTS = {
+    "lost": LOST,
+    "silent": TimeoutError(),
+    "unheard": OutcomeUnknown("ledger.post", was_sent=True),
+    "late": DeadlinePassed(was_flushed=True),
+    "unreached": OutcomeUnknown("connect", was_sent=False),
+    "busy": DeadlinePassed(was_flushed=False),
+    "refused": Refusal(ProblemCode.UNAVAILABLE),
+}
+
+
+class Fault(Struct):
+    name: str
+
+
+async def look(_resources: Any, _call: Call, *, path: Fault) -> Echo:
+    """Read, and meet this fault."""
+    raise FAULTS[path.name]
+
+
+async def change(_resources: Any, _call: Call, *, path: Fault) -> Echo:
+    """Change something, and meet this fault."""
+    raise FAULTS[path.name]
+
+
+async def ask_by_post(_resources: Any, _call: Call, *, path: Fault) -> Echo:
+    """Change nothing, and meet this fault."""
+    raise FAULTS[path.name]
+
+
+FAULTY = (
+    operation("GET", "/faults/{name}", look, tag="service", scope=None),
+    operation("POST", "/faults/{name}", change, tag="service", scope=None),
+    operation("PUT", "/faults/{name}", change, tag="service", scope="admin"),
+    operation("POST", "/questions/{name}", ask_by_post, tag="service", scope=None, is_question=True),
+)
+
 OPERATIONS = (
     operation("POST", "/echo", echo, tag="service", scope=None, bytes_max=1_000),
     operation("GET", "/breaks", breaks, tag="service", scope=None),
@@ -45,11 +87,17 @@ OPERATIONS = (
 
 @asynccontextmanager
 async def serving(
-    operations: tuple[Operation, ...], *, access_log_ratio: float = 0.0, **options: float
+    operations: tuple[Operation, ...],
+    *,
+    access_log_ratio: float = 0.0,
+    fault: Exception | None = None,
+    **options: float,
 ) -> AsyncIterator[int]:
-    """Serve operations that need no key; yield the port."""
+    """Serve operations; yield the port. There is no key, or this fault when one is looked for."""
 
     async def load(_ids: Any) -> dict[str, Any]:
+        if fault is not None:
+            raise fault
         return {}
 
     async with Limits(None) as limits:
@@ -180,6 +228,39 @@ async def test_a_bug_is_answered_with_the_id_of_its_log_line_and_no_detail():
     assert (answer.status, body["code"]) == (500, "internal_error")
     assert body["request_id"] == answer.headers["X-Request-Id"]
     assert "secret" not in str(body)
+
+
+@pytest.mark.parametrize(
+    ("fault", "of_a_change", "of_a_question"),
+    [
+        ("lost", "outcome_unknown", "unavailable"),
+        ("silent", "outcome_unknown", "unavailable"),
+        ("unheard", "outcome_unknown", "unavailable"),
+        ("late", "outcome_unknown", "unavailable"),
+        ("unreached", "unavailable", "unavailable"),
+        ("refused", "unavailable", "unavailable"),
+        ("busy", "busy", "busy"),
+    ],
+)
+async def test_nothing_was_accepted_is_said_when_it_is_certain(fault, of_a_change, of_a_question):
+    async with serving(FAULTY) as port, aiohttp.ClientSession() as session:
+        for method, path, code in (
+            ("POST", "faults", of_a_change),
+            ("GET", "faults", of_a_question),
+            ("POST", "questions", of_a_question),
+        ):
+            async with session.request(method, f"http://127.0.0.1:{port}/{path}/{fault}") as answer:
+                body = await answer.json(content_type="application/problem+json")
+                assert (answer.status, body["code"]) == (503, code), (method, path)
+
+
+async def test_a_change_that_never_began_was_not_made():
+    """Whatever went wrong, and however, while the key was looked up."""
+    async with serving(FAULTY, fault=FAULTS["unheard"]) as port, aiohttp.ClientSession() as session:
+        headers = {"X-API-Key": format_api_key(new_api_key(bytes(RANDOM_BYTES), is_test=False))}
+        async with session.put(f"http://127.0.0.1:{port}/faults/lost", headers=headers) as answer:
+            body = await answer.json(content_type="application/problem+json")
+            assert (answer.status, body["code"]) == (503, "unavailable")
 
 
 async def test_a_request_keeps_a_harmless_id_of_its_own_and_loses_others():
