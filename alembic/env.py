@@ -8,14 +8,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 from alembic import context
+from asyncpg.connect_utils import SessionAttribute
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cli.database import named_dsn
 from cli.migrate import run_sql
+from shared.runtime import postgres_hosts
 
+# For all hosts of the DSN together.
+CONNECT_SECONDS = 60.0
 BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
 
 
@@ -43,8 +46,10 @@ async def main() -> None:
     dsn = context.config.attributes.get("dsn") or named_dsn(os.environ, "TOLLWIRE_MIGRATE_DSN")
 
     async def connect() -> Any:
-        # asyncpg reads the DSN itself: SQLAlchemy knows no sslmode, and no list of hosts.
-        return await asyncpg.connect(dsn, target_session_attrs="read-write")
+        # SQLAlchemy does not read the DSN: it knows no sslmode, and no list of hosts.
+        return await postgres_hosts.connect(
+            dsn, timeout=CONNECT_SECONDS, target_session_attrs=SessionAttribute.read_write
+        )
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=pool.NullPool)
     async with engine.connect() as connection:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import asyncpg
-
 from cli.default_rates import CURRENCY, default_rates
 from cli.home import Home
 from embedded.files import write_private
@@ -25,6 +23,7 @@ from shared.domain.api_keys import (
 )
 from shared.runtime.keyring import Keyring, SealBroken
 from shared.runtime.postgres import Connection
+from shared.runtime.postgres_hosts import connect
 from shared.storage import api_keys, carriers, clients, credit, rates
 from shared.storage.audit import Actor
 from worker.carriers.simulated import simulator_carrier_settings
@@ -71,7 +70,7 @@ async def bootstrap(
     Raises:
         OSError, asyncpg.PostgresError: the database does not answer or refuses.
     """
-    connection = await asyncpg.connect(dsn_api, timeout=CONNECT_SECONDS)
+    connection = await connect(dsn_api, timeout=CONNECT_SECONDS)
     try:
         await _ensure_demo_client(connection)
         demo_scopes = [scope for scope in SCOPES if scope != ADMIN_SCOPE]

@@ -18,12 +18,14 @@ from cli.failures import Exit, Failure, Unreachable
 from cli.output import Output
 from shared.runtime.postgres import OutcomeUnknown, open_pool
 from shared.runtime.postgres_faults import login_fault
+from shared.runtime.postgres_hosts import connect
 from shared.runtime.settings import SettingsError
 from shared.storage.audit import Actor
 
 # One works, one reads beside it.
 CONNECTIONS_MAX: Final = 2
-CONNECT_SECONDS: Final = 5.0
+# The ledger role's statements end after 5 s; those of another role, by --dsn, may take as long as a report.
+ANSWER_SECONDS: Final = 60.0
 
 Work = Callable[..., Awaitable[int | None]]
 
@@ -57,8 +59,10 @@ def database_command(work: Work) -> Callable[..., None]:
         async def connected() -> int | None:
             settings = _Settings(dsn or database_dsn("ledger"))
             # The pool waits a minute for a server that is down; who types a command is told at once.
-            await (await asyncpg.connect(settings.postgres_dsn, timeout=CONNECT_SECONDS)).close()
-            async with open_pool(settings, application_name="tollwire") as pool:
+            await (await connect(settings.postgres_dsn)).close()
+            async with open_pool(
+                settings, application_name="tollwire", answer_seconds=ANSWER_SECONDS
+            ) as pool:
                 return await work(pool, Output(as_json=as_json), **options)
 
         sys.exit(run_to_exit(connected, as_json=as_json))

@@ -13,6 +13,7 @@ from cli.doctor_place import Place
 from cli.doctor_schema import missing_keys
 from cli.status import READY, look
 from shared.runtime.keyring import Keyring, KeyringError
+from shared.runtime.postgres_hosts import connect
 
 PYTHON_MIN: Final = (3, 11)
 # dlr alone holds 1,024 connections to endpoints, the API one for each client that is connected.
@@ -98,7 +99,7 @@ async def check_keyring(place: Place) -> list[Finding]:
 async def _missing(place: Place, keyring: Keyring) -> list[str]:
     for service in READERS:
         if service in place.accesses and (dsn := place.accesses[service].dsn):
-            connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS)
+            connection = await connect(dsn, timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS)
             try:
                 return await missing_keys(connection, keyring)
             finally:

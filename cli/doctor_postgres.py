@@ -12,6 +12,7 @@ from cli.doctor_place import Place
 from cli.doctor_schema import check_partitions, check_schema
 from shared.runtime.clock import SKEW_MAX_SECONDS, measure
 from shared.runtime.postgres import SERVER_VERSION_MIN, Connection
+from shared.runtime.postgres_hosts import connect
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 5.0
@@ -83,7 +84,7 @@ async def check_postgres(place: Place) -> list[Finding]:
 
 
 async def _connect(dsn: str) -> Connection:
-    connected: Connection = await asyncpg.connect(
+    connected: Connection = await connect(
         dsn,
         timeout=CONNECT_SECONDS,
         command_timeout=ANSWER_SECONDS,

@@ -19,6 +19,7 @@ from cli.output import Output
 from cli.patience import patiently
 from embedded.postgres import PostgresServer
 from shared.runtime.postgres_faults import login_fault
+from shared.runtime.postgres_hosts import connect
 
 DSN_VARIABLE = "TOLLWIRE_MIGRATE_DSN"
 CONNECT_SECONDS = 10.0
@@ -139,7 +140,7 @@ def _read(dsn: str) -> Schema:
 
 async def _read_revision(dsn: str) -> str | None:
     try:
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+        connection = await connect(dsn, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
         is_refused = isinstance(error, asyncpg.InvalidAuthorizationSpecificationError)
         raise Failure(

@@ -16,8 +16,6 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from ledger import verify_books as books
 from ledger import verify_entries as entries
 from ledger import verify_journal as journal
@@ -34,12 +32,15 @@ from ledger.verify_ranges import day_sizes, entry_spans, first_entries_day, firs
 from ledger.verify_seals import check_seal, compare_exported
 from ledger.verify_span import Span
 from shared.runtime.postgres import Connection
+from shared.runtime.postgres_hosts import connect
 
 __all__ = ["CONNECTIONS", "Finding", "Progress", "verify_database", "verify_snapshot"]
 
 # Below it a second connection costs more than it saves.
 ENTRIES_FOR_TWO: Final = 50_000
 CONNECTIONS: Final = 2
+# The proof takes minutes; a server that is busy is waited for.
+CONNECT_SECONDS: Final = 60.0
 # A sort or hash of one span in memory.
 WORK_MEM: Final = "256MB"
 
@@ -206,7 +207,7 @@ async def _snapshot(dsn: str, name: str | None = None) -> AsyncIterator[Connecti
         "transaction_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
     }
-    conn = await asyncpg.connect(dsn, server_settings=settings | unlimited)
+    conn = await connect(dsn, timeout=CONNECT_SECONDS, server_settings=settings | unlimited)
     try:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
             if name is not None:

@@ -14,14 +14,18 @@ from typing import Any, Final, Protocol, TypeAlias
 import asyncpg
 import msgspec
 import structlog
+from asyncpg.connect_utils import SessionAttribute
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from shared.runtime import metrics
 from shared.runtime.postgres_faults import closing_hint, login_fault
+from shared.runtime.postgres_hosts import Hosts
+from shared.runtime.postgres_pool import make_pool
 from shared.runtime.server_calls import (
     BACKOFF_FIRST_SECONDS,
     CONNECT_SECONDS,
     RELEASE_SECONDS,
+    TRY_SECONDS,
     OutcomeUnknown,
     Pool,
     call,
@@ -55,8 +59,6 @@ Connection: TypeAlias = (
 SERVER_VERSION_MIN: Final = 170000
 # A failover of a managed server takes 30 to 60 s; a process that waits longer is better restarted.
 START_SECONDS: Final = 60.0
-# asyncpg's own limit of 50,000 queries would reopen a busy connection every few minutes.
-QUERIES_MAX: Final = 100_000_000
 # The engine serves admin and reads only, so a few connections are plenty.
 ENGINE_CONNECTIONS_MAX: Final = 5
 
@@ -79,17 +81,25 @@ class PostgresSettings(Protocol):
 
 
 @asynccontextmanager
-async def open_pool(settings: PostgresSettings, *, application_name: str) -> AsyncIterator[Pool]:
+async def open_pool(
+    settings: PostgresSettings, *, application_name: str, answer_seconds: float = TRY_SECONDS
+) -> AsyncIterator[Pool]:
     """Open the pool and follow the primary of a multi-host DSN.
 
     jsonb goes in and comes out as Python values. Waits ``START_SECONDS`` for a server that is down.
+
+    Args:
+        settings: where the server is.
+        application_name: what the server calls us.
+        answer_seconds: how long a statement may take that brings no limit of its own; that of the services
+            is a little more than their roles' statement_timeout.
 
     Raises:
         ServerTooOld: the server is older than ``SERVER_VERSION_MIN``.
         SettingsError: the server refuses our login, or we its certificate; the setting is named.
         OSError, asyncpg.PostgresError: no server answered in time, or it refuses us for another reason.
     """
-    pool = await _connect(settings, application_name)
+    pool = await _connect(settings, _options(application_name, answer_seconds))
     metrics.POOL_CONNECTIONS.labels("open").set_function(pool.get_size)
     metrics.POOL_CONNECTIONS.labels("idle").set_function(pool.get_idle_size)
     metrics.POOL_CONNECTIONS.labels("max").set_function(pool.get_max_size)
@@ -102,13 +112,15 @@ async def open_pool(settings: PostgresSettings, *, application_name: str) -> Asy
 @asynccontextmanager
 async def open_read_pool(dsn: str, pool_max: int, *, application_name: str) -> AsyncIterator[Pool]:
     """Open a pool on a replica, or on the primary where there is none. Connects when it is first used."""
-    pool = await asyncpg.create_pool(
-        **_connect_args(dsn, application_name) | {"target_session_attrs": "prefer-standby"},
+    options = _options(application_name, TRY_SECONDS)
+    pool = await make_pool(
+        Hosts(dsn),
         min_size=0,
         max_size=pool_max,
-        max_queries=QUERIES_MAX,
         init=_prepare_connection,
         reset=_keep_session,
+        target_session_attrs=SessionAttribute.prefer_standby,
+        **options,
     )
     try:
         yield pool
@@ -119,14 +131,17 @@ async def open_read_pool(dsn: str, pool_max: int, *, application_name: str) -> A
 @asynccontextmanager
 async def open_engine(settings: PostgresSettings, *, application_name: str) -> AsyncIterator[AsyncEngine]:
     """Open a SQLAlchemy engine on the same server, for admin and reads only (RULES 1)."""
+    hosts = Hosts(settings.postgres_dsn)
+    options = _options(application_name, TRY_SECONDS)
 
     async def connect() -> Any:
-        return await asyncpg.connect(**_connect_args(settings.postgres_dsn, application_name))
+        return await hosts.connect(target_session_attrs=SessionAttribute.read_write, **options)
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=ENGINE_CONNECTIONS_MAX,
+        pool_timeout=CONNECT_SECONDS,
         max_overflow=0,
         pool_pre_ping=True,
     )
@@ -136,12 +151,13 @@ async def open_engine(settings: PostgresSettings, *, application_name: str) -> A
         await engine.dispose()
 
 
-async def _connect(settings: PostgresSettings, application_name: str) -> Pool:
+async def _connect(settings: PostgresSettings, options: dict[str, Any]) -> Pool:
+    hosts = Hosts(settings.postgres_dsn)
     give_up_at = time.monotonic() + START_SECONDS
     backoff_seconds = BACKOFF_FIRST_SECONDS
     while True:
         try:
-            return await _open_once(settings, application_name)
+            return await _open_once(settings, hosts, options)
         except (asyncpg.PostgresError, asyncpg.TargetServerAttributeNotMatched, OSError) as error:
             if fault := login_fault(error):
                 raise SettingsError([fault]) from error
@@ -152,14 +168,15 @@ async def _connect(settings: PostgresSettings, application_name: str) -> Pool:
         backoff_seconds = min(backoff_seconds * 2, CONNECT_SECONDS)
 
 
-async def _open_once(settings: PostgresSettings, application_name: str) -> Pool:
-    pool = await asyncpg.create_pool(
-        **_connect_args(settings.postgres_dsn, application_name),
+async def _open_once(settings: PostgresSettings, hosts: Hosts, options: dict[str, Any]) -> Pool:
+    pool = await make_pool(
+        hosts,
         min_size=settings.postgres_pool_min,
         max_size=settings.postgres_pool_max,
-        max_queries=QUERIES_MAX,
         init=_prepare_connection,
         reset=_keep_session,
+        target_session_attrs=SessionAttribute.read_write,
+        **options,
     )
     try:
         async with pool.acquire() as connection:
@@ -170,20 +187,25 @@ async def _open_once(settings: PostgresSettings, application_name: str) -> Pool:
     return pool
 
 
-def _connect_args(dsn: str, application_name: str) -> dict[str, Any]:
+def _options(application_name: str, answer_seconds: float) -> dict[str, Any]:
     return {
-        "dsn": dsn,
         "timeout": CONNECT_SECONDS,
-        "target_session_attrs": "read-write",
+        "command_timeout": answer_seconds,
+        # A statement that expires is closed before the next one may go, and asyncpg waits for that for ever.
+        "max_cached_statement_lifetime": 0,
         # Compiling costs a short statement more than it can win.
         "server_settings": {"application_name": application_name, "jit": "off"},
     }
 
 
 async def _prepare_connection(connection: Connection) -> None:
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_encode_jsonb, decoder=_decode_jsonb, format="binary"
-    )
+    try:
+        await connection.set_type_codec(
+            "jsonb", schema="pg_catalog", encoder=_encode_jsonb, decoder=_decode_jsonb, format="binary"
+        )
+    except BaseException:
+        connection.terminate()  # else the pool says goodbye first, and waits for the answer to that
+        raise
 
 
 def _encode_jsonb(value: object) -> bytes:

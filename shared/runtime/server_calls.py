@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import asyncpg
-import structlog
 
 from shared.runtime import metrics
 
@@ -34,7 +33,6 @@ _DATA_CLASSES: Final = ("22", "23")
 # What our own functions say of a row that contradicts another; they have done nothing then.
 _CONTRADICTION: Final = "XX001"
 
-_log = structlog.get_logger(__name__)
 _releasing: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
 
@@ -140,7 +138,7 @@ class _Attempts:
             if is_lost_before:
                 raise ConnectionResetError("the connection was closed") from error
             raise
-        await _release(self._pool, connection)
+        await self._pool.release(connection, timeout=RELEASE_SECONDS)
         return rows
 
     def _judge(self, error: Exception, function: str) -> None:
@@ -182,17 +180,9 @@ def _is_closed(connection: Any) -> bool:
 
 def _release_aside(pool: Pool, connection: Any) -> None:
     """Give a connection back without waiting: one that failed is in no hurry, its caller is."""
-    task = asyncio.create_task(_release(pool, connection))
+    task = asyncio.create_task(pool.release(connection, timeout=RELEASE_SECONDS))
     _releasing.add(task)
     task.add_done_callback(_releasing.discard)
-
-
-async def _release(pool: Pool, connection: Any) -> None:
-    """Give a connection back; one that does not answer within ``RELEASE_SECONDS`` is cut by the pool."""
-    try:
-        await pool.release(connection, timeout=RELEASE_SECONDS)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        _log.info("connection cut", error=type(error).__name__)
 
 
 def is_lost(error: BaseException) -> bool:

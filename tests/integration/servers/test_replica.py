@@ -16,6 +16,7 @@ from embedded.unit import running
 from shared.runtime.postgres import open_read_pool
 from tests.chaos.topology import StandbyServer
 from tests.support.api_rig import Rig, open_api, prepare
+from tests.support.postgres_proxy import open_proxy
 from tests.support.servers import Database
 
 LAG_MAX_SECONDS = 1.0
@@ -134,6 +135,26 @@ async def test_a_read_that_is_itself_at_fault_takes_the_replica_from_nobody(
 
         standby.stop()
         assert not await reader.read(is_replica)
+
+
+async def test_a_silent_host_holds_up_neither_the_standby_nor_where_there_is_none_the_primary(
+    database: Database, standby: StandbyServer
+) -> None:
+    head, _, primary = database.dsn("api").rpartition("@")
+    name = standby.dsn(database=database.name).rpartition("@")[2].partition("/")[0]
+    async with open_proxy(standby.dsn()) as (proxy, through):
+        proxy.swallow_answers()
+        silent = through.rpartition("@")[2].partition("/")[0]
+        host, _, path = primary.partition("/")
+        for hosts, has_standby in (
+            ([silent, name, host], True),
+            ([silent, host, name], True),
+            ([host, silent, name], True),
+            ([silent, host], False),
+        ):
+            dsn = f"{head}@{','.join(hosts)}/{path}"
+            async with open_read_pool(dsn, 1, application_name="tests") as pool:
+                assert await pool.fetchval("select pg_is_in_recovery()") is has_standby
 
 
 async def test_who_is_no_replica_is_not_asked(database: Database, tmp_path: Path) -> None:
