@@ -1,5 +1,6 @@
 """Whether this process lives, and whether it can do its work (RULES 33)."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final
@@ -73,7 +74,8 @@ class Health:
     async def _parts(self) -> dict[str, Part]:
         parts: dict[str, Part] = {}
         try:
-            schema = await self._pool.fetchval(READ_SCHEMA, timeout=PROBE_TIMEOUT_SECONDS)
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):  # for a place in the pool, too
+                schema = await self._pool.fetchval(READ_SCHEMA)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             parts["postgres"] = Part(ok=False, required=True, detail=type(error).__name__)
         else:
