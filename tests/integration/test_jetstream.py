@@ -186,12 +186,26 @@ async def test_a_deleted_consumer_is_made_again_and_starts_at_the_oldest_message
         assert [m.data for m in await next_list(lists)] == [b"1"]
 
 
+async def delete_wholly(client: Any, stream: str) -> None:
+    """Delete a stream; return when it is gone, which may be a moment after the server's answer."""
+    made_at = (await client.jetstream().stream_info(stream)).created
+    await client.jetstream().delete_stream(stream)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            try:
+                info = await client.jetstream().stream_info(stream)
+            except nats.js.errors.NotFoundError:
+                return
+            if info.created != made_at:
+                return
+
+
 async def test_a_wiped_stream_is_made_again_as_another_incarnation(settings: NatsAccess) -> None:
     async with connected(settings) as jetstream, bare_client(settings) as client:
         lists = jetstream.consume("SMS_SEND", "express", EXPRESS, 1)
         await jetstream.publish(EXPRESS, b"lost", message_id="1")
         before = jetstream.stream_incarnation("SMS_SEND")
-        await client.jetstream().delete_stream("SMS_SEND")
+        await delete_wholly(client, "SMS_SEND")
         await jetstream.publish(EXPRESS, b"after", message_id="1")
         assert jetstream.stream_incarnation("SMS_SEND") > before > 0
         assert [m.data for m in await next_list(lists)] == [b"after"]
