@@ -12,12 +12,7 @@ import structlog
 from nats.js.client import JetStreamContext
 
 from shared.runtime import metrics
-from shared.runtime.consumers import (
-    ACK_WAIT_SECONDS,
-    IN_PROGRESS_SECONDS,
-    Consumer,
-    Msg,
-)
+from shared.runtime.consumers import ACK_WAIT_SECONDS, IN_PROGRESS_SECONDS, Consumer, Msg
 from shared.runtime.loops import Stop, cancel_all
 from shared.runtime.nats_connection import NatsConnection
 from shared.runtime.server_settings import NatsAccess
@@ -45,6 +40,8 @@ OUTAGE_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 0.25
 # Publishes in flight; each is up to 100 messages, so more than this is a server that does not answer.
 PUBLISHES_MAX: Final = 2000
+# While more than this waits for a server that takes nothing in, no publish is repeated: memory.
+UNSENT_BYTES_MAX: Final = 2 * 2**20
 # How soon a stream that was deleted behind our back is noticed and made again.
 CHECK_SECONDS: Final = 5.0
 # A pull waits this long for a first message, so a consumer reacts to the stop within it.
@@ -133,8 +130,8 @@ class JetStream:
         self, deadline: float, subject: str, payload: bytes, headers: dict[str, str]
     ) -> None:
         while True:
-            outage_left = OUTAGE_SECONDS - self._connection.down_seconds
-            if not await self._connection.wait_connected(max(outage_left, 0.0)):
+            wait_seconds = min(OUTAGE_SECONDS - self._connection.down_seconds, deadline - time.monotonic())
+            if not await self._connection.wait_connected(max(wait_seconds, 0.0)):
                 raise PublishFailed("NATS is not connected")
             left = deadline - time.monotonic()
             try:
@@ -142,16 +139,23 @@ class JetStream:
                 return
             except nats.js.errors.NoStreamResponseError as error:
                 failure: Exception = error
-                await self._ensure_or_log()
+                await self._ensure_or_log(deadline - time.monotonic())
             except nats.js.errors.APIError as error:
                 if error.err_code in _FULL:
                     raise PublishFailed(f"{subject}: {error.description}") from error
                 failure = error
             except (nats.errors.Error, OSError) as error:
                 failure = error
-            if deadline - time.monotonic() <= RETRY_SECONDS:
+            await self._pause(deadline)
+            if time.monotonic() >= deadline:
                 raise PublishFailed(f"{subject}: no answer ({type(failure).__name__})") from failure
-            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _pause(self, deadline: float) -> None:
+        """Wait before a repeat: for as long as the first still waits in our own buffer it is of no use."""
+        while (left := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(RETRY_SECONDS, left))
+            if self._connection.client.pending_data_size <= UNSENT_BYTES_MAX or not self.connected:
+                return
 
     async def ensure_streams(self) -> None:
         """Make the streams that are missing, and change those that are not as we want them.
@@ -260,14 +264,17 @@ class JetStream:
             if not self._connection.is_closing:
                 await self._connection.wait_change(CHECK_SECONDS if is_done else RETRY_SECONDS)
 
-    async def _ensure_or_log(self) -> bool:
+    async def _ensure_or_log(self, limit_seconds: float | None = None) -> bool:
         error_text = ""
         try:
-            await self.ensure_streams()
-        except (nats.errors.Error, OSError) as error:
+            async with asyncio.timeout(limit_seconds):
+                await self.ensure_streams()
+        except Exception as error:  # noqa: BLE001 - a strange answer, too; who keeps the streams outlives it
             error_text = str(error) or type(error).__name__
+            is_strange = not isinstance(error, nats.errors.Error | OSError)
+            metrics.LOOP_FAILURES.labels("streams").inc(is_strange)
             if error_text != self._last_error:
-                _log.warning("streams could not be made", error=error_text)
+                _log.warning("streams could not be made", error=error_text, exc_info=is_strange)
         self._last_error = error_text
         return not error_text
 

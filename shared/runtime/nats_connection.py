@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Final
 
 import nats.errors
@@ -15,9 +16,11 @@ from shared.runtime.server_settings import NatsAccess
 CONNECT_SECONDS: Final = 2.0
 # Between two tries of the same server: quick enough for a restart, slow enough for an outage.
 RECONNECT_SECONDS: Final = 0.5
-# A dead peer is found after two pings without an answer.
+# A dead peer is found when a third ping is due and two have no answer: after 15 s.
 PING_SECONDS: Final = 5
 UNANSWERED_PINGS_MAX: Final = 2
+# How often it is looked whether the client still works on its connection: that it does not is rare.
+LOOK_SECONDS: Final = 2.0
 # nats-py's close() may wait for a socket that is gone.
 CLOSE_SECONDS: Final = 1.0
 
@@ -60,26 +63,43 @@ class NatsConnection:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while not self.is_closing:
+            client = self.client = NatsClient(self._settings)
             self._is_closed.clear()
-            self.client = NatsClient(self._settings)
-            await self.client.connect(
-                servers=[server.strip() for server in self._settings.nats_url.split(",")],
-                **self.client.login(),
-                name=self._name,
-                connect_timeout=CONNECT_SECONDS,  # type: ignore[arg-type] # seconds; a float works
-                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type] # seconds; a float works
-                max_reconnect_attempts=-1,
-                ping_interval=PING_SECONDS,
-                max_outstanding_pings=UNANSWERED_PINGS_MAX,
-                error_cb=self._on_error,
-                disconnected_cb=self._on_down,
-                reconnected_cb=self._on_up,
-                closed_cb=self._on_closed,
-            )
-            await self._on_up()
-            await self._is_closed.wait()
-            _log.warning("NATS client closed, opening another")
+            try:
+                await self._connect(client)
+                await self._on_up(client)
+                await self._outlive(client)
+                _log.warning("NATS client closed, opening another")
+            except Exception as error:  # noqa: BLE001 - a strange answer makes nats-py raise anything
+                await self._on_failure(error)
+            await self._on_down(client)
+            client.hang_up()
             await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _connect(self, client: NatsClient) -> None:
+        await client.connect(
+            servers=[server.strip() for server in self._settings.nats_url.split(",")],
+            **client.login(),
+            name=self._name,
+            connect_timeout=CONNECT_SECONDS,  # type: ignore[arg-type] # seconds; a float works
+            reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type] # seconds; a float works
+            max_reconnect_attempts=-1,
+            ping_interval=PING_SECONDS,
+            max_outstanding_pings=UNANSWERED_PINGS_MAX,
+            error_cb=self._on_error,
+            disconnected_cb=partial(self._on_down, client),
+            reconnected_cb=partial(self._on_up, client),
+            closed_cb=partial(self._on_closed, client),
+        )
+
+    async def _outlive(self, client: NatsClient) -> None:
+        """Return when the client has closed itself or given up."""
+        while not (self._is_closed.is_set() or client.is_lost):
+            if not client.is_connected:
+                await self._on_down(client)  # whatever became of the callback
+            await _wait(self._is_closed, LOOK_SECONDS)
+        if failure := client.failure:
+            raise failure
 
     async def close(self) -> None:
         """Close at once. Never ``drain()``: it can take longer than a process may take to stop."""
@@ -92,25 +112,37 @@ class NatsConnection:
         self._is_up.clear()
         metrics.CONNECTED.labels("nats").set(0)
 
-    async def _on_up(self) -> None:
-        _log.info(
-            "NATS connected", server=str(self.client.connected_url and self.client.connected_url.netloc)
-        )
+    async def _on_up(self, client: NatsClient) -> None:
+        if client is not self.client:
+            return  # a client that was replaced has nothing to say
+        url = client.connected_url
+        _log.info("NATS connected", server=url and url.netloc.rpartition("@")[2])
         self._last_error = ""
         self._is_up.set()
         self._changed.set()
         metrics.CONNECTED.labels("nats").set(1)
 
-    async def _on_down(self) -> None:
+    async def _on_down(self, client: NatsClient) -> None:
+        if client is not self.client:
+            return
         if self._is_up.is_set():
             _log.warning("NATS disconnected")
             self._down_since = time.monotonic()
             self._is_up.clear()
         metrics.CONNECTED.labels("nats").set(0)
 
-    async def _on_closed(self) -> None:
-        await self._on_down()
-        self._is_closed.set()
+    async def _on_closed(self, client: NatsClient) -> None:
+        await self._on_down(client)
+        if client is self.client:
+            self._is_closed.set()
+
+    async def _on_failure(self, error: Exception) -> None:
+        # Its text is not shown: it may quote what it was given, the URL with its password for one.
+        metrics.LOOP_FAILURES.labels("nats").inc()
+        kind = type(error).__name__
+        if kind != self._last_error:
+            self._last_error = kind
+            _log.error("NATS client failed", exc_info=error)
 
     async def _on_error(self, error: Exception) -> None:
         # The same error comes twice a second while a server is away: say it once.

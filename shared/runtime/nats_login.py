@@ -35,8 +35,11 @@ class NotEncrypted(nats.errors.Error):
     """The server does not speak TLS, and we were told to."""
 
 
-class BadNKey(ValueError):  # noqa: N818 - named for what it is
-    """No seed of a user's NKey."""
+class BadNKey(nats.errors.Error, ValueError):  # noqa: N818 - named for what it is
+    """No seed of a user's NKey.
+
+    An error of NATS, since nats-py tries again after no other: a file that is being written is whole soon.
+    """
 
 
 class NKey:
@@ -49,7 +52,7 @@ class NKey:
     def __init__(self, seed: str) -> None:
         try:
             raw = base64.b32decode(seed.strip() + "=" * (-len(seed.strip()) % 8))
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one, too
             raise BadNKey("it is not base32") from None
         if len(raw) != _SEED_BYTES or crc16(raw[:-2]) != int.from_bytes(raw[-2:], "little"):
             raise BadNKey("its length or checksum is wrong")
@@ -129,10 +132,63 @@ class NatsClient(Client):
             "password": access.nats_password or None,
         }
 
+    @property
+    def is_lost(self) -> bool:
+        """True when there is no connection and nothing of nats-py works on one any more.
+
+        Its reconnection ends for good by an error that it does not expect. To be asked after ``connect``.
+        """
+        reconnecting = self._reconnection_task
+        return not self.is_connected and (reconnecting is None or reconnecting.done())
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that ended the reconnection, if one did."""
+        reconnecting = self._reconnection_task
+        if reconnecting is None or not reconnecting.done() or reconnecting.cancelled():
+            return None
+        error = reconnecting.exception()
+        return error if isinstance(error, Exception) else None
+
     def hang_up(self) -> None:
-        """Close the socket; nats-py leaves it open when a connect is cancelled."""
-        if self._transport is not None:
-            self._transport.close()  # type: ignore[no-untyped-call] # nats-py's base class has no types
+        """Give the socket up at once; nats-py leaves it open when a connect fails or is cancelled.
+
+        An abort: to close would wait until a peer that may be gone has taken every byte.
+        """
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+    async def _connect_to_server(self, s: Any) -> None:
+        # What the last try left open, or there is one more with each try of a server that says nothing.
+        self.hang_up()
+        await super()._connect_to_server(s)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        if self._reconnection_task is None and not self.is_connected:
+            # The first connect failed. After a TLS handshake that failed nobody says that the socket is
+            # closed, and nats-py would wait for it without an end instead of trying again.
+            self.hang_up()
+            self._transport = None
+        await super()._close(status, do_cbs)
+
+    async def _process_op_err(self, e: Exception) -> None:
+        # nats-py closes and waits until that is done before it says a word or looks at another server;
+        # with bytes waiting for a silent peer that is never, or until the kernel gives up after minutes.
+        if not (self.is_closed or self.is_reconnecting):
+            self.hang_up()
+        await super()._process_op_err(e)
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:  # noqa: ARG002 - nats-py's signature
+        """Wake the flusher, and never wait for it.
+
+        nats-py waits, without an end and deaf to a cancellation, when much is pending or when the flusher
+        has been woken often already. A ping that waits there never finds out that the peer is silent. How
+        much may be pending is for who publishes to limit.
+        """
+        if self._flush_queue is None or self._flush_queue.full():
+            return None
+        return await super()._flush_pending()
 
     def _jwt(self) -> bytes:
         return read_creds(self._access.nats_creds_file)[0].encode()
@@ -141,7 +197,7 @@ class NatsClient(Client):
         return read_creds(self._access.nats_creds_file)[1].sign(nonce)
 
     def _sign_by_nkey(self, nonce: str) -> bytes:
-        key = NKey(Path(self._access.nats_nkey_file).read_text(encoding="utf-8"))
+        key = NKey(Path(self._access.nats_nkey_file).read_text(encoding="utf-8", errors="replace"))
         self._public_nkey = key.public  # nats-py sends it beside the signature
         return key.sign(nonce)
 
@@ -159,6 +215,8 @@ def nats_hint(error: BaseException) -> str | None:
         return f"{PREFIX}_URL, {PREFIX}_TLS or {PREFIX}_CA_FILE ask for TLS: set it up on the server, too"
     if hint := tls_hint(error, PREFIX):
         return hint
+    if isinstance(error, BadNKey):
+        return f"{PREFIX}_NKEY_FILE or {PREFIX}_CREDS_FILE cannot be used: {error}"
     text = str(error).lower()
     if "authorization" in text or "authentication" in text:
         return (

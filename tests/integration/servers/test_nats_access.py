@@ -18,6 +18,7 @@ from shared.runtime.settings import SettingsError, load
 from tests.support.certificates import Authority
 from tests.support.hints import first_hint
 from tests.support.nats_access import USER, GuardedNats, Key, credentials
+from tests.support.nats_door import NatsDoor
 
 WAIT_SECONDS = 20.0
 
@@ -128,6 +129,46 @@ def _ways(folder: Path) -> dict[str, tuple[list[str], dict[str, Any], dict[str, 
         ),
         "creds": (by_jwt, {"nats_creds_file": creds}, {"nats_creds_file": others}),
     }
+
+
+async def test_an_authority_that_is_renewed_is_believed_from_the_next_try_on(
+    tmp_path: Path, authority: Authority, stranger: Authority
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(stranger.ca_file.read_bytes())
+    async with running(GuardedNats(tmp_path / "nats", tls(authority.issue("127.0.0.1")))) as server:
+        with first_hint() as hint:
+            async with (
+                asyncio.timeout(WAIT_SECONDS),
+                open_jetstream(told(server, nats_ca_file=file)) as jetstream,
+            ):
+                assert "TOLLWIRE_NATS_CA_FILE" in await hint
+                file.write_bytes(authority.ca_file.read_bytes())
+                assert await jetstream.wait_connected(WAIT_SECONDS)
+
+
+@pytest.mark.parametrize("way", ["nkey", "creds"])
+@pytest.mark.parametrize("broken", [b"", b"\xff\xfe\x00"])
+async def test_a_file_that_is_half_written_at_a_reconnect_is_read_again(
+    tmp_path: Path, way: str, broken: bytes
+) -> None:
+    lines, right, _ = _ways(tmp_path)[way]
+    (file,) = right.values()
+    whole = file.read_bytes()
+    async with (
+        running(GuardedNats(tmp_path / "nats", *lines)) as server,
+        NatsDoor(server.port).opened() as door,
+        entered(told(server, nats_url=door.url, **right)) as jetstream,
+    ):
+        file.write_bytes(broken)
+        with first_hint() as hint:
+            await door.drop()
+            async with asyncio.timeout(WAIT_SECONDS):
+                assert "TOLLWIRE_NATS_NKEY_FILE or TOLLWIRE_NATS_CREDS_FILE" in await hint
+        assert not jetstream.connected
+        file.write_bytes(whole)
+        assert await jetstream.wait_connected(WAIT_SECONDS)
+        await jetstream.publish("sms.dlq", b"{}", message_id="1")
 
 
 def test_a_file_that_is_no_key_is_named_at_the_start(tmp_path: Path) -> None:
