@@ -10,7 +10,8 @@ from prometheus_client import Gauge
 THROTTLE_FACTOR: Final = 0.5
 GROWTH_PER_SECOND: Final = 0.05
 RATE_MIN_PER_SECOND: Final = 1.0
-# A carrier that throttles without having said a rate starts from what it took in the last second.
+# A carrier that throttles without having said a rate starts from what it took in a second. The one that has
+# just begun says nothing: the whole one before it counts, if that was more.
 PAUSE_DEFAULT_SECONDS: Final = 1.0
 PAUSE_MAX_SECONDS: Final = 60.0
 # At a slow carrier's one turn takes no more than this much of its time: the next turn may be an express one.
@@ -33,6 +34,13 @@ class Pace:
         self._paused_until = 0.0
         self._second_started_at = 0.0
         self._second_count = 0
+        self._whole_second_count = 0
+
+    @property
+    def per_second(self) -> float:
+        """What goes out a second: the rate in force, else what went in this second or the one before."""
+        taken = max(self._whole_second_count, self._second_count)
+        return self._rate or max(float(taken), RATE_MIN_PER_SECOND)
 
     @property
     def ready_at(self) -> float:
@@ -48,6 +56,8 @@ class Pace:
         """Note that so much goes now."""
         now = time.monotonic()
         if now - self._second_started_at >= 1.0:
+            is_next = now - self._second_started_at < 2.0
+            self._whole_second_count = self._second_count if is_next else 0
             self._second_started_at, self._second_count = now, 0
         self._second_count += count
         if self._rate:
@@ -61,8 +71,7 @@ class Pace:
         if self._paused_until > now:
             return  # one throttle a pause: a whole batch of them is one piece of news
         self._paused_until = now + pause
-        current = self._rate or max(float(self._second_count), RATE_MIN_PER_SECOND)
-        self._rate = max(current * THROTTLE_FACTOR, RATE_MIN_PER_SECOND)
+        self._rate = max(self.per_second * THROTTLE_FACTOR, RATE_MIN_PER_SECOND)
         self._changed_at = self._paused_until
         RATE.labels(self._carrier).set(self._rate)
         _log.info(
