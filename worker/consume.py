@@ -15,13 +15,14 @@ from shared.runtime.jetstream import IN_PROGRESS_SECONDS, JetStream, Msg
 from shared.runtime.loops import Loop, Stop
 from shared.runtime.postgres import OutcomeUnknown
 from worker import traces
+from worker.lines import SHORT_SECONDS
 from worker.submit import Submit
 
 STREAM: Final = "SMS_SEND"
 # Bundles taken at once; at low load each holds one message, at high load a hundred.
 FETCH_MAX: Final = 100
 # Groups of bundles that each lane works on side by side: its reserved capacity, so that a slow campaign
-# never stands before a one-time password.
+# never stands before a one-time password. A carrier that is slow holds one up for SHORT_SECONDS at most.
 GROUPS_IN_FLIGHT: Final = 4
 LINGER_SECONDS: Final = 0.02
 # After a group of this size, about fifty messages, there is a crowd: waiting three times as long makes fewer
@@ -46,6 +47,18 @@ def lane_loops(jetstream: JetStream, lanes: Sequence[str], submit: Submit) -> li
 async def consume(jetstream: JetStream, lane: str, submit: Submit, stop: Stop) -> None:
     """Take and do the work of a lane until the stop; then finish what was taken."""
     groups: set[asyncio.Task[None]] = set()
+    try:
+        await _fetch_until(jetstream, lane, submit, stop, groups)
+        await asyncio.gather(*groups)
+    except asyncio.CancelledError:
+        for group in list(groups):
+            group.cancel()
+        raise
+
+
+async def _fetch_until(
+    jetstream: JetStream, lane: str, submit: Submit, stop: Stop, groups: set[asyncio.Task[None]]
+) -> None:
     places = asyncio.Semaphore(GROUPS_IN_FLIGHT)
     consumer = jetstream.consumer(STREAM, f"worker-{lane}", f"sms.send.{lane}")
     linger_seconds = LINGER_SECONDS
@@ -58,48 +71,76 @@ async def consume(jetstream: JetStream, lane: str, submit: Submit, stop: Stop) -
         if not messages:
             places.release()
             continue
-        task = asyncio.create_task(_work(lane, submit, messages, stop))
+        task = asyncio.create_task(_group(lane, submit, messages, stop, places))
         groups.add(task)
         task.add_done_callback(groups.discard)
-        task.add_done_callback(lambda _: places.release())
-    await asyncio.gather(*groups)
+
+
+async def _group(
+    lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop, places: asyncio.Semaphore
+) -> None:
+    """Do one group of bundles. Its place is free when it is done, or when one of its carriers is slow."""
+    work = asyncio.create_task(_work(lane, submit, messages, stop))
+    try:
+        while not work.done():
+            await asyncio.wait([work], timeout=SHORT_SECONDS)
+            if not submit.may_hold_up:
+                break
+    except asyncio.CancelledError:
+        work.cancel()
+        raise
+    finally:
+        places.release()
+    await work
 
 
 async def _work(lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop) -> None:
-    """Do one group of bundles and answer it. Never raises: the next group is not to suffer."""
+    """Do each carrier's part of a group by itself: what one lets wait is no matter of the others."""
+    parts: dict[int, list[tuple[Msg, Bundle]]] = {}
+    for message, bundle in await _decode_all(lane, messages):
+        parts.setdefault(bundle.carrier_id, []).append((message, bundle))
+    works = [_work_off(lane, submit, carrier_id, part, stop) for carrier_id, part in parts.items()]
+    if len(works) == 1:
+        await works[0]
+    else:
+        await asyncio.gather(*works)
+
+
+async def _work_off(
+    lane: str, submit: Submit, carrier_id: int, part: Sequence[tuple[Msg, Bundle]], stop: Stop
+) -> None:
+    """Do bundles of one carrier and answer them. Never raises: the others are not to suffer."""
+    messages = [message for message, _ in part]
     keeper = asyncio.create_task(_keep_in_progress(messages))
     try:
-        readable, bundles = await _decode_all(lane, messages)
         with traces.bundles(lane, messages):
-            await submit.bundles(lane, bundles, stop)
-        for message in readable:
+            await submit.carry(lane, carrier_id, [pair for _, bundle in part for pair in bundle.work], stop)
+        for message in messages:
             await message.ack()
         crash_point("record.after_ack")
-        BUNDLES.labels(lane, "done").inc(len(readable))
+        BUNDLES.labels(lane, "done").inc(len(messages))
     except (OutcomeUnknown, Busy) as error:
         # What was claimed is recovered at its deadline; what was not comes again.
         _log.warning("bundles given back", lane=lane, bundles=len(messages), error=str(error))
         await _give_back(lane, messages)
-    except Exception:  # noqa: BLE001 - logged and given back; the next group is not to suffer
+    except Exception:  # noqa: BLE001 - logged and given back; the others are not to suffer
         _log.exception("bundles failed", lane=lane, bundles=len(messages))
         await _give_back(lane, messages)
     finally:
         keeper.cancel()
 
 
-async def _decode_all(lane: str, messages: Sequence[Msg]) -> tuple[list[Msg], list[Bundle]]:
-    readable, bundles = [], []
+async def _decode_all(lane: str, messages: Sequence[Msg]) -> list[tuple[Msg, Bundle]]:
+    readable = []
     for message in messages:
         try:
-            bundles.append(decode(message.data))
+            readable.append((message, decode(message.data)))
         except MalformedEvent as error:
             # Nobody can ever read it; its messages' leases end, and the clockwork dispatches them anew.
             _log.error("malformed bundle dropped", lane=lane, error=str(error))
             BUNDLES.labels(lane, "malformed").inc()
             await message.term()
-        else:
-            readable.append(message)
-    return readable, bundles
+    return readable
 
 
 async def _give_back(lane: str, messages: Sequence[Msg]) -> None:

@@ -81,12 +81,18 @@ class Desk:
         """True while the breaker is open; the first try after that is the probe."""
         return time.monotonic() < self._open_until
 
-    async def take(self, lane: str, wanted: int) -> int:
+    @property
+    def per_second(self) -> float:
+        """How many messages the carrier takes a second, as far as is known; 1 at least."""
+        return self._pace.per_second
+
+    async def take(self, lane: str, wanted: int, asked_at: float | None = None) -> int:
         """Wait until some may be claimed, and return how many, 1 to ``wanted``; 0 when the desk has closed.
 
-        It is no more than goes out in a second. ``give`` it back, whatever became of it.
+        It is no more than goes out in a second. ``give`` it back, whatever became of it. ``asked_at`` is the
+        monotonic time since when it waits for its turn, if not since now.
         """
-        asked_at = time.monotonic()
+        asked_at = asked_at if asked_at is not None else time.monotonic()
         count = await self._window.take(lane, wanted)
         self._turn_wait[lane](time.monotonic() - asked_at)
         return count

@@ -43,6 +43,11 @@ class Desks:
         found = self._desks.get(carrier_id)
         return found[0] if found else None
 
+    @property
+    def is_one(self) -> bool:
+        """True while one carrier is switched on."""
+        return len(self._desks) == 1
+
     def another(self, msisdn: str, than: int, *, is_test: bool) -> int | None:
         """The best other carrier that carries this number, is switched on and not down."""
         if is_test:

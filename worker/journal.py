@@ -128,6 +128,14 @@ class Journal(WithParts):
         await self._tell(carrier, recorded)
         return recorded
 
+    async def put_off(self, work: Sequence[tuple[str, int]], seconds: Sequence[float]) -> None:
+        """Give (message id, dispatch number) pairs back to the outbox, each due in so many seconds.
+
+        Raises:
+            OutcomeUnknown: the database did not answer.
+        """
+        await store.put_off_work(self._pool, work, seconds)
+
     async def _flush_claims(self, chunks: Sequence[_ClaimChunk]) -> Sequence[list[Claim] | Exception]:
         answers: dict[int, list[Claim] | Exception] = {}
         groups: dict[tuple[int, int], list[int]] = {}

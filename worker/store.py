@@ -118,3 +118,12 @@ async def record_batch(
         deadline_seconds=RECORD_DEADLINE_SECONDS,
     )
     return list(map(Recorded._make, rows))
+
+
+PUT_OFF = "select tollwire.put_off_work_v1($1, $2, $3)"
+
+
+async def put_off_work(pool: Pool, work: Sequence[tuple[str, int]], seconds: Sequence[float]) -> None:
+    """Make (message id, dispatch number) pairs that nobody has claimed due in so many seconds."""
+    messages, dispatches = (list(column) for column in zip(*work, strict=True))
+    await call(pool, PUT_OFF, messages, dispatches, list(seconds), deadline_seconds=CALL_DEADLINE_SECONDS)

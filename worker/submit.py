@@ -1,11 +1,10 @@
 """From a bundle of work to recorded outcomes: places, claim, submit, record (DESIGN 2, RULES 15 to 18)."""
 
 import asyncio
-import random
 import time
 from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -13,8 +12,7 @@ from asyncpg.pgproto import pgproto
 from prometheus_client import Counter
 
 from shared.domain.alphabet import Encoding
-from shared.domain.retry import ATTEMPTS_MAX, PATIENT_ATTEMPTS, backoff_seconds, patience_seconds
-from shared.events.bundles import Bundle
+from shared.domain.retry import PATIENT_ATTEMPTS, patience_seconds
 from shared.runtime import tracing
 from shared.runtime.batcher import Busy
 from shared.runtime.clock import Clock
@@ -22,30 +20,35 @@ from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring, SealBroken
 from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS, BulkHistogram
-from worker.carriers.base import Outcome, Refused, Submission, Submitted, Throttled, Uncertain
+from worker.carriers.base import Outcome, Refused, Submission, Submitted
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
+from worker.lines import Line, Wait
 from worker.store import Claimed
 from worker.store import Outcome as Recording
+from worker.words import verdict
 
 # Messages claimed at once, a chunk: a flush of the journal carries several of these.
 CLAIM_MAX: Final = 200
-# Chunks of a lane that are claimed and not yet recorded. All lanes together fit into the journal's queue: an
-# outcome that was turned away there would be forgotten.
-UNRECORDED_MAX: Final = 100
+# Chunks of a lane that wait for the journal with their outcomes. All lanes together fit into its queue: an
+# outcome that was turned away there would be forgotten. Those that a carrier has not answered yet do not
+# count: one that hangs must not use up what the others need; its window bounds them.
+RECORDING_MAX: Final = 100
 # A carrier that is switched off, or down without another route: look again soon, using up no try.
 CARRIER_AWAY_SECONDS: Final = 5.0
-# What the carrier asks for is believed from this, also where it says nothing, up to that: each wait ends with
-# a claim, and a message's counters hold those of its whole life.
-RETRY_AFTER_MIN_SECONDS: Final = 1.0
-RETRY_AFTER_MAX_SECONDS: Final = 300.0
-UNCERTAIN_AGAIN_SECONDS: Final = 2.0
+# Messages put off in one call: it holds their states, and stays far within the role's statement_timeout.
+PUT_OFF_MAX: Final = 500
 # Temporary: while keys are rotated a worker may not have the newest yet.
 TEXT_UNREADABLE: Final = "text_unreadable"
 
 REFUSED_CLAIMS: Final = Counter(
     "tollwire_claims_refused_total", "Claims that were not won, by reason", ["reason"]
+)
+PUT_OFF: Final = Counter(
+    "tollwire_put_off_total",
+    "Messages given back to the outbox because their carrier had no place for them",
+    ["carrier", "lane"],
 )
 ACCEPT_TO_SUBMIT: Final = BulkHistogram(
     "tollwire_accept_to_submit_seconds",
@@ -63,45 +66,34 @@ _log = structlog.get_logger(__name__)
 
 
 class Submit:
-    """The worker's use case. ``bundles`` returns when everything in them is recorded or was not ours."""
+    """The worker's use case. ``carry`` returns when all of it is recorded, put off, or was not ours."""
 
     def __init__(self, desks: Desks, journal: Journal, keyring: Keyring, clock: Clock) -> None:
         self._desks = desks
         self._journal = journal
         self._keyring = keyring
         self._clock = clock
-        self._unrecorded: dict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(UNRECORDED_MAX)
-        )
+        self._recording: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(RECORDING_MAX))
+        self._lines: dict[tuple[str, int], Line] = defaultdict(Line)
 
-    async def bundles(self, lane: str, bundles: Sequence[Bundle], stop: Stop) -> None:
-        """Do the work of a lane's bundles that arrived together.
+    @property
+    def may_hold_up(self) -> bool:
+        """True while there is one carrier: what waits for it holds up nobody else's work."""
+        return self._desks.is_one
+
+    async def carry(self, lane: str, carrier_id: int, work: Sequence[tuple[str, int]], stop: Stop) -> None:
+        """Work off one carrier's messages, chunk by chunk, as many at a time as its window lets through.
+
+        What the carrier has no place for within a while is put off (worker/lines.py).
 
         Raises:
             Busy: the process is asked to stop: what is not claimed yet is for another worker (RULES 16).
             OutcomeUnknown: the database did not answer; nothing may be acknowledged.
         """
-        by_carrier: dict[int, list[tuple[str, int]]] = {}
-        for bundle in bundles:
-            by_carrier.setdefault(bundle.carrier_id, []).extend(bundle.work)
-        await _all_of([self._carry(lane, carrier_id, work, stop) for carrier_id, work in by_carrier.items()])
-
-    async def _carry(self, lane: str, carrier_id: int, work: Sequence[tuple[str, int]], stop: Stop) -> None:
-        """Work off one carrier's messages, chunk by chunk, as many at a time as its window lets through."""
         chunks: list[asyncio.Task[None]] = []
-        start = 0
         try:
-            while start < len(work) and not any(map(_has_failed, chunks)):
-                _refuse_when_stopping(stop)
-                wanted = work[start : start + CLAIM_MAX]
-                desk = self._desks.get(carrier_id)
-                if desk is None or desk.is_down:
-                    await self._send_elsewhere(carrier_id, wanted)
-                    start += len(wanted)
-                elif count := await self._take(desk, lane, len(wanted)):
-                    # Without places the carrier's row has changed: another desk, or none, is there now.
-                    chunks.append(asyncio.create_task(self._do(desk, lane, wanted[:count], stop)))
-                    start += count
+            with Wait(self._lines[lane, carrier_id]) as wait:
+                await self._take_all(lane, carrier_id, work, stop, wait, chunks)
         except asyncio.CancelledError:
             for chunk in chunks:
                 chunk.cancel()
@@ -111,30 +103,66 @@ class Submit:
         for chunk in chunks:
             chunk.result()
 
-    async def _take(self, desk: Desk, lane: str, wanted: int) -> int:
-        """Wait for places, the journal's first: what was submitted is always recorded. 0 at a closed desk."""
-        await self._unrecorded[lane].acquire()
-        count = 0
+    async def _take_all(
+        self,
+        lane: str,
+        carrier_id: int,
+        work: Sequence[tuple[str, int]],
+        stop: Stop,
+        wait: Wait,
+        chunks: list[asyncio.Task[None]],
+    ) -> None:
+        """Begin a chunk whenever there are places, until nothing is left or a chunk has failed."""
+        start = 0
+        while start < len(work) and not any(map(_has_failed, chunks)):
+            _refuse_when_stopping(stop)
+            wanted = work[start : start + CLAIM_MAX]
+            desk = self._desks.get(carrier_id)
+            if desk is None or desk.is_down:
+                await self._send_elsewhere(carrier_id, wanted)
+                start += len(wanted)
+            elif count := await self._take(desk, lane, len(wanted), wait):
+                chunks.append(asyncio.create_task(self._do(desk, lane, wanted[:count], stop)))
+                start += count
+            elif wait.is_over:
+                await self._put_off(desk, lane, work[start:])
+                return
+
+    async def _take(self, desk: Desk, lane: str, wanted: int, wait: Wait) -> int:
+        """Wait for places, the journal's first: what was submitted is always recorded.
+
+        0: there were none so long, or the desk has closed because the carrier's row has changed.
+        """
+        async with self._recording[lane]:
+            pass
         try:
-            count = await desk.take(lane, wanted)
-        finally:
-            if not count:
-                self._unrecorded[lane].release()
+            async with asyncio.timeout(wait.seconds(is_alone=self.may_hold_up)):
+                count = await desk.take(lane, wanted, wait.asked_at)
+        except TimeoutError:
+            return 0
+        wait.asked_at = time.monotonic()
         return count
+
+    async def _put_off(self, desk: Desk, lane: str, work: Sequence[tuple[str, int]]) -> None:
+        """Give work back to the outbox, for when the carrier should get to it."""
+        line = self._lines[lane, desk.config.id]
+        for start in range(0, len(work), PUT_OFF_MAX):
+            part = work[start : start + PUT_OFF_MAX]
+            seconds = line.put_off_seconds([number for _, number in part], desk.per_second)
+            await self._journal.put_off(part, seconds)
+        PUT_OFF.labels(desk.config.name, lane).inc(len(work))
 
     async def _do(self, desk: Desk, lane: str, work: Sequence[tuple[str, int]], stop: Stop) -> None:
         """Claim, submit and record a chunk whose places were taken; the carrier's are free by the record."""
         try:
-            try:
-                _refuse_when_stopping(stop)  # the carrier's pace may have made us wait
-                won, outcomes = await self._claim_and_submit(desk, work)
-            finally:
-                desk.give(lane, len(work))
-            if won:
-                records = [self._recording(desk, *pair) for pair in zip(won, outcomes, strict=True)]
-                await self._journal.record(desk.config, won, records)
+            _refuse_when_stopping(stop)  # the carrier's pace may have made us wait
+            won, outcomes = await self._claim_and_submit(desk, work)
         finally:
-            self._unrecorded[lane].release()
+            desk.give(lane, len(work))
+        if won:
+            records = [self._recording_of(desk, *pair) for pair in zip(won, outcomes, strict=True)]
+            async with self._recording[lane]:
+                await self._journal.record(desk.config, won, records)
 
     async def _claim(
         self, carrier_id: int, work: Sequence[tuple[str, int]], deadline_seconds: int
@@ -231,13 +259,13 @@ class Submit:
             deadline_seconds=seconds_left,
         )
 
-    def _recording(self, desk: Desk, claimed: Claimed, outcome: Outcome) -> Recording:
+    def _recording_of(self, desk: Desk, claimed: Claimed, outcome: Outcome) -> Recording:
         message_id, claim = claimed
         if isinstance(outcome, Submitted):
             return Recording(
                 message_id, claim.attempt_no, 1, "submitted", outcome.reference, None, None, 0.0, None
             )
-        word, error, detail, retry_seconds = _verdict(outcome, claim.tries + 1, claim.attempt_no)
+        word, error, detail, retry_seconds = verdict(outcome, claim.tries + 1, claim.attempt_no)
         other = None
         if isinstance(outcome, Refused) and not outcome.permanent and outcome.code != TEXT_UNREADABLE:
             other = self._desks.another(claim.msisdn, desk.config.id, is_test=claim.is_test)
@@ -251,31 +279,3 @@ def _refuse_when_stopping(stop: Stop) -> None:
 
 def _has_failed(chunk: asyncio.Task[None]) -> bool:
     return chunk.done() and (chunk.cancelled() or chunk.exception() is not None)
-
-
-async def _all_of(works: Sequence[Coroutine[None, None, None]]) -> None:
-    """Let all of them finish, then raise what the first of them met."""
-    if len(works) == 1:
-        await works[0]
-        return
-    for result in await asyncio.gather(*works, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
-
-
-def _verdict(
-    outcome: Refused | Throttled | Uncertain, tries: int, claims: int
-) -> tuple[str, str, str | None, float]:
-    """A carrier's answer in the journal's words: the outcome, its error and detail, and when to try again."""
-    jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
-    match outcome:
-        case Refused(code, detail, permanent=True):
-            return "refused_perm", code, detail, 0.0
-        case Refused(code, detail):
-            return "refused_temp", code, detail, backoff_seconds(min(tries, ATTEMPTS_MAX), jitter)
-        case Throttled(retry_after_seconds):
-            asked = min(max(retry_after_seconds or 0.0, RETRY_AFTER_MIN_SECONDS), RETRY_AFTER_MAX_SECONDS)
-            wait = patience_seconds(claims, asked)
-            return "throttled", "throttled", None, wait * (1 + jitter)
-        case Uncertain(detail):
-            return "uncertain", "outcome_unknown", detail, UNCERTAIN_AGAIN_SECONDS

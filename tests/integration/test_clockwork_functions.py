@@ -10,6 +10,7 @@ import asyncpg
 from ledger import clockwork_store as store
 from tests.support.flow import TRIES_MAX, Flow, accept_item, open_flow, outcome
 from tests.support.servers import Database
+from worker.store import put_off_work
 
 NONE_IN_STREAM = [None, None, None]
 LOOKED_AT_MAX = 1_000
@@ -119,6 +120,38 @@ async def test_what_could_not_be_published_is_due_at_once(database: Database) ->
         assert await work_for(flow, message) is None
         await flow.pool.execute("select tollwire.return_leases_v1($1, $2)", [message], [1])
         assert await work_for(flow, message) == "dispatch"
+
+
+async def test_work_that_is_put_off_is_due_later_under_a_new_number_and_not_in_the_stream(
+    database: Database,
+) -> None:
+    async with open_flow(database) as flow:
+        (message,) = await flow.accepted(await flow.client())
+        before = await row_of(flow, message)
+        for _ in range(2):  # the second call is the first one's, whose answer was lost
+            await put_off_work(flow.pool, [(message.hex, 1)], [30.0])
+        row = await row_of(flow, message)
+        assert (row["dispatch_no"], row["leased_at"], row["lease_seconds"]) == (2, None, 60)
+        assert row["dispatch_at"] == before["dispatch_at"], "it might go as early as before"
+        assert 25 < (row["due_at"] - datetime.now(UTC)).total_seconds() < 31
+        (claim,) = await flow.claim([message], await flow.carrier(), dispatch_no=1)
+        assert claim.refusal == "stale", "the bundle that it was in may come again"
+        await flow.later([message], 31)
+        long_ago = [datetime.now(UTC) - timedelta(hours=1)] * 3
+        assert [d.dispatch_no for d in await store.dispatch_due(flow.pool, [message], long_ago, 1)] == [2]
+
+
+async def test_only_what_waits_is_put_off_and_never_past_its_validity(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client, carrier = await flow.client(), await flow.carrier()
+        claimed, short = (
+            (await flow.accepted(client))[0],
+            (await flow.accepted(client, valid_seconds=60))[0],
+        )
+        await flow.claim([claimed], carrier)
+        await put_off_work(flow.pool, [(claimed.hex, 1), (short.hex, 1)], [300.0, 300.0])
+        assert (await row_of(flow, claimed))["dispatch_no"] == 1
+        assert ((await row_of(flow, short))["due_at"] - datetime.now(UTC)).total_seconds() < 61
 
 
 async def test_scheduled_messages_start_in_their_clients_pace(database: Database) -> None:

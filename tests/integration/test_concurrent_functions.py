@@ -16,6 +16,7 @@ from shared.runtime import metrics
 from tests.support.flow import Flow, accept_item, open_flow, outcome
 from tests.support.long import LONG
 from tests.support.servers import Database
+from worker import store as worker_store
 from worker.store import Outcome
 
 ROUNDS_SECONDS = 120.0 if LONG else 8.0
@@ -86,6 +87,11 @@ class Meeting:
             sql = "select tollwire.return_leases_v1($1, $2)"
             await flow.pool.fetch(sql, mixed(ids), [1] * len(ids))
 
+        async def put_off_work() -> None:
+            some = mixed(ids)
+            work = [(id_.hex, 1) for id_ in some]
+            await worker_store.put_off_work(flow.pool, work, [0.0] * len(some))
+
         def by_ids(sql: str, *more: object) -> Action:
             return lambda: flow.pool.fetch(sql, mixed(ids), *more)
 
@@ -104,6 +110,7 @@ class Meeting:
             "put_off": by_ids(clockwork_store.PUT_OFF),
             "watch_later": by_ids(clockwork_store.WATCH_LATER),
             "return_leases": give_back,
+            "put_off_work": put_off_work,
             "post_credit": credit,
         }
 

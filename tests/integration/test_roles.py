@@ -20,6 +20,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.known_keys_v1": {"api"},
     "tollwire.claim_batch_v1": {"worker"},
     "tollwire.record_batch_v1": {"worker"},
+    "tollwire.put_off_work_v1": {"worker"},
     "tollwire.settle_batch_v1": {"dlr"},
     "tollwire.take_receipts_v1": {"dlr"},
     "tollwire.tell_again_v1": {"dlr"},

@@ -1,107 +1,19 @@
 """A worker's way of a bundle, on the real journal: from the places at a desk to the recorded outcome."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from uuid import UUID
+from dataclasses import replace
 
-import msgspec
 from structlog.testing import capture_logs
 
 from embedded.nats import NatsServer
 from shared.domain.retry import PATIENT_ATTEMPTS
-from shared.events.bundles import Bundle
-from shared.runtime.clock import open_clock
-from shared.runtime.jetstream import open_jetstream
-from shared.runtime.keyring import Keyring
-from shared.runtime.loops import Stop
-from shared.runtime.server_settings import NatsAccess
-from shared.storage.config import CarrierConfig, Routes, load_carriers
-from shared.storage.facts import FactPublisher
-from tests.support.faulty_http import FaultyServer, Reply, Request, faulty_server, http
-from tests.support.flow import Flow, accept_item, new_id, open_flow
+from shared.storage.config import Routes
 from tests.support.servers import Database
-from worker.desk import Desk
-from worker.desks import Desks
-from worker.journal import Journal
-from worker.submit import Submit
+from tests.support.worker_rig import LANES, NO_ROUTES, open_rig
 
-LANES = ("express", "normal", "bulk")
-NO_ROUTES = Routes({})
-KEYRING = Keyring("k1", {"k1": bytes(32)})
 # Where a message's counter ends: what raises it any further fails.
 SEQUENCE_MAX = 2**15 - 1
 WORN_OUT = "update tollwire.message_states set sequence = $2 where message_id = $1"
-
-
-@dataclass
-class Rig:
-    """A worker without its loops, and the carrier that it submits to."""
-
-    flow: Flow
-    server: FaultyServer
-    desks: Desks
-    journal: Journal
-    submit: Submit
-    carrier: CarrierConfig
-
-    @property
-    def desk(self) -> Desk:
-        """The carrier's desk of now."""
-        desk = self.desks.get(self.carrier.id)
-        assert desk is not None
-        return desk
-
-    async def accepted(self, number: int) -> list[UUID]:
-        """Accept so many messages whose texts can be read, and return their ids in order."""
-        client = await self.flow.client()
-        ids = sorted(new_id() for _ in range(number))
-        sealed = [KEYRING.seal(b"hello", id_.bytes) for id_ in ids]
-        await self.flow.accept(
-            [
-                accept_item(client, message_id=id_, text_sealed=text, carrier_id=self.carrier.id)
-                for id_, text in zip(ids, sealed, strict=True)
-            ]
-        )
-        return ids
-
-    async def bundle(self, ids: Sequence[UUID]) -> None:
-        """Work one bundle off."""
-        bundle = Bundle(lane="normal", carrier_id=self.carrier.id, work=[(id_.hex, 1) for id_ in ids])
-        await self.submit.bundles("normal", [bundle], Stop())
-
-    async def states(self, ids: Sequence[UUID]) -> list[str]:
-        """Where the messages are."""
-        return [await self.flow.state(id_) for id_ in ids]
-
-
-def taken(request: Request) -> Reply:
-    """An answer that takes the message; its id is the reference."""
-    return http(200, msgspec.json.encode({"reference": msgspec.json.decode(request.body)["id"]}))
-
-
-@asynccontextmanager
-async def open_rig(database: Database, nats_server: NatsServer) -> AsyncIterator[Rig]:
-    """A worker's parts on a database, with one carrier that takes all."""
-    nats = NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)
-    async with (
-        faulty_server(taken) as server,
-        open_flow(database) as flow,
-        open_clock(flow.pool) as clock,
-        open_jetstream(nats) as jetstream,
-        FactPublisher(jetstream) as facts,
-        Journal(flow.pool, jetstream, facts, clock) as journal,
-        Desks(KEYRING, LANES) as desks,
-    ):
-        settings = {"url": server.url, "body": {"id": "$message_id"}}
-        carrier_id = await flow.carrier(settings=settings)
-        async with flow.pool.acquire() as connection:
-            carriers = await load_carriers(connection)
-        journal.apply(carriers)
-        await desks.apply(carriers, NO_ROUTES)
-        submit = Submit(desks, journal, KEYRING, clock)
-        yield Rig(flow, server, desks, journal, submit, carriers[carrier_id])
 
 
 async def test_a_bundle_that_waited_while_the_row_changed_goes_to_the_new_desk(

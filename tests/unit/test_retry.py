@@ -12,7 +12,7 @@ from shared.domain.retry import (
     patience_seconds,
 )
 from worker.carriers.base import Throttled
-from worker.submit import _verdict
+from worker.words import verdict
 
 SMALLINT_MAX = 2**15 - 1
 ALMOST_ONE = 1 - 2**-53
@@ -84,5 +84,5 @@ def test_the_longest_life_of_a_message_fits_into_its_counters():
     seconds, claims = 0.0, 0
     while seconds < VALID_FOR_MAX_SECONDS:
         claims += 1
-        seconds += _verdict(Throttled(0.001), 1, claims)[-1]
+        seconds += verdict(Throttled(0.001), 1, claims)[-1]
     assert 2 * claims + 10 < SMALLINT_MAX, "a claim and its end raise the sequence by one each"

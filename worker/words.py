@@ -1,0 +1,31 @@
+"""A carrier's answer in the journal's words."""
+
+import random
+from typing import Final
+
+from shared.domain.retry import ATTEMPTS_MAX, backoff_seconds, patience_seconds
+from worker.carriers.base import Refused, Throttled, Uncertain
+
+# What the carrier asks for is believed from this, also where it says nothing, up to that: each wait ends with
+# a claim, and a message's counters hold those of its whole life.
+RETRY_AFTER_MIN_SECONDS: Final = 1.0
+RETRY_AFTER_MAX_SECONDS: Final = 300.0
+UNCERTAIN_AGAIN_SECONDS: Final = 2.0
+
+
+def verdict(
+    outcome: Refused | Throttled | Uncertain, tries: int, claims: int
+) -> tuple[str, str, str | None, float]:
+    """Return an answer's outcome, its error and detail, and in how many seconds to try again."""
+    jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
+    match outcome:
+        case Refused(code, detail, permanent=True):
+            return "refused_perm", code, detail, 0.0
+        case Refused(code, detail):
+            return "refused_temp", code, detail, backoff_seconds(min(tries, ATTEMPTS_MAX), jitter)
+        case Throttled(retry_after_seconds):
+            asked = min(max(retry_after_seconds or 0.0, RETRY_AFTER_MIN_SECONDS), RETRY_AFTER_MAX_SECONDS)
+            wait = patience_seconds(claims, asked)
+            return "throttled", "throttled", None, wait * (1 + jitter)
+        case Uncertain(detail):
+            return "uncertain", "outcome_unknown", detail, UNCERTAIN_AGAIN_SECONDS
