@@ -6,6 +6,7 @@ Whoever wants to claim takes places here first, so that no more is claimed than 
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 import structlog
@@ -27,7 +28,8 @@ from worker.carriers.base import (
 from worker.pace import Pace
 from worker.window import Window
 
-# So many refused connections in a row are a carrier that is down; one probe finds out when it is back.
+# So many refused connections or lost answers in a row are a carrier that is down; then one message at a time
+# finds out whether it is back. A lost answer may end its message: they must not go out by the window.
 FAILURES_TO_OPEN: Final = 5
 OPEN_SECONDS: Final = 5.0
 
@@ -72,14 +74,19 @@ class Desk:
         self._turn_wait = {lane: TURN_WAIT.labels(config.name, lane).observe for lane in lanes}
         self._failures = 0
         self._open_until = 0.0
+        # When the message that probes had its place: infinite while it waits for that, None without one.
+        self._probe_at: float | None = None
         DOWN.labels(config.name).set_function(lambda: float(self.is_down))
         PLACES.labels(config.name, "used").set_function(lambda: self._window.used)
         PLACES.labels(config.name, "max").set(config.window_max)
 
     @property
     def is_down(self) -> bool:
-        """True while the breaker is open; the first try after that is the probe."""
-        return time.monotonic() < self._open_until
+        """True while the breaker is open, and then while the one message that probes is on its way."""
+        return self._is_broken() and (self._probe_at is not None or time.monotonic() < self._open_until)
+
+    def _is_broken(self) -> bool:
+        return self._failures >= FAILURES_TO_OPEN
 
     @property
     def per_second(self) -> float:
@@ -87,19 +94,38 @@ class Desk:
         return self._pace.per_second
 
     async def take(self, lane: str, wanted: int, asked_at: float | None = None) -> int:
-        """Wait until some may be claimed, and return how many, 1 to ``wanted``; 0 when the desk has closed.
+        """Wait until some may be claimed, and return how many, 1 to ``wanted``; 0 when it is closed or down.
 
-        It is no more than goes out in a second. ``give`` it back, whatever became of it. ``asked_at`` is the
-        monotonic time since when it waits for its turn, if not since now.
+        It is no more than goes out in a second, and one when that probes. ``give`` it back, whatever became
+        of it. ``asked_at`` is the monotonic time since when it waits for its turn, if not since now.
         """
         asked_at = asked_at if asked_at is not None else time.monotonic()
-        count = await self._window.take(lane, wanted)
+        if self.is_down:
+            return 0
+        if self._is_broken():
+            count = await self._take_probe(lane)
+        else:
+            count = await self._window.take(lane, wanted)
+            if self._is_broken():  # while it waited
+                self.give(lane, count)
+                return 0
         self._turn_wait[lane](time.monotonic() - asked_at)
+        return count
+
+    async def _take_probe(self, lane: str) -> int:
+        self._probe_at = inf
+        count = 0
+        try:
+            count = await self._window.take(lane, 1)
+        finally:
+            self._probe_at = time.monotonic() if count else None
         return count
 
     def give(self, lane: str, count: int) -> None:
         """Give places back."""
         self._window.give(lane, count)
+        if self._probe_at not in (None, inf) and self._window.used == 0:
+            self._probe_at = None  # it was not claimed
 
     def close(self) -> None:
         """Turn away who waits and who comes, before they claim: they go to the desk that came after."""
@@ -120,27 +146,37 @@ class Desk:
                 outcomes = await self._carrier.submit_many(submissions)
         finally:
             self._in_flight.dec(len(submissions))
+            if self._probe_at is not None and started_at >= self._probe_at:
+                self._probe_at = None
         self._submit_seconds.observe(time.monotonic() - started_at, tracing.exemplar())
         kinds = Tally(map(_kind, outcomes))
         for kind, count in kinds.items():
             OUTCOMES.labels(self.config.name, kind).inc(count)
         if kinds.keys() == {"submitted"}:
-            self._failures = 0
+            self._answered()
         else:
             for outcome in outcomes:
                 self._learn(outcome)
         return outcomes
 
     def _learn(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Uncertain) or (isinstance(outcome, Refused) and outcome.code == UNREACHABLE):
+            self._failed()
+            return
         if isinstance(outcome, Throttled):
             self._pace.slow_down(outcome.retry_after_seconds)
-        elif isinstance(outcome, Refused) and outcome.code == UNREACHABLE:
-            self._failures += 1
-            if self._failures >= FAILURES_TO_OPEN and not self.is_down:
-                self._open_until = time.monotonic() + OPEN_SECONDS
-                _log.warning("carrier is down", carrier=self.config.name, open_seconds=OPEN_SECONDS)
-        elif not isinstance(outcome, Uncertain):
-            self._failures = 0
+        self._answered()
+
+    def _answered(self) -> None:
+        if self._is_broken():
+            _log.info("carrier is back", carrier=self.config.name)
+        self._failures = 0
+
+    def _failed(self) -> None:
+        self._failures += 1
+        if self._is_broken() and time.monotonic() >= self._open_until:
+            self._open_until = time.monotonic() + OPEN_SECONDS
+            _log.warning("carrier is down", carrier=self.config.name, open_seconds=OPEN_SECONDS)
 
 
 def _kind(outcome: Outcome) -> str:

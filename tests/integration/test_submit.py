@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from embedded.nats import NatsServer
 from shared.domain.retry import PATIENT_ATTEMPTS
 from shared.storage.config import Routes
+from tests.support.faulty_http import http
 from tests.support.servers import Database
 from tests.support.worker_rig import LANES, NO_ROUTES, open_rig
 
@@ -105,3 +106,15 @@ async def test_workers_that_find_each_others_carriers_away_do_not_pass_a_message
         assert [row and row["carrier_id"] for row in rows] == [other.id] * 2
         now = await rig.flow.pool.fetchval("select clock_timestamp()")
         assert [row and row["dispatch_at"] <= now for row in rows] == [True, False]
+
+
+async def test_a_gateway_that_loses_all_answers_burns_a_window_and_not_a_campaign(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig:
+        rig.server.answer = lambda _: http(502)
+        ids = await rig.accepted(300)
+        for start in range(0, len(ids), 10):
+            await rig.bundle(ids[start : start + 10])
+        assert len(rig.server.requests) < 50
+        assert (await rig.states(ids)).count("QUEUED") > 250

@@ -115,11 +115,61 @@ async def test_refused_connections_in_a_row_open_the_breaker_and_one_success_for
     assert one.is_down
 
 
-@pytest.mark.parametrize("outcome", [Refused("blocked", "no", permanent=True), Uncertain("timed out")])
-async def test_a_carrier_that_answers_badly_is_not_down(outcome):
-    one = desk(outcome)
+async def test_a_carrier_that_refuses_messages_is_not_down():
+    one = desk(Refused("blocked", "no", permanent=True))
     await one.submit([submission()] * 20)
     assert not one.is_down
+
+
+async def test_lost_answers_in_a_row_open_the_breaker_and_any_answer_forgets_them():
+    one = desk(Uncertain("timed out"))
+    for answer in (Submitted("r"), Throttled(0.01), Refused("blocked", "no", permanent=True)):
+        await one.submit([submission()] * (FAILURES_TO_OPEN - 1))
+        one._carrier = Scripted(answer)
+        await one.submit([submission()])
+        one._carrier = Scripted(Uncertain("timed out"))
+    await one.submit([submission()] * (FAILURES_TO_OPEN - 1))
+    assert not one.is_down
+    await one.submit([submission()])
+    assert one.is_down
+
+
+@pytest.mark.parametrize("failure", [Uncertain("timed out"), Refused(UNREACHABLE, "no", permanent=False)])
+async def test_after_the_break_one_message_probes_until_it_is_answered(failure, monkeypatch):
+    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    one = desk(failure, window_max=100)
+    await one.submit([submission()] * FAILURES_TO_OPEN)
+    for answer in (failure, Submitted("r")):
+        assert await one.take("normal", 10) == 1
+        assert one.is_down
+        assert await one.take("express", 10) == 0, "while that is on its way nobody else goes"
+        one._carrier = Scripted(answer)
+        await one.submit([submission()])
+        one.give("normal", 1)
+    assert await one.take("normal", 10) == 10
+
+
+async def test_a_probe_that_was_not_claimed_or_gave_up_leaves_the_place_to_another(monkeypatch):
+    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    one = desk(Uncertain("timed out"), window_max=1)
+    await one.submit([submission()] * FAILURES_TO_OPEN)
+    one.give("normal", await one.take("normal", 10))
+    assert await one.take("bulk", 10) == 1
+    one.give("bulk", 1)
+    one._window.close()
+    assert await one.take("bulk", 10) == 0
+    assert not one.is_down
+
+
+async def test_who_waited_for_places_while_the_breaker_opened_gets_none():
+    one = desk(Uncertain("timed out"), window_max=1)
+    await one.take("normal", 1)
+    waiting = asyncio.create_task(one.take("bulk", 1))
+    await asyncio.sleep(0)
+    await one.submit([submission()] * FAILURES_TO_OPEN)
+    one.give("normal", 1)
+    assert await waiting == 0
+    assert one._window.used == 0
 
 
 async def test_groups_that_want_more_than_there_is_take_turns_and_all_get_through():
