@@ -4,6 +4,8 @@ One turn looks at what is due and does each kind of work in a call of its own. S
 may run: every function looks again under its locks, so two that meet do the work once.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -20,7 +22,7 @@ from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
 from shared.events.traces import write_traces
 from shared.runtime import tracing
 from shared.runtime.crash_points import crash_point
-from shared.runtime.jetstream import JetStream, PublishFailed
+from shared.runtime.jetstream import JetStream, JetStreamDown, PublishFailed
 from shared.runtime.postgres import OutcomeUnknown, Pool
 from shared.storage.facts import FactPublisher, load_facts
 from shared.storage.finals import count_finals
@@ -39,6 +41,12 @@ LEASES_MAX: Final = 20_000
 # one call it took longer than the role's statement_timeout, again and again, and no hold ended any more.
 END_MAX: Final = 500
 WALKS_MAX: Final = 20
+# How long the publishing of one call may take: a healthy server needs some ten milliseconds for it; without
+# a quorum each bundle would take 15 s, and what has to expire or to start would wait. What was cut off may
+# still arrive; its dispatch number is stale by then.
+PUBLISHING_SECONDS: Final = 3.0
+# After JetStream did not answer: expiry, recovery and scheduled starts have the turns for themselves.
+REST_SECONDS: Final = 5.0
 PARTITION_DAYS_AHEAD: Final = 7
 FIRST_ID: Final = UUID(int=0)
 WALK_NAME: Final = "expire_holds"
@@ -68,6 +76,7 @@ class Clockwork:
         self._facts = facts
         # What the last look found for each work that moves a message.
         self._seen: dict[str, frozenset[UUID]] = {}
+        self._rests_until = 0.0
 
     async def turn(self) -> None:
         """Look after everything that is due."""
@@ -80,7 +89,7 @@ class Clockwork:
         for work, ids in due.items():
             DUE.labels(work).inc(len(ids))
         if not self._can_dispatch:
-            # To the end of the line: while NATS is away, others behind them must still be seen.
+            # To the end of the line: while JetStream is away, others behind them must still be seen.
             due.setdefault("wait", []).extend(due.pop("dispatch", []))
         works: Mapping[str, _Work] = {
             "expire": self._expire,
@@ -125,46 +134,83 @@ class Clockwork:
 
     @property
     def _can_dispatch(self) -> bool:
-        return self._jetstream.connected and self._jetstream.stream_incarnation("SMS_SEND") != 0
+        return (
+            self._jetstream.connected
+            and self._jetstream.stream_incarnation("SMS_SEND") != 0
+            and time.monotonic() >= self._rests_until
+        )
 
     async def end_lost_leases(self) -> None:
         """Make due what was leased to be published and is not in the stream: its publisher is gone."""
         if not self._can_dispatch:
             return
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
-        ended = await store.end_lost_leases(self._pool, await self._oldest(), incarnation, LEASES_MAX)
+        try:
+            oldest = await self._oldest()
+        except JetStreamDown as error:
+            self._rest(error)
+            return
+        ended = await store.end_lost_leases(self._pool, oldest, incarnation, LEASES_MAX)
         if ended:
             DUE.labels("lost").inc(ended)
             _log.warning("leases ended of what is not in the stream", messages=ended)
+
+    def _rest(self, error: Exception) -> None:
+        """Publish nothing for a while, and go on with all other work."""
+        self._rests_until = time.monotonic() + REST_SECONDS
+        _log.warning("JetStream does not answer, dispatches wait", error=str(error) or type(error).__name__)
 
     async def _oldest(self) -> list[datetime | None]:
         return [_moment(await self._jetstream.oldest_ms(f"sms.send.{lane}")) for lane in LANES]
 
     async def _dispatch(self, message_ids: Sequence[UUID]) -> None:
+        if not self._can_dispatch:  # not any more: an earlier part has met the trouble
+            await self._wait(message_ids)
+            return
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
-        oldest = await self._oldest()
+        try:
+            oldest = await self._oldest()
+        except JetStreamDown as error:
+            self._rest(error)
+            await self._wait(message_ids)
+            return
         leased = await store.dispatch_due(self._pool, message_ids, oldest, incarnation)
         crash_point("dispatch.after_lease")
         groups: dict[tuple[Lane, int], list[Dispatch]] = {}
         for dispatch in leased:
             groups.setdefault((dispatch.lane, dispatch.carrier_id), []).append(dispatch)
-        for (lane, carrier_id), group in groups.items():
-            for start in range(0, len(group), BUNDLE_MAX):
-                await self._publish(lane, carrier_id, group[start : start + BUNDLE_MAX])
+        await self._publish_all(
+            [
+                group[start : start + BUNDLE_MAX]
+                for group in groups.values()
+                for start in range(0, len(group), BUNDLE_MAX)
+            ]
+        )
 
-    async def _publish(self, lane: Lane, carrier_id: int, group: Sequence[Dispatch]) -> None:
+    async def _publish_all(self, bundles: Sequence[Sequence[Dispatch]]) -> None:
+        """Publish bundles of one lane and carrier each; those that do not get through are due again soon."""
+        published = 0
+        try:
+            async with asyncio.timeout(PUBLISHING_SECONDS):
+                for bundle in bundles:
+                    await self._publish(bundle)
+                    published += 1
+        except (PublishFailed, TimeoutError) as error:
+            self._rest(error)
+            left = [dispatch for bundle in bundles[published:] for dispatch in bundle]
+            await store.return_leases(self._pool, left)
+            await self._wait([dispatch.message_id for dispatch in left])
+
+    async def _publish(self, group: Sequence[Dispatch]) -> None:
+        lane, carrier_id = group[0].lane, group[0].carrier_id
         work = [(dispatch.message_id.hex, dispatch.dispatch_no) for dispatch in group]
         first_id, number = work[0]
         bundle = Bundle(lane=lane, carrier_id=carrier_id, work=work)
         headers = await self._headers(work) if tracing.is_on else {}
-        try:
-            await self._jetstream.publish(
-                f"sms.send.{lane}", encode(bundle), message_id=f"{first_id}.{number}", headers=headers
-            )
-            crash_point("dispatch.after_publish")
-        except PublishFailed as error:
-            _log.warning("bundle not published, will try again", messages=len(group), error=str(error))
-            await store.return_leases(self._pool, group)
+        await self._jetstream.publish(
+            f"sms.send.{lane}", encode(bundle), message_id=f"{first_id}.{number}", headers=headers
+        )
+        crash_point("dispatch.after_publish")
 
     async def _headers(self, work: Sequence[tuple[str, int]]) -> dict[str, str]:
         """What is tried again, or was scheduled, goes on in the trace that it was accepted in."""

@@ -1,9 +1,11 @@
 """The clockwork on real PostgreSQL and JetStream: what was dropped is dispatched, what waits is left."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +17,7 @@ from embedded.nats import NatsServer
 from ledger.clockwork import END_MAX, UNWORKABLE, Clockwork
 from shared.domain.ids import uuid7_from
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
-from shared.runtime.jetstream import JetStream, open_jetstream
+from shared.runtime.jetstream import JetStream, JetStreamDown, open_jetstream
 from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
 from tests.support.flow import Flow, accept_item, open_flow, outcome
@@ -225,6 +227,36 @@ async def test_what_cannot_be_dispatched_hides_nothing_behind_it(works, monkeypa
     await works.clockwork.turn()
     assert {await works.flow.state(id_) for id_ in expired} == {"EXPIRED"}
     assert {await works.flow.state(id_) for id_ in waiting} == {"QUEUED"}
+
+
+@pytest.mark.parametrize("silent", ["oldest_ms", "publish"])
+async def test_without_a_quorum_everything_but_the_dispatch_goes_on(works, nats_server, monkeypatch, silent):
+    """The connection stands, JetStream does not answer."""
+    waiting = await works.accepted(5)
+    expired = await works.accepted(2, valid_seconds=60)
+    now = await works.flow.pool.fetchval("select clock_timestamp()")
+    scheduled = await works.accepted(2, send_at=now + timedelta(seconds=30))
+    await works.flow.later(waiting, 3_600)
+    await works.flow.later(expired, 61)
+    await works.flow.later(scheduled, 31)
+
+    async def no_answer(*_: object, **__: object) -> None:
+        if silent == "oldest_ms":
+            raise JetStreamDown("no quorum")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("ledger.clockwork.DUE_MAX", 5)
+    monkeypatch.setattr("ledger.clockwork.PUBLISHING_SECONDS", 0.05)
+    with monkeypatch.context() as without_quorum:
+        without_quorum.setattr(type(works.jetstream), silent, no_answer)
+        await works.clockwork.turn()
+        await works.clockwork.turn()
+        assert {await works.flow.state(id_) for id_ in expired} == {"EXPIRED"}
+        assert {await works.flow.state(id_) for id_ in [*waiting, *scheduled]} == {"QUEUED"}
+    works.clockwork._rests_until = 0.0
+    await works.flow.later([*waiting, *scheduled], 10)
+    await works.clockwork.turn()
+    assert {id_ for id_, _ in await in_stream(nats_server)} == {*waiting, *scheduled}
 
 
 async def break_state(pool: asyncpg.Pool, ids: Sequence[UUID]) -> None:
