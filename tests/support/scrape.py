@@ -28,6 +28,7 @@ RARE = {
     "tollwire_ledger_seal_exports_total": "a day that is over",
     "tollwire_loop_failures_total": "a loop that failed",
     "tollwire_partitions_retired_total": "a day that is old enough",
+    "tollwire_put_off_total": "a carrier that takes less than comes in",
     "tollwire_receipts_refused_total": "a receipt that was refused",
     "tollwire_resealed_total": "a keyring that was rotated",
     "tollwire_retention_overdue_days": "a day that is old enough",
