@@ -29,14 +29,8 @@ from api.routing import Call, Operation, Reply, Router, Serve, encode, read_body
 from api.violations import refuse_body
 from shared.domain.problems import ProblemCode
 from shared.runtime import tracing
+from shared.runtime.http_connections import HEAD_SECONDS, Connection
 
-# The longest header line that is read; a key, a trace and an idempotency key take 1 kB together.
-LINE_MAX_BYTES: Final = 8_190
-# A head of 8 kB fits into a few packets; who needs longer holds a connection, not a conversation.
-HEAD_SECONDS: Final = 20.0
-# Longer than the 60 s of common proxies and load balancers, so that they close first and no request
-# meets a connection that is just being closed.
-KEEPALIVE_SECONDS: Final = 75.0
 # While connections are waited for; they tell nobody of their end.
 LOOK_SECONDS: Final = 0.02
 # A connection that nobody has used for so long is hardly used in the very moment in which we close it.
@@ -174,31 +168,14 @@ class Front:
         return await serve(request, params)
 
 
-class _Protocol(web.RequestHandler):
-    """aiohttp's connection, whose own errors are problems too."""
+class _Protocol(Connection):
+    """A connection whose own errors are problems too."""
 
-    __slots__ = ("_head_seconds", "_silence", "spoken_at")
+    __slots__ = ("spoken_at",)
 
-    def __init__(self, manager: web.Server, *, head_seconds: float, **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._head_seconds = head_seconds
+    def __init__(self, server: web.Server, **options: Any) -> None:
+        super().__init__(server, **options)
         self.spoken_at: float | None = None
-        self._silence: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give a new connection so long for the head of its first request; aiohttp would wait for ever."""
-        super().connection_made(transport)
-        self._silence = asyncio.get_running_loop().call_later(self._head_seconds, self._hang_up)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the timer with the connection."""
-        if self._silence is not None:
-            self._silence.cancel()
-        super().connection_lost(exc)
-
-    def _hang_up(self) -> None:
-        if self.spoken_at is None:
-            self.force_close()
 
     def close_if_silent(self, since: float) -> None:
         """Close a connection without a request since then (or ever); one that is being answered stays."""
@@ -248,17 +225,7 @@ class Server(web.Server):
             await asyncio.sleep(LOOK_SECONDS)
 
     def __call__(self) -> web.RequestHandler:
-        return _Protocol(
-            self,
-            loop=self._loop,
-            head_seconds=self._head_seconds,
-            access_log=None,
-            # A body that is declared compressed is refused, so a bomb is never unpacked.
-            auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            max_line_size=LINE_MAX_BYTES,
-            max_field_size=LINE_MAX_BYTES,
-        )
+        return _Protocol(self, loop=self._loop, head_seconds=self._head_seconds)
 
 
 def problem_response(

@@ -150,6 +150,8 @@ class Receive(WithParts):
         source = self._sources.get(request.match_info["carrier"])
         if source is None:
             return _refuse(404, "unknown_carrier", "there is no such carrier, or it has no receipt settings")
+        if "Content-Encoding" in request.headers:
+            return _refuse(415, "compressed", "send the body as it is, without a Content-Encoding")
         address = self._addresses.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
         try:
             async with asyncio.timeout(BODY_SECONDS):

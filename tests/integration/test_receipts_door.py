@@ -1,8 +1,11 @@
 """The receipts' door: who proves nothing is told to wait, and nobody else waits for it (RULES 37)."""
 
+import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -18,6 +21,7 @@ from dlr.settle import Settle
 from dlr.strangers import FAILURES_BURST
 from shared.domain.receipt_auth import SIGNATURE_HEADER, sign_receipts
 from shared.runtime.clock import open_clock
+from shared.runtime.http_connections import HEAD_SECONDS
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
 from shared.runtime.server_settings import NatsAccess
@@ -32,6 +36,7 @@ SECRET = "the carrier's own"
 RECEIPT = b'{"reference": "nothing-like-it", "state": "DELIVRD"}'
 STRANGER, OTHER = "192.0.2.66", "198.51.100.1"
 HOME = "203.0.113.0/24"
+WAIT_SECONDS = 10.0
 
 
 class Door:
@@ -56,6 +61,24 @@ class Door:
         async with self._session.post(self._url, data=RECEIPT, headers=headers) as answer:
             return answer.status, answer.headers.get("Retry-After")
 
+    async def post_compressed(self) -> int:
+        """The status of a body that would take our memory before anybody knows whose it is."""
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        body = gzip.compress(b" " * 10_000_000 + RECEIPT)
+        async with self._session.post(self._url, data=body, headers=headers) as answer:
+            return answer.status
+
+    async def silence_after(self, said: bytes) -> bytes:
+        """What is heard, to the end, by who says this and no more."""
+        url = urlsplit(self._url)
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write(said)
+        async with asyncio.timeout(WAIT_SECONDS):
+            heard = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return heard
+
     async def change(self, column: str, value: Any) -> None:
         """Change the carrier's row behind the API, and let the door follow."""
         await self._flow.pool.execute(f"update tollwire.carriers set {column} = $1", value)
@@ -67,7 +90,9 @@ class Door:
 
 
 @asynccontextmanager
-async def open_carriers_door(database: Database, **auth: Any) -> AsyncIterator[Door]:
+async def open_carriers_door(
+    database: Database, *, head_seconds: float = HEAD_SECONDS, **auth: Any
+) -> AsyncIterator[Door]:
     settings = DlrSettings(postgres_dsn=database.dsn("dlr"), keyring_file="", receipts_port=0)
     async with (
         open_flow(database) as flow,
@@ -80,7 +105,7 @@ async def open_carriers_door(database: Database, **auth: Any) -> AsyncIterator[D
         Deliver(flow.pool, poster, endpoints, clock) as deliver,
         Settle(flow.pool, facts, deliver) as settle,
         Receive(flow.pool, settle, KEYRING, clock, trusted_proxies=["127.0.0.0/8"]) as receive,
-        open_door(settings, receive) as port,
+        open_door(settings, receive, head_seconds=head_seconds) as port,
         aiohttp.ClientSession() as session,
     ):
         carrier = await flow.carrier(name="telco", settings={"receipts": {"auth": {"kind": "hmac", **auth}}})
@@ -93,6 +118,18 @@ async def open_carriers_door(database: Database, **auth: Any) -> AsyncIterator[D
         door = Door(session, url, int(clock.now_ms() / 1000), flow, receive)
         await door.follow()
         yield door
+
+
+async def test_who_says_nothing_or_half_a_head_is_hung_up(database: Database) -> None:
+    async with open_carriers_door(database, head_seconds=0.05) as door:
+        for said in (b"", b"POST /receipts/telco HT"):
+            assert await door.silence_after(said) == b""
+        assert await door.post(OTHER) == (200, None)
+
+
+async def test_a_compressed_body_is_not_unpacked_for_a_stranger(database: Database) -> None:
+    async with open_carriers_door(database) as door:
+        assert await door.post_compressed() == 415
 
 
 @pytest.mark.parametrize("address", [STRANGER, OTHER])

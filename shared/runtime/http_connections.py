@@ -1,0 +1,51 @@
+"""Connections of the ports that strangers reach: none is held for ever by who says nothing."""
+
+import asyncio
+from typing import Any, Final
+
+from aiohttp import web
+
+# The longest header line that is read; a key, a trace and an idempotency key take 1 kB together.
+LINE_MAX_BYTES: Final = 8_190
+# A head of 8 kB fits into a few packets; who needs longer holds a connection, not a conversation.
+HEAD_SECONDS: Final = 20.0
+# Longer than the 60 s of common proxies and load balancers, so that they close first and no request
+# meets a connection that is just being closed.
+KEEPALIVE_SECONDS: Final = 75.0
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection, hung up when the head of its first request does not come; it would wait for ever.
+
+    A body that is declared compressed is handed on as it came, so a bomb is never unpacked.
+    """
+
+    __slots__ = ("_head_seconds", "_silence")
+
+    def __init__(self, server: web.Server, *, head_seconds: float = HEAD_SECONDS, **options: Any) -> None:
+        super().__init__(
+            server,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp's own way to have none
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=LINE_MAX_BYTES,
+            max_field_size=LINE_MAX_BYTES,
+            **options,
+        )
+        self._head_seconds = head_seconds
+        self._silence: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give a new connection so long for the head of its first request."""
+        super().connection_made(transport)
+        self._silence = asyncio.get_running_loop().call_later(self._head_seconds, self._hang_up)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the timer with the connection."""
+        if self._silence is not None:
+            self._silence.cancel()
+        super().connection_lost(exc)
+
+    def _hang_up(self) -> None:
+        if self._request_count == 0:
+            self.force_close()
