@@ -1,7 +1,7 @@
 """Takes bundles of a lane from JetStream, and acknowledges them when all of them is recorded (DESIGN 2)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -35,6 +35,8 @@ NAK_SECONDS: Final = 1.0
 BUNDLES: Final = Counter(
     "tollwire_bundles_total", "Bundles by lane and what became of them", ["lane", "result"]
 )
+
+_Work = tuple[Msg, Bundle]
 
 _log = structlog.get_logger(__name__)
 
@@ -80,11 +82,12 @@ async def _group(
     lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop, places: asyncio.Semaphore
 ) -> None:
     """Do one group of bundles. Its place is free when it is done, or when one of its carriers is slow."""
-    work = asyncio.create_task(_work(lane, submit, messages, stop))
+    parts = await _by_carrier(lane, messages)
+    work = asyncio.create_task(_work(lane, submit, parts, stop))
     try:
         while not work.done():
             await asyncio.wait([work], timeout=SHORT_SECONDS)
-            if not submit.may_hold_up:
+            if not submit.may_hold_up(parts):
                 break
     except asyncio.CancelledError:
         work.cancel()
@@ -94,11 +97,8 @@ async def _group(
     await work
 
 
-async def _work(lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop) -> None:
+async def _work(lane: str, submit: Submit, parts: Mapping[int, Sequence[_Work]], stop: Stop) -> None:
     """Do each carrier's part of a group by itself: what one lets wait is no matter of the others."""
-    parts: dict[int, list[tuple[Msg, Bundle]]] = {}
-    for message, bundle in await _decode_all(lane, messages):
-        parts.setdefault(bundle.carrier_id, []).append((message, bundle))
     works = [_work_off(lane, submit, carrier_id, part, stop) for carrier_id, part in parts.items()]
     if len(works) == 1:
         await works[0]
@@ -106,9 +106,7 @@ async def _work(lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop) 
         await asyncio.gather(*works)
 
 
-async def _work_off(
-    lane: str, submit: Submit, carrier_id: int, part: Sequence[tuple[Msg, Bundle]], stop: Stop
-) -> None:
+async def _work_off(lane: str, submit: Submit, carrier_id: int, part: Sequence[_Work], stop: Stop) -> None:
     """Do bundles of one carrier and answer them. Never raises: the others are not to suffer."""
     messages = [message for message, _ in part]
     keeper = asyncio.create_task(_keep_in_progress(messages))
@@ -130,17 +128,19 @@ async def _work_off(
         keeper.cancel()
 
 
-async def _decode_all(lane: str, messages: Sequence[Msg]) -> list[tuple[Msg, Bundle]]:
-    readable = []
+async def _by_carrier(lane: str, messages: Sequence[Msg]) -> dict[int, list[_Work]]:
+    parts: dict[int, list[_Work]] = {}
     for message in messages:
         try:
-            readable.append((message, decode(message.data)))
+            bundle = decode(message.data)
         except MalformedEvent as error:
             # Nobody can ever read it; its messages' leases end, and the clockwork dispatches them anew.
             _log.error("malformed bundle dropped", lane=lane, error=str(error))
             BUNDLES.labels(lane, "malformed").inc()
             await message.term()
-    return readable
+        else:
+            parts.setdefault(bundle.carrier_id, []).append((message, bundle))
+    return parts
 
 
 async def _give_back(lane: str, messages: Sequence[Msg]) -> None:

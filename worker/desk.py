@@ -3,6 +3,7 @@
 Whoever wants to claim takes places here first, so that no more is claimed than can be written at once.
 """
 
+import itertools
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ from worker.window import Window
 # finds out whether it is back. A lost answer may end its message: they must not go out by the window.
 FAILURES_TO_OPEN: Final = 5
 OPEN_SECONDS: Final = 5.0
+# A carrier that has not answered a submit for so long is slow.
+SLOW_SECONDS: Final = 1.0
 
 # "failed" may go better the next time, "refused" never: the message is at fault, not the carrier.
 OUTCOMES: Final = Counter(
@@ -76,6 +79,9 @@ class Desk:
         self._open_until = 0.0
         # When the message that probes had its place: infinite while it waits for that, None without one.
         self._probe_at: float | None = None
+        # When each submit that is not answered began, and of how many messages; the oldest first.
+        self._unanswered: dict[int, tuple[float, int]] = {}
+        self._submits = itertools.count()
         DOWN.labels(config.name).set_function(lambda: float(self.is_down))
         PLACES.labels(config.name, "used").set_function(lambda: self._window.used)
         PLACES.labels(config.name, "max").set(config.window_max)
@@ -87,6 +93,21 @@ class Desk:
 
     def _is_broken(self) -> bool:
         return self._failures >= FAILURES_TO_OPEN
+
+    def is_slow(self) -> bool:
+        """Return True when what waits for places waits for the carrier, and not for our own claims.
+
+        Its pace is not ready; or it has left a submit unanswered for a second; or most places are with what
+        it has not answered.
+        """
+        now = time.monotonic()
+        if self._pace.ready_at > now:
+            return True
+        if not self._unanswered:
+            return False
+        oldest, _ = next(iter(self._unanswered.values()))
+        at_carrier = sum([number for _, number in self._unanswered.values()])
+        return now - oldest > SLOW_SECONDS or 2 * at_carrier >= self._window.used
 
     @property
     def per_second(self) -> float:
@@ -139,6 +160,8 @@ class Desk:
         """Submit and learn from the answers."""
         started_at = time.monotonic()
         self._in_flight.inc(len(submissions))
+        submit = next(self._submits)
+        self._unanswered[submit] = (started_at, len(submissions))
         try:
             if tracing.is_on:
                 outcomes = await traces.submit(self.config.name, self._carrier, submissions)
@@ -146,6 +169,7 @@ class Desk:
                 outcomes = await self._carrier.submit_many(submissions)
         finally:
             self._in_flight.dec(len(submissions))
+            del self._unanswered[submit]
             if self._probe_at is not None and started_at >= self._probe_at:
                 self._probe_at = None
         self._submit_seconds.observe(time.monotonic() - started_at, tracing.exemplar())

@@ -64,13 +64,13 @@ class Wait:
         if self._is_long:
             self._line.long_waiting -= 1
 
-    def seconds(self, *, is_alone: bool) -> float:
+    def seconds(self, *, is_patient: bool) -> float:
         """Return how long it may wait now, until it asks again.
 
-        Where others wait long already, the carrier is known to be slow, and nobody waits behind them. Alone,
-        with one carrier for all work, it waits as long as it takes.
+        Where others wait long already, nobody waits behind them. ``is_patient``: it is not the carrier that
+        they wait for, or there is no other; then it waits as long as it takes.
         """
-        seconds = LOOK_SECONDS if is_alone else self._seconds()
+        seconds = LOOK_SECONDS if is_patient else self._seconds()
         self.is_over = seconds == 0.0
         return seconds
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -76,10 +76,14 @@ class Submit:
         self._recording: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(RECORDING_MAX))
         self._lines: dict[tuple[str, int], Line] = defaultdict(Line)
 
-    @property
-    def may_hold_up(self) -> bool:
-        """True while there is one carrier: what waits for it holds up nobody else's work."""
-        return self._desks.is_one
+    def may_hold_up(self, carrier_ids: Iterable[int]) -> bool:
+        """True while these carriers' work may hold up the lane.
+
+        There is no other carrier; or none of these is slow: what they wait for, the others wait for too, and
+        nothing is won by fetching more.
+        """
+        desks = [self._desks.get(carrier_id) for carrier_id in carrier_ids]
+        return self._desks.is_one or not any(desk is not None and desk.is_slow() for desk in desks)
 
     async def carry(self, lane: str, carrier_id: int, work: Sequence[tuple[str, int]], stop: Stop) -> None:
         """Work off one carrier's messages, chunk by chunk, as many at a time as its window lets through.
@@ -136,7 +140,7 @@ class Submit:
         async with self._recording[lane]:
             pass
         try:
-            async with asyncio.timeout(wait.seconds(is_alone=self.may_hold_up)):
+            async with asyncio.timeout(wait.seconds(is_patient=self.may_hold_up([desk.config.id]))):
                 count = await desk.take(lane, wanted, wait.asked_at)
         except TimeoutError:
             return 0

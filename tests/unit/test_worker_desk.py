@@ -172,6 +172,47 @@ async def test_who_waited_for_places_while_the_breaker_opened_gets_none():
     assert one._window.used == 0
 
 
+async def test_a_carrier_is_slow_while_places_are_with_what_it_has_not_answered():
+    """What is being claimed waits for the database, and more of it would help nobody."""
+    one = desk(Submitted("r"), window_max=10)
+    assert not one.is_slow()
+    await one.take("normal", 5)
+    assert not one.is_slow()
+    answer = asyncio.Event()
+
+    class Silent(Scripted):
+        async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+            await answer.wait()
+            return await super().submit_many(submissions)
+
+    one._carrier = Silent(Submitted("r"))
+    submits = asyncio.create_task(one.submit([submission()] * 5))
+    await asyncio.sleep(0)
+    assert one.is_slow()
+    answer.set()
+    await submits
+    assert not one.is_slow()
+
+
+async def test_a_carrier_is_slow_while_its_pace_lets_nothing_go():
+    one = desk(Submitted("r"), rate_per_second=1)
+    await one.take("normal", 1)
+    assert one.is_slow()
+    other = desk(Throttled(60.0))
+    await other.submit([submission()])
+    assert other.is_slow()
+
+
+async def test_one_submit_that_hangs_makes_a_carrier_slow_however_busy_it_is(monkeypatch):
+    one = desk(Submitted("r"), window_max=100)
+    await one.take("normal", 50)
+    one._carrier = Scripted(Submitted("r"))
+    one._unanswered[-1] = (time.monotonic(), 1)
+    assert not one.is_slow()
+    monkeypatch.setattr("worker.desk.SLOW_SECONDS", -1.0)
+    assert one.is_slow()
+
+
 async def test_groups_that_want_more_than_there_is_take_turns_and_all_get_through():
     one = desk(Submitted("r"), window_max=10)
     done = 0

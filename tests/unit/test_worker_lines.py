@@ -33,21 +33,21 @@ def test_what_comes_back_again_and_again_stays_away_longer_each_time_and_never_l
 def test_a_few_wait_long_and_nobody_waits_behind_them(clock):
     line = Line()
     waits = [Wait(line) for _ in range(LONG_MAX + 1)]
-    assert [wait.seconds(is_alone=False) for wait in waits] == [SHORT_SECONDS] * len(waits)
+    assert [wait.seconds(is_patient=False) for wait in waits] == [SHORT_SECONDS] * len(waits)
     clock[0] += SHORT_SECONDS
-    assert [wait.seconds(is_alone=False) > 0 for wait in waits] == [True] * LONG_MAX + [False]
+    assert [wait.seconds(is_patient=False) > 0 for wait in waits] == [True] * LONG_MAX + [False]
     assert waits[-1].is_over
     with Wait(line) as late:
-        assert late.seconds(is_alone=False) == 0.0
+        assert late.seconds(is_patient=False) == 0.0
     clock[0] += LONG_SECONDS
     for wait in waits[:LONG_MAX]:
         with wait:
-            assert wait.seconds(is_alone=False) == 0.0
-    assert Wait(line).seconds(is_alone=False) == SHORT_SECONDS, "their places are free again"
+            assert wait.seconds(is_patient=False) == 0.0
+    assert Wait(line).seconds(is_patient=False) == SHORT_SECONDS, "their places are free again"
 
 
-def test_who_is_alone_waits_as_long_as_it_takes(clock):
+def test_who_is_patient_waits_as_long_as_it_takes(clock):
     wait = Wait(Line())
     clock[0] += 3_600.0
-    assert wait.seconds(is_alone=True) > 0
+    assert wait.seconds(is_patient=True) > 0
     assert not wait.is_over
