@@ -214,7 +214,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, seconds: float 
     """Read a JSON body of at most ``bytes_max`` bytes.
 
     Raises:
-        Refusal: unsupported_media_type, payload_too_large, malformed_request (too slow).
+        Refusal: unsupported_media_type, payload_too_large, malformed_request (too slow, or it broke off).
     """
     declared = request.headers.get("Content-Type")
     if declared is not None and declared != "application/json":
@@ -233,6 +233,10 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, seconds: float 
             return await _read_pieces(request.content, bytes_max)
     except TimeoutError:
         reason = f"the body did not arrive within {seconds:g} s"
+        raise Refusal(ProblemCode.MALFORMED_REQUEST, reason=reason) from None
+    except ConnectionError:
+        # Nobody hears this answer; but it is the client's fault, and is counted as that.
+        reason = "the connection ended before the body did"
         raise Refusal(ProblemCode.MALFORMED_REQUEST, reason=reason) from None
 
 
