@@ -124,7 +124,7 @@ class Consumer:
         try:
             await self._prepare()
             return await self._pull(min(batch_max, FETCH_MAX), give_up_at)
-        except (_Gone, nats.errors.Error, OSError, TimeoutError) as error:
+        except (_Gone, nats.errors.Error, OSError, ValueError) as error:  # a ValueError: no JSON
             kind = type(error).__name__
             _log.warning("consumer is made again", consumer=self.durable, error=kind, cause=str(error))
             self._is_made = False
