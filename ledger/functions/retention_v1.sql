@@ -87,10 +87,11 @@ begin
         return;
     end if;
     if not d.states_done then
-        select count(*) as seen, max(c.message_id::text collate "C")::uuid as last, max(c.submitted_at) as submit_at,
+        -- What ended without a carrier's answer may have been handed over until it ended.
+        select count(*) as seen, max(c.message_id::text collate "C")::uuid as last, max(coalesce(c.submitted_at, case when c.attempt_no > 0 then c.final_at end)) as submit_at,
                min(c.message_id::text collate "C") filter (where c.final_at is null) as open_id
             into r
-            from (select s.message_id, s.final_at, s.submitted_at from tollwire.message_states s
+            from (select s.message_id, s.final_at, s.submitted_at, s.attempt_no from tollwire.message_states s
                   where s.message_id >= v_from and s.message_id < v_to and (d.states_after is null or s.message_id > d.states_after) order by s.message_id limit p_limit) c;
         if r.open_id is not null then
             return query select false, r.seen, format('message %s is %s', r.open_id, (select s.state from tollwire.message_states s where s.message_id = r.open_id::uuid));
@@ -133,7 +134,7 @@ begin
         return 'not all of its messages and holds have been seen ended';
     end if;
     if d.last_submit_at > clock_timestamp() - c_late_receipts then
-        return format('a receipt may still come for what was submitted at %s', to_char(d.last_submit_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
+        return format('a receipt may still come for what may have been submitted at %s', to_char(d.last_submit_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
     end if;
     select o.message_id into v_id from tollwire.outbox o where o.message_id >= v_from and o.message_id < v_to limit 1;
     if found then

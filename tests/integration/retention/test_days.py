@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from ledger import retention_store as store
 from shared.runtime.postgres import Pool
-from tests.support.flow import Flow, open_flow
+from tests.support.flow import Flow, open_flow, outcome
 from tests.support.old_days import (
     accepted_on,
     days_ago,
@@ -126,6 +126,29 @@ async def test_a_receipt_that_may_still_come_keeps_the_day(flow, pool):
     await inspected(pool)
     assert str(await store.blocker(pool, OLD, "messages")).startswith("a receipt may still come")
     assert len(ids) == 1
+
+
+async def test_what_may_have_been_sent_without_an_answer_keeps_the_day_for_its_receipt(flow, pool):
+    """A scheduled message goes out weeks after its day; ended without an answer, it has no time of submit."""
+    client, carrier = await flow.client(), await flow.carrier()
+    unknown, never_left = await accepted_on(flow, OLD, client, 2, carrier_id=carrier)
+    await flow.cancel(client, [never_left])
+    await flow.claim([unknown], carrier)
+    await flow.record([outcome(unknown, 1, "uncertain")], carrier)
+    await flow.later([unknown], 2 * 3_600)
+    await flow.expire([unknown])
+    assert (await flow.state(unknown), await flow.state(never_left)) == ("FAILED_PERM", "CANCELLED")
+
+    await inspected(pool)
+    assert str(await store.blocker(pool, OLD, "messages")).startswith("a receipt may still come")
+
+    await flow.pool.execute("delete from tollwire.day_inspections")
+    await flow.pool.execute(
+        "update tollwire.message_states set final_at = final_at - interval '9 days' where message_id = $1",
+        unknown,
+    )
+    await inspected(pool)
+    assert await store.blocker(pool, OLD, "messages") is None
 
 
 # What is planted, how it is taken away again, and what the server says of it.
