@@ -160,7 +160,7 @@ begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     select array_agg(s.message_id order by s.message_id), array_agg(a.carrier_id order by s.message_id) into t_id, t_carrier
         from (select distinct m from unnest(p_message) m) x(id)
-        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state in ('QUEUED', 'FAILED_TEMP', 'SENDING')
+        join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state in ('QUEUED', 'FAILED_TEMP', 'SENDING', 'UNKNOWN')
         cross join lateral (
             select count(distinct b.part_no) as parts, (array_agg(b.carrier_id order by b.outcome_at desc))[1] as carrier_id
             from tollwire.attempts b where b.message_id = x.id and b.message_id between v_min and v_max and b.outcome = 'submitted'

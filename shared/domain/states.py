@@ -80,11 +80,11 @@ def _table() -> dict[tuple[MessageState, MessageEvent], MessageState]:
         moves[state, _E.CANCELLED] = _S.CANCELLED
         moves[state, _E.NO_ROUTE] = _S.FAILED_PERM
         moves[state, _E.SUSPENDED] = _S.FAILED_PERM
-    moves[_S.SENDING, _E.UNCLAIMED] = _S.QUEUED
-    moves[_S.SENDING, _E.THROTTLED] = _S.QUEUED
     moves[_S.SENDING, _E.NO_ROUTE] = _S.FAILED_PERM
     for state in (_S.SENDING, _S.UNKNOWN):
-        # A carrier's answer may arrive after recovery has called the attempt UNKNOWN; it is still true.
+        # An attempt's end may be told after recovery has called it UNKNOWN; it is still true.
+        moves[state, _E.UNCLAIMED] = _S.QUEUED
+        moves[state, _E.THROTTLED] = _S.QUEUED
         moves[state, _E.SUBMITTED] = _S.SENT
         moves[state, _E.REFUSED_TEMP] = _S.FAILED_TEMP
         moves[state, _E.REFUSED_PERM] = _S.FAILED_PERM

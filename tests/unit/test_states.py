@@ -21,15 +21,14 @@ WAITING = {
 }  # fmt: skip
 ANSWERED = {
     "submitted": "SENT", "refused_temp": "FAILED_TEMP", "refused_perm": "FAILED_PERM", "uncertain": "UNKNOWN",
+    "unclaimed": "QUEUED", "throttled": "QUEUED",
 }  # fmt: skip
 AGAIN = {"claimed": "SENDING", "submitted": "SENT"}
 TABLE = {
     "SCHEDULED": WAITING | {"due": "QUEUED"},
     "QUEUED": WAITING | BY_RECEIPT | AGAIN,
     "FAILED_TEMP": WAITING | BY_RECEIPT | AGAIN,
-    "SENDING": ANSWERED
-    | BY_RECEIPT
-    | {"unclaimed": "QUEUED", "throttled": "QUEUED", "no_route": "FAILED_PERM"},
+    "SENDING": ANSWERED | BY_RECEIPT | {"no_route": "FAILED_PERM"},
     "SENT": BY_RECEIPT | {"receipt_wait_ended": "EXPIRED"},
     "UNKNOWN": ANSWERED | BY_RECEIPT | {"asked_again": "QUEUED", "outcome_wait_ended": "FAILED_PERM"},
 }

@@ -81,7 +81,7 @@ begin
         end if;
         -- By some attempt or other a carrier has every part, and has not said that one of them is lost. The answer to an attempt that was
         -- given up may come while the next one is on its way: then it counts, whatever becomes of that one.
-        v_taken := (r.outcome <> 'submitted' or r.state in ('QUEUED', 'FAILED_TEMP')) and r.parts_total <= (
+        v_taken := (r.outcome <> 'submitted' or r.state in ('QUEUED', 'FAILED_TEMP', 'UNKNOWN')) and r.parts_total <= (
             select count(distinct a.part_no) from tollwire.attempts a
             where a.message_id = r.message_id and a.message_id between v_min and v_max and a.outcome = 'submitted'
               and (a.receipt is null or a.receipt not in ('undelivered', 'expired', 'rejected')));
@@ -91,7 +91,10 @@ begin
         end if;
         continue when tollwire.next_state_v1(r.state, r.outcome::tollwire.message_event) is null or v_moved_id = r.message_id;
         -- A late word moves a message that waits only when no part is missing.
-        continue when case when r.outcome = 'submitted' and r.state in ('QUEUED', 'FAILED_TEMP') then not v_taken else not r.holds_token end;
+        continue when case when r.outcome = 'submitted' and r.state in ('QUEUED', 'FAILED_TEMP', 'UNKNOWN') then not v_taken else not r.holds_token end;
+        -- Nor does it send again what was given up, while another part of that attempt may have left: both would go.
+        continue when r.state = 'UNKNOWN' and r.outcome in ('throttled', 'unclaimed', 'refused_temp') and exists (
+            select from tollwire.attempts a where a.message_id = r.message_id and a.attempt_no = r.attempt_no and coalesce(a.outcome, 'uncertain') = 'uncertain');
         v_moved_id := r.message_id;
         v_moved[r.nth] := true;
         if r.outcome in ('refused_temp', 'refused_perm') then
@@ -126,8 +129,8 @@ begin
             w_id := w_id || r.message_id; -- What this carrier may have taken is asked again of this carrier alone: another one has never seen the id.
             v_bound := p_ask_again and exists (select from tollwire.attempts a where a.message_id = r.message_id and a.carrier_id = p_carrier and a.outcome = 'uncertain');
             w_carrier := w_carrier || case when not v_bound then p_next_carrier[r.nth] end;
-            w_at := w_at || case when v_state[r.nth] = 'UNKNOWN' then least(r.valid_until, v_now + p_receipt_wait_seconds * interval '1 second')
-                                 when r.outcome = 'unclaimed' and not v_bound then v_now else v_now + r.retry_seconds * interval '1 second' end;
+            w_at := w_at || least(r.valid_until, case when v_state[r.nth] = 'UNKNOWN' then v_now + p_receipt_wait_seconds * interval '1 second'
+                                                      when r.outcome = 'unclaimed' and not v_bound then v_now else v_now + r.retry_seconds * interval '1 second' end);
         end if;
     end loop;
 
@@ -162,7 +165,8 @@ end $$;
 -- message's state is by now; the state moves only for the attempt that holds the token. For each position:
 --   submitted      SENT, also when it is said late, of an attempt that was given up, while no other is on its way; the outbox row
 --                  ends; captured here when the plan charges the submit
---   throttled      QUEUED again after p_retry_seconds; uses up no try
+--   throttled      QUEUED again after p_retry_seconds, or at the end of the validity, whose end that is; uses up no try. Also said
+--                  late, when the attempt was given up as uncertain: nothing of it left (so with unclaimed)
 --   refused_temp   FAILED_TEMP and again after p_retry_seconds; after the last try, or past the validity, as refused_perm
 --   refused_perm   FAILED_PERM and release; but UNKNOWN while an earlier attempt may have reached the carrier
 --   uncertain      UNKNOWN; asked again when p_ask_again (the carrier knows our ids), sent again once when the policy is

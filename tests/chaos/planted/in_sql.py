@@ -183,6 +183,14 @@ IN_SQL: Final = (
         (("if r.holds_token and v_taken then", "if false then"),), 300,
     ),
     Plant(
+        "a late answer does not move what is unknown", "tollwire.record_rest_v1",
+        (("r.state in ('QUEUED', 'FAILED_TEMP', 'UNKNOWN') then not v_taken", "r.state in ('QUEUED', 'FAILED_TEMP') then not v_taken"),), 300,
+    ),
+    Plant(
+        "a part that may have left goes again with one that did not", "tollwire.record_rest_v1",
+        (("coalesce(a.outcome, 'uncertain') = 'uncertain')", "false)"),), 300,
+    ),
+    Plant(
         "double callback: what is done is due again", "tollwire.record_callbacks_v1",
         (("and c.done_at is null and c_attempt", "and c_attempt"),), 40,
     ),

@@ -78,6 +78,7 @@ class Judge:
             sent_twice(world, submit, messages)
         self._seen_submits = len(world.logs.submits)
         claims(world, rows, messages)
+        handed_over(world, rows, messages)
         receipts(world, rows)
         self._before = rows
 
@@ -227,6 +228,19 @@ def claims(world: World, rows: Rows, messages: dict[str, State]) -> None:
         must("a claim is won once", times == 1, token)
     for work, times in world.logs.published.items():
         must("a dispatch number is published once", times == 1, work)
+
+
+def handed_over(world: World, rows: Rows, messages: dict[str, State]) -> None:
+    """What carriers say they have, in all its parts, waits for nothing but receipts."""
+    taken: defaultdict[str, set[str]] = defaultdict(set)
+    for key, (_, outcome, _, word) in rows["attempts"].items():
+        message, _, part = key.split("/")
+        if outcome == "submitted" and word not in FINAL_WORDS - {"delivered"}:
+            taken[message].add(part)
+    for message, parts in taken.items():
+        is_waiting = messages[message].state in ("QUEUED", "FAILED_TEMP", "UNKNOWN")
+        is_whole = len(parts) == world.logs.wants[message].parts
+        must("what was taken is sent", not (is_waiting and is_whole), (message, messages[message], parts))
 
 
 def receipts(world: World, rows: Rows) -> None:

@@ -18,6 +18,7 @@ WEIGHTS: Final = {
 }  # fmt: skip
 NUMBERS_MAX: Final = 24
 NUMBER_BELOW: Final = 1_000
+MORE_NUMBERS: Final = 200
 STEPS: Final = 90
 
 
@@ -45,6 +46,12 @@ class Choices:
     def rarely(self, one_in: int) -> bool:
         """True once in so many times, and never where choices are plain."""
         return self.below(one_in) == one_in - 1
+
+    def more(self) -> "Choices":
+        """As many numbers as anybody asks for, made from one of these."""
+        seed = self.below(NUMBER_BELOW)
+        rng = random.Random(seed)
+        return Choices([rng.randrange(NUMBER_BELOW) for _ in range(MORE_NUMBERS)] if seed else ())
 
 
 def program_of(seed: int, steps: int = STEPS) -> list[Step]:

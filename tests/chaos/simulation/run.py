@@ -10,7 +10,7 @@ from tests.chaos.simulation.both import DisagreementError
 from tests.chaos.simulation.invariants import BrokenError, Judge, at_the_end
 from tests.chaos.simulation.program import Choices, Step
 from tests.chaos.simulation.wire import DAY, HOUR, NO_RECEIPT_SECONDS, SECOND, Carrier, Client, Server, Want
-from tests.chaos.simulation.world import PROCESSES, DiedError, World
+from tests.chaos.simulation.world import PROCESSES, DiedError, Task, World
 
 EVENTS: Final = (
     "message.sent", "message.delivered", "message.undelivered", "message.expired", "message.failed",
@@ -32,6 +32,9 @@ PROGRAM_MAX_US: Final = 12 * DAY
 SETTLE_TURNS_MAX: Final = 400
 SETTLE_LEAPS: Final = (*[66 * SECOND] * 10, *[601 * SECOND] * 4, *[3_601 * SECOND] * 4, 97 * HOUR)
 TASKS_MAX: Final = 3_000
+OUTPACED_ONE_IN: Final = 6
+# A claim's deadline and its margin, then the wait of what is asked again.
+OUTPACED_LEAPS: Final = (66 * SECOND, 2 * SECOND)
 
 
 class Failure(NamedTuple):
@@ -101,6 +104,8 @@ async def _does(world: World, word: str, choices: Choices) -> None:
             await _turn(world, choices)
         case "advance":
             _advance(world, choices.of(LEAPS))
+            if choices.rarely(OUTPACED_ONE_IN):
+                await _outpaced(world, choices.more())
         case "crash":
             world.crash(choices.of(PROCESSES))
         case _:
@@ -113,6 +118,35 @@ async def _turn(world: World, choices: Choices) -> None:
     while own := [task for task in world.tasks if task.owner == "ledger"]:
         world.tasks.remove(own[0])
         await own[0].work(choices)
+
+
+async def _outpaced(world: World, choices: Choices) -> None:
+    """Workers hang with answers in their hands; their claims are taken over, and others go on."""
+    await _submitted(world, choices)
+    held = _taken_out(world, "record")
+    try:
+        for leap_us in OUTPACED_LEAPS:
+            _advance(world, leap_us)
+            await _turn(world, choices)
+        await _submitted(world, choices)
+        for task in _taken_out(world, "record"):
+            await task.work(choices)
+    finally:
+        world.tasks += held
+
+
+async def _submitted(world: World, choices: Choices) -> None:
+    """Workers claim what is in the stream, and carriers have answered all of it."""
+    for bundle in list(world.stream):
+        await processes.claim(world, bundle, choices)
+    for task in _taken_out(world, "submit"):
+        await task.work(choices)
+
+
+def _taken_out(world: World, label: str) -> list[Task]:
+    found = [task for task in world.tasks if task.label == label]
+    world.tasks = [task for task in world.tasks if task.label != label]
+    return found
 
 
 async def _from_outside(world: World, word: str, choices: Choices) -> None:

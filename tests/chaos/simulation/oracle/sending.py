@@ -161,9 +161,12 @@ def _same_submit(t: Tables, message: Message, line: Line, carrier: int) -> None:
 
 
 def _may_move(message: Message, number: int, word: str) -> bool:
-    """A late word moves a message that waits only when no part is missing."""
-    if word == "submitted" and message.state in (S.QUEUED, S.FAILED_TEMP):
+    """A late word moves a message that waits only when no part is missing, or none can have left."""
+    if word == "submitted" and message.state in (S.QUEUED, S.FAILED_TEMP, S.UNKNOWN):
         return _is_taken(message)
+    if message.state is S.UNKNOWN and word in ("throttled", "unclaimed", "refused_temp"):
+        words = {a.outcome for (n, _), a in message.attempts.items() if n == number}
+        return message.attempt_no == number and not words & {None, "uncertain"}
     return message.attempt_no == number
 
 
@@ -240,11 +243,11 @@ def _wait(t: Tables, message: Message, word: str, line: Line, retry_us: int, car
     )
     at = t.now + retry_us
     if message.state is S.UNKNOWN:
-        at = min(message.valid_us, t.now + RECEIPT_WAIT_SECONDS * SECOND)
+        at = t.now + RECEIPT_WAIT_SECONDS * SECOND
     elif word == "unclaimed" and not is_bound:
         at = t.now
     row.dispatch_no += 1
-    row.dispatch_us = row.due_us = at
+    row.dispatch_us = row.due_us = min(message.valid_us, at)
     row.leased_us, row.incarnation, row.lease_seconds = None, 0, 60
     if line.next_carrier is not None and not is_bound:
         row.carrier = line.next_carrier
