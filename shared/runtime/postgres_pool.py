@@ -42,6 +42,16 @@ class LimitedPool(_Pool):
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             _log.info("connection cut", error=type(error).__name__)
 
+    async def expire_connections(self) -> None:
+        """Have every connection made anew when it is next used. Who is idle is cut at once.
+
+        asyncpg says goodbye to each, and waits for the answer of a host that may be the reason for this.
+        """
+        await super().expire_connections()
+        for holder in self._holders:  # type: ignore[attr-defined] # no public way to those that are idle
+            if holder.is_idle():
+                holder.terminate()
+
 
 async def make_pool(hosts: Hosts, *, min_size: int, max_size: int, **options: Any) -> LimitedPool:
     """Open a pool on one of the hosts; ``create_pool`` names its class itself, and no other.

@@ -186,6 +186,18 @@ async def test_a_cancelled_query_gives_its_place_back(postgres: PostgresServer) 
         await assert_whole(pool, proxy)
 
 
+async def test_no_goodbye_is_said_to_idle_connections_that_expire(postgres: PostgresServer) -> None:
+    async with through_proxy(postgres) as (pool, proxy), pool.acquire() as used:
+        async with pool.acquire() as idle:
+            await idle.fetchval("select 1")
+        assert pool.get_size() == PLACES
+        await pool.expire_connections()
+        assert pool.get_size() == 1
+        assert await used.fetchval("select 1") == 1
+        await pool.release(used)
+        await assert_whole(pool, proxy)
+
+
 async def test_who_waits_for_a_place_is_told_that_there_is_none(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
