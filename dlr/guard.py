@@ -8,8 +8,8 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 
+from dlr.daemon_threads import DaemonThreads
 from shared.domain.callback_networks import IPAddress
 from shared.domain.callback_urls import CallbackUrl, UrlPolicy
 from shared.domain.callbacks import RejectReason
@@ -43,7 +43,7 @@ class Resolver:
     """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(RESOLVER_THREADS_MAX, "callback-resolver")
+        self._threads = DaemonThreads(RESOLVER_THREADS_MAX, "callback-resolver")
         self._running: dict[str, asyncio.Future[list[str]]] = {}
 
     async def __call__(self, name: str) -> list[str]:
@@ -66,8 +66,8 @@ class Resolver:
             done.exception()  # taken note of, even when nobody waits any more
 
     def close(self) -> None:
-        """Start no further look-ups."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Start no further look-ups, and wait for none: a dead name server would hold the stop."""
+        self._threads.shutdown()
 
 
 def look_up(name: str) -> list[str]:

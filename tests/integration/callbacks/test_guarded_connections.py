@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from tests.support.endpoints import answer, endpoint, says
 
 LAPTOP = CallbackSettings(callback_allow_private=True)
 NAME = "hooks.example.com"
+STOP_SECONDS = 30.0
 
 
 def delivery(url: str) -> Delivery:
@@ -180,3 +183,32 @@ async def test_a_name_server_that_hangs_on_one_name_holds_no_other_up(
     assert alive == [["127.0.0.1"]] * 100
     assert asked.count("dead.example.com") == 1
     assert all(isinstance(failure, OSError) for failure in failures)
+
+
+STOP_WHILE_A_NAME_SERVER_IS_DEAD = """
+import asyncio, socket, threading
+from dlr.guard import Resolver
+
+asked = threading.Event()
+
+def never_answers(*_):
+    asked.set()
+    threading.Event().wait()
+
+async def main():
+    socket.getaddrinfo = lambda *_, **__: never_answers()
+    resolver = Resolver()
+    looking_up = asyncio.ensure_future(resolver("dead.example.com"))
+    await asyncio.to_thread(asked.wait)
+    looking_up.cancel()
+    resolver.close()
+
+asyncio.run(main())
+print("stopped", flush=True)
+"""
+
+
+def test_a_dead_name_server_does_not_hold_the_end_of_the_process() -> None:
+    command = [sys.executable, "-c", STOP_WHILE_A_NAME_SERVER_IS_DEAD]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=STOP_SECONDS, check=True)
+    assert (ended.stdout, ended.stderr) == ("stopped\n", "")
