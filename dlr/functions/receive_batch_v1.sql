@@ -3,6 +3,18 @@
 create function tollwire.receive_batch_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
                                           p_msisdn text[], p_error text[], p_part smallint[], p_echo_message uuid[], p_echo_attempt smallint[], p_lease_seconds integer) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    -- A commit that wrote nothing does not wait for the standby, and the first call's may have been cancelled while it waited.
+    if tollwire.keep_receipts_v1(p_id, p_carrier, p_reference, p_state, p_done_at, p_msisdn, p_error, p_part, p_echo_message, p_echo_attempt, p_lease_seconds)
+       < cardinality(p_id) then
+        perform 1 from tollwire.receipts where id = any (p_id) order by id for key share;
+    end if;
+end $$;
+
+-- The rows alone, for the two that keep receipts; how many are new. It locks none that was there: take_receipts_v1 locks accounts next.
+create function tollwire.keep_receipts_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
+                                          p_msisdn text[], p_error text[], p_part smallint[], p_echo_message uuid[], p_echo_attempt smallint[], p_lease_seconds integer) returns integer
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_new integer;
@@ -14,8 +26,5 @@ begin
         order by x.id
         on conflict (id) do nothing;
     get diagnostics v_new = row_count;
-    -- A commit that wrote nothing does not wait for the standby, and the first call's may have been cancelled while it waited.
-    if v_new < cardinality(p_id) then
-        perform 1 from tollwire.receipts where id = any (p_id) order by id for key share;
-    end if;
+    return v_new;
 end $$;

@@ -11,9 +11,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from dlr import store as dlr_store
+from dlr.store import ReceivedReceipt
 from ledger import clockwork_store
 from shared.runtime import metrics
-from tests.support.flow import Flow, accept_item, open_flow, outcome
+from tests.support.flow import LEASE_SECONDS, Flow, accept_item, open_flow, outcome
 from tests.support.long import LONG
 from tests.support.servers import Database
 from worker import store as worker_store
@@ -44,11 +46,13 @@ class Meeting:
         await flow.accept(self.items)
         self.ids = [item.message_id for item in self.items]
         self.outcomes = await self.outcomes_of_claims(self.ids[:18])
-        self.receipts: list[UUID] = []
+        self.taken: list[ReceivedReceipt] = []
         for line, carrier in self.outcomes[:12]:
             await flow.record([line], carrier)
             state = self.chance.choice(("delivered", "undelivered"))
-            self.receipts += [await flow.receive(carrier, str(line.reference), state) for _ in range(2)]
+            self.taken += [flow.new_receipt(carrier, str(line.reference), state) for _ in range(2)]
+        self.receipts = [receipt.receipt_id for receipt in self.taken]
+        await dlr_store.receive_batch(flow.pool, self.taken)
         await flow.later(self.chance.sample(self.ids, 8), 600)
 
     async def outcomes_of_claims(self, ids: list[UUID]) -> list[tuple[Outcome, int]]:
@@ -100,7 +104,9 @@ class Meeting:
             "cancel": cancel,
             "claim": lambda: flow.claim(mixed(ids), self.carriers[0]),
             "record": record,
+            "receive": lambda: dlr_store.receive_batch(flow.pool, mixed(self.taken)),
             "settle": lambda: flow.settle(mixed(self.receipts)),
+            "take": lambda: dlr_store.take_receipts(flow.pool, mixed(self.taken), LEASE_SECONDS),
             "expire_due": by_ids(clockwork_store.EXPIRE_DUE),
             "expire_holds": by_ids(clockwork_store.EXPIRE_HOLDS),
             "start_scheduled": by_ids(clockwork_store.START_SCHEDULED),

@@ -26,6 +26,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.tell_again_v1": {"dlr"},
     "tollwire.settle_rest_v1": set(),
     "tollwire.match_receipts_v1": set(),
+    "tollwire.keep_receipts_v1": set(),
     "tollwire.receive_batch_v1": {"dlr", "worker"},
     "tollwire.expire_due_v1": {"ledger"},
     "tollwire.dispatch_due_v1": {"ledger"},
