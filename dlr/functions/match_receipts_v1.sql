@@ -8,6 +8,7 @@ set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_me
 set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     c_match_window constant interval := '7 days';
+    c_answer_window constant interval := '5 minutes';  -- from a claim: later than that no worker records its outcome
     v_now timestamptz := clock_timestamp();
     v_soon timestamptz := v_now + interval '1 minute';  -- nothing was submitted after it: days to come need no look
     v_min uuid; v_max uuid;
@@ -22,7 +23,8 @@ begin
                              when y.received_at > v_now - p_keep_hours * interval '1 hour' then 'waiting' else 'unmatched' end as outcome
             from (
                 select x.nth::integer as nth, k.id, k.settled_at, k.received_at, row_number() over (partition by x.id order by x.nth) > 1 as is_again,
-                       coalesce(e.message_id, c.message_id) as message_id, coalesce(e.attempt_no, c.attempt_no) as attempt_no, coalesce(e.part_no, c.part_no) as part_no,
+                       case when e.message_id is null and not d.is_denied then c.message_id when not e.is_doubtful then e.message_id end as message_id,
+                       coalesce(e.attempt_no, c.attempt_no) as attempt_no, coalesce(e.part_no, c.part_no) as part_no,
                        coalesce(e.client_id, c.client_id) as client_id, case when e.message_id is null then coalesce(c.open_count, 0) else 1 end as open_count
                 from unnest(p_receipt) with ordinality x(id, nth)
                 left join lateral (select * from tollwire.receipts r where r.id = x.id and r.id between v_min and v_max offset 0) k on true
@@ -41,24 +43,40 @@ begin
                             and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no)) y
                     order by y.is_open desc, y.submitted_at desc, y.attempt_no desc, y.part_no
                     limit 1) c on k.settled_at is null
-                -- Where the reference alone finds nothing (its reply was lost) or too much, our own id decides, if the carrier echoes it and
-                -- everything else fits: this carrier had this attempt of this message to this number. Which of several parts, it does not say.
-                -- What the reference finds and is closed is a repetition: the id would lead it to another part. So would it where the
-                -- reference stands for several parts of this message: then only an attempt of that name fits.
+                -- Where the reference alone finds nothing (its reply was lost), too much, or another message than the carrier echoes, our own id
+                -- decides, if everything else fits: this carrier had this attempt of this message to this number. Which of several parts, it
+                -- does not say. What the reference finds and is closed is a repetition: the id would lead it to another part. So would it
+                -- where the reference stands for several parts of this message: then only an attempt of that name fits.
                 left join lateral (
-                    select a.message_id, a.attempt_no, a.part_no, m.client_id
-                    from tollwire.attempts a
-                    cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = a.message_id offset 0) m
-                    where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
-                      and (k.part_no is null or a.part_no = k.part_no) and (k.msisdn is null or m.msisdn = k.msisdn)
-                      and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
-                      and (c.message_id is null or a.reference = k.reference or not exists (
-                          select from tollwire.carrier_references f
-                          where f.carrier_id = k.carrier_id and f.reference = k.reference and f.message_id = a.message_id and (k.part_no is null or f.part_no = k.part_no)
-                            and f.submitted_at > k.received_at - c_match_window and f.submitted_at <= v_soon))
-                      and (k.part_no is not null or not exists (
-                          select from tollwire.attempts o where o.message_id = a.message_id and o.attempt_no = a.attempt_no and o.part_no <> a.part_no))
-                    order by a.attempt_no desc, a.part_no limit 1) e on k.settled_at is null and k.echo_message_id is not null and (c.message_id is null or c.open_count > 1)
+                    select y.message_id, y.attempt_no, y.part_no, y.client_id,
+                           -- Of several attempts without a name it may be any: the answers that are still to come say which. Delivered is
+                           -- delivered by any of them.
+                           not y.knows_ids and y.reference is null and y.fitting > 1 and y.is_early and k.state <> 'delivered' as is_doubtful
+                    from (select a.message_id, a.attempt_no, a.part_no, a.reference, a.receipt, m.client_id, i.idempotent_submit as knows_ids, count(*) over () as fitting,
+                                 bool_or(a.outcome is null or a.claimed_at > v_now - c_answer_window) over () as is_early
+                          from tollwire.attempts a
+                          cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = a.message_id offset 0) m
+                          cross join lateral (select c.idempotent_submit from tollwire.carriers c where c.id = a.carrier_id offset 0) i
+                          where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
+                            and (k.part_no is null or a.part_no = k.part_no) and (k.msisdn is null or m.msisdn = k.msisdn)
+                            and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
+                            -- What has a name of its own is not meant by another, unless it was the only try, or any try is the same submit.
+                            and (a.reference is null or a.reference = k.reference or k.echo_attempt_no is not null or i.idempotent_submit or not exists (
+                                select from tollwire.attempts o
+                                where o.message_id = a.message_id and o.part_no = a.part_no and o.attempt_no <> a.attempt_no and o.carrier_id = a.carrier_id))
+                            and (c.message_id is null or a.reference = k.reference or not exists (
+                                select from tollwire.carrier_references f
+                                where f.carrier_id = k.carrier_id and f.reference = k.reference and f.message_id = a.message_id and (k.part_no is null or f.part_no = k.part_no)
+                                  and f.submitted_at > k.received_at - c_match_window and f.submitted_at <= v_soon))
+                            and (k.part_no is not null or not exists (
+                                select from tollwire.attempts o where o.message_id = a.message_id and o.attempt_no = a.attempt_no and o.part_no <> a.part_no))) y
+                    order by coalesce(y.reference = k.reference, false) desc, case when y.knows_ids then -y.attempt_no end,
+                             y.receipt is null or y.receipt in ('enroute', 'accepted', 'unknown') desc, y.attempt_no, y.part_no
+                    limit 1) e on k.settled_at is null and k.echo_message_id is not null and (c.message_id is null or c.open_count > 1 or c.message_id <> k.echo_message_id)
+                -- An id that this carrier had from us says that it is not the other message, also where nothing of it fits.
+                cross join lateral (
+                    select c.message_id <> k.echo_message_id and exists (
+                        select from tollwire.attempts o where o.message_id = k.echo_message_id and o.carrier_id = k.carrier_id) as is_denied) d
             ) y
         ) t
         order by t.nth;

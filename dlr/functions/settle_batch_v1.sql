@@ -62,10 +62,10 @@ begin
             select z.*, z.is_fit and z.twins = 1 and count(*) over (partition by z.message_id) = 1 as is_only
             from (
                 select x.nth::integer as nth, f.message_id, k.msisdn, count(*) over (partition by x.nth) as twins,
-                       coalesce(k.settled_at is null and f.attempt_no = 1 and f.part_no = 1, false) as is_fit
+                       coalesce(k.settled_at is null and f.attempt_no = 1 and f.part_no = 1 and coalesce(k.echo_message_id, f.message_id) = f.message_id, false) as is_fit
                 from unnest(p_receipt) with ordinality x(id, nth)
                 left join lateral (
-                    select r.carrier_id, r.reference, r.received_at, r.settled_at, r.msisdn, r.part_no
+                    select r.carrier_id, r.reference, r.received_at, r.settled_at, r.msisdn, r.part_no, r.echo_message_id
                     from tollwire.receipts r where r.id = x.id and r.id between v_min and v_max offset 0) k on true
                 left join lateral (
                     select c.message_id, c.attempt_no, c.part_no

@@ -56,7 +56,9 @@ begin
             v_outcome[r.nth] := 'repeated';
         else
             v_outcome[r.nth] := 'noted';
-            update tollwire.attempts a set receipt = r.state, receipt_at = coalesce(r.done_at, v_now)
+            -- What was found by our own id has a name from now on: a receipt of another name is not about it.
+            update tollwire.attempts a set receipt = r.state, receipt_at = coalesce(r.done_at, v_now),
+                                           reference = case when a.attempt_no = r.attempt_no then coalesce(a.reference, r.reference) else a.reference end
                 where a.message_id = r.message_id and a.part_no = r.part_no
                   -- To a carrier that knows our ids every attempt is the same submit, also one that is on its way or unanswered.
                   and (a.attempt_no = r.attempt_no or a.carrier_id = r.carrier_id and (

@@ -148,7 +148,15 @@ IN_SQL: Final = (
     ),
     Plant(
         "receipt matched to the wrong part", "tollwire.match_receipts_v1",
-        (("(c.message_id is null or c.open_count > 1)", "coalesce(c.open_count, 0) <> 1"), ("o.part_no <> a.part_no", "false")), 200,
+        (("(c.message_id is null or c.open_count > 1 or", "(coalesce(c.open_count, 0) <> 1 or"), ("o.part_no <> a.part_no", "false")), 200,
+    ),
+    Plant(
+        "what a receipt echoes is overheard", "tollwire.settle_batch_v1",
+        (("coalesce(k.echo_message_id, f.message_id) = f.message_id", "true"),), 600,
+    ),
+    Plant(
+        "a receipt is put on an attempt of another name", "tollwire.match_receipts_v1",
+        (("and (a.reference is null or a.reference = k.reference or", "and (true or"),), 600,
     ),
     Plant(
         "a part is guessed from the message's id", "tollwire.match_receipts_v1",

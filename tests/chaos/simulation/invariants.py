@@ -244,7 +244,14 @@ def handed_over(world: World, rows: Rows, messages: dict[str, State]) -> None:
 
 
 def receipts(world: World, rows: Rows) -> None:
-    """What a carrier said of a part stands on that part of an attempt, and on no other."""
+    """What a carrier said of a part stands on that part alone, and is of no other message than it names."""
+    for key, (_, settled, *_) in rows["receipts"].items():
+        echoed = world.logs.words[key].echo_message
+        must(
+            "a receipt is the message's that it echoes",
+            None in (settled, echoed) or settled == str(echoed),
+            key,
+        )
     said: defaultdict[tuple[int, str], set[tuple[str, int, str]]] = defaultdict(set)
     for submit, word in world.logs.said:
         said[submit.carrier, submit.reference].add((str(submit.message), submit.part, word))
@@ -314,7 +321,11 @@ def _is_lied_about(world: World, key: str) -> bool:
 
 def _parts_heard(world: World, rows: Rows, key: str) -> set[int]:
     """Parts that were delivered by a submit of a name of its own, which was recorded and soon heard of."""
-    recorded = {(row[0], row[2]) for name, row in rows["attempts"].items() if name.startswith(key)}
+    # A name that only a receipt told, beside our own id, leads no other receipt there.
+    recorded = {
+        (row[0], row[2]) for name, row in rows["attempts"].items()
+        if name.startswith(key) and row[1] == "submitted"
+    }  # fmt: skip
     parts = set()
     for submit, word in world.logs.said:
         name = (submit.carrier, submit.reference)

@@ -115,8 +115,8 @@ def _carrier_takes(
     if known is not None and recognises:
         world.logs.submits.append(Submit(carrier, message, attempt, part, known, True, world.now))
         return known
-    # A carrier that lies calls two parts the same.
-    if not choices.rarely(40) or world.references[carrier] == 0:
+    # A carrier that lies calls two parts, of one message or of two, the same.
+    if not choices.rarely(20) or world.references[carrier] == 0:
         world.references[carrier] += 1
     reference = f"r{world.references[carrier]}"
     world.remembered[carrier, message, part] = reference
@@ -134,11 +134,12 @@ async def deliver_receipt(world: World, taken: Submit, state: str, choices: Choi
     """The carrier tells dlr, who keeps the word before it says "received"."""
     msisdn = world.logs.wants[str(taken.message)].msisdn if choices.below(3) else None
     part = taken.part if choices.below(2) else None
-    echo = taken.message if world.carriers[taken.carrier].recognises and choices.below(2) else None
+    echo = taken.message if choices.below(2) else None
     word = Word(
         world.name("w"), taken.carrier, taken.reference, state, msisdn, part, echo,
         taken.attempt if echo and choices.below(2) else None,
     )  # fmt: skip
+    world.logs.words[str(word.id)] = word
     world.say("carrier says", tuple(word))
     await world.call(choices, "dlr keeps", lambda s: s.receive([word]))
     world.logs.heard.setdefault((taken.carrier, taken.reference, state), world.now)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from shared.domain.ids import RANDOMNESS_BITS, uuid7_from
 from tests.chaos.simulation.program import Choices
-from tests.chaos.simulation.wire import CALL_US, SECOND, START_MS, Carrier, Client, Rows, Server, Want
+from tests.chaos.simulation.wire import CALL_US, SECOND, START_MS, Carrier, Client, Rows, Server, Want, Word
 
 T = TypeVar("T")
 PROCESSES: Final = ("worker", "dlr", "ledger", "api")
@@ -73,6 +73,7 @@ class Logs:
     submits: list[Submit] = field(default_factory=list)
     said: list[tuple[Submit, str]] = field(default_factory=list)
     heard: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
     posts: list[tuple[UUID, UUID, str, int, str]] = field(default_factory=list)
 
 

@@ -28,6 +28,8 @@ from tests.chaos.simulation.wire import (
 
 MATCH_US = 7 * DAY
 SOON_US = 60 * SECOND
+# From a claim: later than that no worker records its outcome.
+ANSWER_US = 300 * SECOND
 OUTWAIT_MAX_SECONDS = 900
 MAY_END = (S.SENT, S.UNKNOWN, S.SENDING)
 WAITS = (S.QUEUED, S.FAILED_TEMP)
@@ -85,7 +87,8 @@ def _ordinary(t: Tables, ids: list[UUID]) -> set[UUID]:
     plain = set()
     for receipt, one in zip((t.receipts[i] for i in ids), found, strict=True):
         is_final = receipt.settled_us is None and receipt.state in FINAL_WORDS
-        if is_final and len(one) == 1 and times[one[0].message] == 1:
+        is_plain = len(one) == 1 and receipt.echo_message in (None, one[0].message)
+        if is_final and is_plain and times[one[0].message] == 1:
             message = t.messages[one[0].message]
             if message.state is S.SENT and (message.attempt_no, message.parts) == (1, 1):
                 plain.add(message.id)
@@ -95,19 +98,32 @@ def _ordinary(t: Tables, ids: list[UUID]) -> set[UUID]:
 def _match(t: Tables, receipt: Receipt) -> tuple[Place | None, str | None]:
     found = [r for r in t.references if _fits(t, receipt, r)]
     opened = {(r.message, r.part) for r in found if _attempt_of(t, r).is_unanswered}
-    if (not found or len(opened) > 1) and receipt.echo_message is not None:
+    best = min(found, key=lambda r: _newest_open(t, r), default=None)
+    is_clear = best is not None and len(opened) < 2 and receipt.echo_message in (None, best.message)
+    if not is_clear and receipt.echo_message is not None:
         echoed = _echoed(t, receipt, {r.message for r in found})
-        if echoed is not None:
-            return echoed, None
+        if echoed:
+            return (echoed[0], None) if not _is_doubtful(t, receipt, echoed) else (None, _unknown(t, receipt))
     if len(opened) > 1:
         return None, "ambiguous"
-    if found:
-        best = min(
-            found, key=lambda r: (not _attempt_of(t, r).is_unanswered, -r.submitted_us, -r.attempt, r.part)
-        )
+    if best is not None and (is_clear or not _had(t, receipt)):
         return Place(best.message, best.attempt, best.part), None
-    is_young = receipt.received_us > t.now - KEEP_HOURS * HOUR
-    return None, "waiting" if is_young else "unmatched"
+    return None, _unknown(t, receipt)
+
+
+def _newest_open(t: Tables, reference: Reference) -> tuple[Any, ...]:
+    is_closed = not _attempt_of(t, reference).is_unanswered
+    return is_closed, -reference.submitted_us, -reference.attempt, reference.part
+
+
+def _had(t: Tables, receipt: Receipt) -> bool:
+    """The carrier had the message whose id it echoes."""
+    message = t.messages.get(receipt.echo_message) if receipt.echo_message else None
+    return message is not None and any(a.carrier == receipt.carrier for a in message.attempts.values())
+
+
+def _unknown(t: Tables, receipt: Receipt) -> str:
+    return "waiting" if receipt.received_us > t.now - KEEP_HOURS * HOUR else "unmatched"
 
 
 def _attempt_of(t: Tables, reference: Reference) -> Any:
@@ -125,26 +141,50 @@ def _fits(t: Tables, receipt: Receipt, reference: Reference) -> bool:
     )
 
 
-def _echoed(t: Tables, receipt: Receipt, named: set[UUID]) -> Place | None:
-    """The attempt that our own id leads to; of a message that the reference ``named``, one of that name."""
+def _echoed(t: Tables, receipt: Receipt, named: set[UUID]) -> list[Place]:
+    """The attempts our own id leads to, the likeliest first; of a message ``named``, those of that name."""
     message = t.messages.get(receipt.echo_message) if receipt.echo_message else None
     if message is None or receipt.msisdn not in (None, message.msisdn):
-        return None
+        return []
+    knows_ids = t.carriers[receipt.carrier].recognises
     fitting = [
-        (-number, part)
+        (a.reference != receipt.reference, -number if knows_ids else 0, not a.is_unanswered, number, part)
         for (number, part), a in message.attempts.items()
         if a.carrier == receipt.carrier
         and receipt.echo_attempt in (None, number)
         and receipt.part in (None, part)
         and a.outcome in (None, "submitted", "uncertain")
         and a.claimed_us > receipt.received_us - MATCH_US
+        and (
+            a.reference in (None, receipt.reference)
+            or receipt.echo_attempt is not None
+            or knows_ids
+            or _is_only_try(message, number, part)
+        )
         and (message.id not in named or a.reference == receipt.reference)
         and (receipt.part is not None or _is_only_part(message, number, part))
     ]
-    if not fitting:
-        return None
-    number, part = min(fitting)
-    return Place(message.id, -number, part)
+    return [Place(message.id, number, part) for *_, number, part in sorted(fitting)]
+
+
+def _is_doubtful(t: Tables, receipt: Receipt, places: list[Place]) -> bool:
+    """Which of several without a name is meant, the answers to come will say; delivered is delivered."""
+    message = t.messages[places[0].message]
+    attempts = [message.attempts[place.attempt, place.part] for place in places]
+    return (
+        len(places) > 1
+        and attempts[0].reference is None
+        and receipt.state != "delivered"
+        and not t.carriers[receipt.carrier].recognises
+        and any(a.outcome is None or a.claimed_us > t.now - ANSWER_US for a in attempts)
+    )
+
+
+def _is_only_try(message: Message, number: int, part: int) -> bool:
+    carrier = message.attempts[number, part].carrier
+    return not any(
+        n != number and p == part and a.carrier == carrier for (n, p), a in message.attempts.items()
+    )
 
 
 def _is_only_part(message: Message, number: int, part: int) -> bool:
@@ -179,6 +219,8 @@ def _write(t: Tables, message: Message, place: Place, receipt: Receipt) -> None:
         )
         if part == place.part and (number == place.attempt or is_same_submit) and attempt.is_unanswered:
             attempt.receipt = receipt.state
+            if number == place.attempt:
+                attempt.reference = attempt.reference or receipt.reference
 
 
 def _fold(t: Tables, noted: list[UUID], first: set[UUID]) -> dict[UUID, tuple[str, str | None, UUID | None]]:
