@@ -33,9 +33,15 @@ _money = lru_cache(PRICES_REMEMBERED_MAX)(Money)
 
 
 def body_of(work: CallbackWork) -> bytes:
-    """Return the callback's body; the same bytes on every attempt while the message's row stands."""
-    if work.event_type == EventType.CALLBACK_TEST or work.message_id is None:
+    """Return the callback's body; the same bytes on every attempt while the message's row stands.
+
+    Raises:
+        ValueError: its message is gone, which ``skip`` says: such a callback is not posted.
+    """
+    if work.event_type == EventType.CALLBACK_TEST:
         return payload_of_test(work.created_at)
+    if work.message_id is None:
+        raise ValueError(f"the message of callback {work.callback_id} is gone")
     error = None
     if work.error_code is not None:
         detail = DETAILS.get(work.error_code, f"The carrier refused the message: {work.error_code}.")

@@ -174,7 +174,7 @@ class Deliver(WithParts):
         try:
             if work.skip is None:
                 note = await self._post(work, leased_at)
-            elif work.skip in ("superseded", "disabled"):
+            elif work.skip in ("superseded", "disabled", "gone"):
                 outcome = "superseded" if work.skip == "superseded" else "discarded"
                 CALLBACKS.labels(outcome).inc()
                 note = _ending(work, outcome)

@@ -41,8 +41,9 @@ async def receive_batch(pool: Pool, receipts: Sequence[ReceivedReceipt]) -> None
 class CallbackWork(NamedTuple):
     """A callback and everything its body tells, in the order in which the functions return it.
 
-    ``skip`` says why it is not to be posted now: done, superseded, disabled, open or behind (an earlier event
-    of the message is not told yet). ``event_type`` is None where only the id is told: the rest is to load.
+    ``skip`` says why it is not to be posted now: done, gone (its message is dropped), superseded, disabled,
+    open or behind (an earlier event of the message is not told yet). ``event_type`` is None where only the
+    id is told: the rest is to load.
     """
 
     callback_id: UUID

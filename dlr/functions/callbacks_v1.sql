@@ -1,6 +1,7 @@
 -- Everything that is needed to send callbacks. The ids are leased to the caller (by settle or by lease_callbacks_v1).
--- o_skip: done (already), superseded (a final event follows), disabled (no live endpoint), open (the endpoint's breaker) or behind (the
--- event before it is not told yet: an end waits for a "sent" that is leased, a late receipt for the end).
+-- o_skip: done (already), gone (its message's day is dropped: there is nothing left to tell), superseded (a final event follows), disabled
+-- (no live endpoint), open (the endpoint's breaker) or behind (the event before it is not told yet: an end waits for a "sent" that is
+-- leased, a late receipt for the end).
 create function tollwire.load_callbacks_v1(p_callback uuid[])
 returns table (o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
@@ -17,7 +18,7 @@ begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_callback) m;
     return query
         select c.id,
-               case when c.done_at is not null then 'done' when e.id is null or h.disabled_at is not null then 'disabled'
+               case when c.done_at is not null then 'done' when m.id is null and c.event_type <> 'callback.test' then 'gone' when e.id is null or h.disabled_at is not null then 'disabled'
                     when c.event_type = 'message.sent' and s.final_at is not null then 'superseded'
                     when h.open_until > v_now then 'open'
                     when b.due_at > v_now and b.due_at <= v_now + c_lease_max or c.event_type = 'message.late_receipt' and b.id is not null then 'behind' end,

@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import pytest
+
 from dlr import store
+from dlr.bodies import body_of
 from dlr.deliver import Deliver
 from dlr.endpoints import Endpoints
 from dlr.health import HealthNotes
@@ -166,3 +169,23 @@ async def test_a_sent_that_was_read_before_the_end_is_not_told_after_it(database
             deliver.deliver_soon([settled.told, read_early])
         # Nobody waits for the "sent" any more.
         assert await outcomes(flow) == [("message.sent", "superseded"), ("message.delivered", None)]
+
+
+async def test_what_is_asked_for_again_when_its_message_is_gone_is_not_told(database: Database) -> None:
+    """There is nothing left to tell; a test event, which has no message at all, is told as ever."""
+    database.is_corrupted_on_purpose()  # half of a day is dropped
+    async with open_flow(database) as flow, open_deliver(flow) as deliver:
+        settled = await flow.receipt(*await sent(flow), "delivered")
+        await flow.pool.execute("delete from tollwire.callbacks where event_type = 'message.sent'")
+        for table in ("message_states", "messages"):
+            await flow.pool.execute(f"truncate tollwire.{table} cascade")
+        assert await skip(flow, settled.callback_id) == "gone"
+        (work,) = await store.load_callbacks(flow.pool, [settled.told.callback_id])
+        with pytest.raises(ValueError, match="gone"):
+            body_of(work)
+        deliver.load_soon([settled.told.callback_id])
+        async with asyncio.timeout(10):
+            while await outcomes(flow) != [("message.delivered", "discarded")]:  # noqa: ASYNC110 - a row's news
+                await asyncio.sleep(0.02)
+        tested = await flow.pool.fetchval("select tollwire.test_callback_v1($1)", settled.client_id)
+        assert await skip(flow, tested) is None
