@@ -11,7 +11,8 @@ RATE_PER_SECOND_MAX = 1_000_000
 WINDOW_MAX = 100_000
 SUBMIT_DEADLINE_MIN_SECONDS, SUBMIT_DEADLINE_MAX_SECONDS = 4, 600
 RECEIPT_WAIT_MAX_SECONDS = 604_800
-NO_RECEIPT_MAX_SECONDS = 2_592_000
+# A receipt finds its message within 7 days: a hold that is longer open could only end without it.
+NO_RECEIPT_MAX_SECONDS = 604_800
 # A token or an HMAC key; longer ones are certificates, which belong into files.
 SECRET_CHARACTERS_MAX = 4_096
 PRIORITY_MAX = 100

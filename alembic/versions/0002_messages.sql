@@ -91,7 +91,7 @@ create table tollwire.carriers (
     submit_deadline_seconds integer not null default 60 check (submit_deadline_seconds between 4 and 600),
     no_receipt_policy text not null default 'release' check (no_receipt_policy in ('release', 'capture')),
     receipt_wait_seconds integer not null default 3600 check (receipt_wait_seconds between 1 and 604800),
-    no_receipt_seconds integer not null default 259200 check (no_receipt_seconds between 1 and 2592000),
+    no_receipt_seconds integer not null default 259200 check (no_receipt_seconds between 1 and 604800),
     created_at timestamptz not null default clock_timestamp()
 );
 create table tollwire.routes (
