@@ -1,6 +1,8 @@
 -- Where a reference alone decides nothing (it leads to several, or to none that is open): what each receipt belongs to, by everything
 -- that it tells (RULES 24). o_outcome: done, ambiguous, waiting or unmatched, and null where a message was found. Answers in the order
 -- of the array; all null for an id that is no receipt.
+-- A message that we submit whole has one part for us, and several for a carrier that tells of each: a part that is lost is the message's
+-- end, all else of a part after the first is noted (the message stands beside it) and decides nothing.
 create function tollwire.match_receipts_v1(p_receipt uuid[], p_keep_hours integer)
 returns table (o_nth integer, o_message uuid, o_attempt smallint, o_part smallint, o_client bigint, o_outcome text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
@@ -15,14 +17,12 @@ declare
 begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_receipt) m;
     return query
-        select t.nth, case when t.outcome is null then t.message_id end, case when t.outcome is null then t.attempt_no end,
-               case when t.outcome is null then t.part_no end, case when t.outcome is null then t.client_id end, t.outcome
+        select t.nth, case when t.is_found then t.message_id end, case when t.is_found then t.attempt_no end,
+               case when t.is_found then t.part_no end, case when t.is_found then t.client_id end, t.outcome
         from (
-            select y.*, case when y.id is null then null when y.settled_at is not null or y.is_again then 'done' when y.open_count > 1 then 'ambiguous'
-                             when y.message_id is not null then null
-                             when y.received_at > v_now - p_keep_hours * interval '1 hour' then 'waiting' else 'unmatched' end as outcome
+            select y.*, o.outcome, coalesce(o.outcome, 'noted') = 'noted' as is_found
             from (
-                select x.nth::integer as nth, k.id, k.settled_at, k.received_at, row_number() over (partition by x.id order by x.nth) > 1 as is_again,
+                select x.nth::integer as nth, k.id, k.settled_at, k.received_at, k.state, k.part_no as named_no, row_number() over (partition by x.id order by x.nth) > 1 as is_again,
                        case when e.message_id is null and not d.is_denied then c.message_id when not e.is_doubtful then e.message_id end as message_id,
                        coalesce(e.attempt_no, c.attempt_no) as attempt_no, coalesce(e.part_no, c.part_no) as part_no,
                        coalesce(e.client_id, c.client_id) as client_id, case when e.message_id is null then coalesce(c.open_count, 0) else 1 end as open_count
@@ -40,7 +40,8 @@ begin
                               where c.message_id = f.message_id and c.attempt_no = f.attempt_no and c.part_no = f.part_no offset 0) w
                           where f.carrier_id = k.carrier_id and f.reference = k.reference and f.submitted_at > k.received_at - c_match_window
                             and f.submitted_at <= k.received_at + c_match_window and f.submitted_at <= v_soon
-                            and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no)) y
+                            and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no or (
+                                select c.parts_total = 1 from tollwire.message_states c where c.message_id = f.message_id))) y
                     order by y.is_open desc, y.submitted_at desc, y.attempt_no desc, y.part_no
                     limit 1) c on k.settled_at is null
                 -- Where the reference alone finds nothing (its reply was lost), too much, or another message than the carrier echoes, our own id
@@ -58,7 +59,8 @@ begin
                           cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = a.message_id offset 0) m
                           cross join lateral (select c.idempotent_submit from tollwire.carriers c where c.id = a.carrier_id offset 0) i
                           where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
-                            and (k.part_no is null or a.part_no = k.part_no) and (k.msisdn is null or m.msisdn = k.msisdn)
+                            and (k.part_no is null or a.part_no = k.part_no or (select c.parts_total = 1 from tollwire.message_states c where c.message_id = a.message_id))
+                            and (k.msisdn is null or m.msisdn = k.msisdn)
                             and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
                             -- What has a name of its own is not meant by another, unless it was the only try, or any try is the same submit.
                             and (a.reference is null or a.reference = k.reference or k.echo_attempt_no is not null or i.idempotent_submit or not exists (
@@ -78,6 +80,10 @@ begin
                     select c.message_id <> k.echo_message_id and exists (
                         select from tollwire.attempts o where o.message_id = k.echo_message_id and o.carrier_id = k.carrier_id) as is_denied) d
             ) y
+            cross join lateral (
+                select case when y.id is null then null when y.settled_at is not null or y.is_again then 'done' when y.open_count > 1 then 'ambiguous'
+                            when y.message_id is not null then case when y.named_no <> y.part_no and y.state not in ('undelivered', 'expired', 'rejected') then 'noted' end
+                            when y.received_at > v_now - p_keep_hours * interval '1 hour' then 'waiting' else 'unmatched' end as outcome) o
         ) t
         order by t.nth;
 end $$;

@@ -62,7 +62,7 @@ begin
             select z.*, z.is_fit and z.twins = 1 and count(*) over (partition by z.message_id) = 1 as is_only
             from (
                 select x.nth::integer as nth, f.message_id, k.msisdn, count(*) over (partition by x.nth) as twins,
-                       coalesce(k.settled_at is null and f.attempt_no = 1 and f.part_no = 1 and coalesce(k.echo_message_id, f.message_id) = f.message_id, false) as is_fit
+                       coalesce(k.settled_at is null and f.attempt_no = 1 and f.part_no = 1 and coalesce(k.part_no, 1) = 1 and coalesce(k.echo_message_id, f.message_id) = f.message_id, false) as is_fit
                 from unnest(p_receipt) with ordinality x(id, nth)
                 left join lateral (
                     select r.carrier_id, r.reference, r.received_at, r.settled_at, r.msisdn, r.part_no, r.echo_message_id
@@ -71,7 +71,9 @@ begin
                     select c.message_id, c.attempt_no, c.part_no
                     from tollwire.carrier_references c
                     where c.carrier_id = k.carrier_id and c.reference = k.reference and c.submitted_at > k.received_at - c_match_window
-                      and c.submitted_at <= k.received_at + c_match_window and c.submitted_at <= v_soon and (k.part_no is null or c.part_no = k.part_no)
+                      and c.submitted_at <= k.received_at + c_match_window and c.submitted_at <= v_soon
+                      -- What it says of a further part may be about a message that we submitted whole: then nothing of that is ordinary.
+                      and (k.part_no is null or c.part_no = k.part_no or c.part_no = 1 and k.part_no > 1)
                     offset 0) f on true
             ) z
             order by z.message_id

@@ -42,10 +42,12 @@ begin
     for r in
         select x.nth::integer as nth, k.state, k.done_at, k.carrier_id, k.reference, a.receipt, x.message_id, x.attempt_no, x.part_no,
                (select c.idempotent_submit from tollwire.carriers c where c.id = k.carrier_id) as knows_ids,
-               row_number() over (partition by x.message_id, x.attempt_no, x.part_no order by (k.state in ('enroute', 'accepted', 'unknown')), x.nth) as word
+               -- A lost part of what we submitted whole comes before the others' delivery.
+               row_number() over (partition by x.message_id, x.attempt_no, x.part_no
+                                  order by (k.state in ('enroute', 'accepted', 'unknown')), coalesce(k.part_no, x.part_no) = x.part_no, x.nth) as word
         from unnest(p_receipt, p_message, p_attempt, p_part, v_outcome) with ordinality x(id, message_id, attempt_no, part_no, outcome, nth)
         cross join lateral (
-            select c.state, c.done_at, c.carrier_id, c.reference from tollwire.receipts c where c.id = x.id and c.id between v_min and v_max offset 0) k
+            select c.state, c.done_at, c.carrier_id, c.reference, c.part_no from tollwire.receipts c where c.id = x.id and c.id between v_min and v_max offset 0) k
         cross join lateral (
             select c.receipt from tollwire.attempts c
             where c.message_id = x.message_id and c.attempt_no = x.attempt_no and c.part_no = x.part_no and c.message_id between v_m_min and v_m_max offset 0) a
@@ -157,7 +159,7 @@ begin
               where y.outcome <> 'done' order by y.id) x;
     update tollwire.receipts k
         set (settled_at, outcome, message_id, attempt_no, part_no, tries, due_at) = (
-            select case when k_outcome[i] <> 'waiting' then v_now end, nullif(k_outcome[i], 'waiting'), k_message[i], k_attempt[i], coalesce(k_part[i], k.part_no),
+            select case when k_outcome[i] <> 'waiting' then v_now end, nullif(k_outcome[i], 'waiting'), k_message[i], k_attempt[i], coalesce(k.part_no, k_part[i]),
                    least(k.tries + 1, 30000), case when k_outcome[i] = 'waiting' then v_now + least(power(2, least(k.tries, 10)), 900) * interval '1 second' else k.due_at end
             from width_bucket(k.id, k_id) i)
         where k.id = any (k_id) and k.id between v_min and v_max;

@@ -162,3 +162,59 @@ async def test_an_echo_that_no_attempt_of_this_carrier_has_is_overheard(database
         (reference,) = await flow.submitted([message], carrier)
         settled = await flow.receipt(carrier, reference, "delivered", echo_message_id=elsewhere)
         assert (settled.message_id, settled.state) == (message, "DELIVERED")
+
+
+async def whole(flow: Flow, carrier: int) -> tuple[UUID, str]:
+    """A message of three segments that we submit whole; the carrier sends it in three parts."""
+    (message,) = await flow.accepted(await flow.client(), segments=3)
+    (reference,) = await flow.submitted([message], carrier)
+    return message, reference
+
+
+async def test_a_lost_part_of_what_we_submitted_whole_is_a_lost_message(database: Database) -> None:
+    """All of it or nothing; a receipt that names the part by our id alone counts as well."""
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        ends = {"undelivered": "UNDELIVERED", "expired": "EXPIRED", "rejected": "UNDELIVERED"}
+        for word, state in ends.items():
+            message, reference = await whole(flow, carrier)
+            assert (await flow.receipt(carrier, reference, word, part_no=2)).state == state
+            assert (await flow.receipt(carrier, reference, "delivered", part_no=1)).outcome == "repeated"
+            assert (await flow.lock(message))["state"] == "RELEASED"
+        message, _ = await whole(flow, carrier)
+        settled = await flow.receipt(carrier, "?", "undelivered", part_no=3, echo_message_id=message)
+        assert settled.state == "UNDELIVERED"
+
+
+async def test_another_part_of_what_we_submitted_whole_decides_nothing_else(database: Database) -> None:
+    """It is settled at once: nothing that is still to come makes the part ours."""
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        message, reference = await whole(flow, carrier)
+        for word in ("enroute", "delivered"):
+            settled = await flow.receipt(carrier, reference, word, part_no=3)
+            assert (settled.outcome, settled.message_id) == ("noted", message)
+        assert await words(flow, message) == [None]
+        assert (await flow.receipt(carrier, reference, "delivered", part_no=1)).state == "DELIVERED"
+        assert (await flow.receipt(carrier, reference, "undelivered", part_no=2)).outcome == "repeated"
+        assert (await flow.lock(message))["state"] == "CAPTURED"
+
+
+async def test_a_lost_part_counts_before_a_delivered_one_of_the_same_call(database: Database) -> None:
+    """Carriers tell of all parts in one request, in an order of their own."""
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        message, reference = await whole(flow, carrier)
+        told = (("delivered", 1), ("undelivered", 2), ("delivered", 3))
+        receipts = [await flow.receive(carrier, reference, word, part_no=part) for word, part in told]
+        outcomes = [settled.outcome for settled in await flow.settle(receipts)]
+        assert outcomes == ["repeated", "moved", "noted"]
+        assert (await flow.state(message), (await flow.lock(message))["state"]) == ("UNDELIVERED", "RELEASED")
+
+
+async def test_a_part_that_is_ours_is_not_taken_for_another(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        (message,) = await flow.accepted(await flow.client(), parts=2, segments=2)
+        (reference, _) = await flow.submitted([message], carrier)
+        assert (await flow.receipt(carrier, reference, "undelivered", part_no=3)).outcome == "waiting"

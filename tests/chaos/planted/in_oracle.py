@@ -17,7 +17,7 @@ IN_ORACLE: Final = (
     ),
     Plant(
         "at_least_once is sent again and again", "sending:_next",
-        ((" and not message.is_possible_duplicate)", ")"),), 500,
+        ((" and not message.is_possible_duplicate)", ")"),), 3_000,
     ),
     Plant("possible_duplicate not set", "sending:_move", (("message.is_possible_duplicate |= ", "message.is_late |= False and "),), 200),
     Plant(

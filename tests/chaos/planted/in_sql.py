@@ -151,8 +151,8 @@ IN_SQL: Final = (
         (("(c.message_id is null or c.open_count > 1 or", "(coalesce(c.open_count, 0) <> 1 or"), ("o.part_no <> a.part_no", "false")), 200,
     ),
     Plant(
-        "what a receipt echoes is overheard", "tollwire.settle_batch_v1",
-        (("coalesce(k.echo_message_id, f.message_id) = f.message_id", "true"),), 600,
+        "what a receipt echoes is overheard", "tollwire.match_receipts_v1",
+        (("(c.message_id is null or c.open_count > 1 or c.message_id <> k.echo_message_id)", "(c.message_id is null or c.open_count > 1)"),), 200,
     ),
     Plant(
         "a receipt is put on an attempt of another name", "tollwire.match_receipts_v1",

@@ -333,6 +333,7 @@ def _parts_heard(world: World, rows: Rows, key: str) -> set[int]:
         heard_us = world.logs.heard.get((*name, word))
         is_soon = heard_us is not None and heard_us - submit.at_us < SOON_US
         is_known = name in recorded and len(named) == 1
-        if str(submit.message) == key and word == "delivered" and is_soon and is_known:
+        is_whole = submit.message not in world.logs.lost
+        if str(submit.message) == key and word == "delivered" and is_soon and is_known and is_whole:
             parts.add(submit.part)
     return parts

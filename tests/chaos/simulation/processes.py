@@ -127,13 +127,25 @@ def _carrier_takes(
     for word in (*words, *([word for word in words if choices.rarely(8)])):
         world.logs.said.append((taken, word))
         world.add("carrier", f"receipt {reference} {word}", partial(deliver_receipt, world, taken, word))
+    if world.logs.wants[str(message)].parts == 1 and choices.rarely(10):
+        _tells_of_its_own_part(world, taken._replace(part=2), choices.of(WORDS))
     return reference
+
+
+def _tells_of_its_own_part(world: World, taken: Submit, word: str) -> None:
+    """What we submit whole a carrier may send in parts: a lost one is the message's end."""
+    if word in ("undelivered", "expired"):
+        world.logs.said.append((taken._replace(part=1), word))
+        world.logs.lost.add(taken.message)
+    label = f"receipt {taken.reference} part 2 {word}"
+    world.add("carrier", label, partial(deliver_receipt, world, taken, word))
 
 
 async def deliver_receipt(world: World, taken: Submit, state: str, choices: Choices) -> None:
     """The carrier tells dlr, who keeps the word before it says "received"."""
     msisdn = world.logs.wants[str(taken.message)].msisdn if choices.below(3) else None
-    part = taken.part if choices.below(2) else None
+    is_ours = taken.part <= world.logs.wants[str(taken.message)].parts
+    part = taken.part if choices.below(2) or not is_ours else None
     echo = taken.message if choices.below(2) else None
     word = Word(
         world.name("w"), taken.carrier, taken.reference, state, msisdn, part, echo,
@@ -142,7 +154,8 @@ async def deliver_receipt(world: World, taken: Submit, state: str, choices: Choi
     world.logs.words[str(word.id)] = word
     world.say("carrier says", tuple(word))
     await world.call(choices, "dlr keeps", lambda s: s.receive([word]))
-    world.logs.heard.setdefault((taken.carrier, taken.reference, state), world.now)
+    if is_ours:
+        world.logs.heard.setdefault((taken.carrier, taken.reference, state), world.now)
     world.add("dlr", "settle", partial(settle, world, receipts=[word.id]), payload=[word.id])
 
 

@@ -74,6 +74,8 @@ class Logs:
     said: list[tuple[Submit, str]] = field(default_factory=list)
     heard: dict[tuple[int, str, str], int] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
+    # Messages of which a carrier lost a part that it made itself.
+    lost: set[UUID] = field(default_factory=set)
     posts: list[tuple[UUID, UUID, str, int, str]] = field(default_factory=list)
 
 

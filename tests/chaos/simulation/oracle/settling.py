@@ -6,6 +6,7 @@ from uuid import UUID
 
 from tests.chaos.simulation.oracle.tables import (
     FINAL_WORDS,
+    LOST_WORDS,
     REACHED,
     TAKEN_WORDS,
     Attempt,
@@ -87,7 +88,9 @@ def _ordinary(t: Tables, ids: list[UUID]) -> set[UUID]:
     plain = set()
     for receipt, one in zip((t.receipts[i] for i in ids), found, strict=True):
         is_final = receipt.settled_us is None and receipt.state in FINAL_WORDS
-        is_plain = len(one) == 1 and receipt.echo_message in (None, one[0].message)
+        is_plain = (
+            len(one) == 1 and receipt.echo_message in (None, one[0].message) and receipt.part in (None, 1)
+        )
         if is_final and is_plain and times[one[0].message] == 1:
             message = t.messages[one[0].message]
             if message.state is S.SENT and (message.attempt_no, message.parts) == (1, 1):
@@ -103,12 +106,27 @@ def _match(t: Tables, receipt: Receipt) -> tuple[Place | None, str | None]:
     if not is_clear and receipt.echo_message is not None:
         echoed = _echoed(t, receipt, {r.message for r in found})
         if echoed:
-            return (echoed[0], None) if not _is_doubtful(t, receipt, echoed) else (None, _unknown(t, receipt))
+            return (
+                (None, _unknown(t, receipt))
+                if _is_doubtful(t, receipt, echoed)
+                else _placed(receipt, echoed[0])
+            )
     if len(opened) > 1:
         return None, "ambiguous"
     if best is not None and (is_clear or not _had(t, receipt)):
-        return Place(best.message, best.attempt, best.part), None
+        return _placed(receipt, Place(best.message, best.attempt, best.part))
     return None, _unknown(t, receipt)
+
+
+def _placed(receipt: Receipt, place: Place) -> tuple[Place, str | None]:
+    """A part that was lost of what we submitted whole is its end; all else of such a part is only kept."""
+    is_beside = receipt.part not in (None, place.part) and receipt.state not in LOST_WORDS
+    return place, "noted" if is_beside else None
+
+
+def _may_name(receipt: Receipt, message: Message, part: int) -> bool:
+    """What we submit whole the carrier may send, and tell of, in parts."""
+    return receipt.part in (None, part) or message.parts == 1
 
 
 def _newest_open(t: Tables, reference: Reference) -> tuple[Any, ...]:
@@ -137,7 +155,7 @@ def _fits(t: Tables, receipt: Receipt, reference: Reference) -> bool:
         and reference.submitted_us != receipt.received_us - MATCH_US
         and reference.submitted_us <= t.now + SOON_US
         and receipt.msisdn in (None, t.messages[reference.message].msisdn)
-        and receipt.part in (None, reference.part)
+        and _may_name(receipt, t.messages[reference.message], reference.part)
     )
 
 
@@ -152,7 +170,7 @@ def _echoed(t: Tables, receipt: Receipt, named: set[UUID]) -> list[Place]:
         for (number, part), a in message.attempts.items()
         if a.carrier == receipt.carrier
         and receipt.echo_attempt in (None, number)
-        and receipt.part in (None, part)
+        and _may_name(receipt, message, part)
         and a.outcome in (None, "submitted", "uncertain")
         and a.claimed_us > receipt.received_us - MATCH_US
         and (
@@ -192,18 +210,19 @@ def _is_only_part(message: Message, number: int, part: int) -> bool:
 
 
 def _note(t: Tables, ids: list[UUID], places: list[Place | None], outcomes: list[str | None]) -> None:
-    """The first final word on a part stands; of one call's words on a part a final one comes first."""
-    words: dict[Place, list[tuple[bool, int]]] = {}
+    """The first final word on a part stands; of one call a final one, and one on a lost part, comes first."""
+    words: dict[Place, list[tuple[bool, bool, int]]] = {}
     before: dict[Place, str | None] = {}
     for nth, place in enumerate(places):
         if outcomes[nth] is None and place:
-            is_final = t.receipts[ids[nth]].state in FINAL_WORDS
-            words.setdefault(place, []).append((not is_final, nth))
+            receipt = t.receipts[ids[nth]]
+            is_own = receipt.part in (None, place.part)
+            words.setdefault(place, []).append((receipt.state not in FINAL_WORDS, is_own, nth))
             before[place] = t.messages[place.message].attempts[place.attempt, place.part].receipt
     for nth, place in enumerate(places):
         if outcomes[nth] is not None or not place:
             continue
-        if before[place] in FINAL_WORDS or min(words[place])[1] != nth:
+        if before[place] in FINAL_WORDS or min(words[place])[-1] != nth:
             outcomes[nth] = "repeated"
             continue
         outcomes[nth] = "noted"
@@ -308,7 +327,7 @@ def _keep(t: Tables, receipt: Receipt, outcome: str, place: Place | None) -> Non
         receipt.settled_us, receipt.outcome = t.now, outcome
     receipt.tries += 1
     receipt.message, receipt.attempt = (place.message, place.attempt) if place else (None, None)
-    receipt.part = place.part if place else receipt.part
+    receipt.part = place.part if place and receipt.part is None else receipt.part
 
 
 def lease_receipts(t: Tables) -> list[UUID]:

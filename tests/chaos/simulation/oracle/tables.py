@@ -16,6 +16,7 @@ SOON_US = 50_000
 # Everything is told by its name after each call.
 text_of = lru_cache(maxsize=10_000)(str)
 FINAL_WORDS = frozenset({"delivered", "undelivered", "expired", "rejected"})
+LOST_WORDS = FINAL_WORDS - {"delivered"}
 # Receipts of what the carrier took; "rejected" says that it did not, "unknown" says nothing.
 TAKEN_WORDS = frozenset({"enroute", "accepted", "delivered", "undelivered", "expired"})
 LEASE_MAX_US = 120_000_000
