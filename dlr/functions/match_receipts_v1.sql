@@ -10,7 +10,7 @@ set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_me
 set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     c_match_window constant interval := '7 days';
-    c_answer_window constant interval := '5 minutes';  -- from a claim: later than that no worker records its outcome
+    c_record_window constant interval := '3 minutes';  -- from a claim's deadline: later than that no worker records its outcome
     v_now timestamptz := clock_timestamp();
     v_soon timestamptz := v_now + interval '1 minute';  -- nothing was submitted after it: days to come need no look
     v_min uuid; v_max uuid;
@@ -54,10 +54,10 @@ begin
                            -- delivered by any of them.
                            not y.knows_ids and y.reference is null and y.fitting > 1 and y.is_early and k.state <> 'delivered' as is_doubtful
                     from (select a.message_id, a.attempt_no, a.part_no, a.reference, a.receipt, m.client_id, i.idempotent_submit as knows_ids, count(*) over () as fitting,
-                                 bool_or(a.outcome is null or a.claimed_at > v_now - c_answer_window) over () as is_early
+                                 bool_or(a.outcome is null or a.claimed_at > v_now - c_record_window - i.submit_deadline_seconds * interval '1 second') over () as is_early
                           from tollwire.attempts a
                           cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = a.message_id offset 0) m
-                          cross join lateral (select c.idempotent_submit from tollwire.carriers c where c.id = a.carrier_id offset 0) i
+                          cross join lateral (select c.idempotent_submit, c.submit_deadline_seconds from tollwire.carriers c where c.id = a.carrier_id offset 0) i
                           where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
                             and (k.part_no is null or a.part_no = k.part_no or (select c.parts_total = 1 from tollwire.message_states c where c.message_id = a.message_id))
                             and (k.msisdn is null or m.msisdn = k.msisdn)

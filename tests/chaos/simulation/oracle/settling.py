@@ -18,6 +18,7 @@ from tests.chaos.simulation.oracle.tables import (
     Tables,
 )
 from tests.chaos.simulation.wire import (
+    CLAIM_SECONDS,
     DAY,
     HOUR,
     KEEP_HOURS,
@@ -30,7 +31,7 @@ from tests.chaos.simulation.wire import (
 MATCH_US = 7 * DAY
 SOON_US = 60 * SECOND
 # From a claim: later than that no worker records its outcome.
-ANSWER_US = 300 * SECOND
+ANSWER_US = (CLAIM_SECONDS + 180) * SECOND
 OUTWAIT_MAX_SECONDS = 900
 MAY_END = (S.SENT, S.UNKNOWN, S.SENDING)
 WAITS = (S.QUEUED, S.FAILED_TEMP)
