@@ -152,7 +152,7 @@ IN_SQL: Final = (
     ),
     Plant(
         "what a receipt echoes is overheard", "tollwire.match_receipts_v1",
-        (("(c.message_id is null or c.open_count > 1 or c.message_id <> k.echo_message_id)", "(c.message_id is null or c.open_count > 1)"),), 200,
+        (("(c.message_id is null or c.open_count > 1 or c.message_id <> k.echo_message_id)", "(c.message_id is null or c.open_count > 1)"),), 600,
     ),
     Plant(
         "a receipt is put on an attempt of another name", "tollwire.match_receipts_v1",
