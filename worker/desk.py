@@ -9,6 +9,7 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from math import inf
 from typing import Final
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -29,10 +30,14 @@ from worker.carriers.base import (
 from worker.pace import Pace
 from worker.window import Window
 
-# So many refused connections or lost answers in a row are a carrier that is down; then one message at a time
-# finds out whether it is back. A lost answer may end its message: they must not go out by the window.
+# So many refused connections or messages without an answer in a row are a carrier that is down; then one
+# message at a time finds out whether it is back. A lost answer may end its message: they must not go out by
+# the window.
 FAILURES_TO_OPEN: Final = 5
 OPEN_SECONDS: Final = 5.0
+# The messages whose answer was lost last: one that loses it again says something of itself, not of the
+# carrier.
+LOST_MAX: Final = 1_000
 # A carrier that has not answered a submit for so long is slow.
 SLOW_SECONDS: Final = 1.0
 
@@ -77,6 +82,7 @@ class Desk:
         self._turn_wait = {lane: TURN_WAIT.labels(config.name, lane).observe for lane in lanes}
         self._failures = 0
         self._open_until = 0.0
+        self._lost: dict[UUID, None] = {}
         # When the message that probes had its place: infinite while it waits for that, None without one.
         self._probe_at: float | None = None
         # When each submit that is not answered began, and of how many messages; the oldest first.
@@ -179,17 +185,29 @@ class Desk:
         if kinds.keys() == {"submitted"}:
             self._answered()
         else:
-            for outcome in outcomes:
-                self._learn(outcome)
+            for submission, outcome in zip(submissions, outcomes, strict=True):
+                self._learn(submission.message_id, outcome)
         return outcomes
 
-    def _learn(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Uncertain) or (isinstance(outcome, Refused) and outcome.code == UNREACHABLE):
+    def _learn(self, message_id: UUID, outcome: Outcome) -> None:
+        if isinstance(outcome, Uncertain):
+            if not self._is_lost_again(message_id):
+                self._failed()
+            return
+        if isinstance(outcome, Refused) and outcome.code == UNREACHABLE:
             self._failed()
             return
         if isinstance(outcome, Throttled):
             self._pace.slow_down(outcome.retry_after_seconds)
         self._answered()
+
+    def _is_lost_again(self, message_id: UUID) -> bool:
+        if message_id in self._lost:
+            return True
+        self._lost[message_id] = None
+        if len(self._lost) > LOST_MAX:
+            del self._lost[next(iter(self._lost))]
+        return False
 
     def _answered(self) -> None:
         if self._is_broken():

@@ -1,6 +1,7 @@
 """A carrier's desk: places by lane, pace, and what it learns from answers."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -46,9 +47,12 @@ def desk(outcome: Outcome, **changes: object) -> Desk:
     return Desk(CarrierConfig(**row), Scripted(outcome), LANES)  # type: ignore[arg-type]  # the row's values have its types
 
 
+numbers = itertools.count(1)
+
+
 def submission() -> Submission:
     return Submission(
-        message_id=UUID(int=1), attempt_no=1, part_no=1, msisdn="+4915112345678", sender="ACME", text="hi",
+        message_id=UUID(int=next(numbers)), attempt_no=1, part_no=1, msisdn="+4915112345678", sender="ACME", text="hi",
         encoding=Encoding.GSM7, segments=1, valid_for_seconds=60, deadline_seconds=60.0,
     )  # fmt: skip
 
@@ -104,12 +108,12 @@ async def test_a_paced_carrier_is_given_no_more_than_its_rate():
 
 async def test_refused_connections_in_a_row_open_the_breaker_and_one_success_forgets_them():
     one = desk(Refused(UNREACHABLE, "connection refused", permanent=False))
-    await one.submit([submission()] * (FAILURES_TO_OPEN - 1))
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])
     assert not one.is_down
     one._carrier = Scripted(Submitted("r"))
     await one.submit([submission()])
     one._carrier = Scripted(Refused(UNREACHABLE, "connection refused", permanent=False))
-    await one.submit([submission()] * (FAILURES_TO_OPEN - 1))
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])
     assert not one.is_down
     await one.submit([submission()])
     assert one.is_down
@@ -124,11 +128,21 @@ async def test_a_carrier_that_refuses_messages_is_not_down():
 async def test_lost_answers_in_a_row_open_the_breaker_and_any_answer_forgets_them():
     one = desk(Uncertain("timed out"))
     for answer in (Submitted("r"), Throttled(0.01), Refused("blocked", "no", permanent=True)):
-        await one.submit([submission()] * (FAILURES_TO_OPEN - 1))
+        await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])
         one._carrier = Scripted(answer)
         await one.submit([submission()])
         one._carrier = Scripted(Uncertain("timed out"))
-    await one.submit([submission()] * (FAILURES_TO_OPEN - 1))
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])
+    assert not one.is_down
+    await one.submit([submission()])
+    assert one.is_down
+
+
+async def test_one_message_that_never_gets_an_answer_is_not_the_carriers_fault():
+    one = desk(Uncertain("timed out"))
+    odd = [submission() for _ in range(FAILURES_TO_OPEN - 1)]
+    for _ in range(3):
+        await one.submit(odd)
     assert not one.is_down
     await one.submit([submission()])
     assert one.is_down
@@ -138,7 +152,7 @@ async def test_lost_answers_in_a_row_open_the_breaker_and_any_answer_forgets_the
 async def test_after_the_break_one_message_probes_until_it_is_answered(failure, monkeypatch):
     monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
     one = desk(failure, window_max=100)
-    await one.submit([submission()] * FAILURES_TO_OPEN)
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
     for answer in (failure, Submitted("r")):
         assert await one.take("normal", 10) == 1
         assert one.is_down
@@ -152,7 +166,7 @@ async def test_after_the_break_one_message_probes_until_it_is_answered(failure, 
 async def test_a_probe_that_was_not_claimed_or_gave_up_leaves_the_place_to_another(monkeypatch):
     monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
     one = desk(Uncertain("timed out"), window_max=1)
-    await one.submit([submission()] * FAILURES_TO_OPEN)
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
     one.give("normal", await one.take("normal", 10))
     assert await one.take("bulk", 10) == 1
     one.give("bulk", 1)
@@ -166,7 +180,7 @@ async def test_who_waited_for_places_while_the_breaker_opened_gets_none():
     await one.take("normal", 1)
     waiting = asyncio.create_task(one.take("bulk", 1))
     await asyncio.sleep(0)
-    await one.submit([submission()] * FAILURES_TO_OPEN)
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
     one.give("normal", 1)
     assert await waiting == 0
     assert one._window.used == 0
