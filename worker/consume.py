@@ -82,15 +82,17 @@ async def _group(
     lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop, places: asyncio.Semaphore
 ) -> None:
     """Do one group of bundles. Its place is free when it is done, or when one of its carriers is slow."""
-    parts = await _by_carrier(lane, messages)
-    work = asyncio.create_task(_work(lane, submit, parts, stop))
+    work: asyncio.Task[None] | None = None
     try:
+        parts = await _by_carrier(lane, messages)
+        work = asyncio.create_task(_work(lane, submit, parts, stop))
         while not work.done():
             await asyncio.wait([work], timeout=SHORT_SECONDS)
             if not submit.may_hold_up(parts):
                 break
     except asyncio.CancelledError:
-        work.cancel()
+        if work is not None:
+            work.cancel()
         raise
     finally:
         places.release()
