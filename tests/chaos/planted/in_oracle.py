@@ -25,7 +25,7 @@ IN_ORACLE: Final = (
         (("row.dispatch_no += 1", "t.outbox.pop(message.id)"),), 20,
     ),
     Plant("a late answer does not move what is unknown", "sending:_may_move",
-          (("(S.QUEUED, S.FAILED_TEMP, S.UNKNOWN)", "(S.QUEUED, S.FAILED_TEMP)"),), 500),
+          (("(S.QUEUED, S.FAILED_TEMP, S.UNKNOWN)", "(S.QUEUED, S.FAILED_TEMP)"),), 2_000),
     Plant("a part that may have left goes again with one that did not", "sending:_may_move",
           (('and not words & {None, "uncertain"}', ""),), 500),
     Plant("key not looked up in the older partition", "accepting:_known",
