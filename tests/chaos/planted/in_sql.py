@@ -155,10 +155,6 @@ IN_SQL: Final = (
         (("(c.message_id is null or c.open_count > 1 or c.message_id <> k.echo_message_id)", "(c.message_id is null or c.open_count > 1)"),), 600,
     ),
     Plant(
-        "a receipt is put on an attempt of another name", "tollwire.match_receipts_v1",
-        (("and (a.reference is null or a.reference = k.reference or", "and (true or"),), 600,
-    ),
-    Plant(
         "a part is guessed from the message's id", "tollwire.match_receipts_v1",
         (("o.part_no <> a.part_no", "false"),), 300,
     ),
