@@ -78,6 +78,21 @@ async def test_a_late_answer_for_one_part_leaves_the_others_unknown(database: Da
         assert await flow.state(message) == "SENT"
 
 
+async def test_parts_that_two_attempts_handed_over_are_the_whole(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (message,) = await flow.accepted(client, parts=2, segments=2, delivery="at_least_once")
+        first = await claimed(flow, message, carrier)
+        await recovered(flow, message)
+        second = await claimed(flow, message, carrier)
+        words = [outcome(message, second, "uncertain"), outcome(message, second, "submitted", part=2)]
+        await flow.record(words, carrier)
+        assert await flow.state(message) == "UNKNOWN"
+        words = [outcome(message, first, "submitted"), outcome(message, first, "refused_temp", part=2)]
+        await flow.record(words, carrier)
+        assert await flow.state(message) == "SENT"
+
+
 async def test_what_waits_unknown_although_it_was_taken_is_sent_after_a_restore(database: Database) -> None:
     """As rows of an older version may have it, which did not let a late answer move UNKNOWN."""
     async with open_flow(database) as flow:

@@ -85,7 +85,7 @@ begin
             select count(distinct a.part_no) from tollwire.attempts a
             where a.message_id = r.message_id and a.message_id between v_min and v_max and a.outcome = 'submitted'
               and (a.receipt is null or a.receipt not in ('undelivered', 'expired', 'rejected')));
-        if r.holds_token and v_taken then
+        if v_taken and (r.holds_token or r.state in ('QUEUED', 'FAILED_TEMP', 'UNKNOWN')) then
             r.outcome := 'submitted';
             r.error := null;
         end if;

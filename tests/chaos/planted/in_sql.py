@@ -184,7 +184,7 @@ IN_SQL: Final = (
     ),
     Plant(
         "what was accepted before is sent again", "tollwire.record_rest_v1",
-        (("if r.holds_token and v_taken then", "if false then"),), 300,
+        (("if v_taken and (r.holds_token or r.state in ('QUEUED', 'FAILED_TEMP', 'UNKNOWN')) then", "if false then"),), 300,
     ),
     Plant(
         "a late answer does not move what is unknown", "tollwire.record_rest_v1",

@@ -101,7 +101,8 @@ def record(t: Tables, lines: list[Line], carrier: int) -> list[tuple[Any, ...]]:
         word = next((each for each in WORST_FIRST if each in words), "submitted")
         if word == "submitted" and message.charge == "submitted":
             captures.append(message)
-        if message.attempt_no == number and _is_taken(message):
+        waits = message.state in (S.QUEUED, S.FAILED_TEMP, S.UNKNOWN)
+        if (message.attempt_no == number or waits) and _is_taken(message):
             word = "submitted"
         if message.id in done or not message.knows(word) or not _may_move(message, number, word):
             continue
