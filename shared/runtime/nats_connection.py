@@ -137,7 +137,7 @@ class NatsConnection:
             self._is_closed.set()
 
     async def _on_failure(self, error: Exception) -> None:
-        # Its text is not shown: it may quote what it was given, the URL with its password for one.
+        # By its trace alone, which leaves out what an error quotes: the URL with its password, for one.
         metrics.LOOP_FAILURES.labels("nats").inc()
         kind = type(error).__name__
         if kind != self._last_error:
