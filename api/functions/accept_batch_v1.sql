@@ -35,6 +35,7 @@ declare
     v_dispatch timestamptz[] := array_fill(null::timestamptz, array[v_n]);
     v_is_plain boolean;
     v_fresh integer[] := '{}';
+    h_account bigint[]; h_message uuid[]; h_amount bigint[]; h_max bigint[];  -- of those, what asks for a hold
     v_twins integer[] := '{}'; v_first integer[] := '{}';
     i integer; j integer;
 begin
@@ -59,58 +60,60 @@ begin
                         and k.slot >= v_slot - c_slots_kept and k.slot <= v_slot + 1);
     if v_is_plain then
         v_fresh := array(select generate_series(1, v_n));
-    end if;
-    for r in
-        select x.nth::integer as nth, x.fingerprint, x.refusal, x.key,
-               least(min(x.nth) over (partition by x.message_id),
-                     case when x.key is not null then min(x.nth) over (partition by x.account_id, x.key, x.item) end)::integer as first_nth,
-               k.message_id as known_message, k.fingerprint as known_fingerprint, k.problem as known_problem, k.problem_args as known_args,
-               l.message_id is not null as same_id
-        from unnest(p_account, p_message, p_key, p_item, p_fingerprint, p_refusal) with ordinality
-             x(account_id, message_id, key, item, fingerprint, refusal, nth)
-        left join lateral (
-            select k.* from tollwire.idempotency_keys k
-            where k.account_id = x.account_id and k.key = x.key and k.item = x.item
-              -- One slot ahead too: after a failover the clock may stand a little before what was written.
-              and k.slot >= v_slot - c_slots_kept and k.slot <= v_slot + 1 and k.created_at > v_now - interval '72 hours'
-            order by k.slot desc limit 1) k on true
-        left join ledger.credit_locks l on l.message_id = x.message_id and l.message_id between v_min and v_max
-        where not v_is_plain
-        order by x.nth
-    loop
-        if r.same_id then
-            v_outcome[r.nth] := 'replayed';
-        elsif r.known_message is not null then
-            v_message[r.nth] := r.known_message;
-            if r.known_fingerprint <> r.fingerprint then
-                v_outcome[r.nth] := 'mismatch';
-            elsif r.known_problem is not null then
-                v_outcome[r.nth] := case when r.known_message = p_message[r.nth] then 'refused' else 'refused_before' end;
-                v_problem[r.nth] := r.known_problem;
-                v_args[r.nth] := r.known_args;
-            else
+    else
+        for r in
+            select x.nth::integer as nth, x.fingerprint, x.refusal, x.key,
+                   least(min(x.nth) over (partition by x.message_id),
+                         case when x.key is not null then min(x.nth) over (partition by x.account_id, x.key, x.item) end)::integer as first_nth,
+                   k.message_id as known_message, k.fingerprint as known_fingerprint, k.problem as known_problem, k.problem_args as known_args,
+                   l.message_id is not null as same_id
+            from unnest(p_account, p_message, p_key, p_item, p_fingerprint, p_refusal) with ordinality
+                 x(account_id, message_id, key, item, fingerprint, refusal, nth)
+            left join lateral (
+                select k.* from tollwire.idempotency_keys k
+                where k.account_id = x.account_id and k.key = x.key and k.item = x.item
+                  -- One slot ahead too: after a failover the clock may stand a little before what was written.
+                  and k.slot >= v_slot - c_slots_kept and k.slot <= v_slot + 1 and k.created_at > v_now - interval '72 hours'
+                order by k.slot desc limit 1) k on true
+            left join ledger.credit_locks l on l.message_id = x.message_id and l.message_id between v_min and v_max
+            order by x.nth
+        loop
+            if r.same_id then
                 v_outcome[r.nth] := 'replayed';
+            elsif r.known_message is not null then
+                v_message[r.nth] := r.known_message;
+                if r.known_fingerprint <> r.fingerprint then
+                    v_outcome[r.nth] := 'mismatch';
+                elsif r.known_problem is not null then
+                    v_outcome[r.nth] := case when r.known_message = p_message[r.nth] then 'refused' else 'refused_before' end;
+                    v_problem[r.nth] := r.known_problem;
+                    v_args[r.nth] := r.known_args;
+                else
+                    v_outcome[r.nth] := 'replayed';
+                end if;
+            elsif r.first_nth < r.nth then
+                v_twins := v_twins || r.nth; v_first := v_first || r.first_nth;
+            elsif r.refusal is not null then
+                v_outcome[r.nth] := 'refused';
+                v_problem[r.nth] := r.refusal;
+                v_args[r.nth] := p_refusal_args[r.nth];
+            else
+                v_fresh := v_fresh || r.nth;
             end if;
-        elsif r.first_nth < r.nth then
-            v_twins := v_twins || r.nth; v_first := v_first || r.first_nth;
-        elsif r.refusal is not null then
-            v_outcome[r.nth] := 'refused';
-            v_problem[r.nth] := r.refusal;
-            v_args[r.nth] := p_refusal_args[r.nth];
-        else
-            v_fresh := v_fresh || r.nth;
-        end if;
-    end loop;
+        end loop;
+    end if;
 
     -- What is not scheduled takes a place in its account's pace; what is scheduled takes it when its time has come.
+    if v_is_plain then
+        h_account := p_account; h_message := p_message; h_amount := p_amount; h_max := p_max_price;
+    else
+        select array_agg(p_account[n] order by k), array_agg(p_message[n] order by k), array_agg(p_amount[n] order by k), array_agg(p_max_price[n] order by k)
+            into h_account, h_message, h_amount, h_max from unnest(v_fresh) with ordinality f(n, k);
+    end if;
     for r in
         select v_fresh[h.k] as nth, h.o_problem, h.o_available, h.o_dispatch_at
-        from ledger.place_holds_v1(
-                case when v_is_plain then p_account else (select array_agg(p_account[n] order by k) from unnest(v_fresh) with ordinality f(n, k)) end,
-                case when v_is_plain then p_message else (select array_agg(p_message[n] order by k) from unnest(v_fresh) with ordinality f(n, k)) end,
-                case when v_is_plain then p_amount else (select array_agg(p_amount[n] order by k) from unnest(v_fresh) with ordinality f(n, k)) end,
-                case when v_is_plain then p_max_price else (select array_agg(p_max_price[n] order by k) from unnest(v_fresh) with ordinality f(n, k)) end,
-                (select array_agg(p_send_at[n] is null or p_send_at[n] <= v_soon order by k) from unnest(v_fresh) with ordinality f(n, k))
+        from ledger.place_holds_v1(h_account, h_message, h_amount, h_max,
+                array(select p_send_at[n] is null or p_send_at[n] <= v_soon from unnest(v_fresh) with ordinality f(n, k) order by k)
              ) with ordinality h(o_problem, o_available, o_dispatch_at, k)
     loop
         v_outcome[r.nth] := case when r.o_problem is null then 'accepted' else 'refused' end;

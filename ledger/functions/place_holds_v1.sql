@@ -27,15 +27,17 @@ declare
     s_head bytea[] := '{}'; s_at timestamptz[] := '{}'; s_next timestamptz[] := '{}';
 begin
     perform ledger.require_read_committed_v1();
-    perform 1 from ledger.accounts where id = any (p_account) order by id for update;
     for r in
-        select x.account_id, x.message_id, x.amount, x.max_amount, x.paced, x.nth,
-               lead(x.account_id) over (order by x.account_id, x.nth) is distinct from x.account_id as last_of_account
+        select x.account_id, x.message_id, x.amount, x.max_amount, x.paced, x.nth
         from unnest(p_account, p_message, p_amount, p_max, p_paced) with ordinality x(account_id, message_id, amount, max_amount, paced, nth)
         order by x.account_id, x.nth
     loop
         if v_id is distinct from r.account_id then
-            select * into a from ledger.accounts where id = r.account_id and kind = 'client';
+            if v_id is not null then
+                s_account := s_account || v_id; s_held := s_held || v_held; s_open := s_open || v_open; s_version := s_version || v_version;
+                s_head := s_head || v_head; s_at := s_at || v_last; s_next := s_next || v_next;
+            end if;
+            select * into a from ledger.accounts where id = r.account_id and kind = 'client' for update;
             if not found then
                 raise exception 'there is no client account %', r.account_id using errcode = 'foreign_key_violation';
             end if;
@@ -71,11 +73,9 @@ begin
             e_posted := e_posted || v_posted; e_held := e_held || v_held; e_hash := e_hash || v_head;
         end if;
         v_left[r.nth] := v_available;
-        if r.last_of_account then
-            s_account := s_account || v_id; s_held := s_held || v_held; s_open := s_open || v_open; s_version := s_version || v_version;
-            s_head := s_head || v_head; s_at := s_at || v_last; s_next := s_next || v_next;
-        end if;
     end loop;
+    s_account := s_account || v_id; s_held := s_held || v_held; s_open := s_open || v_open; s_version := s_version || v_version;
+    s_head := s_head || v_head; s_at := s_at || v_last; s_next := s_next || v_next;
     insert into ledger.entries (account_id, version, day, at, kind, message_id, debit_account, credit_account, amount_micros,
                                 posted_after_micros, held_after_micros, hash)
         select x.account_id, x.version, (x.at at time zone 'UTC')::date, x.at, 'hold', x.message_id, x.account_id, x.holds, x.amount, x.posted, x.held, x.hash
