@@ -10,7 +10,6 @@ import importlib.util
 import inspect
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -27,6 +26,7 @@ from embedded.nats import NatsServer
 from embedded.postgres import SUPERUSER, PostgresServer
 from embedded.roles import drop_database, ensure_database, set_passwords
 from embedded.valkey import ValkeyServer, find_valkey
+from tests.support.folders import forgetful_folder
 
 TEMPLATE = "tollwire_template"
 R = TypeVar("R")
@@ -58,9 +58,8 @@ def run_apart(work: Callable[[], Coroutine[Any, Any, R]]) -> R:
 
 @pytest.fixture(scope="session")
 def servers_folder() -> Iterator[Path]:
-    """A folder that another account can pass through: root's PostgreSQL runs as nobody."""
-    folder = Path(tempfile.mkdtemp(prefix="tollwire-tests-"))
-    folder.chmod(0o711)
+    """A folder for all of them, which goes with them."""
+    folder = forgetful_folder("tollwire-tests-")
     yield folder
     shutil.rmtree(folder)
 

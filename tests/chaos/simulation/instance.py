@@ -1,11 +1,9 @@
 """A PostgreSQL that forgets on a power cut, with a database for the simulation."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 
 import asyncpg
 
@@ -16,26 +14,26 @@ from embedded.roles import ensure_database
 from shared.runtime.postgres import Pool, open_pool
 from tests.chaos.simulation.sql_server import take_over
 from tests.support.flow import PoolSettings
+from tests.support.folders import forgetful_folder
 
 
 @contextmanager
 def simulated_dsn() -> Iterator[str]:
     """The DSN of a migrated database of our own clock, on a server that lives as long as this."""
-    with tempfile.TemporaryDirectory(prefix="tollwire-simulation-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        server = PostgresServer(folder / "postgresql", durable=False)
+    folder = forgetful_folder("tollwire-simulation-")
+    server = PostgresServer(folder / "postgresql", durable=False)
+    try:
         server.start()
-        try:
-            asyncio.run(ensure_database(server, "simulation"))
-            dsn = server.dsn(database="simulation")
-            with ThreadPoolExecutor(max_workers=1) as thread:  # the migrations run a loop of their own
-                thread.submit(upgrade, dsn).result()
-            asyncio.run(prepare(dsn))
-            yield dsn
-        finally:
-            server.stop()
-            remove_folder(folder / "postgresql")
+        asyncio.run(ensure_database(server, "simulation"))
+        dsn = server.dsn(database="simulation")
+        with ThreadPoolExecutor(max_workers=1) as thread:  # the migrations run a loop of their own
+            thread.submit(upgrade, dsn).result()
+        asyncio.run(prepare(dsn))
+        yield dsn
+    finally:
+        server.stop()
+        remove_folder(folder / "postgresql")
+        folder.rmdir()
 
 
 async def prepare(dsn: str) -> None:
