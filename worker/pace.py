@@ -1,6 +1,7 @@
 """How fast a carrier is given work: by the rate of its row, and slower when it throttles (RULES 16)."""
 
 import time
+from math import inf
 from typing import Final
 
 import structlog
@@ -10,6 +11,11 @@ from prometheus_client import Gauge
 THROTTLE_FACTOR: Final = 0.5
 GROWTH_PER_SECOND: Final = 0.05
 RATE_MIN_PER_SECOND: Final = 1.0
+# Where the row says no rate, one that has grown to so many times of what goes tells nothing more: it would grow
+# for ever, and the next throttle would halve a number that nobody comes near.
+GROWTH_MAX: Final = 2.0
+# And a throttle so long ago is forgotten: there is no rate in force again.
+FORGET_SECONDS: Final = 600.0
 # A carrier that throttles without having said a rate starts from what it took in a second. The one that has
 # just begun says nothing: the whole one before it counts, if that was more.
 PAUSE_DEFAULT_SECONDS: Final = 1.0
@@ -27,7 +33,7 @@ class Pace:
 
     def __init__(self, carrier: str, rate_per_second: int) -> None:
         self._carrier = carrier
-        self._ceiling = rate_per_second or float("inf")
+        self._ceiling = rate_per_second or inf
         self._rate = float(rate_per_second)
         self._next_at = 0.0
         self._changed_at = time.monotonic()
@@ -39,8 +45,11 @@ class Pace:
     @property
     def per_second(self) -> float:
         """What goes out a second: the rate in force, else what went in this second or the one before."""
-        taken = max(self._whole_second_count, self._second_count)
-        return self._rate or max(float(taken), RATE_MIN_PER_SECOND)
+        return self._rate or max(self._taken, RATE_MIN_PER_SECOND)
+
+    @property
+    def _taken(self) -> float:
+        return float(max(self._whole_second_count, self._second_count))
 
     @property
     def ready_at(self) -> float:
@@ -62,6 +71,7 @@ class Pace:
         self._second_count += count
         if self._rate:
             self._grow(now)
+        if self._rate:
             self._next_at = max(self.ready_at, now) + count / self._rate
 
     def slow_down(self, retry_after_seconds: float | None) -> None:
@@ -82,6 +92,12 @@ class Pace:
         )
 
     def _grow(self, now: float) -> None:
-        self._rate = min(self._rate * (1 + GROWTH_PER_SECOND * (now - self._changed_at)), self._ceiling)
+        grown = self._rate * (1 + GROWTH_PER_SECOND * (now - self._changed_at))
+        if self._ceiling < inf:
+            self._rate = min(grown, self._ceiling)
+        elif now - self._paused_until > FORGET_SECONDS:
+            self._rate = 0.0
+        else:
+            self._rate = min(grown, max(self._rate, GROWTH_MAX * self._taken))
         self._changed_at = now
         RATE.labels(self._carrier).set(self._rate)

@@ -3,6 +3,7 @@
 import pytest
 
 from worker.pace import Pace
+from worker.window import Window
 
 
 @pytest.fixture
@@ -30,3 +31,53 @@ def test_what_was_fast_long_ago_says_nothing_of_now(clock):
     pace.spend(4)
     pace.slow_down(0.01)
     assert pace.per_second == 2.0
+
+
+@pytest.mark.parametrize("wanted_per_second", [1, 100])
+async def test_a_carrier_that_throttled_once_and_says_no_rate_is_given_work_for_hours(
+    clock, wanted_per_second
+):
+    pace = Pace("steady", 0)
+    window = Window(1_000, pace, ["normal"])
+    pace.spend(wanted_per_second)
+    pace.slow_down(1.0)
+    for _ in range(10_000):
+        clock[0] += 2.0
+        window.give("normal", await window.take("normal", wanted_per_second))
+    assert pace.per_second == wanted_per_second
+
+
+def test_the_second_throttle_slows_as_the_first_did(clock):
+    pace = Pace("again", 0)
+    for later_seconds in (1.0, 300.0, 3_600.0):
+        for _ in range(int(later_seconds)):
+            pace.spend(100)
+            clock[0] += 1.0
+        pace.slow_down(1.0)
+        assert 50.0 <= pace.per_second <= 100.0
+        clock[0] += 1.0
+
+
+def test_a_rate_that_was_halved_grows_with_what_is_wanted(clock):
+    pace = Pace("quick", 0)
+    pace.spend(1_000)
+    pace.slow_down(1.0)
+    clock[0] += 1.0
+    went = 0
+    for _ in range(600):
+        clock[0] += 0.1
+        if pace.ready_at <= clock[0]:
+            turn = pace.turn_max or 1_000
+            pace.spend(turn)
+            went += turn
+    assert pace.per_second > 4_000 and went > 60_000, "a minute's growth"
+
+
+def test_a_rate_of_the_row_comes_back_by_itself(clock):
+    pace = Pace("stated", 100)
+    pace.spend(100)
+    pace.slow_down(1.0)
+    assert pace.per_second == 50.0
+    clock[0] += 60.0
+    pace.spend(1)
+    assert pace.per_second == 100.0
