@@ -11,8 +11,8 @@ from prometheus_client import Gauge
 THROTTLE_FACTOR: Final = 0.5
 GROWTH_PER_SECOND: Final = 0.05
 RATE_MIN_PER_SECOND: Final = 1.0
-# Where the row says no rate, one that has grown to so many times of what goes tells nothing more: it would grow
-# for ever, and the next throttle would halve a number that nobody comes near.
+# Where the row says no rate, one that has grown to so many times of what goes tells nothing more: it would
+# grow for ever, and the next throttle would halve a number that nobody comes near.
 GROWTH_MAX: Final = 2.0
 # And a throttle so long ago is forgotten: there is no rate in force again.
 FORGET_SECONDS: Final = 600.0
