@@ -175,12 +175,13 @@ class _Protocol(Connection):
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
-        self.spoken_at: float | None = None
+        # Who has just connected is about to ask.
+        self.spoken_at = time.monotonic()
 
     def close_if_silent(self, since: float) -> None:
-        """Close a connection without a request since then (or ever); one that is being answered stays."""
+        """Close a connection that was made, and last asked, before then; one that is being answered stays."""
         is_idle = self._current_request is None and not self._messages
-        if is_idle and (self.spoken_at is None or self.spoken_at < since):
+        if is_idle and self.spoken_at < since:
             self.force_close()
 
     def handle_error(

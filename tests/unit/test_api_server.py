@@ -19,7 +19,7 @@ from api.key_uses import KeyUses
 from api.limits import Limits
 from api.problems import Refusal
 from api.routing import Call, Operation, Serve, operation, read_body
-from api.server import Endpoint, Front, Server
+from api.server import SILENT_SECONDS, Endpoint, Front, Server
 from api.settings import ApiSettings
 from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
 from shared.domain.problems import ProblemCode
@@ -147,7 +147,10 @@ async def test_a_server_that_leaves_closes_who_is_silent_and_waits_for_who_is_no
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    silent, busy = await asyncio.open_connection("127.0.0.1", port), await ask(port)
+    silent = await asyncio.open_connection("127.0.0.1", port)
+    for connection in await connected(server):
+        connection.spoken_at -= 2 * SILENT_SECONDS
+    busy = await ask(port)
     leaving = asyncio.create_task(server.say_goodbye(20.0))
     async with asyncio.timeout(10):
         assert await silent[0].read() == b""
@@ -160,6 +163,33 @@ async def test_a_server_that_leaves_closes_who_is_silent_and_waits_for_who_is_no
         writer.close()
         await writer.wait_closed()
     await runner.cleanup()
+
+
+async def test_a_server_that_leaves_waits_for_the_first_request_of_a_new_connection() -> None:
+    server = Server(Front([("GET", "/page", page)]))
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1])
+    [connection] = await connected(server)
+    leaving = asyncio.create_task(server.say_goodbye(20.0))
+    await asyncio.sleep(0)  # its first look at the connections is behind it
+    assert connection.transport is not None
+    assert not connection.transport.is_closing()
+    writer.write(REQUEST)
+    assert b"Connection: close" in await reader.readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(10):
+        await leaving
+    writer.close()
+    await writer.wait_closed()
+    await runner.cleanup()
+
+
+async def connected(server: Server) -> list[Any]:
+    """The server's ends of its connections, when there are some."""
+    while not server.connections:  # noqa: ASYNC110 - a server tells nobody of who connects
+        await asyncio.sleep(0)
+    return server.connections
 
 
 REQUEST = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
