@@ -6,6 +6,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from api.reads import snapshot
 from shared.runtime.postgres import Connection, Pool
 
 # A filtered page looks at so many callbacks at most; then it says where to go on.
@@ -54,7 +55,7 @@ async def list_callbacks(
     pool: Pool, client_id: int, narrow: CallbackFilter, limit: int
 ) -> tuple[list[LoggedCallback], UUID | None]:
     """Return a page of callbacks, newest first, and the id below which the next one goes on."""
-    async with pool.acquire() as connection:
+    async with pool.acquire() as connection, snapshot(connection):
         rows = await connection.fetch(LIST, client_id, narrow.before_id, SCAN_MAX, *narrow[1:], limit)
         if len(rows) == limit:
             reached = rows[-1]["id"]

@@ -8,8 +8,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
+from asyncpg.transaction import Transaction
 
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import Connection, Pool
 
 # A filtered page looks at so many messages at most; then it says where to go on (about 0.1 s).
 SCAN_MAX: Final = 5_000
@@ -66,12 +67,14 @@ GET_CALLBACKS = """
 """
 
 
+def snapshot(connection: Connection) -> Transaction:
+    """``async with``: statements that see the same rows, whatever commits between them."""
+    return connection.transaction(isolation="repeatable_read", readonly=True)
+
+
 async def get_message(pool: Pool, client_id: int, message_id: UUID) -> Found | None:
     """Return a message of this client with its attempts and callbacks, or None."""
-    async with (
-        pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    async with pool.acquire() as connection, snapshot(connection):
         message = await connection.fetchrow(GET_MESSAGE, client_id, message_id)
         if message is None:
             return None
@@ -130,14 +133,14 @@ async def list_messages(
 ) -> tuple[list[Record], UUID | None]:
     """Return a page and the id after which the next one goes on, or None at the end.
 
-    A page looks at ``SCAN_MAX`` messages at most, so it may be short and still have a next one.
+    A page looks at ``SCAN_MAX`` messages at most, so it may be short and still have a next one. Where it
+    stopped is found in the same snapshot: what commits in between would move the place, and rows be repeated.
     """
     bounds = (client_id, narrow.from_id, narrow.before_id)
     filters = (narrow.state, narrow.msisdn, narrow.client_ref, narrow.lane)
-    async with pool.acquire() as connection:
-        rows = await connection.fetch(
-            LIST_OLDER if newest_first else LIST_NEWER, *bounds, SCAN_MAX, *filters, limit
-        )
+    query = LIST_OLDER if newest_first else LIST_NEWER
+    async with pool.acquire() as connection, snapshot(connection):
+        rows = await connection.fetch(query, *bounds, SCAN_MAX, *filters, limit)
         if len(rows) == limit:
             return rows, rows[-1]["id"]
         if not any(filters):
@@ -187,7 +190,8 @@ async def list_entries(
 ) -> tuple[list[Record], int | None]:
     """Return a page of the journal, newest first, and the version below which the next one goes on.
 
-    Versions have no gaps, so a page looks at ``SCAN_MAX`` of them at most and knows where it stopped.
+    Versions have no gaps, so a page looks at ``SCAN_MAX`` of them at most and knows where it stopped. Where
+    entries were dropped with their days, nothing older is left.
     """
     lowest = max(1, narrow.before_version - SCAN_MAX)
     async with pool.acquire() as connection:
@@ -199,5 +203,5 @@ async def list_entries(
         if lowest == 1:
             return rows, None
         reached = await connection.fetchval(GET_ENTRY_TIME, client_id, lowest)
-    is_past = narrow.since is not None and (reached is None or reached < narrow.since)
+    is_past = reached is None or (narrow.since is not None and reached < narrow.since)
     return rows, None if is_past else lowest

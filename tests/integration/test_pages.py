@@ -1,0 +1,98 @@
+"""Pages of lists go on where they stopped, whatever commits meanwhile and whatever was dropped."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from api import callback_reads, reads
+from api.callback_reads import CallbackFilter
+from api.cursors import FIRST_ID, LAST_ID
+from api.reads import EntryFilter, MessageFilter
+from shared.runtime.postgres import Pool
+from tests.support.flow import open_flow
+from tests.support.servers import Database
+
+SCANNED = 20
+BETWEEN = 10
+
+
+class Overtaken(asyncpg.Connection):
+    """A connection after each of whose lists others commit."""
+
+    commit: Callable[[], Awaitable[object]]
+
+    async def fetch(self, *args: Any, **options: Any) -> Any:
+        rows = await super().fetch(*args, **options)
+        await type(self).commit()
+        return rows
+
+
+@asynccontextmanager
+async def overtaken(database: Database, commit: Callable[[], Awaitable[object]]) -> AsyncIterator[Pool]:
+    connections = type("Connections", (Overtaken,), {"commit": staticmethod(commit)})
+    async with asyncpg.create_pool(
+        database.dsn(), min_size=1, max_size=1, connection_class=connections
+    ) as pool:
+        yield pool
+
+
+async def test_a_filtered_page_repeats_no_message_that_was_looked_at_before(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads, "SCAN_MAX", SCANNED)
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        ids = await flow.accepted(client, 2 * SCANNED + BETWEEN)
+
+        async def commit() -> None:
+            await flow.accepted(client, BETWEEN)
+
+        async with overtaken(database, commit) as pool:
+            seen, before = [], LAST_ID
+            while True:
+                narrow = MessageFilter("QUEUED", None, None, None, FIRST_ID, before)
+                rows, reached = await reads.list_messages(
+                    pool, client, narrow, SCANNED + 1, newest_first=True
+                )
+                seen += [row["id"] for row in rows]
+                if reached is None:
+                    break
+                before = reached
+    assert seen == ids[::-1]
+
+
+async def test_a_page_of_the_callbacks_log_repeats_none(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_reads, "SCAN_MAX", SCANNED)
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        await flow.endpoint(client)
+
+        async def commit(number: int = BETWEEN) -> None:
+            for _ in range(number):
+                await flow.pool.execute("select tollwire.test_callback_v1($1)", client)
+
+        await commit(2 * SCANNED)
+        ids = [row[0] for row in await flow.pool.fetch("select id from tollwire.callbacks order by id desc")]
+        async with overtaken(database, commit) as pool:
+            seen, before = [], LAST_ID
+            while True:
+                rows, reached = await callback_reads.list_callbacks(
+                    pool, client, CallbackFilter(before, None, "waiting"), SCANNED + 1
+                )
+                seen += [row.callback["id"] for row in rows]
+                if reached is None:
+                    break
+                before = reached
+    assert seen == ids
+
+
+async def test_a_statement_ends_where_its_entries_were_dropped(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(0)
+        narrow = EntryFilter(6 * reads.SCAN_MAX, None, None, None)
+        assert await reads.list_entries(flow.pool, client, narrow, 100) == ([], None)
