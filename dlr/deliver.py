@@ -54,6 +54,8 @@ ANSWER_KEPT_BYTES: Final = 1024
 # Messages of which this process remembers that it tells their end: of some seconds at full load, longer than
 # a load that read them before can take.
 ENDED_MAX: Final = 20_000
+# What the column of tries holds; a callback that is replayed again and again is counted no further.
+ATTEMPTS_MAX: Final = 32_767
 # An endpoint without a usable secret is looked at again when its operator has mended it.
 NO_SECRET_SECONDS: Final = 300.0
 # How long the news of an endpoint may take to every process, with much room: the poll is half a second.
@@ -196,10 +198,11 @@ class Deliver(WithParts):
 
     async def _post(self, work: CallbackWork, leased_at: float) -> CallbackRecord | None:
         secrets = self._book.secrets(work.endpoint_id, self._clock) if self._book else ()
-        if not secrets or work.url is None:
+        if self._book is None or not secrets or work.url is None:
             return self._without_secret(work)
         until = leased_at + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
-        delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work))
+        host = self._book.other_host(work.endpoint_id, work.url)
+        delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work), host)
         crash_point("callback.before_post")
         outcome = await self._endpoints.post(self._poster, delivery, until=until)
         crash_point("callback.after_post")
@@ -207,19 +210,19 @@ class Deliver(WithParts):
             return None  # its endpoint's breaker is open or its queue full: a sweep comes back to it
         if tracing.is_on:
             traces.called_back(work, outcome)
-        return self._note(work, outcome)
+        return self._note(work, outcome, is_endpoint=not host)
 
     def _without_secret(self, work: CallbackWork) -> CallbackRecord:
         """An endpoint that was set a moment ago is not known here yet: that is no failed try."""
         if self._age_seconds(work.created_at) < NEWS_SECONDS:
             return _again(work, work.attempts, None, POLL_SECONDS)
-        return _again(work, work.attempts + 1, "no_secret", NO_SECRET_SECONDS)
+        return _again(work, min(work.attempts + 1, ATTEMPTS_MAX), "no_secret", NO_SECRET_SECONDS)
 
     def _age_seconds(self, moment: datetime) -> float:
         return max(self._clock.now_ms() / 1000 - moment.timestamp(), 0.0)
 
-    def _note(self, work: CallbackWork, outcome: Outcome) -> CallbackRecord:
-        attempt_no = work.attempts + 1
+    def _note(self, work: CallbackWork, outcome: Outcome, *, is_endpoint: bool) -> CallbackRecord:
+        attempt_no = min(work.attempts + 1, ATTEMPTS_MAX)
         if is_success(outcome):
             DELAY.observe(self._age_seconds(work.created_at))
             _DELIVERED.inc()
@@ -230,11 +233,11 @@ class Deliver(WithParts):
         match decide(outcome, attempt_no, jitter, self._clock.now()):
             case RetryIn(seconds):
                 retry_seconds = seconds
-            case GiveUp():
-                ending = "gave_up"
-            case DisableEndpoint():
+            case DisableEndpoint() if is_endpoint:
                 ending = "discarded"
                 self._endpoints.disable(work.endpoint_id, "the endpoint answered 410 Gone")
+            case GiveUp() | DisableEndpoint():
+                ending = "gave_up"
         CALLBACKS.labels(ending or "failed").inc()
         return self._as_record(work, outcome, attempt_no, ending, retry_seconds)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -15,7 +16,7 @@ from shared.storage.callback_endpoints import callback_secret_aad
 
 # Newest first, so that the first signature is the one a receiver tries first.
 LOAD_SECRETS: Final = """
-    select e.id, e.keep_answers, s.sealed, s.expires_at
+    select e.id, e.url, e.keep_answers, s.sealed, s.expires_at
     from tollwire.callback_endpoints e
     left join tollwire.callback_secrets s on s.endpoint_id = e.id
     order by e.id, s.id desc
@@ -32,6 +33,7 @@ class _Secret:
 
 @dataclass(slots=True)
 class _Page:
+    url: str
     keeps_answers: bool
     secrets: list[_Secret]
     opened: list[tuple[bytes, datetime | None]] | None = None
@@ -50,6 +52,11 @@ class EndpointBook:
         """Whether the client has opted in to seeing what its endpoint answers."""
         page = self._pages.get(endpoint_id)
         return page is not None and page.keeps_answers
+
+    def other_host(self, endpoint_id: int, url: str) -> str:
+        """The host of a URL that a message named itself; empty where it is the endpoint's own URL."""
+        page = self._pages.get(endpoint_id)
+        return "" if page is None or page.url == url else urlsplit(url).hostname or ""
 
     def secrets(self, endpoint_id: int, clock: Clock) -> tuple[bytes, ...]:
         """The keys that sign now, newest first; empty when the endpoint is not known yet or has none."""
@@ -79,8 +86,8 @@ class EndpointBook:
 async def load_endpoint_book(connection: Connection, keyring: Keyring) -> EndpointBook:
     """Load every endpoint with its sealed secrets."""
     pages: dict[int, _Page] = {}
-    for endpoint_id, keeps_answers, sealed, expires_at in await connection.fetch(LOAD_SECRETS):
-        page = pages.setdefault(endpoint_id, _Page(keeps_answers, []))
+    for endpoint_id, url, keeps_answers, sealed, expires_at in await connection.fetch(LOAD_SECRETS):
+        page = pages.setdefault(endpoint_id, _Page(url, keeps_answers, []))
         if sealed is not None:
             page.secrets.append(_Secret(sealed, expires_at))
     return EndpointBook(pages, keyring)

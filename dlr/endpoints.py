@@ -83,7 +83,7 @@ class Endpoints:
         self._health = health
         self._jitter = jitter
         self._turns = Turns(limits or Limits(), clock.monotonic)
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[tuple[int, str], Lane] = {}
         self._is_stopping = False
 
     async def __aenter__(self) -> Self:
@@ -109,7 +109,7 @@ class Endpoints:
 
         ``until``: the time of the clock after which it may be another process's and is not begun.
         """
-        lane = self._lane(delivery.endpoint_id)
+        lane = self._lane(delivery.endpoint_id, delivery.host)
         place = Place.NONE if self._is_shut(lane) else await self._turns.take(lane)
         if place is not Place.NONE and self._clock.monotonic() > until:
             self._give_up(lane, place)
@@ -169,7 +169,7 @@ class Endpoints:
                 lane.breaker.abandon()
             return
         self._turns.mark(lane, is_slow=outcome.duration_ms > SLOW_SECONDS * 1000)
-        if is_success(outcome):
+        if is_success(outcome) or _is_gone_there(lane, outcome):
             self._turns.widen(lane)
             self._succeeded(lane)
         else:
@@ -200,6 +200,8 @@ class Endpoints:
             seconds=round(open_seconds, 1),
             failures=lane.breaker.failures,
         )
+        if lane.host:
+            return  # nobody is switched off for it, and each process finds out for itself
         if now - lane.failing_since > DISABLE_AFTER:
             self.disable(lane.endpoint_id, "no callback was taken for five days")
         else:
@@ -240,17 +242,22 @@ class Endpoints:
         lane.is_noted = lane.is_disabled = False
         lane.failing_since = None
 
-    def _lane(self, endpoint_id: int) -> Lane:
-        lane = self._lanes.get(endpoint_id)
+    def _lane(self, endpoint_id: int, host: str = "") -> Lane:
+        lane = self._lanes.get((endpoint_id, host))
         if lane is None:
             if len(self._lanes) >= LANES_MAX:
                 self._forget_idle()
-            lane = self._lanes[endpoint_id] = Lane(endpoint_id)
+            lane = self._lanes[endpoint_id, host] = Lane(endpoint_id, host)
         return lane
 
     def _forget_idle(self) -> None:
         self._lanes = {
-            endpoint_id: lane
-            for endpoint_id, lane in self._lanes.items()
-            if lane.is_noted or lane.failing_since or not lane.is_idle
+            key: lane
+            for key, lane in self._lanes.items()
+            if lane.is_noted or (lane.failing_since and not lane.host) or not lane.is_idle
         }
+
+
+def _is_gone_there(lane: Lane, outcome: Outcome) -> bool:
+    """True for a 410 at a message's own URL: its host lives, and answers for others of its URLs."""
+    return bool(lane.host) and isinstance(outcome, Posted) and outcome.status == HTTPStatus.GONE

@@ -54,13 +54,17 @@ class CallbackSettings(CallbackUrlSettings, frozen=True, kw_only=True):
 
 
 class Delivery(NamedTuple):
-    """One attempt to make: ``secrets`` are the endpoint's active keys, ``body`` the same on every attempt."""
+    """One attempt to make: ``secrets`` are the endpoint's active keys, ``body`` the same on every attempt.
+
+    ``host`` is that of a URL which the message named itself, empty for the endpoint's own.
+    """
 
     callback_id: UUID
     endpoint_id: int
     url: str
     secrets: tuple[bytes, ...]
     body: bytes
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,11 +47,13 @@ class Limits:
 class Lane:
     """One endpoint: what is under way to it, who waits, and how it has been.
 
+    ``host`` is empty for the endpoint's own URL; what messages name themselves has a lane for each host.
     ``failing_since`` is the first failure after its last success; ``is_noted`` says that PostgreSQL has a
     row about it that a success must clear.
     """
 
     endpoint_id: int
+    host: str = ""
     breaker: Breaker = field(default_factory=Breaker)
     waiting: deque[asyncio.Future[Place]] = field(default_factory=deque)
     in_flight: int = 0

@@ -20,7 +20,7 @@ begin
         select c.id,
                case when c.done_at is not null then 'done' when m.id is null and c.event_type <> 'callback.test' then 'gone' when e.id is null or h.disabled_at is not null then 'disabled'
                     when c.event_type = 'message.sent' and s.final_at is not null then 'superseded'
-                    when h.open_until > v_now then 'open'
+                    when h.open_until > v_now and coalesce(m.callback_url, e.url) = e.url then 'open'
                     when b.due_at > v_now and b.due_at <= v_now + c_lease_max or c.event_type = 'message.late_receipt' and b.id is not null then 'behind' end,
                c.endpoint_id, coalesce(m.callback_url, e.url), c.event_type, c.sequence, c.attempts, c.created_at,
                m.id, s.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency,

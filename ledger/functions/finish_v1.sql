@@ -50,7 +50,7 @@ begin
             select c.client_id, c.callback_url from tollwire.messages c where c.id = v.message_id and c.id between v_min and v_max offset 0) m
         left join lateral (
             select c.id, 'message.sent' = any (c.events) as tells_sent, coalesce(m.callback_url, c.url) as url, tollwire.event_type_v1(v.state) as event_type,
-                   case when h.disabled_at is not null then 'disabled' when h.open_until > v_now then 'open' end as skip
+                   case when h.disabled_at is not null then 'disabled' when h.open_until > v_now and coalesce(m.callback_url, c.url) = c.url then 'open' end as skip
             from tollwire.callback_endpoints c
             left join tollwire.callback_health h on h.endpoint_id = c.id
             where c.client_id = m.client_id and tollwire.event_type_v1(v.state) = any (c.events) offset 0) e on true

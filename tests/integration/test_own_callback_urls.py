@@ -1,0 +1,128 @@
+"""A message's own callback_url has turns and a breaker of its own: what fails there is not the endpoint's."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from dlr import store
+from dlr.breaker import FAILURES_TO_OPEN
+from dlr.deliver import ATTEMPTS_MAX, Deliver
+from dlr.endpoint_book import load_endpoint_book
+from dlr.endpoints import Endpoints
+from dlr.health import HealthNotes
+from dlr.poster import CallbackPoster, CallbackSettings
+from dlr.store import CallbackWork
+from shared.runtime.clock import open_clock
+from shared.runtime.keyring import Keyring
+from shared.storage.callback_endpoints import callback_secret_aad
+from tests.support.endpoints import Reply, Request, answer, endpoint
+from tests.support.flow import Flow, open_flow
+from tests.support.servers import Database
+
+KEYRING = Keyring("k1", {"k1": bytes(32)})
+SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
+HEALTH = "select disabled_at, open_until from tollwire.callback_health"
+UNTRIED = "select count(*) from tollwire.callbacks where id = any ($1) and status is null"
+OUTCOMES = "select outcome from tollwire.callbacks where id = any ($1) order by array_position($1, id)"
+
+
+async def by_its_path(request: Request, reply: Reply) -> None:
+    """Answer with the status that the path names."""
+    await reply.send(answer(int(request.line.split(" ")[1].strip("/"))))
+
+
+@asynccontextmanager
+async def open_deliver(flow: Flow) -> AsyncIterator[Deliver]:
+    async with (
+        open_clock(flow.pool) as clock,
+        CallbackPoster(CallbackSettings(callback_allow_private=True)) as poster,
+        HealthNotes(flow.pool) as health,
+        Endpoints(clock, health) as endpoints,
+        Deliver(flow.pool, poster, endpoints, clock) as deliver,
+    ):
+        async with flow.pool.acquire() as connection:
+            deliver.apply(await load_endpoint_book(connection, KEYRING))
+        yield deliver
+
+
+async def client_at(flow: Flow, url: str) -> int:
+    """A client whose endpoint is at this URL, with a secret to sign with."""
+    client = await flow.client()
+    endpoint_id = await flow.endpoint(client, url=url)
+    sealed = KEYRING.seal(SECRET.encode(), callback_secret_aad(endpoint_id))
+    await flow.insert("tollwire.callback_secrets", endpoint_id=endpoint_id, sealed=sealed)
+    return client
+
+
+async def ended(flow: Flow, client: int, url: str | None, number: int = 1) -> list[CallbackWork]:
+    """Messages that were delivered, with this callback_url: what is to be told of them."""
+    carrier = await flow.carrier()
+    references = await flow.submitted(await flow.accepted(client, number, callback_url=url), carrier)
+    return [(await flow.receipt(carrier, reference, "delivered")).told for reference in references]
+
+
+async def told(flow: Flow, deliver: Deliver, works: list[CallbackWork]) -> list[str | None]:
+    """What became of them once each was tried."""
+    ids: list[UUID] = [work.callback_id for work in works]
+    deliver.deliver_soon(works)
+    async with asyncio.timeout(10):
+        while await flow.pool.fetchval(UNTRIED, ids):  # noqa: ASYNC110 - see below
+            await asyncio.sleep(0.02)  # a database gives no event
+    return [row[0] for row in await flow.pool.fetch(OUTCOMES, ids)]
+
+
+async def is_written(flow: Flow, column: str) -> None:
+    """Wait until the endpoint's row has it."""
+    async with asyncio.timeout(10):
+        while not any(row[column] for row in await flow.pool.fetch(HEALTH)):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("status", [410, 500])
+async def test_what_fails_at_a_messages_own_url_is_not_the_endpoints_fault(
+    database: Database, status: int
+) -> None:
+    async with open_flow(database) as flow, endpoint(by_its_path) as server:
+        client = await client_at(flow, server.url(target="/200"))
+        async with open_deliver(flow) as deliver:
+            own = await ended(flow, client, server.url(target=f"/{status}"), FAILURES_TO_OPEN)
+            assert await told(flow, deliver, own) == ["gave_up" if status == 410 else None] * FAILURES_TO_OPEN
+            assert await flow.pool.fetch(HEALTH) == []
+            assert await told(flow, deliver, await ended(flow, client, None)) == ["delivered"]
+
+
+async def test_a_message_that_names_the_endpoints_url_speaks_for_the_endpoint(database: Database) -> None:
+    async with open_flow(database) as flow, endpoint(by_its_path) as server:
+        url = server.url(target="/410")
+        client = await client_at(flow, url)
+        async with open_deliver(flow) as deliver:
+            assert await told(flow, deliver, await ended(flow, client, url)) == ["discarded"]
+            await is_written(flow, "disabled_at")
+
+
+async def test_an_endpoint_that_is_left_alone_keeps_no_other_url_waiting(database: Database) -> None:
+    async with open_flow(database) as flow, endpoint(by_its_path) as server:
+        client = await client_at(flow, server.url(target="/500"))
+        async with open_deliver(flow) as deliver:
+            await told(flow, deliver, await ended(flow, client, None, FAILURES_TO_OPEN))
+            await is_written(flow, "open_until")
+            assert [work.skip for work in await ended(flow, client, None)] == ["open"]
+            own = await ended(flow, client, server.url(target="/200"))
+            loaded = await store.load_callbacks(flow.pool, [work.callback_id for work in own])
+            assert [work.skip for work in [*own, *loaded]] == [None, None]
+            assert await told(flow, deliver, own) == ["delivered"]
+
+
+async def test_tries_are_counted_as_far_as_the_column_goes(database: Database) -> None:
+    """A callback that was replayed again and again: its note does not fail for ever."""
+    async with open_flow(database) as flow, endpoint(by_its_path) as server:
+        client = await client_at(flow, server.url(target="/200"))
+        async with open_deliver(flow) as deliver:
+            works = await ended(flow, client, None)
+            await flow.pool.execute("update tollwire.callbacks set attempts = $1", ATTEMPTS_MAX)
+            counted = [work._replace(attempts=ATTEMPTS_MAX) for work in works]
+            assert await told(flow, deliver, counted) == ["delivered"]
