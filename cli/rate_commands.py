@@ -1,6 +1,6 @@
 """`tollwire rate`: what a segment costs, by the beginning of the number."""
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,17 @@ import click
 from api.ledger_schemas import RATES_MAX, RatePage, RatesChanged
 from cli.api_client import Api
 from cli.api_command import api_command
+from cli.csv_prices import read_prices
+from cli.csv_rows import CsvFault
 from cli.failures import Exit, Failure
 from cli.listing import collect
 from cli.output import Output, amount_text, short_time_text
 from cli.target import KeyFile
+from shared.domain.money import MoneyFormatError, parse_micros
 
 RATES = "/admin/v1/rates"
 LIST_DEFAULT = 300
+PREFIXES_SHOWN_MAX = 10
 
 client_option = click.option(
     "--client", metavar="NAME", help="Of this client alone; else the list for everybody."
@@ -48,12 +52,19 @@ Examples:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Set the prices of a file with the columns prefix,price.",
 )
+@click.option("--allow-free", is_flag=True, help="Take a price of 0: such messages are free.")
 @client_option
 @currency_option
 @reason_option
 @api_command(KeyFile.ADMIN)
 async def set_(
-    api: Api, output: Output, prefix: str | None, price: str | None, csv_path: Path | None, **given: Any
+    api: Api,
+    output: Output,
+    prefix: str | None,
+    price: str | None,
+    csv_path: Path | None,
+    allow_free: bool,
+    **given: Any,
 ) -> None:
     """Set the price of a segment to numbers that begin with PREFIX.
 
@@ -61,11 +72,14 @@ async def set_(
     that it was accepted with.
     """
     if csv_path is not None and prefix is None:
-        await _set(api, output, _read(csv_path), given)
+        lines = _read(csv_path)
     elif csv_path is None and prefix is not None and price is not None:
-        await _set(api, output, [{"prefix": prefix.removeprefix("+"), "price": price}], given)
+        lines = [{"prefix": prefix.removeprefix("+"), "price": price}]
     else:
         raise click.UsageError("Give PREFIX and PRICE, or --csv FILE.")
+    if not allow_free:
+        _refuse_free(lines)
+    await _set(api, output, lines, given)
 
 
 @rate.command(epilog="Example: tollwire rate remove 4915 --client acme")
@@ -108,7 +122,7 @@ async def list_(api: Api, output: Output, prefix: str, client: str | None, limit
     output.more(has_more)
 
 
-async def _set(api: Api, output: Output, lines: list[dict[str, Any]], given: dict[str, Any]) -> None:
+async def _set(api: Api, output: Output, lines: Sequence[dict[str, Any]], given: dict[str, Any]) -> None:
     """Set rates, RATES_MAX a request: each request's rates come into force together."""
     changed = 0
     for start in range(0, len(lines), RATES_MAX):
@@ -123,16 +137,28 @@ async def _set(api: Api, output: Output, lines: list[dict[str, Any]], given: dic
         output.line(f"{changed:,} of {len(lines):,} prices changed.{rest}")
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> Sequence[dict[str, Any]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Failure(f"{path} cannot be read.", detail=str(error), exit_code=Exit.USAGE) from None
-    if not rows or not {"prefix", "price"} <= set(rows[0]):
+        return read_prices(path.read_bytes())
+    except (OSError, CsvFault) as error:
+        raise Failure(f"{path} cannot be read as prices.", detail=str(error), exit_code=Exit.USAGE) from None
+
+
+def _refuse_free(lines: Sequence[dict[str, Any]]) -> None:
+    free = [line["prefix"] for line in lines if _is_free(line["price"])]
+    if free:
         raise Failure(
-            f"{path} holds no prices.", detail="Its columns are prefix,price.", exit_code=Exit.USAGE
+            "Nothing was changed: a price of 0 makes messages free.",
+            detail=f"It stands at the prefix {', '.join(free[:PREFIXES_SHOWN_MAX])}"
+            + (f" and {len(free) - PREFIXES_SHOWN_MAX:,} more." if len(free) > PREFIXES_SHOWN_MAX else "."),
+            hint="If they are to be free, say so by --allow-free.",
+            exit_code=Exit.USAGE,
         )
-    return [
-        {"prefix": (row["prefix"] or "").removeprefix("+"), "price": row["price"] or None} for row in rows
-    ]
+
+
+def _is_free(price: str | None) -> bool:
+    """Whether a price is nothing; what is no price at all is refused by the API."""
+    try:
+        return price is not None and parse_micros(price) == 0
+    except MoneyFormatError:
+        return False

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.api_client import Api
-from cli.csv_messages import FILE_BYTES_MAX, CsvFault, CsvFile, read_csv
+from cli.csv_messages import FILE_BYTES_MAX, CsvFile, read_csv
+from cli.csv_rows import CsvFault
 from cli.failures import Exit, Failure
 from cli.follow import OnLook, follow
 from cli.home import Home

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import csv_messages
-from cli.csv_messages import CsvFault, CsvMessage, read_csv
+from cli import csv_messages, csv_rows
+from cli.csv_messages import CsvMessage, read_csv
+from cli.csv_rows import CsvFault
 
 MESSAGES = Path(__file__).parent.parent / "data" / "messages.csv"
 
@@ -47,6 +48,10 @@ def test_blank_lines_do_not_count_but_their_numbers_do():
     assert rows("\nto,text\n\n+1,a\n\n\n+2,b\n") == [(4, "+1", "a"), (7, "+2", "b")]
 
 
+def test_empty_columns_may_follow_or_be_left_out_at_a_rows_end():
+    assert rows("to,text,note\n+1,a\n+2,b,,,\n") == [(2, "+1", "a"), (3, "+2", "b")]
+
+
 def test_spaces_around_a_number_are_taken_off_and_around_a_text_kept():
     assert rows("to,text\n +1 , a \n") == [(2, "+1", " a ")]
 
@@ -60,13 +65,15 @@ def test_spaces_around_a_number_are_taken_off_and_around_a_text_kept():
         ("text\na\n", "no column 'to'"),
         ("to,to,text\n+1,+2,a\n", "'to' is there 2 times"),
         ("to,text\n+1,a\n+2\n", "line 3 has 1 columns"),
+        ("to,text\n+1,a\n+2,Dear Ann, your code is 1\n", "line 3 has 3 columns, the first line 2"),
+        ("to;text\n+1;a;b\n", "a field that holds ';' stands in double quotes"),
         ("to,text\n+1,\n", "line 2 has no text"),
         ('to,text\n+1,"never ends\n+2,b\n', "line 2: unexpected end of data"),
         ('to,text\n+1,a\n+2,"b"c\n', "line 3: "),
         (b"to,text\n+1,\xff\n", "line 2 is not UTF-8"),
         (codecs.BOM_UTF16_LE + "to,text".encode("utf-16-le"), "UTF-16"),
         ("to,text\n+1," + "x" * (csv_messages.TEXT_CHARACTERS_MAX + 1), "more than any message can hold"),
-        ("to,text\n+1," + "x" * (csv_messages.FIELD_CHARACTERS_MAX + 1), "field larger than"),
+        ("to,text\n+1," + "x" * (csv_rows.FIELD_CHARACTERS_MAX + 1), "field larger than"),
     ],
 )
 def test_a_file_that_is_not_right_is_refused_with_the_place(raw, words):
