@@ -37,6 +37,8 @@ async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -
     """
     if body.client is None and "admin" not in body.scopes:
         raise invalid_field("client", "is required for a key without the scope admin")
+    if body.expires_at is not None and body.expires_at.timestamp() * 1000 <= resources.clock.now_ms():
+        raise invalid_field("expires_at", "must lie ahead: the key would never work")
     key = new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=body.test)
     new = NewKey(body.client, body.name, list(body.scopes), body.allowed_ips, body.expires_at)
     try:

@@ -13,6 +13,7 @@ from api.schemas import (
     Instant,
     Limit,
     Time,
+    Timed,
 )
 
 # Above every contract that was ever signed; a larger number is a typing error.
@@ -160,7 +161,7 @@ class ClientPage(Struct, frozen=True):
     next_cursor: str | None
 
 
-class NewKeyRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class NewKeyRequest(Timed, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a key may do."""
 
     client: ClientName = None

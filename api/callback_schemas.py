@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from api.schemas import PAGE_DEFAULT, CallbackUrl, Cursor, Instant, Limit, Time
+from api.schemas import PAGE_DEFAULT, CallbackUrl, Cursor, Instant, Limit, Time, Timed
 
 # One request names as many as one page of the log shows.
 REPLAY_IDS_MAX = 1_000
@@ -123,7 +123,7 @@ class CallbackLog(Struct, frozen=True):
     next_cursor: str | None
 
 
-class CallbackReplay(Struct, frozen=True, forbid_unknown_fields=True):
+class CallbackReplay(Timed, frozen=True, forbid_unknown_fields=True):
     """Either `ids` of callbacks, or `since`: all from then on that never arrived."""
 
     ids: Annotated[list[UUID], Meta(min_length=1, max_length=REPLAY_IDS_MAX)] | None = None

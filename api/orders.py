@@ -7,7 +7,7 @@ from uuid import UUID
 from api.callers import Client
 from api.problems import Refusal, invalid_field
 from api.quote import Prices, Quote, quote
-from api.schemas import SEND_AT_MAX_DAYS, Delivery, MessageRequest
+from api.schemas import OUT_OF_TIME, SEND_AT_MAX_DAYS, Delivery, MessageRequest, is_strange
 from api.store import AcceptItem
 from shared.domain.callback_urls import CallbackUrlError, UrlPolicy, parse_callback_url
 from shared.domain.fingerprint import fingerprint
@@ -100,12 +100,13 @@ class Orders:
     def _send_at(self, send_at: datetime | None) -> datetime | None:
         if send_at is None:
             return None
-        latest = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC) + timedelta(days=SEND_AT_MAX_DAYS)
-        try:
-            moment = send_at.astimezone(UTC)
-        except OverflowError:  # in its own zone it is in the calendar, in UTC before or behind it
-            raise invalid_field("send_at", "must be a time of the years 1 to 9999 in UTC too") from None
-        if moment > latest:
+        if is_strange(send_at):
+            raise invalid_field("send_at", OUT_OF_TIME)
+        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        moment = send_at.astimezone(UTC)
+        if moment <= now:
+            return None
+        if moment > now + timedelta(days=SEND_AT_MAX_DAYS):
             raise invalid_field("send_at", f"must be at most {SEND_AT_MAX_DAYS} days ahead")
         return moment
 

@@ -21,6 +21,7 @@ from api.schemas import (
     SenderShown,
     Status,
     Time,
+    Timed,
     To,
 )
 
@@ -31,7 +32,7 @@ class MessagePath(Struct, frozen=True, forbid_unknown_fields=True):
     id: UUID
 
 
-class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True):
+class MessageQuery(Timed, frozen=True, forbid_unknown_fields=True):
     """Filters of a list of messages; all that are given must hold."""
 
     status: Status | None = None
@@ -153,7 +154,7 @@ class Balance(Struct, frozen=True):
     as_of: Time
 
 
-class StatementQuery(Struct, frozen=True, forbid_unknown_fields=True):
+class StatementQuery(Timed, frozen=True, forbid_unknown_fields=True):
     """Which part of the statement."""
 
     kind: Literal["top_up", "hold", "capture", "release", "adjustment", "late_capture"] | None = None

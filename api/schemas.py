@@ -33,6 +33,12 @@ PAGE_MAX = 1_000
 PAGE_DEFAULT = 50
 CURSOR_CHARACTERS_MAX = 64
 
+# What lies outside is a program's smallest or largest date, not a time that anybody means; PostgreSQL would
+# store some of them as infinity, which no list can show.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+OUT_OF_TIME = "must be a time of the years 2000 to 2199"
+
 AMOUNT_PATTERN = r"^-?[0-9]{1,13}\.[0-9]{4,6}$"
 
 Amount = Annotated[
@@ -120,6 +126,25 @@ CallbackUrl = Annotated[
 ]
 
 
+class Timed(Struct, frozen=True):
+    """A body or a query with times: each lies in the years that OUT_OF_TIME names.
+
+    Messages are no such struct: of a batch each is looked at alone, in ``api.orders``.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuse other times, in the words in which ``api.violations`` finds the field."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, datetime) and is_strange(value):
+                raise ValueError(f"{OUT_OF_TIME} - at `$.{name}`")
+
+
+def is_strange(moment: datetime) -> bool:
+    """Whether nobody means this time (EARLIEST, LATEST)."""
+    return not EARLIEST <= moment < LATEST
+
+
 SenderShown = Annotated[str, Meta(examples=["ACME"])]
 RefShown = Annotated[str, Meta(examples=["order-1"])]
 
@@ -134,9 +159,10 @@ class MessageRequest(Struct, frozen=True, forbid_unknown_fields=True):
         Lane | None, Meta(description="express for one-time passwords, bulk for campaigns; else normal.")
     ] = None
     client_ref: ClientRef | None = None
-    send_at: Annotated[Instant | None, Meta(description="Not before this time; at most 30 days ahead.")] = (
-        None
-    )
+    send_at: Annotated[
+        Instant | None,
+        Meta(description="Not before this time, at most 30 days ahead; one that has passed: at once."),
+    ] = None
     valid_for_seconds: ValidFor | None = None
     max_price: Annotated[
         Price | None, Meta(description="Refuse (402) when the whole message costs more.")
@@ -230,6 +256,10 @@ class Preview(Struct, frozen=True):
 @lru_cache(maxsize=TIMES_CACHED)
 def time_text(moment: datetime) -> str:
     """A time as the API shows it: UTC, milliseconds, ``Z``."""
+    if (
+        moment.tzinfo is None
+    ):  # asyncpg reads PostgreSQL's infinity so, at the calendar's first or last moment
+        moment = moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

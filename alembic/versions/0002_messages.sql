@@ -50,7 +50,7 @@ create table tollwire.api_keys (
     is_test boolean not null default false,
     scopes text[] not null,
     allowed_ips cidr[],
-    expires_at timestamptz,
+    expires_at timestamptz check (isfinite(expires_at)),
     revoked_at timestamptz,
     created_at timestamptz not null default clock_timestamp(),
     check (client_id is not null or 'admin' = any (scopes))
