@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from api.patterns import text_of
 from api.read_schemas import Balance
 from api.schemas import (
     PAGE_DEFAULT,
@@ -30,11 +31,11 @@ REASON_CHARACTERS_MAX = 500
 
 Name = Annotated[
     str,
-    Meta(pattern="^[a-z0-9][a-z0-9_-]{0,62}$", description="Lower case, digits, - and _.", examples=["acme"]),
+    text_of("^[a-z0-9][a-z0-9_-]{0,62}$", description="Lower case, digits, - and _.", examples=["acme"]),
 ]
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS_MAX, description="Why; stands in the audit trail.")]
 Scope = Literal["messages:send", "messages:read", "balance:read", "callbacks:manage", "admin"]
-Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", examples=["DE"])]
+Country = Annotated[str, text_of("^[A-Z]{2}$", examples=["DE"])]
 Senders = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=SENDER_CHARACTERS_MAX)]],
     Meta(min_length=1, max_length=SENDERS_MAX),
@@ -47,7 +48,7 @@ PerSecond = Annotated[
 Retention = Annotated[int, Meta(ge=0, le=TEXT_RETENTION_MAX_DAYS, description="0: until the final state.")]
 Countries = Annotated[list[Country], Meta(max_length=COUNTRIES_MAX)]
 Hosts = Annotated[
-    list[Annotated[str, Meta(pattern="^[a-z0-9.:-]{1,253}$")]],
+    list[Annotated[str, text_of("^[a-z0-9.:-]{1,253}$")]],
     Meta(max_length=CALLBACK_HOSTS_MAX, description="Hosts that a message's callback_url may name."),
 ]
 Charge = Annotated[

@@ -6,6 +6,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from api.admin_schemas import ClientName, Name, Reason
+from api.patterns import text_of
 from api.schemas import PAGE_DEFAULT, Amount, Currency, Cursor, Limit, Time
 
 # One request's rates; a whole price list takes a few requests.
@@ -13,16 +14,16 @@ RATES_MAX = 1_000
 
 Reference = Annotated[
     str,
-    Meta(
-        pattern="^[!-~]{1,255}$",
+    text_of(
+        "^[!-~]{1,255}$",
         description="Unique for the account: the same again is answered again.",
         examples=["invoice-17"],
     ),
 ]
-SignedAmount = Annotated[str, Meta(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$", examples=["100.00"])]
+SignedAmount = Annotated[str, text_of(r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$", examples=["100.00"])]
 Prefix = Annotated[
     str,
-    Meta(pattern="^[1-9][0-9]{0,14}$", description="How the numbers begin, without the +.", examples=["49"]),
+    text_of("^[1-9][0-9]{0,14}$", description="How the numbers begin, without the +.", examples=["49"]),
 ]
 
 
@@ -52,7 +53,7 @@ class RateLine(Struct, frozen=True, forbid_unknown_fields=True):
     """The price of a segment to numbers that begin with the prefix; null ends the rate."""
 
     prefix: Prefix
-    price: Annotated[str, Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")] | None
+    price: Annotated[str, text_of(r"^[0-9]{1,12}(\.[0-9]{1,6})?$")] | None
 
 
 class RatesRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,7 +75,7 @@ class RateQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which rates."""
 
     client: Name | None = None
-    prefix: Annotated[str, Meta(pattern="^[0-9]{0,15}$", description="Rates whose prefix begins so.")] = ""
+    prefix: Annotated[str, text_of("^[0-9]{0,15}$", description="Rates whose prefix begins so.")] = ""
     cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api.patterns import schema_as_shown
 from api.problems import CONTENT_TYPE, STATUS, WITH_RETRY_AFTER, FieldError, Problem, Refusal
 from api.routing import Operation
 from shared.domain.problems import PROBLEMS, ProblemCode
@@ -116,6 +117,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     types = {kind for operation in shown for kind in (operation.body, operation.answer) if _is_json(kind)}
     ordered = [*sorted(types, key=str), Problem]
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    schemas, components = schema_as_shown(list(schemas)), schema_as_shown(components)
     by_type = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, Any] = {}
     for operation in shown:
@@ -204,7 +206,7 @@ def _parameters(kind: Any, where: str) -> list[dict[str, Any]]:
     if kind is None:
         return []
     _, components = msgspec.json.schema_components([kind], ref_template=_REF)
-    schema = components[kind.__name__]
+    schema = schema_as_shown(components[kind.__name__])
     parameters = []
     for name, found in schema["properties"].items():
         parameter = {"name": name, "in": where, "required": name in schema.get("required", ())}

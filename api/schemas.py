@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from api.patterns import text_of
 from api.problems import Problem
 
 # As long as the client_ref of the large gateways, so that nobody has to shorten theirs.
@@ -43,19 +44,17 @@ AMOUNT_PATTERN = r"^-?[0-9]{1,13}\.[0-9]{4,6}$"
 
 Amount = Annotated[
     str,
-    Meta(
-        pattern=AMOUNT_PATTERN, description="A decimal amount, at least four decimals.", examples=["0.0750"]
-    ),
+    text_of(AMOUNT_PATTERN, description="A decimal amount, at least four decimals.", examples=["0.0750"]),
 ]
 Price = Annotated[
     str,
-    Meta(
-        pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$",
+    text_of(
+        r"^[0-9]{1,12}(\.[0-9]{1,6})?$",
         description="A decimal amount with at most six decimals, in the account's currency.",
         examples=["0.10"],
     ),
 ]
-Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", examples=["EUR"])]
+Currency = Annotated[str, text_of("^[A-Z]{3}$", examples=["EUR"])]
 Time = Annotated[
     str, Meta(extra_json_schema={"format": "date-time", "examples": ["2026-11-21T10:00:00.123Z"]})
 ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from api.patterns import words_as_shown
 from api.problems import FIELD_ERRORS_MAX, FieldError, Refusal, invalid
 from shared.domain.problems import ProblemCode
 
@@ -115,7 +116,7 @@ def _in_words(error: Exception, path: str) -> FieldError:
         path = _join(path, match["path"])
     for pattern, words in _WORDS:
         if match := pattern.fullmatch(text):
-            return FieldError(path or "body", match.expand(words))
+            return FieldError(path or "body", words_as_shown(match.expand(words)))
     return FieldError(path or "body", text)
 
 
