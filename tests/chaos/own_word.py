@@ -27,6 +27,23 @@ OPEN_ROWS = {
     """,
 }
 
+# What a run that will not end waits for, some of each, with everything that says why.
+WAITING = """
+    (select jsonb_build_object('now', clock_timestamp()::time, 'outbox', o, 'state', s,
+            'tries', (select jsonb_agg(jsonb_build_array(a.attempt_no, a.outcome, a.receipt, a.error_code)
+                      order by a.attempt_no) from tollwire.attempts a where a.message_id = o.message_id))
+     from tollwire.outbox o join tollwire.message_states s using (message_id) order by o.due_at desc limit 3)
+    union all
+    (select jsonb_build_object('now', clock_timestamp()::time, 'sent', s) from tollwire.message_states s
+     where s.final_at is null
+        and not exists (select from tollwire.outbox o where o.message_id = s.message_id) limit 3)
+    union all
+    (select jsonb_build_object('now', clock_timestamp()::time, 'callback', b,
+            'tries', (select jsonb_agg(t) from tollwire.callback_attempts t where t.callback_id = b.id))
+     from tollwire.callbacks b join tollwire.clients c on c.id = b.client_id
+     where b.done_at is null and c.name <> all ($1::text[]) order by b.due_at desc limit 3)
+"""
+
 
 async def ask_tollwire(instance: Instance, accounts: Sequence[Account]) -> OwnWord:
     """Ask the API for every message and every entry, and the command line for the books."""
@@ -122,6 +139,15 @@ async def _execute(instance: Instance, statements: Sequence[str]) -> None:
     try:
         for statement in statements:
             await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def what_waits(instance: Instance, hostile: Sequence[str]) -> list[str]:
+    """Some of the rows that still wait for something, whole, as JSON."""
+    connection = await asyncpg.connect(instance.dsn("postgres"))
+    try:
+        return [str(row[0]) for row in await connection.fetch(WAITING, list(hostile))]
     finally:
         await connection.close()
 

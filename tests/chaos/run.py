@@ -16,7 +16,7 @@ from tests.chaos.cast import Cast
 from tests.chaos.faults import Fault
 from tests.chaos.instance import Instance
 from tests.chaos.measure import Aftermath, Strike, accepts, aftermaths, longest_gap
-from tests.chaos.own_word import ask_tollwire, end_leases, let_the_walk_come, open_rows
+from tests.chaos.own_word import ask_tollwire, end_leases, let_the_walk_come, open_rows, what_waits
 from tests.chaos.plan import PLANS
 from tests.chaos.stage import Stage, open_stage
 from tests.chaos.verdict import Verdict, compare, is_all_told, judge, spare_clients
@@ -27,6 +27,8 @@ SETTLE_LIMIT_SECONDS = 400.0
 # Nobody has a reason to leave a key without a word longer than a client's patience and our longest restart.
 WORDS_LIMIT_SECONDS = 130.0
 LOOK_SECONDS = 1.0
+# After so long, and then each time, a run says what it waits for.
+TELL_SECONDS = 60.0
 HURRY_SECONDS = 10.0
 # Receipts that are late only because of the faults come in meanwhile.
 RECEIPTS_SECONDS = 15.0
@@ -167,7 +169,7 @@ async def _settle(stage: Stage, *, hurries: bool, may_lose: bool) -> float:
 
     Of what is lost, nobody is told an end.
     """
-    begun = hurried_at = time.monotonic()
+    begun = hurried_at = told_at = time.monotonic()
     while (waited := time.monotonic() - begun) < SETTLE_LIMIT_SECONDS:
         if waited > RECEIPTS_SECONDS:
             await let_the_walk_come(stage.instance)
@@ -178,6 +180,10 @@ async def _settle(stage: Stage, *, hurries: bool, may_lose: bool) -> float:
             evidence = stage.evidence()
             if may_lose or (not evidence.unacked_receipts and is_all_told(evidence)):
                 break
+        if time.monotonic() - told_at > TELL_SECONDS:
+            told_at = time.monotonic()
+            for row in await what_waits(stage.instance, stage.scene.hostile):
+                say(f"still waits: {row}")
         await asyncio.sleep(LOOK_SECONDS)
     return waited
 
