@@ -4,29 +4,38 @@ The answer is given when the commit is durable. Publishing comes after it, never
 waits for it: what is not published is dispatched by the clockwork when its lease ends.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import structlog
-
 from api import store
-from api.counted import HOLDS, count_flush
-from api.faults import is_away
+from api.counted import count_flush
+from api.decisions import (
+    Decision,
+    Known,
+    before,
+    decide,
+    first_answer,
+    refusal_of,
+    refusal_of_item,
+    repeated,
+)
 from api.first_answers import FirstAnswers, Turned
 from api.orders import Orders, Sending
 from api.problems import Refusal
 from api.publish import AWAY_LEASE_SECONDS, Publisher
 from api.quote import Quote
-from api.schemas import Available, MessageAccepted, MessageRequest, Money, time_text
+from api.schemas import MessageAccepted, MessageRequest
 from api.store import PUBLISH_LEASE_SECONDS, AcceptAnswer, AcceptItem
-from shared.domain.money import format_micros
+from api.turns import TURNS_MAX, Turns
 from shared.domain.problems import ProblemCode
-from shared.runtime.batcher import Batcher, Busy, DeadlinePassed
+from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.crash_points import crash_point
 from shared.runtime.parts import WithParts
-from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
+from shared.runtime.postgres import Pool, is_bisectable, is_retryable
 
 # One flush: enough to carry a flood, small enough that its locks are held for milliseconds.
 FLUSH_MAX: Final = 500
@@ -38,20 +47,23 @@ FLUSHES_IN_FLIGHT: Final = 2
 GATHER_MIN: Final = 24
 # Longer than the database's own deadline, so that its word comes first.
 ANSWER_DEADLINE_SECONDS: Final = 12.0
+# So many of a batch at once; between them others have their turn.
+PIECE_MAX: Final = FLUSH_MAX
+# A batch as small as this is as single messages, and waits for no turn.
+FEW_MAX: Final = 20
+# A piece that has no turn by then is answered "busy". With the deadline of the last one it is 18 s in all.
+TURN_WAIT_SECONDS: Final = 6.0
+# Making an item takes some 25 µs; whoever makes many lets everybody else go on after so many.
+MADE_AT_ONCE: Final = 50
 ROUTE_ONE: Final = "/v1/messages"
 ROUTE_BATCH: Final = "/v1/messages/batch"
 
-# What was accepted before, by its id; or why that could not be read, for each whose answer it is.
-Known: TypeAlias = Mapping[UUID, store.Accepted] | Exception
 
-_log = structlog.get_logger(__name__)
+class _Made(NamedTuple):
+    """A piece of a batch: what is asked of the database, and what would be refused now."""
 
-
-class Decision(NamedTuple):
-    """An accepted message; ``is_replay`` when an earlier request with this key had it accepted."""
-
-    answer: MessageAccepted
-    is_replay: bool
+    asked: list[tuple[int, AcceptItem, Quote]]
+    turned: list[Turned]
 
 
 class Accept(WithParts):
@@ -62,20 +74,26 @@ class Accept(WithParts):
         self._orders = orders
         self._publisher = publisher
         self._first_answers = FirstAnswers(pool)
-        self._batcher: Batcher[AcceptItem, AcceptAnswer] = Batcher(
+        self._turns = Turns()
+        self._singles = self._batcher("accept", concurrency=FLUSHES_IN_FLIGHT, gather_min=GATHER_MIN)
+        # Pieces of batches, one for each turn: no single message stands behind them or in a flush with them.
+        self._pieces = self._batcher("accept_batches", concurrency=TURNS_MAX, gather_min=1)
+
+    def _batcher(self, name: str, *, concurrency: int, gather_min: int) -> Batcher[AcceptItem, AcceptAnswer]:
+        return Batcher(
             self._flush,
-            name="accept",
+            name=name,
             batch_max=FLUSH_MAX,
             queue_max=QUEUE_MAX,
-            concurrency=FLUSHES_IN_FLIGHT,
-            gather_min=GATHER_MIN,
+            concurrency=concurrency,
+            gather_min=gather_min,
             is_bisectable=is_bisectable,
             is_retryable=is_retryable,
         )
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
         """The batchers."""
-        return [self._batcher, self._first_answers]
+        return [self._singles, self._pieces, self._first_answers]
 
     async def one(self, sending: Sending, request: MessageRequest) -> Decision:
         """Accept one message.
@@ -89,7 +107,7 @@ class Accept(WithParts):
             (answer,) = await self._first_answers.of(sending, ROUTE_ONE, [Turned(0, request, refusal)])
             if isinstance(answer, Refusal):
                 raise answer from None
-            return _before(answer, await self._known([answer]), sending.client.currency)
+            return before(answer, await self._known([answer]), sending.client.currency)
         return await self._accept(request, item, quoted)
 
     async def replay(
@@ -104,11 +122,11 @@ class Accept(WithParts):
 
     async def _accept(self, request: MessageRequest, item: AcceptItem, quoted: Quote) -> Decision:
         try:
-            answer = await self._batcher.submit(item, deadline_seconds=ANSWER_DEADLINE_SECONDS)
+            answer = await self._door(item.account_id).submit(item, deadline_seconds=ANSWER_DEADLINE_SECONDS)
         except Exception as error:
-            raise _refusal(error, item.message_id) from error
+            raise refusal_of(error, item.message_id) from error
         known = await self._known([answer]) if answer.outcome == "replayed" else {}
-        return _decide(item, quoted, request, answer, known)
+        return decide(item, quoted, request, answer, known)
 
     async def many(self, sending: Sending, requests: Sequence[MessageRequest]) -> list[Decision | Refusal]:
         """Accept a batch; each message stands or falls alone, under the key (key, index) (RULES 12).
@@ -116,37 +134,75 @@ class Accept(WithParts):
         Raises:
             Refusal: busy, before any item.
         """
-        results: list[Decision | Refusal | None] = [None] * len(requests)
-        asked: list[tuple[int, AcceptItem, Quote]] = []
-        turned: list[Turned] = []
-        for index, request in enumerate(requests):
-            try:
-                item, quoted = self._orders.item(sending, request, ROUTE_BATCH, index)
-            except Refusal as refusal:
-                turned.append(Turned(index, request, refusal))
-            else:
-                asked.append((index, item, quoted))
-        answers = await self._submit_each(asked)
-        earlier = await self._first_answers.of(sending, ROUTE_BATCH, turned)
-        known = await self._known([*answers, *earlier])
-        for (index, item, quoted), answer in zip(asked, answers, strict=True):
-            try:
-                results[index] = _decide(item, quoted, requests[index], answer, known)
-            except Exception as error:  # noqa: BLE001 - one item's trouble must not hide that others are accepted
-                results[index] = _refusal_of_item(error, item.message_id)
-        for one, answer in zip(turned, earlier, strict=True):
-            results[one.place] = _repeated(answer, known, sending.client.currency)
-        return [result for result in results if result is not None]
-
-    async def _submit_each(
-        self, asked: Sequence[tuple[int, AcceptItem, Quote]]
-    ) -> Sequence[AcceptAnswer | Exception]:
         try:
-            return await self._batcher.submit_each(
-                [item for _, item, _ in asked], deadline_seconds=ANSWER_DEADLINE_SECONDS
-            )
+            if len(requests) <= FEW_MAX:
+                return await self._piece(sending, requests, 0, self._door(sending.client.id))
+            with self._turns.place(sending.client.id):
+                return await self._in_turns(sending, requests)
         except Busy:
             raise Refusal(ProblemCode.BUSY) from None
+
+    def _door(self, client_id: int) -> Batcher[AcceptItem, AcceptAnswer]:
+        """The batcher for a message that waits for no turn.
+
+        Where a piece of the same client may have the account locked it goes beside the pieces: in a flush
+        with others it would make them wait for that lock, too.
+        """
+        return self._pieces if self._turns.has_turn(client_id) else self._singles
+
+    async def _in_turns(
+        self, sending: Sending, requests: Sequence[MessageRequest]
+    ) -> list[Decision | Refusal]:
+        results: list[Decision | Refusal] = []
+        give_up_at = time.monotonic() + TURN_WAIT_SECONDS
+        while len(results) < len(requests):
+            first = len(results)
+            try:
+                wait_seconds = give_up_at - time.monotonic()
+                async with self._turns.turn(sending.client.id, wait_seconds=wait_seconds, is_begun=first > 0):
+                    piece = requests[first : first + PIECE_MAX]
+                    results += await self._piece(sending, piece, first, self._pieces)
+            except Busy:
+                if first == 0:
+                    raise
+                results += [Refusal(ProblemCode.BUSY)] * (len(requests) - first)
+        return results
+
+    async def _piece(
+        self,
+        sending: Sending,
+        requests: Sequence[MessageRequest],
+        first: int,
+        batcher: Batcher[AcceptItem, AcceptAnswer],
+    ) -> list[Decision | Refusal]:
+        """Accept the messages of a batch from its ``first`` on; ``Busy``: none of them."""
+        asked, turned = await self._made(sending, requests, first)
+        items = [item for _, item, _ in asked]
+        answers = await batcher.submit_each(items, deadline_seconds=ANSWER_DEADLINE_SECONDS)
+        earlier = await self._first_answers.of(sending, ROUTE_BATCH, turned)
+        known = await self._known([*answers, *earlier])
+        results: dict[int, Decision | Refusal] = {}
+        for (place, item, quoted), answer in zip(asked, answers, strict=True):
+            try:
+                results[place] = decide(item, quoted, requests[place - first], answer, known)
+            except Exception as error:  # noqa: BLE001 - one item's trouble must not hide that others are accepted
+                results[place] = refusal_of_item(error, item.message_id)
+        for one, answer in zip(turned, earlier, strict=True):
+            results[one.place] = repeated(answer, known, sending.client.currency)
+        return [results[place] for place in sorted(results)]
+
+    async def _made(self, sending: Sending, requests: Sequence[MessageRequest], first: int) -> _Made:
+        made = _Made([], [])
+        for place, request in enumerate(requests, first):
+            if (place - first) % MADE_AT_ONCE == MADE_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            try:
+                item, quoted = self._orders.item(sending, request, ROUTE_BATCH, place)
+            except Refusal as refusal:
+                made.turned.append(Turned(place, request, refusal))
+            else:
+                made.asked.append((place, item, quoted))
+        return made
 
     async def _flush(self, items: Sequence[AcceptItem]) -> Sequence[AcceptAnswer | Exception]:
         crash_point("accept.before_commit")
@@ -168,7 +224,7 @@ class Accept(WithParts):
         Raises:
             Refusal: outcome_unknown, when it cannot be read now.
         """
-        return _first_answer(message_id, await self._load({message_id}))
+        return first_answer(message_id, await self._load({message_id}))
 
     async def _known(self, answers: Sequence[AcceptAnswer | Exception]) -> Known:
         """What these answers say was accepted before, by one query; its error, for each of them to tell."""
@@ -180,118 +236,3 @@ class Accept(WithParts):
             return await store.load_accepted(self._pool, message_ids)
         except Exception as error:  # noqa: BLE001 - raised again for each that is replayed; the others have answers
             return error
-
-
-def _decide(
-    item: AcceptItem,
-    quoted: Quote,
-    request: MessageRequest,
-    answer: AcceptAnswer | Exception,
-    known: Known,
-) -> Decision:
-    if isinstance(answer, Exception):
-        raise answer
-    if answer.outcome == "accepted":
-        return Decision(_answer(item, request, answer), is_replay=False)
-    before = _before(answer, known, quoted.currency)
-    # The same call, sent again after a lost connection, finds its own message: that is no replay.
-    return before._replace(is_replay=answer.message_id != item.message_id)
-
-
-def _before(answer: AcceptAnswer, known: Known, currency: str) -> Decision:
-    """What was decided earlier under the key."""
-    if answer.outcome == "replayed":
-        return Decision(_first_answer(answer.message_id, known), is_replay=True)
-    if answer.outcome == "mismatch":
-        raise Refusal(ProblemCode.IDEMPOTENCY_MISMATCH)
-    raise _remembered(answer, currency)
-
-
-def _first_answer(message_id: UUID, known: Known) -> MessageAccepted:
-    """The answer that this message had; one that cannot be read was accepted all the same (RULES 4)."""
-    if not isinstance(known, Exception):
-        return rebuilt(known[message_id])
-    if is_away(known):
-        raise Refusal(ProblemCode.OUTCOME_UNKNOWN, message_id=str(message_id)) from known
-    raise known
-
-
-def _repeated(answer: AcceptAnswer | Refusal, known: Known, currency: str) -> Decision | Refusal:
-    """The first answer of a batch's item that would be refused now, else that refusal."""
-    if isinstance(answer, Refusal):
-        return answer
-    try:
-        return _before(answer, known, currency)
-    except Exception as error:  # noqa: BLE001 - as in ``many``
-        return _refusal_of_item(error, answer.message_id)
-
-
-def _answer(item: AcceptItem, request: MessageRequest, answer: AcceptAnswer) -> MessageAccepted:
-    return MessageAccepted(
-        id=item.message_id,
-        status=answer.state,  # type: ignore[arg-type]  # the database's enum has the schema's words
-        to=item.msisdn,
-        sender=item.sender,
-        lane=item.lane,
-        encoding=item.encoding,  # type: ignore[arg-type]  # an Encoding's value
-        segments=item.segments,
-        price=Money(format_micros(item.amount_micros), item.currency),
-        balance=Available(format_micros(answer.available_micros or 0), item.currency),
-        client_ref=request.client_ref,
-        created_at=time_text(answer.created_at),
-    )
-
-
-def rebuilt(stored: store.Accepted) -> MessageAccepted:
-    """Return the first answer of an accepted message, from what is stored (RULES 10)."""
-    return MessageAccepted(
-        id=stored.message_id,
-        status=stored.state,  # type: ignore[arg-type]  # written by accept
-        to=stored.msisdn,
-        sender=stored.sender,
-        lane=stored.lane,  # type: ignore[arg-type]  # written by accept
-        encoding=stored.encoding,  # type: ignore[arg-type]  # written by accept
-        segments=stored.segments,
-        price=Money(format_micros(stored.price_micros), stored.currency),
-        balance=Available(format_micros(stored.available_micros or 0), stored.currency),
-        client_ref=stored.client_ref,
-        created_at=time_text(stored.created_at),
-    )
-
-
-def _remembered(answer: AcceptAnswer, currency: str) -> Refusal:
-    """The refusal that was decided in the flush, or stands under the key since then."""
-    arguments: dict[str, Any] = dict(answer.args or {})
-    for name, micros_name in (
-        ("price", "price_micros"),
-        ("available", "available_micros"),
-        ("max_price", "max_price_micros"),
-    ):
-        micros = arguments.pop(micros_name, None)
-        if micros is not None:
-            arguments[name] = format_micros(micros)
-    return Refusal(ProblemCode(answer.problem or ProblemCode.INTERNAL_ERROR), currency=currency, **arguments)
-
-
-def _refusal_of_item(error: Exception, message_id: UUID) -> Refusal:
-    """What stands under an item's index in a batch: the others have answers of their own (RULES 12)."""
-    answer = _refusal(error, message_id)
-    if isinstance(answer, Refusal):
-        return answer
-    _log.error("item of a batch failed", message_id=str(message_id), error=repr(error))
-    detail = "An unexpected error was recorded under the message's id. Send it again under the same key."
-    return Refusal(ProblemCode.INTERNAL_ERROR, detail=detail, message_id=str(message_id))
-
-
-def _refusal(error: Exception, message_id: UUID) -> Exception:
-    """What the client hears of a flush that failed: "not accepted" only when it is certain (RULES 4)."""
-    if isinstance(error, Busy) or (isinstance(error, DeadlinePassed) and not error.was_flushed):
-        HOLDS.labels("busy").inc()
-        return Refusal(ProblemCode.BUSY)
-    if not isinstance(error, Refusal):
-        HOLDS.labels("error").inc()
-    if isinstance(error, OutcomeUnknown) and not error.was_sent:
-        return Refusal(ProblemCode.UNAVAILABLE)
-    if isinstance(error, OutcomeUnknown | DeadlinePassed):
-        return Refusal(ProblemCode.OUTCOME_UNKNOWN, message_id=str(message_id))
-    return error

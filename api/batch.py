@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from api.accept import ROUTE_BATCH, Decision
+from api.accept import ROUTE_BATCH
+from api.admission import take_batched
+from api.decisions import Decision
 from api.messages import REPLAYED
 from api.orders import Sending
 from api.problems import FieldError, Refusal, invalid, invalid_field
@@ -32,6 +34,7 @@ async def send_batch(resources: Resources, call: Call, *, body: BatchRequest) ->
     nothing is sent.
     """
     requests = _requests(body)
+    await take_batched(resources.limits, call, len(requests))
     sending = Sending(call.client, call.caller.is_test, call.idempotency_key)
     async with resources.in_flight.turn(call.client.id, ROUTE_BATCH, call.idempotency_key):
         decisions = await resources.accept.many(sending, requests)

@@ -146,6 +146,21 @@ class Limits:
         _by_process.inc()
         return self._local.take(subject, quota, time.monotonic() * MICROSECONDS)
 
+    async def take_many(self, subject: str, quota: Quota, count: int) -> Taken:
+        """Use up ``count`` of the quota, or nothing; more than its burst are never had."""
+        granted = None
+        if self._run_script is not None and time.monotonic() >= self._alone_until:
+            granted = await self._ask(_Ask(f"tw:l:{subject}", quota.interval_us, quota.burst, count, 0))
+        if granted is None:
+            _by_process.inc()
+            return self._local.take(subject, quota, time.monotonic() * MICROSECONDS, count)
+        if granted.slots == count:
+            return Taken(True, int(granted.remaining), granted.reset_us, 0)
+        if granted.slots:
+            await self._ask(_Ask(f"tw:l:{subject}", quota.interval_us, quota.burst, 0, granted.slots))
+        retry_us = max(granted.retry_us, (count - granted.slots) * quota.interval_us)
+        return Taken(False, 0, granted.reset_us, retry_us)
+
     async def give_back(self, subject: str, quota: Quota) -> None:
         """Return a slot that no accepted work used (RULES 13)."""
         self._local.give_back(subject, quota)

@@ -45,13 +45,15 @@ class Taken(NamedTuple):
     """Until the next request may come; 0 when this one may."""
 
 
-def decide(tat_us: float, now_us: float, interval_us: float, burst: int) -> tuple[Taken, float]:
-    """Return the answer for one more request and the TAT to keep.
+def decide(
+    tat_us: float, now_us: float, interval_us: float, burst: int, count: int = 1
+) -> tuple[Taken, float]:
+    """Return the answer for one more request, or ``count`` at once, and the TAT to keep.
 
     A refused request uses up nothing: its TAT is the one it found.
     """
     found = max(tat_us, now_us)
-    after = found + interval_us
+    after = found + count * interval_us
     room_us = burst * interval_us - (after - now_us)
     if room_us < 0:
         return Taken(False, 0, found - now_us, -room_us), found
@@ -65,9 +67,10 @@ class LocalLimiter:
         self._subjects_max = subjects_max
         self._tats: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, subject: str, quota: Quota, now_us: float) -> Taken:
-        """Use up one request of the subject's quota, or say how long to wait."""
-        taken, tat_us = decide(self._tats.get(subject, 0.0), int(now_us), quota.interval_us, quota.burst)
+    def take(self, subject: str, quota: Quota, now_us: float, count: int = 1) -> Taken:
+        """Use up one request of the subject's quota, or all of ``count``, or say how long to wait."""
+        tat_us = self._tats.get(subject, 0.0)
+        taken, tat_us = decide(tat_us, int(now_us), quota.interval_us, quota.burst, count)
         self._tats[subject] = tat_us
         self._tats.move_to_end(subject)
         if len(self._tats) > self._subjects_max:

@@ -70,6 +70,16 @@ async def test_a_slot_that_is_given_back_can_be_taken_again(limits):
     assert (await limits.take("acme", TEN)).is_allowed
 
 
+async def test_many_are_taken_all_or_none(limits):
+    slow = Quota(requests_per_minute=1, burst=10)
+    local = LocalLimiter()
+    for count in (7, 4, 3, 1):
+        shared = await limits.take_many("acme", slow, count)
+        own = local.take("acme", slow, time.monotonic() * MICROSECONDS, count)
+        assert (shared.is_allowed, own.is_allowed) == (count in (7, 3),) * 2
+        assert shared.retry_us == pytest.approx(own.retry_us, rel=0.1)
+
+
 async def test_a_busy_client_asks_valkey_seldom(limits, valkey_server):
     quota = Quota(requests_per_minute=60_000, burst=100_000)
     before = calls_by_valkey()

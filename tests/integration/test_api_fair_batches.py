@@ -1,0 +1,75 @@
+"""Batches take turns, and nobody's single message stands behind them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support.api_rig import Answer, Rig, open_api, prepare
+from tests.support.servers import Database
+
+# Far below the 12 s after which a message that still waits is refused.
+PATIENCE_SECONDS = 8.0
+NUMBERS = [f"+4915112{n:06}" for n in range(1_000)]
+BLOCKED = (
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+)
+
+
+@pytest.fixture
+async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
+    await prepare(database)
+    async with open_api(database, tmp_path) as running:
+        yield running
+
+
+@asynccontextmanager
+async def account_held(database: Database, client: str) -> AsyncIterator[asyncpg.Connection]:
+    """Hold a client's account, as if its flushes took very long."""
+    connection = await asyncpg.connect(database.dsn())
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                "select 1 from ledger.accounts where id = (select id from tollwire.clients where name = $1)"
+                " for update",
+                client,
+            )
+            yield connection
+    finally:
+        await connection.close()
+
+
+async def send_batch(rig: Rig, key: str, count: int, **headers: str) -> Answer:
+    body = {"to": NUMBERS[:count], "text": "sale", "lane": "bulk"}
+    return await rig.call("POST", "/v1/messages/batch", key=key, body=body, **headers)
+
+
+async def test_one_clients_batches_keep_nobody_elses_messages_waiting(rig):
+    campaign = await rig.client("campaign", credit_micros=1_000_000_000)
+    bank = await rig.client("bank", credit_micros=1_000_000_000)
+    async with account_held(rig.database, "campaign") as held:
+        batches = [asyncio.create_task(send_batch(rig, campaign, 1_000)) for _ in range(6)]
+        while await held.fetchval(BLOCKED) == 0:
+            await held.execute("select pg_sleep(0.01)")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            single = await rig.send(bank, lane="express")
+            few = await send_batch(rig, bank, 20)
+            many = await send_batch(rig, bank, 1_000)
+        assert await held.fetchval(BLOCKED) > 0
+    assert (single.status, few.body["accepted"], many.body["accepted"]) == (202, 20, 1_000)
+    assert [answer.body["accepted"] for answer in await asyncio.gather(*batches)] == [1_000] * 6
+
+
+async def test_the_messages_of_batches_have_a_limit_and_repeats_count(rig):
+    few = await rig.client("few", credit_micros=1_000_000_000, requests_per_minute=1, requests_burst=40)
+    for _ in range(2):
+        answer = await send_batch(rig, few, 600, Idempotency_Key="sale")
+        assert answer.status == 202
+    refused = await send_batch(rig, few, 600, Idempotency_Key="sale")
+    assert (refused.status, refused.code) == (429, "too_many_requests")
+    # 1,200 may come at once, and then 30 a minute.
+    assert 1_100 <= int(refused.headers["Retry-After"]) <= 1_200
+    assert (await rig.send(few)).status == 202
