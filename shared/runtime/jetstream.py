@@ -46,9 +46,10 @@ UNSENT_BYTES_MAX: Final = 2 * 2**20
 CHECK_SECONDS: Final = 5.0
 # A pull waits this long for a first message, so a consumer reacts to the stop within it.
 PULL_SECONDS: Final = 1.0
-
 # JetStream's codes for a stream that is full: nothing that a repeat within seconds could mend.
 _FULL: Final = frozenset({10077, 10047, 10023, 10054})
+# What nats-py raises, besides its own, when what answered is not JetStream.
+_ANSWER_ERRORS: Final = (nats.errors.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 _log = structlog.get_logger(__name__)
 
@@ -144,7 +145,7 @@ class JetStream:
                 if error.err_code in _FULL:
                     raise PublishFailed(f"{subject}: {error.description}") from error
                 failure = error
-            except (nats.errors.Error, OSError) as error:
+            except _ANSWER_ERRORS as error:
                 failure = error
             await self._pause(deadline)
             if time.monotonic() >= deadline:
@@ -231,7 +232,7 @@ class JetStream:
             message = await self._api().get_msg(stream_of(subject), seq=1, subject=subject, next=True)
         except nats.js.errors.NotFoundError:
             return None
-        except (nats.errors.Error, OSError) as error:
+        except _ANSWER_ERRORS as error:
             raise JetStreamDown(f"{subject}: {type(error).__name__}") from error
         if message.time is None:
             raise JetStreamDown(f"{subject}: an answer without a time")

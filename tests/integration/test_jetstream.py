@@ -16,7 +16,8 @@ import pytest
 from embedded.nats import NatsServer
 from shared.runtime import jetstream as runtime
 from shared.runtime.jetstream import JetStream, JetStreamDown, PublishFailed, open_jetstream
-from shared.runtime.loops import Stop
+from shared.runtime.loops import Stop, cancel_all
+from shared.runtime.nats_connection import NatsConnection
 from shared.runtime.server_settings import NatsAccess
 from shared.runtime.streams import STREAMS
 
@@ -277,6 +278,29 @@ async def test_too_many_publishes_in_flight_are_refused(
         )
         assert sum(isinstance(result, PublishFailed) for result in results) == 3
         await jetstream.publish(EXPRESS, b"", message_id="later")
+
+
+@pytest.mark.parametrize("answer", [b"what?", b"[]", b"{}", b"\xff"])
+async def test_a_stranger_that_answers_a_publish_is_no_success(
+    settings: NatsAccess, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setattr(runtime, "PUBLISH_SECONDS", 0.4)
+
+    async def answers(message: Any) -> None:
+        await message.respond(answer)
+
+    connection = NatsConnection(settings, name="test")  # nobody makes the streams: the stranger alone answers
+    task = asyncio.create_task(connection.run())
+    try:
+        async with asyncio.timeout(WAIT_SECONDS), bare_client(settings) as stranger:
+            await stranger.subscribe(EXPRESS, cb=answers)
+            await stranger.flush()
+            with pytest.raises(PublishFailed):
+                await JetStream(settings, connection).publish(EXPRESS, b"x", message_id="1")
+    finally:
+        connection.is_closing = True
+        await cancel_all([task])
+        await connection.close()
 
 
 async def test_the_age_of_a_subject_is_that_of_its_own_oldest_message(settings: NatsAccess) -> None:
