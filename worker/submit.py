@@ -269,7 +269,8 @@ class Submit:
             return Recording(
                 message_id, claim.attempt_no, 1, "submitted", outcome.reference, None, None, 0.0, None
             )
-        word, error, detail, retry_seconds = verdict(outcome, claim.tries + 1, claim.attempt_no)
+        age_seconds = self._clock.now_ms() / 1000 - claim.due_since.timestamp()
+        word, error, detail, retry_seconds = verdict(outcome, claim.tries + 1, claim.attempt_no, age_seconds)
         other = None
         if isinstance(outcome, Refused) and not outcome.permanent and outcome.code != TEXT_UNREADABLE:
             other = self._desks.another(claim.msisdn, desk.config.id, is_test=claim.is_test)

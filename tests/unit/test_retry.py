@@ -1,3 +1,5 @@
+from statistics import median
+
 import pytest
 
 from api.schemas import VALID_FOR_MAX_SECONDS
@@ -11,7 +13,7 @@ from shared.domain.retry import (
     callback_delay_seconds,
     patience_seconds,
 )
-from worker.carriers.base import Throttled
+from worker.carriers.base import Refused, Throttled
 from worker.words import verdict
 
 SMALLINT_MAX = 2**15 - 1
@@ -84,5 +86,24 @@ def test_the_longest_life_of_a_message_fits_into_its_counters():
     seconds, claims = 0.0, 0
     while seconds < VALID_FOR_MAX_SECONDS:
         claims += 1
-        seconds += verdict(Throttled(0.001), 1, claims)[-1]
+        seconds += verdict(Throttled(0.001), 1, claims, seconds)[-1]
     assert 2 * claims + 10 < SMALLINT_MAX, "a claim and its end raise the sequence by one each"
+
+
+def test_a_first_refusal_after_many_lost_answers_is_no_ninth_one():
+    """A lost answer asked for every two seconds is a try each time; the refusal after them waited 512 s."""
+    for _ in range(200):
+        wait_seconds = verdict(Refused("try_again", "", permanent=False), 9, 9, 16.0)[-1]
+        assert 1.0 <= wait_seconds <= 32.0
+        assert 1.0 <= verdict(Refused("try_again", "", permanent=False), 9, 9, -3_600.0)[-1] <= 2.0
+
+
+def test_refusals_alone_are_spread_as_the_backoff_has_it():
+    """What a message waits before its last try, in the median: 518 s by the backoff alone, 473 s so."""
+    drawn = []
+    for _ in range(200):
+        age_seconds = 0.0
+        for tries in range(1, 10):
+            age_seconds += verdict(Refused("no", "", permanent=False), tries, tries, age_seconds)[-1]
+        drawn.append(age_seconds)
+    assert median(drawn) > 400.0
