@@ -23,6 +23,7 @@ from api.problems import Refusal, invalid_field
 from api.resources import Resources
 from api.routing import Call
 from api.schemas import time_text
+from shared.domain.currencies import CURRENCIES
 from shared.domain.problems import ProblemCode
 from shared.storage import clients
 from shared.storage.clients import ClientAccount, ClientNameTaken, ClientSettings, NoSuchClient
@@ -34,6 +35,7 @@ async def create_client(resources: Resources, call: Call, *, body: NewClient) ->
     And its empty account.
     """
     _refuse_partial_charge(body)
+    refuse_unknown_currency(body.currency)
     settings = msgspec.to_builtins(body)
     name, currency, reason = (settings.pop(field) for field in ("name", "currency", "reason"))
     try:
@@ -97,6 +99,16 @@ def _refuse_partial_charge(body: NewClient | ClientChange) -> None:
     # Nothing reads it yet: to take it would promise bills that nobody writes.
     if body.partial_charge is True:
         raise invalid_field("partial_charge", "must be false: it has no effect yet")
+
+
+def refuse_unknown_currency(currency: str) -> None:
+    """Refuse what no account can be in, since it could never be changed.
+
+    Raises:
+        Refusal: validation_failed.
+    """
+    if currency not in CURRENCIES:
+        raise invalid_field("currency", f"must be a currency of ISO 4217, which {currency} is not")
 
 
 def no_client() -> Refusal:

@@ -2,7 +2,7 @@
 
 import base64
 
-from api.admin_clients import no_client
+from api.admin_clients import no_client, refuse_unknown_currency
 from api.admin_schemas import ClientPath
 from api.callback import actor_of
 from api.faults import connected
@@ -68,6 +68,8 @@ async def set_rates(resources: Resources, call: Call, *, body: RatesRequest) -> 
     prefixes = [line.prefix for line in body.rates]
     if len(set(prefixes)) != len(prefixes):
         raise invalid_field("rates", "must name each prefix once")
+    if any(line.price is not None for line in body.rates):  # what was set once can always be ended
+        refuse_unknown_currency(body.currency)
     ended = [line.prefix for line in body.rates if line.price is None]
     added = [
         _rate(f"rates[{index}]", line.prefix, line.price, body.currency)

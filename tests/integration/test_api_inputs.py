@@ -78,3 +78,19 @@ async def test_an_id_can_be_asked_for_of_any_time(rig):
     assert floors == sorted(floors)
     assert floors[:2] == ["00000000-0000-0000-0000-000000000000"] * 2
     assert floors[3:] == ["ffffffff-ffff-0000-0000-000000000000"] * 2
+
+
+async def test_a_currency_that_is_none_becomes_no_clients_for_ever(rig):
+    operator = await rig.operator()
+    for currency in ("EUO", "XXX", "XTS"):
+        new = {"name": "acme", "currency": currency}
+        assert (
+            refused_field(await rig.call("POST", "/admin/v1/clients", key=operator, body=new)) == "currency"
+        )
+        line = {"prefix": "49", "price": "0.07"}
+        rates = {"currency": currency, "rates": [line]}
+        assert (
+            refused_field(await rig.call("PUT", "/admin/v1/rates", key=operator, body=rates)) == "currency"
+        )
+        ended = {"currency": currency, "rates": [{**line, "price": None}]}
+        assert (await rig.call("PUT", "/admin/v1/rates", key=operator, body=ended)).body == {"changed": 0}
