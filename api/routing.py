@@ -18,6 +18,7 @@ from aiohttp import StreamReader, web
 from api.callers import Client, KeyRecord
 from api.problems import Refusal
 from shared.domain.problems import ProblemCode
+from shared.runtime.http_connections import BrokenBody
 
 Body = TypeVar("Body")
 
@@ -214,7 +215,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, seconds: float 
     """Read a JSON body of at most ``bytes_max`` bytes.
 
     Raises:
-        Refusal: unsupported_media_type, payload_too_large, malformed_request (too slow, or it broke off).
+        Refusal: unsupported_media_type, payload_too_large, malformed_request (too slow or broken).
     """
     declared = request.headers.get("Content-Type")
     if declared is not None and declared != "application/json":
@@ -226,14 +227,18 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, seconds: float 
     length = request.content_length
     if length is not None and length > bytes_max:
         raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
-    if request.content.is_eof():
-        return await _read_pieces(request.content, bytes_max)
     try:
+        if request.content.is_eof():
+            return await _read_pieces(request.content, bytes_max)
         async with asyncio.timeout(seconds):
             return await _read_pieces(request.content, bytes_max)
     except TimeoutError:
         reason = f"the body did not arrive within {seconds:g} s"
         raise Refusal(ProblemCode.MALFORMED_REQUEST, reason=reason) from None
+    except BrokenBody as error:
+        reason = f"the body is no chunked one: {error}"
+        headers = {"Connection": "close"}
+        raise Refusal(ProblemCode.MALFORMED_REQUEST, reason=reason, headers=headers) from None
     except ConnectionError:
         # Nobody hears this answer; but it is the client's fault, and is counted as that.
         reason = "the connection ended before the body did"

@@ -158,6 +158,8 @@ class Receive(WithParts):
                 body = await request.read()
         except TimeoutError:
             return _refuse(408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} s")
+        except ConnectionError:
+            return _refuse(400, "broken_off", "the body broke off")
         try:
             verify_receipt_auth(
                 source.auth,

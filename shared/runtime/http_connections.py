@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 
 # The longest header line that is read; a key, a trace and an idempotency key take 1 kB together.
 LINE_MAX_BYTES: Final = 8_190
@@ -12,6 +13,10 @@ HEAD_SECONDS: Final = 20.0
 # Longer than the 60 s of common proxies and load balancers, so that they close first and no request
 # meets a connection that is just being closed.
 KEEPALIVE_SECONDS: Final = 75.0
+
+
+class BrokenBody(ConnectionError):  # noqa: N818 - named for what it is
+    """A body's pieces (Transfer-Encoding: chunked) are no such; what follows on the connection is nothing."""
 
 
 class Connection(web.RequestHandler):
@@ -45,6 +50,28 @@ class Connection(web.RequestHandler):
         if self._silence is not None:
             self._silence.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Tell who waits for a body that it is broken; aiohttp would let them wait, and answer after them."""
+        super().data_received(data)
+        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._break_off(self._messages[-1][0].message)
+
+    def _break_off(self, fault: str) -> None:
+        """End the body that the fault came in; the connection ends when its request is answered."""
+        request = self._current_request
+        if len(self._messages) > 1:
+            body = self._messages[-2][1]
+        elif request is not None:
+            body = request.content
+        else:
+            return
+        if not body.is_eof():
+            broken = BrokenBody(fault.partition("\n")[0].rstrip(":"))
+            body.set_exception(broken)
+            # A reader that was just woken by the end of a good piece does not look, and waits for another.
+            asyncio.get_running_loop().call_soon(body.set_exception, broken)
+            self._lingering_time = 0.0  # else aiohttp would go on to read what it cannot
 
     def _hang_up(self) -> None:
         if self._request_count == 0:

@@ -18,7 +18,7 @@ from api.authenticate import Authenticator
 from api.key_uses import KeyUses
 from api.limits import Limits
 from api.problems import Refusal
-from api.routing import Call, Operation, Serve, operation, read_body
+from api.routing import BODY_SECONDS, Call, Operation, Serve, operation, read_body
 from api.server import SILENT_SECONDS, Endpoint, Front, Server
 from api.settings import ApiSettings
 from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
@@ -356,6 +356,32 @@ async def test_a_connection_that_asked_once_is_kept():
             writer.write(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
             assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 404")
         writer.close()
+
+
+IN_PIECES = (
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [b"zz\r\n{}\r\n0\r\n\r\n", b"-1\r\n{}\r\n", b"2\r\n{}XX0\r\n\r\n", b"FFFFFFFFFFFFFFFFF\r\n{}"],
+)
+@pytest.mark.parametrize("comes", ["with the head", "later"])
+async def test_a_body_in_broken_pieces_is_answered_once_and_at_once(pieces, comes):
+    async with serving(OPERATIONS) as port, asyncio.timeout(BODY_SECONDS / 2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if comes == "later":
+            writer.write(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n" + IN_PIECES + b"1\r\n ")
+            await reader.readuntil(b"}")  # so the rest comes by itself
+        else:
+            writer.write(IN_PIECES)
+        writer.write(pieces if comes == "with the head" else b"\r\n" + pieces)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.count(b"HTTP/1.1 400") + answer.count(b"HTTP/1.0 400") == 1
+    assert answer.count(b'"code":"malformed_request"') == answer.count(b'"code"') == 1
 
 
 @asynccontextmanager
