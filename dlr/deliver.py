@@ -135,7 +135,8 @@ class Deliver(WithParts):
         room = min(self._held.free, SWEEP_MAX)
         if room > 0 and not self._is_stopping:
             leased_at = self._clock.monotonic()
-            leased = await store.lease_callbacks(self._pool, room, SWEEP_EACH, LEASE_SECONDS)
+            rooms = self._endpoints.rooms(SWEEP_EACH)
+            leased = await store.lease_callbacks(self._pool, room, SWEEP_EACH, LEASE_SECONDS, rooms)
             self.load_soon(leased, leased_at)
 
     def _hold(self, callback_id: UUID, endpoint_id: int = UNKNOWN) -> bool:

@@ -30,6 +30,8 @@ from shared.runtime.clock import Clock
 SLOW_SECONDS: Final = 1.0
 # An endpoint without one success for so long is switched off; its callbacks are kept for a replay.
 DISABLE_AFTER: Final = timedelta(days=5)
+# What an endpoint is given at once of its pile where a host that its messages name takes nothing.
+SLOW_EACH: Final = 20
 # Endpoints remembered while nothing goes on with them, about 1 kB each.
 LANES_MAX: Final = 50_000
 
@@ -131,6 +133,21 @@ class Endpoints:
         self._turns.send_away(lane)
         _log.warning("callback endpoint switched off", endpoint_id=endpoint_id, reason=reason)
         self._note(lane, open_seconds=None, disabled_reason=reason)
+
+    def rooms(self, each: int) -> dict[int, int]:
+        """Endpoints that have places for fewer than ``each`` more, and for how many.
+
+        What messages name themselves counts little: a dead host of theirs leaves the endpoint some.
+        """
+        rooms: dict[int, int] = {}
+        now = self._clock.monotonic()
+        for lane in self._lanes.values():
+            room = 0 if lane.breaker.is_open(now) else self._turns.room(lane)
+            if lane.host:
+                room = max(room, SLOW_EACH)
+            if room < rooms.get(lane.endpoint_id, each):
+                rooms[lane.endpoint_id] = room
+        return rooms
 
     async def follow(self) -> None:
         """Learn what other processes found out, and what clients have set right."""

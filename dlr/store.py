@@ -1,6 +1,6 @@
 """dlr's SQL: receipts in, settlements, callbacks; one function call a flush (RULES 1, 24, 36)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -204,13 +204,23 @@ async def load_callbacks(pool: Pool, callback_ids: Sequence[UUID]) -> list[Callb
     return [CallbackWork._make(row) for row in rows]
 
 
-LEASE_CALLBACKS = "select * from tollwire.lease_callbacks_v1($1, $2, $3)"
+LEASE_CALLBACKS = "select * from tollwire.lease_callbacks_v1($1, $2, $3, $4, $5)"
 
 
-async def lease_callbacks(pool: Pool, limit: int, each: int, lease_seconds: int) -> list[UUID]:
-    """Take over callbacks that are due, at most ``each`` of an endpoint."""
+async def lease_callbacks(
+    pool: Pool, limit: int, each: int, lease_seconds: int, rooms: Mapping[int, int] | None = None
+) -> list[UUID]:
+    """Take over callbacks that are due, at most ``each`` of an endpoint, of some no more than ``rooms``."""
+    crowded = sorted(rooms or {})
     rows = await call(
-        pool, LEASE_CALLBACKS, limit, each, lease_seconds, deadline_seconds=CALL_DEADLINE_SECONDS
+        pool,
+        LEASE_CALLBACKS,
+        limit,
+        each,
+        lease_seconds,
+        crowded,
+        [(rooms or {})[endpoint_id] for endpoint_id in crowded],
+        deadline_seconds=CALL_DEADLINE_SECONDS,
     )
     return [row[0] for row in rows]
 

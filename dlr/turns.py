@@ -121,6 +121,16 @@ class Turns:
         self._enter_line(lane)
         self._hand_out()
 
+    def room(self, lane: Lane) -> int:
+        """How many more may be brought for a lane from the pile in PostgreSQL; they may wait there as well.
+
+        A lane whose window is small, since it is new or fails, may never take what it is brought: then each
+        would have been leased, loaded and sent back for nothing, at the cost of all others.
+        """
+        limits = self._limits
+        most = limits.slow_waiting_max if lane.is_slow else limits.slow_waiting_max * lane.window
+        return max(0, min(most, limits.waiting_max) + lane.window - lane.in_flight - len(lane.waiting))
+
     def mark(self, lane: Lane, *, is_slow: bool) -> None:
         """Move a lane and what it has under way to the slow share, or back."""
         if lane.is_slow == is_slow:

@@ -1,10 +1,12 @@
 """Endpoints' health in PostgreSQL: what one dlr process writes, the others follow."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from dlr import store
 from dlr.breaker import FAILURES_TO_OPEN, OPEN_SECONDS_MIN
 from dlr.endpoints import Endpoints
 from dlr.health import HealthNotes
@@ -123,3 +125,20 @@ async def test_a_word_on_an_endpoint_that_is_gone_harms_nobody(database: Databas
         rows, _ = await notes.read()
 
     assert rows == []
+
+
+async def test_no_more_is_leased_of_an_endpoint_than_there_is_room_for(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier, endpoints = await flow.carrier(), []
+        for _ in range(3):
+            client = await flow.client()
+            endpoints.append(await flow.endpoint(client))
+            for reference in await flow.submitted(await flow.accepted(client, 4), carrier):
+                await flow.receipt(carrier, reference, "delivered")
+        await flow.pool.execute("update tollwire.callbacks set due_at = clock_timestamp()")
+        first, second, third = endpoints
+        leased = await store.lease_callbacks(flow.pool, 100, 3, 60, {third: 0, first: 2})
+        owners = await flow.pool.fetch(
+            "select endpoint_id from tollwire.callbacks where id = any ($1)", leased
+        )
+        assert Counter(row[0] for row in owners) == {first: 2, second: 3}

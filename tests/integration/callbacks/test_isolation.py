@@ -81,6 +81,17 @@ async def test_thousands_for_a_dead_endpoint_hold_nothing_up() -> None:
     await asyncio.wait(dead)
 
 
+async def test_no_more_is_fetched_for_an_endpoint_than_it_has_places_for() -> None:
+    async with rig() as it:
+        dead = [*it.to_dead(10), *it.to_dead(50, endpoint_id=3)]
+        await asyncio.gather(*it.to_healthy(200))
+        few = Limits().slow_waiting_max
+
+        assert it.endpoints.rooms(200) == {DEAD: few - 9, 3: 0}, "one of each is under way, the others wait"
+        it.endpoints.stop()
+    await asyncio.wait(dead)
+
+
 async def test_many_dead_endpoints_at_once_hold_nothing_up() -> None:
     limits = Limits(total_max=60, slow_total_max=20)
     async with rig(limits) as it:
