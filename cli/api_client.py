@@ -58,9 +58,9 @@ class Answer:
         try:
             return msgspec.json.decode(self.body, type=kind)
         except msgspec.MsgspecError as error:
-            raise Failure(
-                "The API's answer is not understood.", detail=str(error), hint=_OTHER_VERSION
-            ) from None
+            failure = Failure("The API's answer is not understood.", detail=str(error), hint=_OTHER_VERSION)
+            failure.may_be_done = True
+            raise failure from None
 
     def plain(self) -> Any:
         """Return the body as plain values."""

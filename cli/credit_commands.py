@@ -1,6 +1,9 @@
 """`tollwire credit`: what a client can spend."""
 
+import asyncio
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -106,8 +109,9 @@ async def _post(
         "reference": reference or f"cli-{secrets.token_hex(REFERENCE_BYTES)}",
         "reason": reason,
     }
-    answer = await api.request("POST", f"{CLIENTS}/{client}/credit", body, may_repeat=True)
-    posted = answer.read(CreditPosted)
+    with _naming(body["reference"]):
+        answer = await api.request("POST", f"{CLIENTS}/{client}/credit", body, may_repeat=True)
+        posted = answer.read(CreditPosted)
     if output.as_json:
         output.document({**answer.plain(), "reference": body["reference"]})
         return
@@ -122,6 +126,22 @@ async def _post(
             ("Available", amount_text(posted.available, posted.currency)),
         ]
     )
+
+
+@contextmanager
+def _naming(reference: str) -> Iterator[None]:
+    """Name the reference when it may have been posted: another one would post the amount a second time."""
+    hint = f"It may have been posted. Run it again with --reference {reference}: then it is posted once."
+    try:
+        yield
+    except Failure as failure:
+        if failure.may_be_done:
+            failure.hint = hint
+            failure.members = {"reference": reference}
+        raise
+    except asyncio.CancelledError:  # by Ctrl-C
+        click.echo(hint, err=True)
+        raise
 
 
 def _plain(amount: str) -> str:

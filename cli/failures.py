@@ -48,6 +48,8 @@ class Failure(Exception):  # noqa: N818 - a failure of a command, told to people
         self.is_passing = False
         self.may_be_done = False
         self.retry_after_seconds: float | None = None
+        # What a program needs to go on, beside the title and the like.
+        self.members: dict[str, Any] = {}
 
     def document(self) -> dict[str, Any]:
         """What a program gets to read."""
@@ -56,6 +58,7 @@ class Failure(Exception):  # noqa: N818 - a failure of a command, told to people
             "detail": self.detail,
             "hint": self.hint,
             "exit_code": int(self.exit_code),
+            **self.members,
         }
 
     def fields(self) -> Sequence[FieldError]:
@@ -89,7 +92,7 @@ class Refused(Failure):
 
     def document(self) -> dict[str, Any]:
         """The problem as the API gave it, and the exit code."""
-        return {**msgspec.to_builtins(self.problem), "exit_code": int(self.exit_code)}
+        return {**msgspec.to_builtins(self.problem), "exit_code": int(self.exit_code), **self.members}
 
     def fields(self) -> Sequence[FieldError]:
         """The bad fields that the problem names."""

@@ -89,8 +89,6 @@ async def test_a_currency_that_is_none_becomes_no_clients_for_ever(rig):
         )
         line = {"prefix": "49", "price": "0.07"}
         rates = {"currency": currency, "rates": [line]}
-        assert (
-            refused_field(await rig.call("PUT", "/admin/v1/rates", key=operator, body=rates)) == "currency"
-        )
+        assert refused_field(await rig.call("PUT", "/admin/v1/rates", key=operator, body=rates)) == "currency"
         ended = {"currency": currency, "rates": [{**line, "price": None}]}
         assert (await rig.call("PUT", "/admin/v1/rates", key=operator, body=ended)).body == {"changed": 0}
