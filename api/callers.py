@@ -11,8 +11,9 @@ class Client:
     """A paying client as the API needs it; a copy of its row, renewed within a second (RULES 32).
 
     ``allowed_senders`` and ``allowed_countries`` are None where everything is allowed that the routes and
-    rates allow. ``allowed_callback_hosts`` holds the host of its own endpoint too. ``id`` is also the id
-    of its ledger account. ``charge`` is delivered or submitted.
+    rates allow. ``allowed_callback_hosts`` holds the host of its own endpoint too, and
+    ``has_endpoint`` says whether there is one, with a secret that signs. ``id`` is also the id of its ledger
+    account. ``charge`` is delivered or submitted.
     """
 
     id: int
@@ -27,6 +28,7 @@ class Client:
     allowed_callback_hosts: frozenset[str]
     messages_per_second: int
     text_retention_days: int
+    has_endpoint: bool
 
 
 @dataclass(frozen=True, slots=True)

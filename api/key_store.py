@@ -100,6 +100,7 @@ def _client(row: Record) -> Client:
         allowed_callback_hosts=_hosts(row),
         messages_per_second=row["messages_per_second"],
         text_retention_days=row["text_retention_days"],
+        has_endpoint=row["callback_url"] is not None,
     )
 
 

@@ -22,6 +22,7 @@ from shared.storage.config import ConfigWatch
 # Two days: what most carriers keep a message for an absent phone.
 VALID_FOR_DEFAULT_SECONDS: Final = 172_800
 LANE_DEFAULT: Final = "normal"
+NO_ENDPOINT: Final = "needs an endpoint first (PUT /v1/callback): its secret signs, its events are told"
 ROUTE_REPLAY: Final = "/admin/v1/dead-letters/{id}/replay"
 
 
@@ -119,6 +120,8 @@ class Orders:
             raise invalid_field("callback_url", str(error)) from None
         if host not in client.allowed_callback_hosts:
             raise Refusal(ProblemCode.CALLBACK_NOT_ALLOWED)
+        if not client.has_endpoint:
+            raise invalid_field("callback_url", NO_ENDPOINT)
 
 
 def _max_price(text: str | None) -> int | None:

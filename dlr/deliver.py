@@ -203,6 +203,9 @@ class Deliver(WithParts):
             return self._without_secret(work)
         until = leased_at + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
         host = self._book.other_host(work.endpoint_id, work.url)
+        if host and not self._book.may_call(work.endpoint_id, host):
+            CALLBACKS.labels("gave_up").inc()
+            return _barred(work, host)
         delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work), host)
         crash_point("callback.before_post")
         outcome = await self._endpoints.post(self._poster, delivery, until=until)
@@ -268,6 +271,13 @@ class Deliver(WithParts):
 
 def _ending(work: CallbackWork, outcome: str) -> CallbackRecord:
     return CallbackRecord(work.callback_id, work.attempts, outcome, None, None, None, None, None, 0.0)
+
+
+def _barred(work: CallbackWork, host: str) -> CallbackRecord:
+    """The end of what names a host that an operator took off the client's list: it is not called."""
+    attempt_no = min(work.attempts + 1, ATTEMPTS_MAX)
+    error = f"host_not_allowed: {host} is not registered any more"
+    return CallbackRecord(work.callback_id, attempt_no, "gave_up", None, error, None, None, None, 0.0)
 
 
 def _again(work: CallbackWork, attempt_no: int, error: str | None, seconds: float) -> CallbackRecord:

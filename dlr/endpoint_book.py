@@ -16,8 +16,9 @@ from shared.storage.callback_endpoints import callback_secret_aad
 
 # Newest first, so that the first signature is the one a receiver tries first.
 LOAD_SECRETS: Final = """
-    select e.id, e.url, e.keep_answers, s.sealed, s.expires_at
+    select e.id, e.url, e.keep_answers, c.allowed_callback_hosts, s.sealed, s.expires_at
     from tollwire.callback_endpoints e
+    join tollwire.clients c on c.id = e.client_id
     left join tollwire.callback_secrets s on s.endpoint_id = e.id
     order by e.id, s.id desc
 """
@@ -35,6 +36,7 @@ class _Secret:
 class _Page:
     url: str
     keeps_answers: bool
+    hosts: frozenset[str]
     secrets: list[_Secret]
     opened: list[tuple[bytes, datetime | None]] | None = None
     # The keys that sign whatever the time is; None: one of them expires.
@@ -57,6 +59,11 @@ class EndpointBook:
         """The host of a URL that a message named itself; empty where it is the endpoint's own URL."""
         page = self._pages.get(endpoint_id)
         return "" if page is None or page.url == url else urlsplit(url).hostname or ""
+
+    def may_call(self, endpoint_id: int, host: str) -> bool:
+        """Whether a message may still name this host: it was looked at when the message came, days ago."""
+        page = self._pages.get(endpoint_id)
+        return page is not None and (host in page.hosts or host == urlsplit(page.url).hostname)
 
     def secrets(self, endpoint_id: int, clock: Clock) -> tuple[bytes, ...]:
         """The keys that sign now, newest first; empty when the endpoint is not known yet or has none."""
@@ -86,8 +93,10 @@ class EndpointBook:
 async def load_endpoint_book(connection: Connection, keyring: Keyring) -> EndpointBook:
     """Load every endpoint with its sealed secrets."""
     pages: dict[int, _Page] = {}
-    for endpoint_id, url, keeps_answers, sealed, expires_at in await connection.fetch(LOAD_SECRETS):
-        page = pages.setdefault(endpoint_id, _Page(url, keeps_answers, []))
+    for endpoint_id, url, keeps_answers, hosts, sealed, expires_at in await connection.fetch(LOAD_SECRETS):
+        page = pages.get(endpoint_id)
+        if page is None:
+            page = pages[endpoint_id] = _Page(url, keeps_answers, frozenset(hosts), [])
         if sealed is not None:
             page.secrets.append(_Secret(sealed, expires_at))
     return EndpointBook(pages, keyring)

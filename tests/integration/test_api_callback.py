@@ -164,6 +164,13 @@ async def test_nobody_replays_anothers_callbacks(rig):
     assert both.code == "validation_failed"
 
 
+async def test_a_messages_own_url_is_of_no_use_without_an_endpoint_whose_secret_signs(rig):
+    key = await rig.client("acme", allowed_callback_hosts=["hooks.example.org"])
+    answer = await rig.send(key, callback_url="https://hooks.example.org/for-this-message")
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "callback_url")
+    assert "PUT /v1/callback" in answer.body["errors"][0]["detail"]
+
+
 async def test_the_host_of_the_endpoint_is_registered_for_messages_within_a_second(rig):
     key = await rig.client("acme")
     other = "https://hooks.example.org/for-this-message"

@@ -111,7 +111,9 @@ async def destination_not_allowed(rig: Rig) -> Answer:
 
 @produces(C.CALLBACK_NOT_ALLOWED)
 async def callback_not_allowed(rig: Rig) -> Answer:
-    key = await rig.client("acme", allowed_callback_hosts=["hooks.example.org"])
+    first = await rig.client("acme", allowed_callback_hosts=["hooks.example.org"])
+    await rig.call("PUT", "/v1/callback", key=first, body={"url": "https://acme.example.org/sms"})
+    key = await rig.key("acme")  # which is not known yet, without the endpoint
     assert (await rig.send(key, callback_url="https://hooks.example.org/x")).status == 202
     return await rig.send(key, callback_url="https://elsewhere.example.org/x")
 

@@ -37,7 +37,9 @@ async def send_batch(rig: Rig, key: str, idempotency_key: str, *numbers: str) ->
 
 
 async def test_a_repeat_gets_its_first_answer_when_the_message_could_not_be_sent_now(rig):
-    key = await rig.client("acme", allowed_callback_hosts=["hooks.example.org"])
+    first = await rig.client("acme", allowed_callback_hosts=["hooks.example.org"])
+    await rig.call("PUT", "/v1/callback", key=first, body={"url": "https://acme.example.org/sms"})
+    key = await rig.key("acme")  # which is not known yet, without the endpoint
     one = await rig.send(key, Idempotency_Key="one")
     hooked = await rig.send(key, callback_url=HOOK, Idempotency_Key="hooked")
     many = await send_batch(rig, key, "many", "+4915112345678", "+4915112345679")

@@ -27,6 +27,8 @@ KEYRING = Keyring("k1", {"k1": bytes(32)})
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 HEALTH = "select disabled_at, open_until from tollwire.callback_health"
 UNTRIED = "select count(*) from tollwire.callbacks where id = any ($1) and status is null"
+WAITING = "select done_at is null from tollwire.callbacks where id = $1"
+ERROR = "select error from tollwire.callback_attempts where callback_id = $1"
 OUTCOMES = "select outcome from tollwire.callbacks where id = any ($1) order by array_position($1, id)"
 
 
@@ -102,6 +104,25 @@ async def test_a_message_that_names_the_endpoints_url_speaks_for_the_endpoint(da
         async with open_deliver(flow) as deliver:
             assert await told(flow, deliver, await ended(flow, client, url)) == ["discarded"]
             await is_written(flow, "disabled_at")
+
+
+async def test_a_host_that_an_operator_takes_off_the_list_is_not_called_any_more(database: Database) -> None:
+    async with open_flow(database) as flow, endpoint(by_its_path) as server:
+        client = await client_at(flow, "https://elsewhere.example.org/")
+        allow = "update tollwire.clients set allowed_callback_hosts = $2 where id = $1"
+        await flow.pool.execute(allow, client, ["127.0.0.1"])
+        own = await ended(flow, client, server.url(target="/200"), 2)
+        async with open_deliver(flow) as deliver:
+            assert await told(flow, deliver, own[:1]) == ["delivered"]
+        await flow.pool.execute(allow, client, [])
+        async with open_deliver(flow) as deliver:
+            deliver.deliver_soon(own[1:])
+            async with asyncio.timeout(10):
+                while await flow.pool.fetchval(WAITING, own[1].callback_id):  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.02)
+        [row] = await flow.pool.fetch(OUTCOMES, [own[1].callback_id])
+        assert row[0] == "gave_up"
+        assert "not registered any more" in await flow.pool.fetchval(ERROR, own[1].callback_id)
 
 
 async def test_an_endpoint_that_is_left_alone_keeps_no_other_url_waiting(database: Database) -> None:
