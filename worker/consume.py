@@ -1,7 +1,7 @@
 """Takes bundles of a lane from JetStream, and acknowledges them when all of them is recorded (DESIGN 2)."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -81,31 +81,27 @@ async def _fetch_until(
 async def _group(
     lane: str, submit: Submit, messages: Sequence[Msg], stop: Stop, places: asyncio.Semaphore
 ) -> None:
-    """Do one group of bundles. Its place is free when it is done, or when one of its carriers is slow."""
-    work: asyncio.Task[None] | None = None
+    """Do one group of bundles. Its place is free when it is done, or when one of its carriers is slow.
+
+    Each carrier's part is done by itself: what one lets wait is no matter of the others.
+    """
+    works: dict[asyncio.Task[None], int] = {}
     try:
         parts = await _by_carrier(lane, messages)
-        work = asyncio.create_task(_work(lane, submit, parts, stop))
-        while not work.done():
-            await asyncio.wait([work], timeout=SHORT_SECONDS)
-            if not submit.may_hold_up(parts):
+        for carrier_id, part in parts.items():
+            works[asyncio.create_task(_work_off(lane, submit, carrier_id, part, stop))] = carrier_id
+        left = set(works)
+        while left:
+            _, left = await asyncio.wait(left, timeout=SHORT_SECONDS)
+            if not submit.places.may_hold_up(lane, [works[work] for work in left]):
                 break
     except asyncio.CancelledError:
-        if work is not None:
+        for work in works:
             work.cancel()
         raise
     finally:
         places.release()
-    await work
-
-
-async def _work(lane: str, submit: Submit, parts: Mapping[int, Sequence[_Work]], stop: Stop) -> None:
-    """Do each carrier's part of a group by itself: what one lets wait is no matter of the others."""
-    works = [_work_off(lane, submit, carrier_id, part, stop) for carrier_id, part in parts.items()]
-    if len(works) == 1:
-        await works[0]
-    else:
-        await asyncio.gather(*works)
+    await asyncio.gather(*works)
 
 
 async def _work_off(lane: str, submit: Submit, carrier_id: int, part: Sequence[_Work], stop: Stop) -> None:
@@ -114,7 +110,8 @@ async def _work_off(lane: str, submit: Submit, carrier_id: int, part: Sequence[_
     keeper = asyncio.create_task(_keep_in_progress(messages))
     try:
         with traces.bundles(lane, messages):
-            await submit.carry(lane, carrier_id, [pair for _, bundle in part for pair in bundle.work], stop)
+            work = [pair for _, bundle in part for pair in bundle.work]
+            await submit.carry(lane, carrier_id, work, len(part), stop)
         for message in messages:
             await message.ack()
         crash_point("record.after_ack")

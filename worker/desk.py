@@ -27,7 +27,7 @@ from worker.carriers.base import (
     Throttled,
     Uncertain,
 )
-from worker.pace import Pace
+from worker.pace import RATE_MIN_PER_SECOND, Pace
 from worker.window import Window
 
 # So many refused connections or messages without an answer in a row are a carrier that is down; then one
@@ -101,32 +101,51 @@ class Desk:
         return self._failures >= FAILURES_TO_OPEN
 
     def is_slow(self) -> bool:
+        """Return True when what is here waits for the carrier: it is full, or has not answered for long."""
+        at_carrier, seconds = self._longest()
+        return self.is_full() or (at_carrier > 0 and seconds > SLOW_SECONDS)
+
+    def is_full(self) -> bool:
         """Return True when what waits for places waits for the carrier, and not for our own claims.
 
-        Its pace is not ready; or it has left a submit unanswered for a second; or most places are with what
-        it has not answered.
+        Its pace lets nothing go, or most places are with what it has not answered.
         """
-        now = time.monotonic()
-        if self._pace.ready_at > now:
-            return True
+        at_carrier, _ = self._longest()
+        return self.rest_seconds > 0 or (at_carrier > 0 and 2 * at_carrier >= self._window.used)
+
+    def _longest(self) -> tuple[int, float]:
+        """How many messages the carrier has not answered, and since how long the first of them."""
         if not self._unanswered:
-            return False
+            return 0, 0.0
         oldest, _ = next(iter(self._unanswered.values()))
-        at_carrier = sum([number for _, number in self._unanswered.values()])
-        return now - oldest > SLOW_SECONDS or 2 * at_carrier >= self._window.used
+        return sum([number for _, number in self._unanswered.values()]), time.monotonic() - oldest
+
+    @property
+    def rest_seconds(self) -> float:
+        """How long it takes nothing, by its pace."""
+        return max(self._pace.ready_at - time.monotonic(), 0.0)
 
     @property
     def per_second(self) -> float:
-        """How many messages the carrier takes a second, as far as is known; 1 at least."""
-        return self._pace.per_second
+        """How many messages the carrier takes a second, as far as is known; 1 at least.
 
-    async def take(self, lane: str, wanted: int, asked_at: float | None = None) -> int:
+        While its pace holds work up, that pace. Else what went of late, or what it has, by the time for which
+        the first of that has waited: who is in such a line comes out of it in that time (Little's law). So a
+        carrier that hangs is known to be slower each second.
+        """
+        if self.rest_seconds > 0:
+            return self._pace.per_second
+        at_carrier, seconds = self._longest()
+        flow = max(self._pace.went_lately, at_carrier / max(seconds, SLOW_SECONDS), RATE_MIN_PER_SECOND)
+        return min(flow, self._pace.rate or flow)
+
+    async def take(self, lane: str, wanted: int) -> int:
         """Wait until some may be claimed, and return how many, 1 to ``wanted``; 0 when it is closed or down.
 
         It is no more than goes out in a second, and one when that probes. ``give`` it back, whatever became
-        of it. ``asked_at`` is the monotonic time since when it waits for its turn, if not since now.
+        of it.
         """
-        asked_at = asked_at if asked_at is not None else time.monotonic()
+        asked_at = time.monotonic()
         if self.is_down:
             return 0
         if self._is_broken():

@@ -128,13 +128,15 @@ class Journal(WithParts):
         await self._tell(carrier, recorded)
         return recorded
 
-    async def put_off(self, work: Sequence[tuple[str, int]], seconds: Sequence[float]) -> None:
+    async def put_off(self, work: Sequence[tuple[str, int]], seconds: Sequence[float]) -> int:
         """Give (message id, dispatch number) pairs back to the outbox, each due in so many seconds.
+
+        Returns how many; what is claimed, ended or dispatched anew by now is left alone.
 
         Raises:
             OutcomeUnknown: the database did not answer.
         """
-        await store.put_off_work(self._pool, work, seconds)
+        return await store.put_off_work(self._pool, work, seconds)
 
     async def _flush_claims(self, chunks: Sequence[_ClaimChunk]) -> Sequence[list[Claim] | Exception]:
         answers: dict[int, list[Claim] | Exception] = {}

@@ -1,86 +1,155 @@
-"""Those of a lane who wait for one carrier: how long they may, and when they come back (docs/adr/0017)."""
+"""Those of a lane who wait for one carrier: who stays, and when the others come back (docs/adr/0017)."""
 
 import random
 import time
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import Final
 
-# So long a carrier may let a lane wait; then the lane's other carriers go on.
+# So long a carrier may let a lane wait; then the lane's other carriers go on. A line that is younger is not
+# judged: what its carrier takes is not known yet.
 SHORT_SECONDS: Final = 1.0
-# Some work may wait longer, beside the lane, so that the carrier never runs out of it. It stays in the stream
-# meanwhile, and makes the lane's oldest message old: far less than a lease.
-LONG_SECONDS: Final = 10.0
-LONG_MAX: Final = 2
-# How often those who wait look whether the worker stops, or their carrier has changed.
+# Work may wait beside the lane as long as its carrier gets to it so soon. What is behind that is put off, and
+# then all that is behind the half of it, so that a line is not cut each second. It stays in the stream
+# meanwhile, and makes the lane's oldest message old: a lost lease is noticed so much later.
+LINE_SECONDS: Final = 60.0
+# And in so many bundles: with what the lane's groups have in hand these are 600 of the 1,000 that all workers
+# together may have from a lane (shared/runtime/consumers.py).
+BUNDLES_MAX: Final = 200
+# A lane that nobody else's work came by for so long may wait for one carrier that takes so much a second: a
+# backlog stays in the stream, where it is, and who comes by finds a lane that moves.
+OTHERS_SECONDS: Final = 60.0
+QUICK_PER_SECOND: Final = 100.0
+# How often those who wait look whether the worker stops, their carrier has changed or their line is too long;
+# the first time sooner, so that what is put off leaves the lane at once.
 LOOK_SECONDS: Final = 1.0
-# What was put off is due when the carrier should get to it, and no later than this: four seconds doubled with
-# each dispatch, up to five minutes. Work that comes back too early costs two calls, work that comes too late
-# leaves the carrier idle.
+FIRST_LOOK_SECONDS: Final = 0.1
+# What was put off is due when the carrier should get to it, but within so long, doubled with each dispatch:
+# an estimate may be wrong, and nothing comes later than about as long as it has waited already. Work that
+# comes back too early costs two calls, work that comes too late leaves the carrier idle.
+FIRST_SECONDS: Final = 15.0
+FIRST_EXPRESS_SECONDS: Final = 4.0
+PUT_OFF_MAX_SECONDS: Final = 1_800.0
+# And no sooner than so long, also doubled: what comes back again and again comes for nothing.
 PUT_OFF_MIN_SECONDS: Final = 1.0
-PUT_OFF_FIRST_SECONDS: Final = 4.0
-PUT_OFF_MAX_SECONDS: Final = 300.0
+AGAIN_MAX_SECONDS: Final = 8.0
 DOUBLINGS_MAX: Final = 7
 
 
+class Wait:
+    """One group's work for a carrier, as far as it has no places yet."""
+
+    def __init__(self, work: Sequence[tuple[str, int]], bundles: int) -> None:
+        self.bundles = bundles
+        self.began_at = time.monotonic()
+        self._work = work
+        self._start = 0
+        self._end = len(work)
+
+    @property
+    def left(self) -> int:
+        """How many messages wait."""
+        return self._end - self._start
+
+    def first(self, number: int) -> Sequence[tuple[str, int]]:
+        """The next so many, or all that there are."""
+        return self._work[self._start : min(self._start + number, self._end)]
+
+    def advance(self, number: int) -> None:
+        """Note that so many of the first wait no more."""
+        self._start += number
+
+    def cut(self, number: int) -> Sequence[tuple[str, int]]:
+        """Take away so many from the end, and return them."""
+        self._end -= number
+        return self._work[self._end : self._end + number]
+
+
 class Line:
-    """One lane's line at one carrier."""
+    """One lane's line at one carrier, in the order in which its groups came."""
 
-    def __init__(self) -> None:
-        self.long_waiting = 0
+    def __init__(self, first_seconds: float) -> None:
+        self._first_seconds = first_seconds
+        self._waits: dict[Wait, None] = {}
         self._free_at = 0.0
+        self.seen_at = 0.0
 
-    def put_off_seconds(self, dispatch_numbers: Sequence[int], per_second: float) -> list[float]:
-        """Return in how many seconds each is due again, at a carrier that takes so many a second."""
+    @contextmanager
+    def wait(self, work: Sequence[tuple[str, int]], bundles: int) -> Iterator[Wait]:
+        """Stand in the line with so many bundles of work, until the end of the context."""
+        wait = Wait(work, bundles)
+        self.seen_at = wait.began_at
+        self._waits[wait] = None
+        try:
+            yield wait
+        finally:
+            del self._waits[wait]
+
+    @property
+    def bundles(self) -> int:
+        """How many bundles have work that waits."""
+        return sum([wait.bundles for wait in self._waits if wait.left])
+
+    def is_young(self) -> bool:
+        """Return True when nobody has waited long enough to tell how fast it goes."""
+        return all(time.monotonic() - wait.began_at < SHORT_SECONDS for wait in self._waits)
+
+    def is_crowded(self, wait: Wait) -> bool:
+        """Return True when so much stands before this work that it is too much with it."""
+        before = sum([one.bundles for one in self._before(wait) if one.left])
+        return before + wait.bundles > BUNDLES_MAX
+
+    def surplus(self, wait: Wait, per_second: float, rest_seconds: float) -> int:
+        """Return how many at the end of this work a carrier does not get to soon.
+
+        It takes so many a second, and nothing for the next ``rest_seconds``.
+        """
+        before = sum([one.left for one in self._before(wait)])
+        if rest_seconds + (before + wait.left) / per_second <= LINE_SECONDS:
+            return 0
+        stay = int((LINE_SECONDS / 2 - rest_seconds) * per_second) - before
+        return wait.left - min(max(stay, 0), wait.left)
+
+    def _before(self, wait: Wait) -> Iterator[Wait]:
+        return takewhile(lambda one: one is not wait, self._waits)
+
+    def put_off_seconds(
+        self, dispatch_numbers: Sequence[int], per_second: float, rest_seconds: float
+    ) -> list[float]:
+        """Return in how many seconds each is due again: behind those who stay, and behind each other."""
         now = time.monotonic()
+        staying = sum([wait.left for wait in self._waits])
+        self._free_at = max(self._free_at, now + rest_seconds + staying / per_second)
         seconds = []
         for number in dispatch_numbers:
-            self._free_at = max(self._free_at, now + PUT_OFF_MIN_SECONDS) + 1.0 / per_second
-            self._free_at = min(self._free_at, now + PUT_OFF_MAX_SECONDS)
-            most = min(PUT_OFF_FIRST_SECONDS * 2.0 ** min(number, DOUBLINGS_MAX), PUT_OFF_MAX_SECONDS)
-            spread = most * (0.5 + random.random() / 2)  # noqa: S311 - spreads what comes back, keeps no secret
-            seconds.append(min(self._free_at - now, spread))
+            self._free_at += 1.0 / per_second
+            doubled = 2.0 ** min(number, DOUBLINGS_MAX)
+            most = min(self._first_seconds * doubled, PUT_OFF_MAX_SECONDS)
+            self._free_at = min(self._free_at, now + rest_seconds + most)
+            spread = 0.5 + random.random() / 2  # noqa: S311 - spreads what comes back, keeps no secret
+            least = rest_seconds + spread * min(PUT_OFF_MIN_SECONDS * doubled, AGAIN_MAX_SECONDS)
+            seconds.append(max(min(self._free_at - now, rest_seconds + most * spread), least))
         return seconds
 
 
-class Wait:
-    """One group's wait in a line, from the time it came. A context: leaving it leaves the line."""
+class Lines:
+    """The lines of all lanes."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._began_at = time.monotonic()
-        self._is_long = False
-        # Since when it has asked for the places that it has not got yet.
-        self.asked_at = self._began_at
-        # What does not go at once is put off.
-        self.is_over = False
+    def __init__(self) -> None:
+        self._lanes: dict[str, dict[int, Line]] = defaultdict(dict)
 
-    def __enter__(self) -> Self:
-        return self
+    def at(self, lane: str, carrier_id: int) -> Line:
+        """The lane's line at this carrier."""
+        lines = self._lanes[lane]
+        if carrier_id not in lines:
+            lines[carrier_id] = Line(FIRST_EXPRESS_SECONDS if lane == "express" else FIRST_SECONDS)
+        return lines[carrier_id]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._is_long:
-            self._line.long_waiting -= 1
-
-    def seconds(self, *, is_patient: bool) -> float:
-        """Return how long it may wait now, until it asks again.
-
-        Where others wait long already, nobody waits behind them. ``is_patient``: it is not the carrier that
-        they wait for, or there is no other; then it waits as long as it takes.
-        """
-        seconds = LOOK_SECONDS if is_patient else self._seconds()
-        self.is_over = seconds == 0.0
-        return seconds
-
-    def _seconds(self) -> float:
-        waited = time.monotonic() - self._began_at
-        if not self._is_long:
-            if self._line.long_waiting >= LONG_MAX:
-                return 0.0
-            if waited < SHORT_SECONDS:
-                return SHORT_SECONDS - waited
-            self._is_long = True
-            self._line.long_waiting += 1
-        return min(LOOK_SECONDS, max(LONG_SECONDS - waited, 0.0))
+    def is_alone(self, lane: str, carrier_id: int) -> bool:
+        """Return True when no other carrier's work came by the lane lately."""
+        since = time.monotonic() - OTHERS_SECONDS
+        return all(
+            line.seen_at < since for other_id, line in self._lanes[lane].items() if other_id != carrier_id
+        )

@@ -18,6 +18,7 @@ GROWTH_MAX: Final = 2.0
 FORGET_SECONDS: Final = 600.0
 # A carrier that throttles without having said a rate starts from what it took in a second. The one that has
 # just begun says nothing: the whole one before it counts, if that was more.
+LATELY_SECONDS: Final = 2.0
 PAUSE_DEFAULT_SECONDS: Final = 1.0
 PAUSE_MAX_SECONDS: Final = 60.0
 # At a slow carrier's one turn takes no more than this much of its time: the next turn may be an express one.
@@ -46,6 +47,16 @@ class Pace:
     def per_second(self) -> float:
         """What goes out a second: the rate in force, else what went in this second or the one before."""
         return self._rate or max(self._taken, RATE_MIN_PER_SECOND)
+
+    @property
+    def rate(self) -> float:
+        """The rate in force, 0: none."""
+        return self._rate
+
+    @property
+    def went_lately(self) -> float:
+        """What went in this second or the one before; 0 when nothing has gone since."""
+        return self._taken if time.monotonic() - self._second_started_at < LATELY_SECONDS else 0.0
 
     @property
     def _taken(self) -> float:

@@ -123,7 +123,10 @@ async def record_batch(
 PUT_OFF = "select tollwire.put_off_work_v1($1, $2, $3)"
 
 
-async def put_off_work(pool: Pool, work: Sequence[tuple[str, int]], seconds: Sequence[float]) -> None:
-    """Make (message id, dispatch number) pairs that nobody has claimed due in so many seconds."""
+async def put_off_work(pool: Pool, work: Sequence[tuple[str, int]], seconds: Sequence[float]) -> int:
+    """Make (message id, dispatch number) pairs that nobody has claimed due in so many seconds; how many."""
     messages, dispatches = (list(column) for column in zip(*work, strict=True))
-    await call(pool, PUT_OFF, messages, dispatches, list(seconds), deadline_seconds=CALL_DEADLINE_SECONDS)
+    rows = await call(
+        pool, PUT_OFF, messages, dispatches, list(seconds), deadline_seconds=CALL_DEADLINE_SECONDS
+    )
+    return int(rows[0][0])

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -24,7 +24,8 @@ from worker.carriers.base import Outcome, Refused, Submission, Submitted
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
-from worker.lines import Line, Wait
+from worker.lines import Wait
+from worker.places import Places
 from worker.store import Claimed
 from worker.store import Outcome as Recording
 from worker.words import verdict
@@ -37,18 +38,11 @@ CLAIM_MAX: Final = 200
 RECORDING_MAX: Final = 100
 # A carrier that is switched off, or down without another route: look again soon, using up no try.
 CARRIER_AWAY_SECONDS: Final = 5.0
-# Messages put off in one call: it holds their states, and stays far within the role's statement_timeout.
-PUT_OFF_MAX: Final = 500
 # Temporary: while keys are rotated a worker may not have the newest yet.
 TEXT_UNREADABLE: Final = "text_unreadable"
 
 REFUSED_CLAIMS: Final = Counter(
     "tollwire_claims_refused_total", "Claims that were not won, by reason", ["reason"]
-)
-PUT_OFF: Final = Counter(
-    "tollwire_put_off_total",
-    "Messages given back to the outbox because their carrier had no place for them",
-    ["carrier", "lane"],
 )
 ACCEPT_TO_SUBMIT: Final = BulkHistogram(
     "tollwire_accept_to_submit_seconds",
@@ -74,21 +68,15 @@ class Submit:
         self._keyring = keyring
         self._clock = clock
         self._recording: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(RECORDING_MAX))
-        self._lines: dict[tuple[str, int], Line] = defaultdict(Line)
+        self.places = Places(desks, journal)
 
-    def may_hold_up(self, carrier_ids: Iterable[int]) -> bool:
-        """True while these carriers' work may hold up the lane.
+    async def carry(
+        self, lane: str, carrier_id: int, work: Sequence[tuple[str, int]], bundles: int, stop: Stop
+    ) -> None:
+        """Work off one carrier's messages, which came in so many bundles, chunk by chunk.
 
-        There is no other carrier; or none of these is slow: what they wait for, the others wait for too, and
-        nothing is won by fetching more.
-        """
-        desks = [self._desks.get(carrier_id) for carrier_id in carrier_ids]
-        return self._desks.is_one or not any(desk is not None and desk.is_slow() for desk in desks)
-
-    async def carry(self, lane: str, carrier_id: int, work: Sequence[tuple[str, int]], stop: Stop) -> None:
-        """Work off one carrier's messages, chunk by chunk, as many at a time as its window lets through.
-
-        What the carrier has no place for within a while is put off (worker/lines.py).
+        As many go at a time as its window lets through; what it has no place for soon is put off
+        (worker/lines.py).
 
         Raises:
             Busy: the process is asked to stop: what is not claimed yet is for another worker (RULES 16).
@@ -96,8 +84,8 @@ class Submit:
         """
         chunks: list[asyncio.Task[None]] = []
         try:
-            with Wait(self._lines[lane, carrier_id]) as wait:
-                await self._take_all(lane, carrier_id, work, stop, wait, chunks)
+            with self.places.wait(lane, carrier_id, work, bundles) as wait:
+                await self._take_all(lane, carrier_id, wait, stop, chunks)
         except asyncio.CancelledError:
             for chunk in chunks:
                 chunk.cancel()
@@ -108,53 +96,27 @@ class Submit:
             chunk.result()
 
     async def _take_all(
-        self,
-        lane: str,
-        carrier_id: int,
-        work: Sequence[tuple[str, int]],
-        stop: Stop,
-        wait: Wait,
-        chunks: list[asyncio.Task[None]],
+        self, lane: str, carrier_id: int, wait: Wait, stop: Stop, chunks: list[asyncio.Task[None]]
     ) -> None:
         """Begin a chunk whenever there are places, until nothing is left or a chunk has failed."""
-        start = 0
-        while start < len(work) and not any(map(_has_failed, chunks)):
+        while wait.left and not any(map(_has_failed, chunks)):
             _refuse_when_stopping(stop)
-            wanted = work[start : start + CLAIM_MAX]
+            wanted = wait.first(CLAIM_MAX)
             desk = self._desks.get(carrier_id)
             if desk is None or desk.is_down:
                 await self._send_elsewhere(carrier_id, wanted)
-                start += len(wanted)
-            elif count := await self._take(desk, lane, len(wanted), wait):
+                wait.advance(len(wanted))
+            elif count := await self._take(desk, lane, wait, stop):
                 chunks.append(asyncio.create_task(self._do(desk, lane, wanted[:count], stop)))
-                start += count
-            elif wait.is_over:
-                await self._put_off(desk, lane, work[start:])
-                return
+                wait.advance(count)
+            else:
+                await self.places.put_off_surplus(desk, lane, wait)
 
-    async def _take(self, desk: Desk, lane: str, wanted: int, wait: Wait) -> int:
-        """Wait for places, the journal's first: what was submitted is always recorded.
-
-        0: there were none so long, or the desk has closed because the carrier's row has changed.
-        """
+    async def _take(self, desk: Desk, lane: str, wait: Wait, stop: Stop) -> int:
+        """Take places, the journal's first: what was submitted is always recorded."""
         async with self._recording[lane]:
             pass
-        try:
-            async with asyncio.timeout(wait.seconds(is_patient=self.may_hold_up([desk.config.id]))):
-                count = await desk.take(lane, wanted, wait.asked_at)
-        except TimeoutError:
-            return 0
-        wait.asked_at = time.monotonic()
-        return count
-
-    async def _put_off(self, desk: Desk, lane: str, work: Sequence[tuple[str, int]]) -> None:
-        """Give work back to the outbox, for when the carrier should get to it."""
-        line = self._lines[lane, desk.config.id]
-        for start in range(0, len(work), PUT_OFF_MAX):
-            part = work[start : start + PUT_OFF_MAX]
-            seconds = line.put_off_seconds([number for _, number in part], desk.per_second)
-            await self._journal.put_off(part, seconds)
-        PUT_OFF.labels(desk.config.name, lane).inc(len(work))
+        return await self.places.take(desk, lane, wait, min(wait.left, CLAIM_MAX), stop)
 
     async def _do(self, desk: Desk, lane: str, work: Sequence[tuple[str, int]], stop: Stop) -> None:
         """Claim, submit and record a chunk whose places were taken; the carrier's are free by the record."""

@@ -92,7 +92,7 @@ async def test_what_is_put_off_leaves_the_stream_and_is_sent_once(
     database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of it counts as in the stream, so that a lost lease beside it is found; nothing goes twice."""
-    for name, seconds in (("SHORT", 0.05), ("LONG", 0.2), ("PUT_OFF_MIN", 0.01)):
+    for name, seconds in (("SHORT", 0.05), ("LINE", 0.2), ("PUT_OFF_MIN", 0.01)):
         monkeypatch.setattr(f"worker.lines.{name}_SECONDS", seconds)
     async with open_rig(database, nats_server) as rig:
         slow = await rig.another(rig.server.url, rate_per_second=100)

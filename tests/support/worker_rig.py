@@ -81,7 +81,7 @@ class Rig:
 
     async def bundle(self, ids: Sequence[UUID]) -> None:
         """Work one bundle off."""
-        await self.submit.carry("normal", self.carrier.id, [(id_.hex, 1) for id_ in ids], Stop())
+        await self.submit.carry("normal", self.carrier.id, [(id_.hex, 1) for id_ in ids], 1, Stop())
 
     async def publish(self, lane: str, carrier: CarrierConfig, number: int) -> list[UUID]:
         """Accept so many messages, and publish them as one bundle."""

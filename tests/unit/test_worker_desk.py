@@ -186,12 +186,12 @@ async def test_who_waited_for_places_while_the_breaker_opened_gets_none():
     assert one._window.used == 0
 
 
-async def test_a_carrier_is_slow_while_places_are_with_what_it_has_not_answered():
+async def test_a_carrier_is_full_while_places_are_with_what_it_has_not_answered():
     """What is being claimed waits for the database, and more of it would help nobody."""
     one = desk(Submitted("r"), window_max=10)
-    assert not one.is_slow()
+    assert not one.is_full()
     await one.take("normal", 5)
-    assert not one.is_slow()
+    assert not one.is_full()
     answer = asyncio.Event()
 
     class Silent(Scripted):
@@ -202,19 +202,19 @@ async def test_a_carrier_is_slow_while_places_are_with_what_it_has_not_answered(
     one._carrier = Silent(Submitted("r"))
     submits = asyncio.create_task(one.submit([submission()] * 5))
     await asyncio.sleep(0)
-    assert one.is_slow()
+    assert one.is_full()
     answer.set()
     await submits
-    assert not one.is_slow()
+    assert not one.is_full()
 
 
-async def test_a_carrier_is_slow_while_its_pace_lets_nothing_go():
+async def test_a_carrier_is_full_while_its_pace_lets_nothing_go():
     one = desk(Submitted("r"), rate_per_second=1)
     await one.take("normal", 1)
-    assert one.is_slow()
+    assert one.is_full()
     other = desk(Throttled(60.0))
     await other.submit([submission()])
-    assert other.is_slow()
+    assert other.is_full()
 
 
 async def test_one_submit_that_hangs_makes_a_carrier_slow_however_busy_it_is(monkeypatch):
@@ -225,6 +225,27 @@ async def test_one_submit_that_hangs_makes_a_carrier_slow_however_busy_it_is(mon
     assert not one.is_slow()
     monkeypatch.setattr("worker.desk.SLOW_SECONDS", -1.0)
     assert one.is_slow()
+    assert not one.is_full(), "what waits for places waits for the claims of the others"
+
+
+async def test_a_carrier_takes_what_goes_and_ever_less_while_it_does_not_answer(monkeypatch):
+    now = [1_000.0]
+    monkeypatch.setattr("worker.desk.time.monotonic", lambda: now[0])
+    one = desk(Submitted("r"), window_max=100)
+    await one.take("normal", 50)
+    assert one.per_second == 50.0
+    one._unanswered[-1] = (now[0], 50)
+    for seconds, per_second in [(5.0, 10.0), (20.0, 2.5), (500.0, 1.0)]:
+        now[0] = 1_000.0 + seconds
+        assert one.per_second == per_second
+
+
+async def test_a_carrier_that_rests_is_as_fast_as_before_when_it_is_back():
+    one = desk(Throttled(60.0), window_max=100)
+    await one.take("normal", 8)
+    await one.submit([submission()] * 8)
+    assert one.per_second == 4.0
+    assert 59.0 < one.rest_seconds <= 60.0
 
 
 async def test_groups_that_want_more_than_there_is_take_turns_and_all_get_through():

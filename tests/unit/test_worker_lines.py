@@ -1,8 +1,22 @@
-"""Who waits for a slow carrier, for how long, and when what was put off comes back."""
+"""Who waits for a slow carrier, and when what was put off comes back."""
+
+from itertools import repeat
 
 import pytest
 
-from worker.lines import LONG_MAX, LONG_SECONDS, PUT_OFF_MAX_SECONDS, SHORT_SECONDS, Line, Wait
+from worker.lines import (
+    BUNDLES_MAX,
+    FIRST_EXPRESS_SECONDS,
+    FIRST_SECONDS,
+    LINE_SECONDS,
+    OTHERS_SECONDS,
+    PUT_OFF_MAX_SECONDS,
+    SHORT_SECONDS,
+    Line,
+    Lines,
+)
+
+ONE = "0" * 32
 
 
 @pytest.fixture
@@ -13,41 +27,92 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def work(number: int) -> list[tuple[str, int]]:
+    return list(repeat((ONE, 1), number))
+
+
 def test_work_comes_back_when_a_slow_carrier_gets_to_it(clock):
-    line = Line()
-    assert line.put_off_seconds([1] * 4, per_second=2.0) == [1.5, 2.0, 2.5, 3.0]
+    line = Line(FIRST_SECONDS)
+    assert line.put_off_seconds([1] * 6, 2.0, 0.0)[-2:] == [2.5, 3.0]
     clock[0] += 1.0
-    assert line.put_off_seconds([1], per_second=2.0) == [2.5], "it stands behind the others"
+    assert line.put_off_seconds([1], 2.0, 0.0) == [2.5], "it stands behind the others"
+    line = Line(FIRST_SECONDS)
+    with line.wait(work(10), 1) as wait:
+        wait.advance(4)
+        assert line.put_off_seconds([1], 2.0, 0.0) == [3.5], "and behind those who stay"
 
 
-def test_what_comes_back_again_and_again_stays_away_longer_each_time_and_never_longer_than_five_minutes(
-    clock,
-):
-    for number, most in [(1, 8), (2, 16), (5, 128), (7, 300), (10_000, 300)]:
-        line = Line()
-        line.put_off_seconds([number] * 1_000, per_second=1.0)  # an hour of work stands before
-        seconds = line.put_off_seconds([number] * 100, per_second=1.0)
-        assert most / 2 <= min(seconds) < max(seconds) <= most <= PUT_OFF_MAX_SECONDS, "and it is spread"
+def test_nothing_comes_back_while_a_carrier_rests(clock):
+    """Twenty messages and a minute's rest were put off six hundred times."""
+    line = Line(FIRST_SECONDS)
+    for number in range(1, 10):
+        assert min(line.put_off_seconds([number] * 20, 100.0, 60.0)) > 60.0
+        clock[0] += 60.0
 
 
-def test_a_few_wait_long_and_nobody_waits_behind_them(clock):
-    line = Line()
-    waits = [Wait(line) for _ in range(LONG_MAX + 1)]
-    assert [wait.seconds(is_patient=False) for wait in waits] == [SHORT_SECONDS] * len(waits)
-    clock[0] += SHORT_SECONDS
-    assert [wait.seconds(is_patient=False) > 0 for wait in waits] == [True] * LONG_MAX + [False]
-    assert waits[-1].is_over
-    with Wait(line) as late:
-        assert late.seconds(is_patient=False) == 0.0
-    clock[0] += LONG_SECONDS
-    for wait in waits[:LONG_MAX]:
-        with wait:
-            assert wait.seconds(is_patient=False) == 0.0
-    assert Wait(line).seconds(is_patient=False) == SHORT_SECONDS, "their places are free again"
+@pytest.mark.parametrize("first_seconds", [FIRST_SECONDS, FIRST_EXPRESS_SECONDS])
+def test_nothing_stays_away_for_much_longer_than_it_has_waited_already(clock, first_seconds):
+    for number in (1, 2, 5, 7, 10_000):
+        most = min(first_seconds * 2 ** min(number, 7), PUT_OFF_MAX_SECONDS)
+        line = Line(first_seconds)
+        line.put_off_seconds([number] * 10_000, 1.0, 0.0)  # hours of work stand before
+        seconds = line.put_off_seconds([number] * 100, 1.0, 0.0)
+        assert most / 2 <= min(seconds) < max(seconds) <= most, "and it is spread"
 
 
-def test_who_is_patient_waits_as_long_as_it_takes(clock):
-    wait = Wait(Line())
-    clock[0] += 3_600.0
-    assert wait.seconds(is_patient=True) > 0
-    assert not wait.is_over
+def test_what_comes_back_for_nothing_stays_away_longer_each_time(clock):
+    for number, least in [(1, 1.0), (2, 2.0), (3, 4.0), (10_000, 4.0)]:
+        assert least <= Line(FIRST_SECONDS).put_off_seconds([number], 1_000.0, 0.0)[0] <= 8.0
+
+
+def test_who_is_soon_served_stays_and_the_end_of_a_long_line_leaves(clock):
+    line = Line(FIRST_SECONDS)
+    with line.wait(work(40), 1) as first, line.wait(work(300), 3) as second, line.wait(work(9), 1) as last:
+        assert [line.surplus(wait, 10.0, 0.0) for wait in (first, second, last)] == [0, 0, 0]
+        assert [line.surplus(wait, 2.0, 0.0) for wait in (first, second, last)] == [0, 280, 9]
+        assert [line.surplus(wait, 2.0, 45.0) for wait in (first, second, last)] == [40, 300, 9]
+        assert len(second.cut(280)) == 280
+        assert line.surplus(second, 2.0, 0.0) == 0
+        assert line.surplus(second, 1.0 + 1e-9, 0.0) == 0, "it is not cut again for a little less"
+        assert line.surplus(last, 60.0 / LINE_SECONDS, 0.0) == 9
+
+
+def test_what_was_cut_or_has_places_waits_no_more(clock):
+    numbered = [(ONE, number) for number in range(10)]
+    with Line(FIRST_SECONDS).wait(numbered, 1) as wait:
+        wait.advance(3)
+        assert wait.cut(2) == numbered[8:]
+        assert wait.left == 5
+        assert wait.first(2) == numbered[3:5]
+        assert wait.first(100) == numbered[3:8]
+
+
+def test_too_many_bundles_are_too_much_however_little_is_in_them(clock):
+    line = Line(FIRST_SECONDS)
+    with line.wait(work(BUNDLES_MAX), BUNDLES_MAX) as first, line.wait(work(1), 1) as last:
+        assert (line.is_crowded(first), line.is_crowded(last)) == (False, True)
+        first.advance(BUNDLES_MAX)
+        assert not line.is_crowded(last), "what has its places waits no more"
+
+
+def test_a_line_is_judged_when_somebody_has_stood_in_it_for_a_while(clock):
+    line = Line(FIRST_SECONDS)
+    with line.wait(work(1), 1):
+        assert line.is_young()
+        clock[0] += SHORT_SECONDS
+        with line.wait(work(1), 1):
+            assert not line.is_young()
+    assert line.is_young()
+
+
+def test_a_lane_is_one_carriers_own_until_anothers_work_comes_by(clock):
+    lines = Lines()
+    for lane, carrier_id in [("normal", 1), ("express", 2)]:
+        with lines.at(lane, carrier_id).wait(work(1), 1):
+            pass
+    assert lines.is_alone("normal", 1)
+    with lines.at("normal", 2).wait(work(1), 1):
+        pass
+    assert not lines.is_alone("normal", 1)
+    clock[0] += OTHERS_SECONDS + 1.0
+    assert lines.is_alone("normal", 1)

@@ -1,0 +1,225 @@
+"""A worker's lane in virtual time: its real loop, windows, paces and lines; the servers around it are models.
+
+An hour of a slow carrier takes seconds here. What PostgreSQL, JetStream and carriers would do is modelled as
+far as it decides who waits where: a claim and a record take their time, what is put off is dispatched anew
+when it is due, a carrier answers by so many connections, or rests, or hangs.
+"""
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, Final, cast
+from uuid import UUID
+
+from shared.events.bundles import Bundle, encode
+from shared.runtime.keyring import Keyring
+from shared.runtime.loops import Stop
+from shared.storage.config import CarrierConfig
+from worker.carriers.base import Outcome, Submission, Submitted, Throttled
+from worker.consume import consume
+from worker.desk import Desk
+from worker.desks import Desks
+from worker.store import Claim
+from worker.store import Outcome as Recording
+from worker.submit import Submit
+
+LANES = ("express", "normal", "bulk")
+LANE: Final = "normal"
+KEYRING = Keyring("k1", {"k1": bytes(32)})
+CLOCKWORK_SECONDS = 0.25
+DATABASE_SECONDS = 0.01
+BUNDLE = 100
+
+
+class VirtualSelector:
+    """Waits for nothing: the clock moves to the next timer. Only for loops without sockets."""
+
+    def __init__(self, now: list[float], selector: Any) -> None:
+        self._now = now
+        self._selector = selector
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is None:
+            raise RuntimeError("everybody waits, and nobody will ever come")
+        self._now[0] += max(timeout, 0.0)
+        return self._selector.select(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selector, name)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop whose timers cost no time; ``time.monotonic`` is patched to read ``now`` too."""
+
+    def __init__(self, now: list[float]) -> None:
+        super().__init__()
+        self._selector: Any = VirtualSelector(now, self._selector)
+
+
+class ModelCarrier:
+    """Takes as many at once as it has connections, each for its latency."""
+
+    def __init__(self, connections: int, latency_seconds: float) -> None:
+        self.latency_seconds = latency_seconds
+        self.taken = 0
+        self.rests_until = 0.0
+        self.hangs_until = 0.0
+        self._connections = asyncio.Semaphore(connections)
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        return await asyncio.gather(*[self._submit() for _ in submissions])
+
+    async def _submit(self) -> Outcome:
+        async with self._connections:
+            await asyncio.sleep(max(self.hangs_until - time.monotonic(), self.latency_seconds))
+        if self.rests_until > time.monotonic():
+            return Throttled(self.rests_until - time.monotonic())
+        self.taken += 1
+        return Submitted("r")
+
+
+class ModelServers:
+    """The database, the clockwork and one lane's subject."""
+
+    def __init__(self) -> None:
+        self.dispatches: dict[UUID, int] = {}
+        self.put_offs = 0
+        self.sent_after: dict[UUID, float] = {}
+        self.database_seconds = DATABASE_SECONDS
+        self._came_at: dict[UUID, float] = {}
+        self._of: dict[UUID, int] = {}
+        self._due: list[tuple[float, UUID]] = []
+        self._stream: deque[bytes] = deque()
+        self._numbers = itertools.count(1)
+
+    def accept(self, carrier_id: int, number: int, *, bundle: int = BUNDLE) -> list[UUID]:
+        """Messages of one carrier come into the lane, so many in a bundle."""
+        ids = [UUID(int=next(self._numbers)) for _ in range(number)]
+        for id_ in ids:
+            self.dispatches[id_], self._of[id_], self._came_at[id_] = 1, carrier_id, time.monotonic()
+        self._publish(carrier_id, ids, bundle)
+        return ids
+
+    @property
+    def pending(self) -> int:
+        """Bundles that nobody has asked for."""
+        return len(self._stream)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that the clockwork will dispatch."""
+        return len(self._due)
+
+    async def until_sent(self, ids: Sequence[UUID]) -> None:
+        """Return when the carriers have taken all of them."""
+        while not self.sent_after.keys() >= set(ids):  # noqa: ASYNC110 - virtual seconds cost nothing
+            await asyncio.sleep(1.0)
+
+    def _publish(self, carrier_id: int, ids: Sequence[UUID], bundle: int = BUNDLE) -> None:
+        for start in range(0, len(ids), bundle):
+            work = [(id_.hex, self.dispatches[id_]) for id_ in ids[start : start + bundle]]
+            self._stream.append(encode(Bundle(lane=LANE, carrier_id=carrier_id, work=work)))
+
+    async def clockwork(self) -> None:
+        """Dispatch what is due, for ever."""
+        while True:
+            await asyncio.sleep(CLOCKWORK_SECONDS)
+            due: dict[int, list[UUID]] = {}
+            while self._due and self._due[0][0] <= time.monotonic():
+                _, id_ = heapq.heappop(self._due)
+                due.setdefault(self._of[id_], []).append(id_)
+            for carrier_id, ids in due.items():
+                self._publish(carrier_id, ids)
+
+    # What the lane's loop asks of JetStream.
+    def consumer(self, _stream: str, _name: str, _subject: str) -> "ModelServers":
+        return self
+
+    async def fetch(self, number: int, wait_seconds: float) -> list[Any]:
+        if not self._stream:
+            await asyncio.sleep(wait_seconds / 10)
+        return [self._message() for _ in range(min(number, len(self._stream)))]
+
+    def _message(self) -> Any:
+        async def answer(*_: object) -> None:
+            """Nobody looks at it."""
+
+        return SimpleNamespace(
+            data=self._stream.popleft(), headers={}, ack=answer, nak=answer, in_progress=answer
+        )
+
+    # What a worker asks of its journal.
+    async def claim(self, _: int, work: Sequence[tuple[str, int]], _deadline_seconds: int) -> list[Claim]:
+        await asyncio.sleep(self.database_seconds)
+        return [self._claim(UUID(id_), number) for id_, number in work]
+
+    def _claim(self, id_: UUID, number: int) -> Claim:
+        refusal = None if self.dispatches[id_] == number and id_ not in self.sent_after else "stale"
+        text = KEYRING.seal(b"hi", id_.bytes)
+        row = (refusal, 1, 1, "+4915112345678", "DE", "ACME", text, "GSM7", 1, LANE, 3_600.0, 1)
+        return Claim(*row, "at_least_once", False, cast("Any", None), 1, "EUR", None)
+
+    def tell_claimed(self, *_: object) -> None:
+        """Nobody is told."""
+
+    def carrier(self, _: int) -> None:
+        """No row: what cannot be sent elsewhere is left alone."""
+
+    async def record(self, _: CarrierConfig, _claimed: object, outcomes: Sequence[Recording]) -> None:
+        await asyncio.sleep(self.database_seconds)
+        for outcome in outcomes:
+            id_ = outcome.message_id
+            if outcome.outcome == "submitted":
+                self.sent_after[id_] = time.monotonic() - self._came_at[id_]
+            else:
+                self._again(id_, outcome.retry_seconds)
+
+    async def put_off(self, work: Sequence[tuple[str, int]], seconds: Sequence[float]) -> int:
+        await asyncio.sleep(self.database_seconds)
+        self.put_offs += len(work)
+        for (id_, _), later_seconds in zip(work, seconds, strict=True):
+            self._again(UUID(id_), later_seconds)
+        return len(work)
+
+    def _again(self, id_: UUID, seconds: float) -> None:
+        self.dispatches[id_] += 1
+        heapq.heappush(self._due, (time.monotonic() + seconds, id_))
+
+
+@asynccontextmanager
+async def open_lane(
+    servers: ModelServers, carriers: dict[int, ModelCarrier], **columns: Any
+) -> AsyncIterator[dict[int, Desk]]:
+    """Run a lane with these carriers; each row's other ``columns`` are alike."""
+    desks = Desks(KEYRING, LANES)
+    rows = {
+        id_: Desk(CarrierConfig(**_row(id_) | columns), cast("Any", carrier), LANES)
+        for id_, carrier in carriers.items()
+    }
+    desks._desks = {id_: (desk, AsyncExitStack()) for id_, desk in rows.items()}
+    clock = SimpleNamespace(now_ms=lambda: 0)
+    submit = Submit(desks, cast("Any", servers), KEYRING, cast("Any", clock))
+    tasks = [
+        asyncio.create_task(consume(cast("Any", servers), LANE, submit, Stop())),
+        asyncio.create_task(servers.clockwork()),
+    ]
+    try:
+        yield rows
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _row(id_: int) -> dict[str, Any]:
+    return {
+        "id": id_, "name": f"model-{id_}", "kind": "http", "settings": {}, "secret_sealed": None,
+        "is_enabled": True, "is_simulator": False, "may_ask_again": False, "splits_parts": False,
+        "rate_per_second": 0, "window_max": 1_000, "submit_deadline_seconds": 60,
+        "receipt_wait_seconds": 3600,
+    }  # fmt: skip

@@ -1,0 +1,99 @@
+"""What a lane does while one of its carriers has more than it takes: hours, in virtual time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.support.lane_model import BUNDLE, ModelCarrier, ModelServers, VirtualLoop, open_lane
+from worker.lines import BUNDLES_MAX, LINE_SECONDS
+
+SOON_SECONDS = 2.0
+
+Scenario = Callable[[Callable[[], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Scenario:
+    """Run a scenario on a loop that waits for nothing."""
+    now = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def run(scenario: Callable[[], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with asyncio.timeout(3_600.0):
+                await scenario()
+
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(now)) as runner:
+            runner.run(main())
+
+    return run
+
+
+def test_the_backlog_of_a_healthy_carrier_is_not_put_off(play):
+    """RULES 19: of what waits a hundredth at most is published again; a password beside it goes at once."""
+
+    async def scenario() -> None:
+        servers = ModelServers()
+        async with open_lane(servers, {1: ModelCarrier(32, 0.032), 2: ModelCarrier(32, 0.02)}):
+            backlog = servers.accept(1, 8_000)
+            others = []
+            for _ in range(5):
+                others += servers.accept(2, 1)
+                await asyncio.sleep(1.0)
+            await servers.until_sent(backlog + others)
+        assert servers.put_offs == 0
+        assert max(servers.sent_after[id_] for id_ in others) < SOON_SECONDS
+
+    play(scenario)
+
+
+def test_a_backlog_that_is_more_than_may_wait_stays_in_the_stream_while_nobody_else_comes(play):
+    async def scenario() -> None:
+        servers = ModelServers()
+        async with open_lane(servers, {1: ModelCarrier(100, 0.1), 2: ModelCarrier(1, 0.1)}):
+            bundles = 5 * BUNDLES_MAX
+            backlog = servers.accept(1, 8 * bundles, bundle=8)
+            await asyncio.sleep(3.0)
+            assert servers.pending > bundles / 5
+            await servers.until_sent(backlog)
+        assert servers.put_offs == 0
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "rests", "takes little"])
+def test_a_carrier_in_trouble_holds_up_nobody_and_its_work_comes_back_when_it_is_over(play, trouble):
+    async def scenario() -> None:
+        servers = ModelServers()
+        ill = ModelCarrier(100, 5.0 if trouble == "takes little" else 0.05)
+        async with open_lane(servers, {1: ill, 2: ModelCarrier(32, 0.02)}, window_max=200):
+            now = asyncio.get_running_loop().time()
+            ill.hangs_until = now + 30.0 if trouble == "hangs" else 0.0
+            ill.rests_until = now + 30.0 if trouble == "rests" else 0.0
+            for _ in range(30):
+                servers.accept(1, 200)
+                (other,) = servers.accept(2, 1)
+                await asyncio.sleep(SOON_SECONDS / 2)
+                assert other in servers.sent_after
+            await asyncio.sleep(LINE_SECONDS)
+            assert servers.put_offs > 0
+            assert servers.put_offs <= 2 * 30 * 200
+            assert ill.taken > 10 * BUNDLE
+
+    play(scenario)
+
+
+def test_while_the_database_is_slow_nothing_is_put_off(play):
+    """It is not the carrier that they wait for, and a put-off is one more call."""
+
+    async def scenario() -> None:
+        servers = ModelServers()
+        servers.database_seconds = 5.0
+        async with open_lane(servers, {1: ModelCarrier(100, 0.05), 2: ModelCarrier(1, 0.1)}):
+            backlog = servers.accept(1, 4_000)
+            servers.accept(2, 1)
+            await servers.until_sent(backlog)
+        assert servers.put_offs == 0
+
+    play(scenario)
