@@ -128,14 +128,20 @@ async def replay_callbacks(resources: Resources, call: Call, *, body: CallbackRe
     """Replay callbacks.
 
     By their `ids`, or all `since` a time that never arrived. A callback keeps its `webhook-id`, so that a
-    receiver knows what it has seen. When `complete` is false, ask again.
+    receiver knows what it has seen. When `complete` is false, ask again with `next_cursor` as `cursor`
+    beside the same `since`: one request looks at some thousand callbacks.
     """
     if (body.ids is None) == (body.since is None):
         raise invalid_field("ids", "is required, or else since, and not both")
+    if body.cursor is not None and body.since is None:
+        raise invalid_field("cursor", "stands beside since")
+    after_id = None if body.cursor is None else read_cursor(body.cursor, "cursor", place="")
+    wish = callback_reads.ReplayWish(body.ids, body.since, after_id)
     async with connected(resources.pool) as connection:
         await _endpoint(connection, call)
-        replayed = await callback_reads.replay_callbacks(connection, call.client.id, body.ids, body.since)
-    return Replayed(replayed, complete=replayed < callback_reads.REPLAY_MAX)
+        replayed, reached = await callback_reads.replay_callbacks(connection, call.client.id, wish)
+    next_cursor = None if reached is None else cursor_of(reached)
+    return Replayed(replayed, complete=reached is None, next_cursor=next_cursor)
 
 
 def actor_of(call: Call) -> Actor:

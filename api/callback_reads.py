@@ -13,6 +13,8 @@ from shared.runtime.postgres import Connection, Pool
 SCAN_MAX: Final = 5_000
 # Callbacks in one statement: well within the role's statement_timeout of 5 s.
 REPLAY_MAX: Final = 5_000
+# Looked at by one statement: most have arrived, and a page from a disk that was not read lately takes 0.1 ms.
+REPLAY_SCAN_MAX: Final = 10_000
 
 
 class CallbackFilter(NamedTuple):
@@ -66,17 +68,24 @@ async def list_callbacks(
     return [LoggedCallback(row, [t for t in tries if t["callback_id"] == row["id"]]) for row in rows], reached
 
 
-REPLAY = "select tollwire.replay_callbacks_v1($1, $2, $3, $4)"
+REPLAY = "select replayed, reached from tollwire.replay_callbacks_v1($1, $2, $3, $4, $5, $6)"
 
 
-async def replay_callbacks(
-    conn: Connection, client_id: int, callback_ids: list[UUID] | None, since: datetime | None
-) -> int:
-    """Send callbacks again: those named, or all since a time that never arrived. Return how many.
+class ReplayWish(NamedTuple):
+    """Which callbacks to send again: those named, or all since a time, after an id, that never arrived."""
 
-    At most ``REPLAY_MAX`` a call; fewer means that no more are left.
+    ids: list[UUID] | None
+    since: datetime | None
+    after_id: UUID | None
+
+
+async def replay_callbacks(conn: Connection, client_id: int, wish: ReplayWish) -> tuple[int, UUID | None]:
+    """Send callbacks again; return how many, and the id after which to go on, or None at the end.
+
+    At most ``REPLAY_MAX`` a call, and those since a time among the next ``REPLAY_SCAN_MAX``.
     """
-    return int(await conn.fetchval(REPLAY, client_id, callback_ids, since, REPLAY_MAX))
+    [row] = await conn.fetch(REPLAY, client_id, *wish, REPLAY_SCAN_MAX, REPLAY_MAX)
+    return row["replayed"], row["reached"]
 
 
 TEST = "select tollwire.test_callback_v1($1)"

@@ -128,10 +128,15 @@ class CallbackReplay(Timed, frozen=True, forbid_unknown_fields=True):
 
     ids: Annotated[list[UUID], Meta(min_length=1, max_length=REPLAY_IDS_MAX)] | None = None
     since: Instant | None = None
+    cursor: (
+        Annotated[Cursor, Meta(description="`next_cursor` of the answer before, beside the same `since`.")]
+        | None
+    ) = None
 
 
 class Replayed(Struct, frozen=True):
     """How many callbacks are on their way again."""
 
     replayed: int
-    complete: Annotated[bool, Meta(description="false: there are more, ask again.")]
+    complete: Annotated[bool, Meta(description="false: there are more, ask again with `next_cursor`.")]
+    next_cursor: str | None

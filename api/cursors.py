@@ -15,8 +15,8 @@ def cursor_of(id_: UUID) -> str:
     return base64.urlsafe_b64encode(id_.bytes).decode().rstrip("=")
 
 
-def read_cursor(text: str, name: str) -> UUID:
-    """Return the id of a cursor.
+def read_cursor(text: str, name: str, *, place: str = "query.") -> UUID:
+    """Return the id of a cursor, which stood under a name in the query, or at another place.
 
     Raises:
         Refusal: validation_failed.
@@ -26,5 +26,5 @@ def read_cursor(text: str, name: str) -> UUID:
     except ValueError:
         id_ = LAST_ID
     if id_ == LAST_ID:  # nothing comes after it, so no page ends there
-        raise invalid_field(f"query.{name}", "must be a cursor that a page gave")
+        raise invalid_field(f"{place}{name}", "must be a cursor that a page gave")
     return id_

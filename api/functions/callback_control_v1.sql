@@ -1,24 +1,41 @@
 -- What a client asks of its callbacks (DESIGN 6, RULES 36). The callbacks themselves are sent by dlr's sweep.
 
--- Puts callbacks of a client back to work: those named, whatever became of them, or (p_callback null) those since a time
--- that never arrived. At most p_limit a call, oldest first; returns how many. The id stays, so a receiver knows it again,
--- and so does the count of attempts.
-create function tollwire.replay_callbacks_v1(p_client bigint, p_callback uuid[], p_since timestamptz, p_limit integer) returns integer
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+-- Puts callbacks of a client back to work: those named, whatever became of them, or (p_callback null) those since a time, and after
+-- p_after, that never arrived. The id stays, so a receiver knows it again, and so does the count of attempts. Of those since a time a call
+-- looks at p_scan in the order of their ids and puts p_limit back at most; reached: after which the next call goes on, null at the end.
+create function tollwire.replay_callbacks_v1(
+    p_client bigint, p_callback uuid[], p_since timestamptz, p_after uuid, p_scan integer, p_limit integer
+) returns table (replayed integer, reached uuid)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-    v_replayed integer;
+    v_from uuid := greatest(tollwire.uuid7_floor_v1(p_since), p_after);
+    v_ids uuid[] := p_callback; v_min uuid; v_max uuid;
 begin
+    if p_callback is null then
+        select case when count(*) = p_scan then max(s.id::text collate "C")::uuid end,
+               (array_agg(s.id order by s.id) filter (where s.outcome in ('gave_up', 'discarded')))[1:p_limit]
+            into reached, v_ids
+            -- Spelled so that only the index by client and id gives the order: with "client_id = p_client" the walk may be one along the ids
+            -- of everybody. No id is the smallest of its moment itself: it has a version.
+            from (select c.id, c.outcome from tollwire.callbacks c
+                  where (c.client_id, c.id) > (p_client, v_from) and c.client_id <= p_client and c.id > v_from
+                  order by c.client_id, c.id limit p_scan) s;
+        if cardinality(v_ids) = p_limit then
+            reached := v_ids[p_limit];
+        end if;
+    end if;
+    select min(id::text collate "C")::uuid, max(id::text collate "C")::uuid into v_min, v_max from unnest(v_ids) id;
     with chosen as materialized (
         select c.id from tollwire.callbacks c
-        where c.client_id = p_client and c.done_at is not null
-          and (p_callback is null or c.id = any (p_callback))
-          and (p_callback is not null or (c.outcome in ('gave_up', 'discarded') and c.id >= tollwire.uuid7_floor_v1(p_since)))
-        order by c.id limit p_limit for update
+        where c.client_id = p_client and c.id = any (v_ids) and c.id between v_min and v_max and c.done_at is not null
+          and (p_callback is not null or c.outcome in ('gave_up', 'discarded'))
+        order by c.id for update
     )
     update tollwire.callbacks c set done_at = null, outcome = null, due_at = clock_timestamp()
     from chosen where c.id = chosen.id;
-    get diagnostics v_replayed = row_count;
-    return v_replayed;
+    get diagnostics replayed = row_count;
+    return next;
 end $$;
 
 -- Asks for a test event to the client's endpoint; null when it has none. It belongs to no message.

@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from api import callback_reads
 from shared.domain.signatures import parse_secret
 from shared.runtime.keyring import Keyring
 from shared.storage.callback_endpoints import callback_secret_aad
@@ -14,6 +15,7 @@ from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
 URL = "https://hooks.example.org/sms"
+ID = "0193a5b1-0000-7000-8000-00000000000a"
 
 
 @pytest.fixture
@@ -145,11 +147,41 @@ async def test_what_was_given_up_is_replayed_under_its_own_id(rig):
     assert [one["attempt"] for one in failed[0]["tries"]] == [1, 2]
     assert failed[0]["tries"][0]["answer"] == "oh no"
     one = await rig.call("POST", "/v1/callback/replay", key=key, body={"ids": [ids[0]]})
-    assert one.body == {"replayed": 1, "complete": True}
+    assert one.body == {"replayed": 1, "complete": True, "next_cursor": None}
     rest = await rig.call("POST", "/v1/callback/replay", key=key, body={"since": "2020-01-01T00:00:00Z"})
-    assert rest.body == {"replayed": 1, "complete": True}
+    assert rest.body == {"replayed": 1, "complete": True, "next_cursor": None}
     waiting = await rig.call("GET", "/v1/callback/attempts?outcome=waiting", key=key)
     assert len(waiting.body["callbacks"]) == 3
+
+
+@pytest.mark.parametrize(("scan_max", "replay_max"), [(2, 100), (100, 2)])
+async def test_a_replay_goes_on_after_what_it_has_looked_at(rig, monkeypatch, scan_max, replay_max):
+    monkeypatch.setattr(callback_reads, "REPLAY_SCAN_MAX", scan_max)
+    monkeypatch.setattr(callback_reads, "REPLAY_MAX", replay_max)
+    key = await rig.client("acme")
+    await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    ids = [(await rig.call("POST", "/v1/callback/test", key=key)).body["id"] for _ in range(7)]
+    for id_ in ids[3:]:
+        await _gave_up(rig, id_)
+    body, replayed = {"since": "2020-01-01T00:00:00Z"}, []
+    while True:
+        answer = (await rig.call("POST", "/v1/callback/replay", key=key, body=body)).body
+        replayed.append(answer["replayed"])
+        assert answer["complete"] == (answer["next_cursor"] is None)
+        if answer["complete"]:
+            break
+        body["cursor"] = answer["next_cursor"]
+    assert sum(replayed) == 4
+    assert max(replayed) <= min(scan_max, replay_max)
+    async with rig.connection() as conn:
+        assert await conn.fetchval("select count(*) from tollwire.callbacks where done_at is not null") == 0
+
+
+async def test_a_replays_cursor_stands_beside_since(rig):
+    key = await rig.client("acme")
+    for body in ({"ids": [ID], "cursor": "no"}, {"since": "2020-01-01T00:00:00Z", "cursor": "no"}):
+        answer = await rig.call("POST", "/v1/callback/replay", key=key, body=body)
+        assert (answer.status, answer.body["errors"][0]["field"]) == (422, "cursor")
 
 
 async def test_nobody_replays_anothers_callbacks(rig):
