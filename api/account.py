@@ -29,7 +29,8 @@ async def get_balance(resources: Resources, call: Call) -> Balance:
     async def found(source: Source) -> Balance:
         return balance_of(await _account(source, call.client.id), source.as_of)
 
-    return await resources.reader.read(found)
+    async with resources.places.reads.place(call.client.id):
+        return await resources.reader.read(found)
 
 
 async def get_statement(resources: Resources, call: Call, *, query: StatementQuery) -> Statement:
@@ -41,7 +42,8 @@ async def get_statement(resources: Resources, call: Call, *, query: StatementQue
     async def page(source: Source) -> Statement:
         return await _statement(source, call.client.id, query)
 
-    return await resources.reader.read(page)
+    async with resources.places.reads.place(call.client.id):
+        return await resources.reader.read(page)
 
 
 async def _statement(source: Source, client_id: int, query: StatementQuery) -> Statement:

@@ -117,7 +117,8 @@ async def list_callback_attempts(resources: Resources, call: Call, *, query: Cal
     async def page(source: Source) -> tuple[list[callback_reads.LoggedCallback], UUID | None]:
         return await callback_reads.list_callbacks(source.pool, call.client.id, narrow, query.limit)
 
-    rows, reached = await resources.reader.read(page)
+    async with resources.places.reads.place(call.client.id):
+        rows, reached = await resources.reader.read(page)
     return CallbackLog(
         callbacks=[_logged(row) for row in rows],
         next_cursor=None if reached is None else cursor_of(reached),
@@ -137,7 +138,11 @@ async def replay_callbacks(resources: Resources, call: Call, *, body: CallbackRe
         raise invalid_field("cursor", "stands beside since")
     after_id = None if body.cursor is None else read_cursor(body.cursor, "cursor", place="")
     wish = callback_reads.ReplayWish(body.ids, body.since, after_id)
-    async with connected(resources.pool) as connection:
+    async with (
+        resources.places.replays.place(call.client.id),
+        resources.places.reads.place(call.client.id),
+        connected(resources.pool) as connection,
+    ):
         await _endpoint(connection, call)
         replayed, reached = await callback_reads.replay_callbacks(connection, call.client.id, wish)
     next_cursor = None if reached is None else cursor_of(reached)

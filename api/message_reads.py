@@ -44,7 +44,8 @@ async def get_message(resources: Resources, call: Call, *, path: MessagePath) ->
 
     With its text while that is kept, its attempts, its events and its hold.
     """
-    found = await reads.get_message(resources.pool, call.client.id, path.id)
+    async with resources.places.reads.place(call.client.id):
+        found = await reads.get_message(resources.pool, call.client.id, path.id)
     if found is None:
         raise Refusal(ProblemCode.NOT_FOUND, what="message")
     row = found.message
@@ -82,7 +83,8 @@ async def list_messages(resources: Resources, call: Call, *, query: MessageQuery
         now = source.as_of or datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC)
         return await _page(source.pool, call.client.id, query, now)
 
-    return await resources.reader.read(page)
+    async with resources.places.reads.place(call.client.id):
+        return await resources.reader.read(page)
 
 
 async def _page(pool: Pool, client_id: int, query: MessageQuery, now: datetime) -> MessagePage:

@@ -6,6 +6,7 @@ from api.accept import Accept
 from api.health import Health
 from api.in_flight import InFlight
 from api.limits import Limits
+from api.places import ClientPlaces
 from api.quote import Prices
 from api.reader import Reader
 from shared.domain.callback_urls import UrlPolicy
@@ -21,6 +22,7 @@ class Resources:
     """Opened by ``api/service.py``, closed after the last request."""
 
     pool: Pool
+    """For reads and changes by hand; what accepts messages and knows keys has a pool of its own."""
     accept: Accept
     prices: ConfigWatch[Prices]
     limits: Limits
@@ -33,3 +35,4 @@ class Resources:
     facts: FactPublisher
     reader: Reader
     """For lists, statements and balances: nothing that decides reads there."""
+    places: ClientPlaces

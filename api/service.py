@@ -18,10 +18,11 @@ from api.key_seals import KeySeals
 from api.key_uses import WRITE_EVERY_SECONDS, KeyUses
 from api.limits import Limits
 from api.orders import Orders
+from api.places import ClientPlaces
 from api.publish import Publisher
 from api.reader import open_reader
 from api.resources import Resources
-from api.settings import ApiSettings
+from api.settings import ApiSettings, split_pool
 from api.valkey_script import open_script
 from shared.domain.callback_urls import CallbackUrlSettings, UrlPolicy, policy_of
 from shared.runtime.clock import keep_clock, open_clock
@@ -29,7 +30,7 @@ from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Loop, every
 from shared.runtime.monitor import open_monitor
-from shared.runtime.postgres import open_pool
+from shared.runtime.postgres import Pool, open_pool, open_second_pool
 from shared.runtime.settings import load
 from shared.runtime.statistics import Statistics
 from shared.storage.config import POLL_SECONDS, ConfigWatch
@@ -43,7 +44,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
     settings = load(ApiSettings, os.environ)
     keyring = Keyring.load(settings.keyring_file)
     async with (
-        open_pool(settings, application_name="tollwire-api") as pool,
+        _open_pools(settings) as (pool, others),
         open_clock(pool) as clock,
         open_jetstream(settings, name="tollwire-api") as jetstream,
         FactPublisher(jetstream) as facts,
@@ -51,7 +52,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         open_script(settings) as script,
         Limits(script) as limits,
         KeyLoader(pool) as keys,
-        open_reader(settings, pool) as reader,
+        open_reader(settings, others) as reader,
     ):
         prices, uses, url_policy = ConfigWatch(pool, load_prices), KeyUses(pool), _url_policy()
         authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
@@ -62,8 +63,9 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
             open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
         ):
             resources = Resources(
-                pool, accept, prices, limits, InFlight(), keyring, clock, health, url_policy, facts, reader
-            )
+                others, accept, prices, limits, InFlight(), keyring, clock, health, url_policy, facts, reader,
+                ClientPlaces(others.get_max_size()),
+            )  # fmt: skip
             await wait_for_schema(pool)
             await follower.poll()
             with closing(authenticator):
@@ -78,6 +80,17 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
                     partial(traces.run, pool),
                 ]
                 await uses.write()
+
+
+@asynccontextmanager
+async def _open_pools(settings: ApiSettings) -> AsyncIterator[tuple[Pool, Pool]]:
+    """The connections that accept messages and know keys, and those of reads, replays and operators."""
+    hot, others = split_pool(settings)
+    async with (
+        open_pool(hot, application_name="tollwire-api") as hot_pool,
+        open_second_pool(others, application_name="tollwire-api") as others_pool,
+    ):
+        yield hot_pool, others_pool
 
 
 def _url_policy() -> UrlPolicy:

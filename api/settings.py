@@ -1,6 +1,6 @@
 """What the API can be told."""
 
-from typing import Annotated
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -8,6 +8,10 @@ from msgspec import Meta
 from shared.runtime.gcra import Quota
 from shared.runtime.server_settings import Common
 from shared.runtime.settings import SECRET, Port
+
+# Of the pool, for reads, replays and operators: however many of them there are, messages are accepted.
+# Group commit needs few connections, so the larger share is for days on which the database is slow.
+OTHERS_SHARE: Final = 1 / 3
 
 
 class ApiSettings(Common, frozen=True, kw_only=True):
@@ -53,6 +57,26 @@ class ApiSettings(Common, frozen=True, kw_only=True):
         super().__post_init__()
         if self.postgres_read_dsn:
             msgspec.structs.force_setattr(self, "postgres_read_dsn", self.complete(self.postgres_read_dsn))
+
+
+class PoolShare(NamedTuple):
+    """A part of the connections."""
+
+    postgres_dsn: str
+    postgres_pool_min: int
+    postgres_pool_max: int
+
+
+def split_pool(settings: ApiSettings) -> tuple[PoolShare, PoolShare]:
+    """The connections that accept messages and know keys, and those of everything else.
+
+    Together they are as many as the setting says, and one more where it says 1.
+    """
+    dsn, whole_max = settings.postgres_dsn, settings.postgres_pool_max
+    others_max = max(1, int(whole_max * OTHERS_SHARE))
+    hot_max = max(1, whole_max - others_max)
+    hot = PoolShare(dsn, min(settings.postgres_pool_min, hot_max), hot_max)
+    return hot, PoolShare(dsn, 0, others_max)
 
 
 def address_quota(settings: ApiSettings) -> Quota:

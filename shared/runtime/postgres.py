@@ -49,6 +49,7 @@ __all__ = [
     "open_engine",
     "open_pool",
     "open_read_pool",
+    "open_second_pool",
 ]
 
 Connection: TypeAlias = (
@@ -112,15 +113,34 @@ async def open_pool(
 @asynccontextmanager
 async def open_read_pool(dsn: str, pool_max: int, *, application_name: str) -> AsyncIterator[Pool]:
     """Open a pool on a replica, or on the primary where there is none. Connects when it is first used."""
-    options = _options(application_name, TRY_SECONDS)
+    async with _open_lazily(dsn, pool_max, application_name, SessionAttribute.prefer_standby) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def open_second_pool(settings: PostgresSettings, *, application_name: str) -> AsyncIterator[Pool]:
+    """Open a pool on the primary beside that of ``open_pool``, for what must never take connections from it.
+
+    Connects when it is first used; the metrics of the pool tell of the first one alone.
+    """
+    async with _open_lazily(
+        settings.postgres_dsn, settings.postgres_pool_max, application_name, SessionAttribute.read_write
+    ) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def _open_lazily(
+    dsn: str, pool_max: int, application_name: str, attribute: SessionAttribute
+) -> AsyncIterator[Pool]:
     pool = await make_pool(
         Hosts(dsn),
         min_size=0,
         max_size=pool_max,
         init=_prepare_connection,
         reset=_keep_session,
-        target_session_attrs=SessionAttribute.prefer_standby,
-        **options,
+        target_session_attrs=attribute,
+        **_options(application_name, TRY_SECONDS),
     )
     try:
         yield pool

@@ -1,5 +1,6 @@
 """Reading over HTTP: messages, pages, balance, journal, and that nobody reads another's."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +12,8 @@ from api.cursors import LAST_ID, cursor_of
 from api.message_reads import SETTLED_SECONDS
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
+
+COUNT_WAITING = "select count(*) from pg_locks where not granted"
 
 
 @pytest.fixture
@@ -193,3 +196,19 @@ async def test_the_list_of_a_client_reads_an_index_of_each_day(rig):
     plan = "\n".join(line[0] for line in lines)
     assert "Index" in plan
     assert "Sort" not in plan
+
+
+async def test_reads_that_hang_hold_no_connection_that_messages_are_accepted_with(database, tmp_path):
+    await prepare(database)
+    async with open_api(database, tmp_path, postgres_pool_min="1", postgres_pool_max="4") as rig:
+        keys = [await rig.client(f"client-{n}") for n in range(6)]
+        admin = await asyncpg.connect(database.dsn())
+        async with asyncio.TaskGroup() as group, admin.transaction():
+            await admin.execute("lock table tollwire.carriers")
+            reads = [group.create_task(rig.call("GET", "/v1/messages", key=key)) for key in 2 * keys]
+            while not await admin.fetchval(COUNT_WAITING):
+                pass
+            for key in keys:
+                assert (await rig.send(key)).status == 202
+        assert len({read.result().headers["X-Request-Id"] for read in reads}) == len(reads)
+        await admin.close()
