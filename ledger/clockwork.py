@@ -34,8 +34,7 @@ DUE_MAX: Final = 2_000
 # Turns follow each other at once while there is more; this bounds how long one call of `turn` lasts.
 TURNS_MAX: Final = 50
 WALK_MAX: Final = 5_000
-# Leases looked at for lost ones: a few seconds of the peak in some 20 ms; with more than that in flight the
-# rest waits for its leases to end.
+# Rows looked at for lost leases: a few seconds of the peak in some 20 ms; the next look goes on behind them.
 LEASES_MAX: Final = 20_000
 # Messages ended or taken over in one call: it holds their accounts, and accepts wait for these. With 5,000 in
 # one call it took longer than the role's statement_timeout, again and again, and no hold ended any more.
@@ -77,6 +76,8 @@ class Clockwork:
         # What the last look found for each work that moves a message.
         self._seen: dict[str, frozenset[UUID]] = {}
         self._rests_until = 0.0
+        # Where the walk over leases has come to; None: at its start.
+        self._leases_before: datetime | None = None
 
     async def turn(self) -> None:
         """Look after everything that is due."""
@@ -150,7 +151,9 @@ class Clockwork:
         except JetStreamDown as error:
             self._rest(error)
             return
-        ended = await store.end_lost_leases(self._pool, oldest, incarnation, LEASES_MAX)
+        ended, self._leases_before = await store.end_lost_leases(
+            self._pool, oldest, incarnation, self._leases_before, LEASES_MAX
+        )
         if ended:
             DUE.labels("lost").inc(ended)
             _log.warning("leases ended of what is not in the stream", messages=ended)
@@ -158,7 +161,7 @@ class Clockwork:
     def _rest(self, error: Exception) -> None:
         """Publish nothing for a while, and go on with all other work."""
         self._rests_until = time.monotonic() + REST_SECONDS
-        _log.warning("JetStream does not answer, dispatches wait", error=str(error) or type(error).__name__)
+        _log.warning("JetStream does not answer, dispatches wait", error=_text(error))
 
     async def _oldest(self) -> list[datetime | None]:
         return [_moment(await self._jetstream.oldest_ms(f"sms.send.{lane}")) for lane in LANES]
@@ -189,17 +192,32 @@ class Clockwork:
 
     async def _publish_all(self, bundles: Sequence[Sequence[Dispatch]]) -> None:
         """Publish bundles of one lane and carrier each; those that do not get through are due again soon."""
-        published = 0
+        errors = await asyncio.gather(*map(self._try_to_publish, bundles))
+        failures = [error for error in errors if error is not None]
+        if not failures:
+            return
+        _log.warning(
+            "bundles not published", bundles=len(failures), of=len(bundles), error=_text(failures[0])
+        )
+        if len(failures) == len(bundles):
+            self._rest(failures[0])
+        left = [
+            dispatch
+            for bundle, error in zip(bundles, errors, strict=True)
+            if error is not None
+            for dispatch in bundle
+        ]
+        await store.return_leases(self._pool, left)
+        await self._wait([dispatch.message_id for dispatch in left])
+
+    async def _try_to_publish(self, bundle: Sequence[Dispatch]) -> Exception | None:
+        """Publish a bundle, or return why not; one that cannot be published holds up no other."""
         try:
             async with asyncio.timeout(PUBLISHING_SECONDS):
-                for bundle in bundles:
-                    await self._publish(bundle)
-                    published += 1
+                await self._publish(bundle)
         except (PublishFailed, TimeoutError) as error:
-            self._rest(error)
-            left = [dispatch for bundle in bundles[published:] for dispatch in bundle]
-            await store.return_leases(self._pool, left)
-            await self._wait([dispatch.message_id for dispatch in left])
+            return error
+        return None
 
     async def _publish(self, group: Sequence[Dispatch]) -> None:
         lane, carrier_id = group[0].lane, group[0].carrier_id
@@ -269,6 +287,10 @@ def _parts(message_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
     """As many as one call takes, then the next."""
     for start in range(0, len(message_ids), END_MAX):
         yield message_ids[start : start + END_MAX]
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _moment(milliseconds: int | None) -> datetime | None:

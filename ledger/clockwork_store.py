@@ -109,15 +109,30 @@ async def dispatch_due(
     return [Dispatch(*row) for row in rows]
 
 
-END_LOST_LEASES = "select tollwire.end_lost_leases_v1($1, $2, $3)"
+END_LOST_LEASES = "select ended, reached from tollwire.end_lost_leases_v1($1, $2, $3, $4)"
 
 
-async def end_lost_leases(pool: Pool, oldest: Sequence[datetime | None], incarnation: int, limit: int) -> int:
-    """Make due what is leased and cannot be in the stream any more; look at so many rows, return how many."""
-    rows = await call(
-        pool, END_LOST_LEASES, list(oldest), incarnation, limit, deadline_seconds=CALL_DEADLINE_SECONDS
+async def end_lost_leases(
+    pool: Pool,
+    oldest: Sequence[datetime | None],
+    incarnation: int,
+    before: datetime | None,
+    limit: int,
+) -> tuple[int, datetime | None]:
+    """Make due what is leased and cannot be in the stream any more, among so many rows that are due next.
+
+    Return how many, and before which moment the next call goes on, or None when all were looked at.
+    """
+    [(ended, reached)] = await call(
+        pool,
+        END_LOST_LEASES,
+        list(oldest),
+        incarnation,
+        before,
+        limit,
+        deadline_seconds=CALL_DEADLINE_SECONDS,
     )
-    return int(rows[0][0])
+    return ended, reached
 
 
 RETURN_LEASES = "select tollwire.return_leases_v1($1, $2)"

@@ -7,7 +7,7 @@ from cli.migrate import refuse_downgrade, run_functions
 revision = "0007"
 down_revision = "0006"
 
-FUNCTION = "tollwire.end_lost_leases_v1(timestamptz[], bigint, integer)"
+FUNCTION = "tollwire.end_lost_leases_v1(timestamptz[], bigint, timestamptz, integer)"
 
 
 def upgrade() -> None:

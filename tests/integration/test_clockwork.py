@@ -17,11 +17,12 @@ from embedded.nats import NatsServer
 from ledger.clockwork import END_MAX, UNWORKABLE, Clockwork
 from shared.domain.ids import uuid7_from
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
-from shared.runtime.jetstream import JetStream, JetStreamDown, open_jetstream
+from shared.runtime.jetstream import JetStream, JetStreamDown, PublishFailed, open_jetstream
 from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
 from tests.support.flow import Flow, accept_item, open_flow, outcome
 from tests.support.servers import Database
+from worker.store import put_off_work
 
 WAITING = 500
 
@@ -257,6 +258,40 @@ async def test_without_a_quorum_everything_but_the_dispatch_goes_on(works, nats_
     await works.flow.later([*waiting, *scheduled], 10)
     await works.clockwork.turn()
     assert {id_ for id_, _ in await in_stream(nats_server)} == {*waiting, *scheduled}
+
+
+async def test_a_lane_that_is_refused_holds_up_no_other(works, nats_server, monkeypatch):
+    refused = await works.accepted(1, lane="express")
+    others = [*await works.accepted(1, lane="normal"), *await works.accepted(1, lane="bulk")]
+    for age, ids in ((63, refused), (61, others)):  # the refused one stands first
+        await works.flow.later(ids, age)
+    publish = type(works.jetstream).publish
+
+    async def take(jetstream: JetStream, subject: str, *args: object, **options: object) -> None:
+        if subject == "sms.send.express":
+            raise PublishFailed("permissions violation")
+        await publish(jetstream, subject, *args, **options)
+
+    monkeypatch.setattr(type(works.jetstream), "publish", take)
+    await works.clockwork.turn()
+    assert {id_ for id_, _ in await in_stream(nats_server)} == set(others)
+    assert await wait_seconds(works.flow.pool, "outbox", refused[0]) <= 1
+    assert works.clockwork._rests_until == 0.0
+
+
+async def test_what_was_put_off_hides_no_lost_lease(works, monkeypatch):
+    """Each look sees a few rows only, and others stand before the lost one in every look."""
+    monkeypatch.setattr("ledger.clockwork.LEASES_MAX", 3)
+    put_off = await works.accepted(9)
+    seconds = [54.0 - number / 10 for number in range(len(put_off))]
+    await put_off_work(works.flow.pool, [(id_.hex, 1) for id_ in put_off], seconds)
+    (lost,) = await works.accepted(1)
+    await works.flow.later([lost], 9)
+    for _ in range(5):
+        await works.clockwork.end_lost_leases()
+    assert await wait_seconds(works.flow.pool, "outbox", lost) <= 0
+    assert await works.flow.pool.fetchval("select count(*) from tollwire.outbox where due_at <= now()") == 1
+    assert works.clockwork._leases_before is None, "the walk begins anew"
 
 
 async def break_state(pool: asyncpg.Pool, ids: Sequence[UUID]) -> None:

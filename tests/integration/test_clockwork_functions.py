@@ -68,7 +68,9 @@ async def test_what_is_still_in_the_stream_is_only_put_off(database: Database) -
 
 
 async def ended_early(flow: Flow, oldest: Sequence[datetime | None], incarnation: int = 1) -> int:
-    return await store.end_lost_leases(flow.pool, oldest, incarnation, LOOKED_AT_MAX)
+    ended, reached = await store.end_lost_leases(flow.pool, oldest, incarnation, None, LOOKED_AT_MAX)
+    assert reached is None
+    return ended
 
 
 async def test_the_lease_of_a_publisher_that_died_ends_when_the_stream_shows_the_loss(
