@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -44,8 +45,10 @@ from shared.storage.config import POLL_SECONDS
 LOAD_MAX: Final = 500
 # Callbacks of this process that are leased and not noted yet; more stay in PostgreSQL for a sweep.
 HELD_MAX: Final = 10_000
-# What a sweep takes, and of one endpoint: a dead endpoint's pile hides nobody's.
+# What a sweep takes, and of one endpoint: a dead endpoint's pile hides nobody's. Few of an endpoint of which
+# the last sweep did not take as many: they may show that it takes none.
 SWEEP_MAX: Final = 1_000
+SWEEP_FIRST: Final = 20
 SWEEP_EACH: Final = 200
 LEASE_SECONDS: Final = 60
 # What could not end within its lease is not begun: it may be another process's then. Loading takes of it too.
@@ -81,6 +84,8 @@ class Deliver(WithParts):
         self._clock = clock
         self._book: EndpointBook | None = None
         self._held = Held(HELD_MAX)
+        # Endpoints of which a load had as many as a first sweep takes: there may be more.
+        self._piled: set[int] = set()
         self._ended: OrderedDict[UUID | None, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -135,8 +140,9 @@ class Deliver(WithParts):
         room = min(self._held.free, SWEEP_MAX)
         if room > 0 and not self._is_stopping:
             leased_at = self._clock.monotonic()
-            rooms = self._endpoints.rooms(SWEEP_EACH)
-            leased = await store.lease_callbacks(self._pool, room, SWEEP_EACH, LEASE_SECONDS, rooms)
+            piled, self._piled = self._piled, set()
+            rooms = self._endpoints.rooms(SWEEP_FIRST, dict.fromkeys(piled, SWEEP_EACH))
+            leased = await store.lease_callbacks(self._pool, room, SWEEP_FIRST, LEASE_SECONDS, rooms)
             self.load_soon(leased, leased_at)
 
     def _hold(self, callback_id: UUID, endpoint_id: int = UNKNOWN) -> bool:
@@ -150,7 +156,10 @@ class Deliver(WithParts):
     async def _load(self, callback_ids: Sequence[UUID], leased_at: float) -> None:
         missing = set(callback_ids)
         try:
-            for work in await store.load_callbacks(self._pool, callback_ids):
+            works = await store.load_callbacks(self._pool, callback_ids)
+            each = Tally(work.endpoint_id for work in works)
+            self._piled.update(endpoint_id for endpoint_id, n in each.items() if n >= SWEEP_FIRST)
+            for work in works:
                 missing.discard(work.callback_id)
                 if self._held.learn(work.callback_id, work.endpoint_id):
                     self._deliver_later(work, leased_at)

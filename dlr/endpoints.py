@@ -8,7 +8,7 @@ everybody's sweeps away until the probe.
 import asyncio
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from types import TracebackType
@@ -31,7 +31,7 @@ SLOW_SECONDS: Final = 1.0
 # An endpoint without one success for so long is switched off; its callbacks are kept for a replay.
 DISABLE_AFTER: Final = timedelta(days=5)
 # What an endpoint is given at once of its pile where a host that its messages name takes nothing.
-SLOW_EACH: Final = 20
+SLOW_EACH: Final = 10
 # Endpoints remembered while nothing goes on with them, about 1 kB each.
 LANES_MAX: Final = 50_000
 
@@ -134,18 +134,19 @@ class Endpoints:
         _log.warning("callback endpoint switched off", endpoint_id=endpoint_id, reason=reason)
         self._note(lane, open_seconds=None, disabled_reason=reason)
 
-    def rooms(self, each: int) -> dict[int, int]:
-        """Endpoints that have places for fewer than ``each`` more, and for how many.
+    def rooms(self, few: int, piled: Mapping[int, int]) -> dict[int, int]:
+        """How many more may be brought of piles in PostgreSQL, of endpoints where that is not ``few``.
 
-        What messages name themselves counts little: a dead host of theirs leaves the endpoint some.
+        ``piled`` are those that may have more, where they have places. What messages name themselves counts
+        little: a dead host of theirs leaves the endpoint some.
         """
-        rooms: dict[int, int] = {}
+        rooms = dict(piled)
         now = self._clock.monotonic()
         for lane in self._lanes.values():
             room = 0 if lane.breaker.is_open(now) else self._turns.room(lane)
             if lane.host:
                 room = max(room, SLOW_EACH)
-            if room < rooms.get(lane.endpoint_id, each):
+            if room < rooms.get(lane.endpoint_id, few):
                 rooms[lane.endpoint_id] = room
         return rooms
 

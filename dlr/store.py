@@ -210,16 +210,16 @@ LEASE_CALLBACKS = "select * from tollwire.lease_callbacks_v1($1, $2, $3, $4, $5)
 async def lease_callbacks(
     pool: Pool, limit: int, each: int, lease_seconds: int, rooms: Mapping[int, int] | None = None
 ) -> list[UUID]:
-    """Take over callbacks that are due, at most ``each`` of an endpoint, of some no more than ``rooms``."""
-    crowded = sorted(rooms or {})
+    """Take over callbacks that are due, at most ``each`` of an endpoint, or what ``rooms`` says of it."""
+    endpoints = sorted(rooms or {})
     rows = await call(
         pool,
         LEASE_CALLBACKS,
         limit,
         each,
         lease_seconds,
-        crowded,
-        [(rooms or {})[endpoint_id] for endpoint_id in crowded],
+        endpoints,
+        [(rooms or {})[endpoint_id] for endpoint_id in endpoints],
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
     return [row[0] for row in rows]

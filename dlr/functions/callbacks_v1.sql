@@ -77,9 +77,9 @@ begin
 end $$;
 
 -- Leases callbacks that are due, some of each endpoint in turn, so that a dead endpoint's pile hides nobody's (RULES 36).
--- Endpoints whose breaker is open give one each when their time has come, as the probe. Those in p_crowded (ascending) give no more than
--- the caller has room for: what it could only send back is not leased, loaded and kept from others.
-create function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_crowded bigint[], p_room integer[]) returns setof uuid
+-- Endpoints whose breaker is open give one each when their time has come, as the probe. Those in p_endpoint (ascending) give what the caller has
+-- room for in place of p_each: what it could only send back is not leased, loaded and kept from others.
+create function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[]) returns setof uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -95,12 +95,12 @@ begin
         ), chosen as materialized (
             select d.id from ends
             left join tollwire.callback_health h on h.endpoint_id = ends.endpoint_id
-            cross join lateral width_bucket(ends.endpoint_id, p_crowded) w(i)
+            cross join lateral width_bucket(ends.endpoint_id, p_endpoint) w(i)
             cross join lateral (
                 select c.id from tollwire.callbacks c
                 where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.due_at <= v_now and c.id > tollwire.uuid7_floor_v1(v_from)
-                order by c.due_at limit least(case when coalesce(h.consecutive_failures, 0) > 0 then 1 else p_each end,
-                                                case when p_crowded[w.i] = ends.endpoint_id then p_room[w.i] end)
+                order by c.due_at limit least(case when p_endpoint[w.i] = ends.endpoint_id then p_room[w.i] else p_each end,
+                                                case when h.consecutive_failures > 0 then 1 end)
                 for update skip locked) d
             where ends.endpoint_id is not null and h.disabled_at is null and (h.open_until is null or h.open_until <= v_now)
             limit p_limit

@@ -137,8 +137,8 @@ async def test_no_more_is_leased_of_an_endpoint_than_there_is_room_for(database:
                 await flow.receipt(carrier, reference, "delivered")
         await flow.pool.execute("update tollwire.callbacks set due_at = clock_timestamp()")
         first, second, third = endpoints
-        leased = await store.lease_callbacks(flow.pool, 100, 3, 60, {third: 0, first: 2})
+        leased = await store.lease_callbacks(flow.pool, 100, 3, 60, {third: 0, first: 4})
         owners = await flow.pool.fetch(
             "select endpoint_id from tollwire.callbacks where id = any ($1)", leased
         )
-        assert Counter(row[0] for row in owners) == {first: 2, second: 3}
+        assert Counter(row[0] for row in owners) == {first: 4, second: 3}

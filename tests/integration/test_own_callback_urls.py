@@ -1,9 +1,6 @@
 """A message's own callback_url has turns and a breaker of its own: what fails there is not the endpoint's."""
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
@@ -11,20 +8,12 @@ import pytest
 from dlr import store
 from dlr.breaker import FAILURES_TO_OPEN
 from dlr.deliver import ATTEMPTS_MAX, Deliver
-from dlr.endpoint_book import load_endpoint_book
-from dlr.endpoints import Endpoints
-from dlr.health import HealthNotes
-from dlr.poster import CallbackPoster, CallbackSettings
 from dlr.store import CallbackWork
-from shared.runtime.clock import open_clock
-from shared.runtime.keyring import Keyring
-from shared.storage.callback_endpoints import callback_secret_aad
+from tests.support.deliveries import client_at, open_deliver
 from tests.support.endpoints import Reply, Request, answer, endpoint
 from tests.support.flow import Flow, open_flow
 from tests.support.servers import Database
 
-KEYRING = Keyring("k1", {"k1": bytes(32)})
-SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 HEALTH = "select disabled_at, open_until from tollwire.callback_health"
 UNTRIED = "select count(*) from tollwire.callbacks where id = any ($1) and status is null"
 WAITING = "select done_at is null from tollwire.callbacks where id = $1"
@@ -35,29 +24,6 @@ OUTCOMES = "select outcome from tollwire.callbacks where id = any ($1) order by 
 async def by_its_path(request: Request, reply: Reply) -> None:
     """Answer with the status that the path names."""
     await reply.send(answer(int(request.line.split(" ")[1].strip("/"))))
-
-
-@asynccontextmanager
-async def open_deliver(flow: Flow) -> AsyncIterator[Deliver]:
-    async with (
-        open_clock(flow.pool) as clock,
-        CallbackPoster(CallbackSettings(callback_allow_private=True)) as poster,
-        HealthNotes(flow.pool) as health,
-        Endpoints(clock, health) as endpoints,
-        Deliver(flow.pool, poster, endpoints, clock) as deliver,
-    ):
-        async with flow.pool.acquire() as connection:
-            deliver.apply(await load_endpoint_book(connection, KEYRING))
-        yield deliver
-
-
-async def client_at(flow: Flow, url: str) -> int:
-    """A client whose endpoint is at this URL, with a secret to sign with."""
-    client = await flow.client()
-    endpoint_id = await flow.endpoint(client, url=url)
-    sealed = KEYRING.seal(SECRET.encode(), callback_secret_aad(endpoint_id))
-    await flow.insert("tollwire.callback_secrets", endpoint_id=endpoint_id, sealed=sealed)
-    return client
 
 
 async def ended(flow: Flow, client: int, url: str | None, number: int = 1) -> list[CallbackWork]:
