@@ -68,7 +68,7 @@ class _Untold(NamedTuple):
 
 
 class DeadLetters:
-    """Tells the dead letters. ``run_once`` is its loop."""
+    """Tells the dead letters. ``run_once`` and ``show_carriers`` are its loops."""
 
     def __init__(self, pool: Pool, jetstream: JetStream) -> None:
         self._pool = pool
@@ -76,11 +76,14 @@ class DeadLetters:
 
     async def run_once(self) -> None:
         """Tell all that are not told yet, as far as JetStream takes them."""
-        rows = await call(self._pool, CARRIERS, deadline_seconds=CALL_DEADLINE_SECONDS)
-        for carrier, reason in product([NO_CARRIER, *(row[0] for row in rows)], REASONS):
-            DEAD_LETTERS.labels(carrier, reason)  # an increase is only seen from one value to another
         while self._jetstream.connected and await self._tell_some() == LETTERS_MAX:
             pass
+
+    async def show_carriers(self) -> None:
+        """Show a count of every carrier and reason: an increase is only seen from one value to another."""
+        rows = await call(self._pool, CARRIERS, deadline_seconds=CALL_DEADLINE_SECONDS)
+        for carrier, reason in product([NO_CARRIER, *(row[0] for row in rows)], REASONS):
+            DEAD_LETTERS.labels(carrier, reason)
 
     async def _tell_some(self) -> int:
         rows = await call(

@@ -28,6 +28,8 @@ from shared.storage.schema import readiness_checks, startup_checks, wait_for_sch
 # What a killed publisher had in hand waits for this and for what its clock may differ, 5 s.
 LOST_LEASES_SECONDS = 2.0
 DEAD_LETTERS_SECONDS = 2.0
+# A carrier that is new has its first dead letter later than this.
+CARRIERS_SECONDS = 60.0
 PARTITIONS_SECONDS = 600.0
 RESEAL_SECONDS = 60.0
 CLOSE_DAYS_SECONDS = 600.0
@@ -58,6 +60,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=LOST_LEASES_SECONDS, run_once=clockwork.end_lost_leases),
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
             partial(every, interval_seconds=DEAD_LETTERS_SECONDS, run_once=letters.run_once),
+            partial(every, interval_seconds=CARRIERS_SECONDS, run_once=letters.show_carriers),
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=WORK_SECONDS, run_once=Observer(pool, jetstream).look),
             partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.step),

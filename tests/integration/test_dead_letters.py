@@ -5,8 +5,9 @@ from uuid import UUID
 import pytest
 
 from embedded.nats import NatsServer
-from ledger.dead_letters import DEAD_LETTERS, DeadLetters
+from ledger.dead_letters import DEAD_LETTERS, REASONS, DeadLetters
 from shared.events.dead_letters import DeadLetter, decode
+from shared.storage.finals import NO_CARRIER
 from tests.integration.test_clockwork import Works, raw, works
 from tests.support.flow import outcome
 
@@ -93,3 +94,10 @@ async def test_a_letter_whose_day_is_gone_is_only_taken_off(works, nats_server):
     await DeadLetters(works.flow.pool, works.jetstream).run_once()
     assert await on_the_stream(nats_server) == {}
     assert await works.flow.pool.fetchval("select count(*) from tollwire.untold_dead_letters") == 0
+
+
+async def test_every_carrier_shows_its_counts_before_it_has_a_dead_letter(works):
+    name = await works.flow.pool.fetchval("select name from tollwire.carriers where id = $1", works.carrier)
+    await DeadLetters(works.flow.pool, works.jetstream).show_carriers()
+    shown = {tuple(sample.labels.values()) for metric in DEAD_LETTERS.collect() for sample in metric.samples}
+    assert {(carrier, reason) for carrier in (name, NO_CARRIER) for reason in REASONS} <= shown
