@@ -27,6 +27,7 @@ declare
     s_head bytea[] := '{}'; s_at timestamptz[] := '{}'; s_next timestamptz[] := '{}';
 begin
     perform ledger.require_read_committed_v1();
+    perform 1 from ledger.accounts where id = any (p_account) order by id for update;
     for r in
         select x.account_id, x.message_id, x.amount, x.max_amount, x.paced, x.nth
         from unnest(p_account, p_message, p_amount, p_max, p_paced) with ordinality x(account_id, message_id, amount, max_amount, paced, nth)
@@ -37,7 +38,7 @@ begin
                 s_account := s_account || v_id; s_held := s_held || v_held; s_open := s_open || v_open; s_version := s_version || v_version;
                 s_head := s_head || v_head; s_at := s_at || v_last; s_next := s_next || v_next;
             end if;
-            select * into a from ledger.accounts where id = r.account_id and kind = 'client' for update;
+            select * into a from ledger.accounts where id = r.account_id and kind = 'client';
             if not found then
                 raise exception 'there is no client account %', r.account_id using errcode = 'foreign_key_violation';
             end if;
