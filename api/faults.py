@@ -9,7 +9,7 @@ from api.problems import Refusal, invalid_field
 from shared.domain.problems import ProblemCode
 from shared.runtime.batcher import Busy, DeadlinePassed
 from shared.runtime.postgres import Connection, Pool
-from shared.runtime.server_calls import OutcomeUnknown, is_lost
+from shared.runtime.server_calls import OutcomeUnknown, is_lost, is_retryable
 
 # A database that fails over is back in seconds; a client that asks sooner only adds to the rush.
 UNAVAILABLE_RETRY_SECONDS = 5
@@ -34,7 +34,7 @@ def refusal_for(error: Exception, *, may_be_done: bool) -> Refusal:
         return invalid_field(
             "request", "must hold no U+0000, no unpaired surrogate and no number out of range"
         )
-    if is_away(error):
+    if is_away(error) or is_retryable(error):  # a lock that did not come is no fault of ours or the client's
         return _lost(may_be_done=may_be_done)
     return Refusal(ProblemCode.INTERNAL_ERROR)
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 import structlog.testing
 from aiohttp import web
-from asyncpg import ConnectionDoesNotExistError
+from asyncpg import ConnectionDoesNotExistError, LockNotAvailableError
 from msgspec import Struct
 
 from api.admission import Admission
@@ -44,6 +44,7 @@ async def breaks(_resources: Any, _call: Call) -> Echo:
 LOST = ConnectionDoesNotExistError("connection was closed in the middle of operation")
 FAULTS = {
     "lost": LOST,
+    "locked": LockNotAvailableError("canceling statement due to lock timeout"),
     "silent": TimeoutError(),
     "unheard": OutcomeUnknown("ledger.post", was_sent=True),
     "late": DeadlinePassed(was_flushed=True),
@@ -264,6 +265,7 @@ async def test_a_bug_is_answered_with_the_id_of_its_log_line_and_no_detail():
     ("fault", "of_a_change", "of_a_question"),
     [
         ("lost", "outcome_unknown", "unavailable"),
+        ("locked", "outcome_unknown", "unavailable"),
         ("silent", "outcome_unknown", "unavailable"),
         ("unheard", "outcome_unknown", "unavailable"),
         ("late", "outcome_unknown", "unavailable"),
