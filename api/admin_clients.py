@@ -19,12 +19,15 @@ from api.admin_schemas import (
 from api.backlog import read_backlog
 from api.callback import actor_of
 from api.faults import connected
-from api.problems import Refusal, invalid_field
+from api.problems import FieldError, Refusal, invalid, invalid_field
 from api.resources import Resources
 from api.routing import Call
 from api.schemas import time_text
+from shared.domain.callback_urls import CallbackUrlError, parse_callback_url
 from shared.domain.currencies import CURRENCIES
 from shared.domain.problems import ProblemCode
+from shared.domain.senders import RULE as SENDER_RULE
+from shared.domain.senders import is_sender
 from shared.storage import clients
 from shared.storage.clients import ClientAccount, ClientNameTaken, ClientSettings, NoSuchClient
 
@@ -36,6 +39,8 @@ async def create_client(resources: Resources, call: Call, *, body: NewClient) ->
     """
     _refuse_partial_charge(body)
     refuse_unknown_currency(body.currency)
+    _refuse_senders(body)
+    _refuse_hosts(resources, body)
     settings = msgspec.to_builtins(body)
     name, currency, reason = (settings.pop(field) for field in ("name", "currency", "reason"))
     try:
@@ -80,6 +85,8 @@ async def change_client(
     What is left out stays. `suspended: true` stops its sending in every process within a second.
     """
     _refuse_partial_charge(body)
+    _refuse_senders(body)
+    _refuse_hosts(resources, body)
     changes = {
         field: getattr(body, field)
         for field in body.__struct_fields__
@@ -99,6 +106,28 @@ def _refuse_partial_charge(body: NewClient | ClientChange) -> None:
     # Nothing reads it yet: to take it would promise bills that nobody writes.
     if body.partial_charge is True:
         raise invalid_field("partial_charge", "must be false: it has no effect yet")
+
+
+def _refuse_senders(body: NewClient | ClientChange) -> None:
+    """Refuse senders that no carrier could take: they would fail each message, or never match one."""
+    named = {"default_sender": body.default_sender}
+    if isinstance(body.allowed_senders, list):
+        named |= {f"allowed_senders[{place}]": text for place, text in enumerate(body.allowed_senders)}
+    wrong = [field for field, text in named.items() if isinstance(text, str) and not is_sender(text)]
+    if wrong:
+        raise invalid(FieldError(field, SENDER_RULE) for field in wrong)
+
+
+def _refuse_hosts(resources: Resources, body: NewClient | ClientChange) -> None:
+    """Refuse hosts that no callback_url could name, such as one with a port."""
+    hosts = body.allowed_callback_hosts
+    for place, host in enumerate(hosts if isinstance(hosts, list) else ()):
+        try:
+            parse_callback_url(
+                f"https://[{host}]/" if ":" in host else f"https://{host}/", resources.url_policy
+            )
+        except CallbackUrlError as error:
+            raise invalid_field(f"allowed_callback_hosts[{place}]", str(error)) from None
 
 
 def refuse_unknown_currency(currency: str) -> None:

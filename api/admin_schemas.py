@@ -33,7 +33,12 @@ Name = Annotated[
     str,
     text_of("^[a-z0-9][a-z0-9_-]{0,62}$", description="Lower case, digits, - and _.", examples=["acme"]),
 ]
-Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS_MAX, description="Why; stands in the audit trail.")]
+# PostgreSQL stores no U+0000.
+STORABLE = r"^[^\x00]*$"
+Reason = Annotated[
+    str,
+    text_of(STORABLE, max_length=REASON_CHARACTERS_MAX, description="Why; stands in the audit trail."),
+]
 Scope = Literal["messages:send", "messages:read", "balance:read", "callbacks:manage", "admin"]
 Country = Annotated[str, text_of("^[A-Z]{2}$", examples=["DE"])]
 Senders = Annotated[
@@ -166,12 +171,13 @@ class NewKeyRequest(Timed, frozen=True, forbid_unknown_fields=True, kw_only=True
     """What a key may do."""
 
     client: ClientName = None
-    name: Annotated[str, Meta(max_length=100, description="For people.")] = ""
+    name: Annotated[str, text_of(STORABLE, max_length=100, description="For people.")] = ""
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=5)]
     test: Annotated[bool, Meta(description="Messages never leave the simulator and cost nothing.")] = False
     allowed_ips: (
         Annotated[
-            list[str], Meta(min_length=1, max_length=NETWORKS_MAX, description="Addresses or networks.")
+            list[Annotated[str, text_of(STORABLE)]],
+            Meta(min_length=1, max_length=NETWORKS_MAX, description="Addresses or networks."),
         ]
         | None
     ) = None

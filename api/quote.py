@@ -9,6 +9,8 @@ from shared.domain.msisdn import InvalidMsisdn, Msisdn, parse_msisdn
 from shared.domain.problems import ProblemCode
 from shared.domain.rates import NoRate, RateTable
 from shared.domain.segments import Segmented, TextError, TextTooLong, segment
+from shared.domain.senders import RULE as SENDER_RULE
+from shared.domain.senders import is_sender
 from shared.storage.config import CarrierConfig, Routes
 
 EVERYBODY: Final = 0
@@ -52,9 +54,8 @@ def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None
         Refusal: validation_failed (the sender), invalid_number, text_too_long, text_not_storable, no_rate,
             no_route.
     """
-    if sender is not None and not sender.isprintable():
-        # No carrier takes a control character in it, and PostgreSQL stores no NUL (RULES 8).
-        raise invalid_field("from", "must hold printable characters only")
+    if sender is not None and not is_sender(sender):
+        raise invalid_field("from", SENDER_RULE)
     msisdn = _parse_number(to)
     segmented = _segment(text)
     chosen = sender or client.default_sender

@@ -127,6 +127,8 @@ def _check_url(name: str, url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError(f"{name}: an http or https address without credentials is expected")
+    if not url.isprintable() or " " in url or parts.port == 0:  # a port out of range raises by itself
+        raise ValueError(f"{name}: {url!r} is no address that can be connected to")
 
 
 def _check_range(name: str, value: float, first: float, last: float) -> None:
