@@ -84,8 +84,9 @@ class Deliver(WithParts):
         self._clock = clock
         self._book: EndpointBook | None = None
         self._held = Held(HELD_MAX)
-        # Endpoints of which a load had as many as a first sweep takes: there may be more.
-        self._piled: set[int] = set()
+        # What was loaded since the last sweep, by endpoint; and whether that sweep met its limit.
+        self._loaded: Tally[int] = Tally()
+        self._is_cut = False
         self._ended: OrderedDict[UUID | None, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -140,9 +141,12 @@ class Deliver(WithParts):
         room = min(self._held.free, SWEEP_MAX)
         if room > 0 and not self._is_stopping:
             leased_at = self._clock.monotonic()
-            piled, self._piled = self._piled, set()
-            rooms = self._endpoints.rooms(SWEEP_FIRST, dict.fromkeys(piled, SWEEP_EACH))
-            leased = await store.lease_callbacks(self._pool, room, SWEEP_FIRST, LEASE_SECONDS, rooms)
+            loaded, self._loaded = self._loaded, Tally()
+            piled = {endpoint_id: SWEEP_EACH for endpoint_id, n in loaded.items() if n >= SWEEP_FIRST}
+            rooms = self._endpoints.rooms(SWEEP_FIRST, piled)
+            after = max(loaded, default=0) if self._is_cut else 0
+            leased = await store.lease_callbacks(self._pool, room, SWEEP_FIRST, LEASE_SECONDS, rooms, after)
+            self._is_cut = len(leased) >= room
             self.load_soon(leased, leased_at)
 
     def _hold(self, callback_id: UUID, endpoint_id: int = UNKNOWN) -> bool:
@@ -157,8 +161,7 @@ class Deliver(WithParts):
         missing = set(callback_ids)
         try:
             works = await store.load_callbacks(self._pool, callback_ids)
-            each = Tally(work.endpoint_id for work in works)
-            self._piled.update(endpoint_id for endpoint_id, n in each.items() if n >= SWEEP_FIRST)
+            self._loaded.update(work.endpoint_id for work in works)
             for work in works:
                 missing.discard(work.callback_id)
                 if self._held.learn(work.callback_id, work.endpoint_id):

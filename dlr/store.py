@@ -204,13 +204,21 @@ async def load_callbacks(pool: Pool, callback_ids: Sequence[UUID]) -> list[Callb
     return [CallbackWork._make(row) for row in rows]
 
 
-LEASE_CALLBACKS = "select * from tollwire.lease_callbacks_v1($1, $2, $3, $4, $5)"
+LEASE_CALLBACKS = "select * from tollwire.lease_callbacks_v1($1, $2, $3, $4, $5, $6)"
 
 
 async def lease_callbacks(
-    pool: Pool, limit: int, each: int, lease_seconds: int, rooms: Mapping[int, int] | None = None
+    pool: Pool,
+    limit: int,
+    each: int,
+    lease_seconds: int,
+    rooms: Mapping[int, int] | None = None,
+    after: int = 0,
 ) -> list[UUID]:
-    """Take over callbacks that are due, at most ``each`` of an endpoint, or what ``rooms`` says of it."""
+    """Take over callbacks that are due, at most ``each`` of an endpoint, or what ``rooms`` says of it.
+
+    ``after``: only of endpoints with higher ids.
+    """
     endpoints = sorted(rooms or {})
     rows = await call(
         pool,
@@ -220,6 +228,7 @@ async def lease_callbacks(
         lease_seconds,
         endpoints,
         [(rooms or {})[endpoint_id] for endpoint_id in endpoints],
+        after,
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
     return [row[0] for row in rows]

@@ -79,7 +79,9 @@ end $$;
 -- Leases callbacks that are due, some of each endpoint in turn, so that a dead endpoint's pile hides nobody's (RULES 36).
 -- Endpoints whose breaker is open give one each when their time has come, as the probe. Those in p_endpoint (ascending) give what the caller has
 -- room for in place of p_each: what it could only send back is not leased, loaded and kept from others.
-create function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[]) returns setof uuid
+-- Endpoints come by their ids, from after p_after on: who was cut off by p_limit goes on there, and the last have their turn too.
+create function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[], p_after bigint)
+returns setof uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -88,7 +90,8 @@ declare
 begin
     return query
         with recursive ends(endpoint_id) as (
-            (select c.endpoint_id from tollwire.callbacks c where c.done_at is null and c.id > tollwire.uuid7_floor_v1(v_from) order by c.endpoint_id limit 1)
+            (select c.endpoint_id from tollwire.callbacks c where c.done_at is null and c.endpoint_id > p_after and c.id > tollwire.uuid7_floor_v1(v_from)
+             order by c.endpoint_id limit 1)
             union all
             select (select c.endpoint_id from tollwire.callbacks c where c.done_at is null and c.endpoint_id > ends.endpoint_id and c.id > tollwire.uuid7_floor_v1(v_from)
                     order by c.endpoint_id limit 1) from ends where ends.endpoint_id is not null

@@ -142,3 +142,4 @@ async def test_no_more_is_leased_of_an_endpoint_than_there_is_room_for(database:
             "select endpoint_id from tollwire.callbacks where id = any ($1)", leased
         )
         assert Counter(row[0] for row in owners) == {first: 4, second: 3}
+        assert len(await store.lease_callbacks(flow.pool, 100, 3, 60, after=second)) == 3, "the third's"
