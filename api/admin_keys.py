@@ -31,12 +31,12 @@ from shared.storage.clients import NoSuchClient
 async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -> NewKeyShown:
     """Make an API key.
 
+    A client's key never has the scope `admin`; an operator's key, of no client, has it and is no test key.
     Its text is shown this once. Two live keys of a client make a rotation without a gap: make the new
     one, use it, revoke the old one. After `outcome_unknown` make another, and revoke what the list then shows
     that nobody has seen.
     """
-    if body.client is None and "admin" not in body.scopes:
-        raise invalid_field("client", "is required for a key without the scope admin")
+    _refuse_mixed(body)
     if body.expires_at is not None and body.expires_at.timestamp() * 1000 <= resources.clock.now_ms():
         raise invalid_field("expires_at", "must lie ahead: the key would never work")
     key = new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=body.test)
@@ -49,6 +49,16 @@ async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -
     except asyncpg.InvalidTextRepresentationError:
         raise invalid_field("allowed_ips", "must be addresses or networks, as in 198.51.100.0/24") from None
     return NewKeyShown(**msgspec.structs.asdict(_shown(made)), key=format_api_key(key))
+
+
+def _refuse_mixed(body: NewKeyRequest) -> None:
+    """Who administers belongs to no client and to no simulator."""
+    if body.client is None and "admin" not in body.scopes:
+        raise invalid_field("client", "is required for a key without the scope admin")
+    if body.client is not None and "admin" in body.scopes:
+        raise invalid_field("scopes", "must not hold admin for a client's key; leave client out instead")
+    if body.client is None and body.test:
+        raise invalid_field("test", "must be false for an operator's key: what it changes is live")
 
 
 async def list_keys(resources: Resources, _call: Call, *, path: ClientPath, query: LimitQuery) -> KeyPage:

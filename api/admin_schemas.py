@@ -173,7 +173,10 @@ class NewKeyRequest(Timed, frozen=True, forbid_unknown_fields=True, kw_only=True
     client: ClientName = None
     name: Annotated[str, text_of(STORABLE, max_length=100, description="For people.")] = ""
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=5)]
-    test: Annotated[bool, Meta(description="Messages never leave the simulator and cost nothing.")] = False
+    test: Annotated[
+        bool,
+        Meta(description="Messages never leave the simulator and cost nothing; it sees no live ones."),
+    ] = False
     allowed_ips: (
         Annotated[
             list[Annotated[str, text_of(STORABLE)]],

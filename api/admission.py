@@ -87,6 +87,9 @@ class Admission:
         if operation.scope not in key.scopes:
             _rejected.labels("scope").inc()
             raise Refusal(ProblemCode.FORBIDDEN, scope=operation.scope)
+        if operation.is_live_only and key.is_test:
+            _rejected.labels("test_key").inc()
+            raise Refusal(ProblemCode.FORBIDDEN, detail="This needs a live key: a test key only looks at it.")
         if operation.is_spending and call.client.is_suspended:
             _rejected.labels("suspended").inc()
             raise Refusal(ProblemCode.CLIENT_SUSPENDED)

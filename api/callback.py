@@ -109,10 +109,12 @@ async def test_callback(resources: Resources, call: Call) -> TestRequested:
 async def list_callback_attempts(resources: Resources, call: Call, *, query: CallbackLogQuery) -> CallbackLog:
     """List callbacks and attempts.
 
-    Newest first, with the tries that failed.
+    Newest first, with the tries that failed. A test key is shown those of test messages.
     """
     before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
-    narrow = callback_reads.CallbackFilter(before, query.message_id, query.outcome)
+    narrow = callback_reads.CallbackFilter(
+        before, query.message_id, query.outcome, is_test_only=call.caller.is_test
+    )
 
     async def page(source: Source) -> tuple[list[callback_reads.LoggedCallback], UUID | None]:
         return await callback_reads.list_callbacks(source.pool, call.client.id, narrow, query.limit)

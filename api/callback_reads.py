@@ -18,11 +18,15 @@ REPLAY_SCAN_MAX: Final = 10_000
 
 
 class CallbackFilter(NamedTuple):
-    """Which callbacks; None does not narrow. ``outcome`` may be ``waiting``."""
+    """Which callbacks; None does not narrow. ``outcome`` may be ``waiting``.
+
+    ``is_test_only``: of test messages, and test events.
+    """
 
     before_id: UUID
     message_id: UUID | None
     outcome: str | None
+    is_test_only: bool = False
 
 
 LIST = """
@@ -32,7 +36,9 @@ LIST = """
            duration_ms
     from scanned
     where ($4::uuid is null or message_id = $4) and ($5::text is null or coalesce(outcome, 'waiting') = $5)
-    order by id desc limit $6
+      and (not $6::boolean or message_id = id -- a test event is no message's
+           or exists (select from tollwire.messages m where m.id = message_id and m.is_test))
+    order by id desc limit $7
 """
 LAST_SCANNED = """
     select id from tollwire.callbacks where client_id = $1 and id < $2 order by id desc offset $3 limit 1

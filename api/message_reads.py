@@ -42,10 +42,12 @@ _log = structlog.get_logger(__name__)
 async def get_message(resources: Resources, call: Call, *, path: MessagePath) -> MessageDetail:
     """Get a message.
 
-    With its text while that is kept, its attempts, its events and its hold.
+    With its text while that is kept, its attempts, its events and its hold. A test key finds test messages.
     """
     async with resources.places.reads.place(call.client.id):
-        found = await reads.get_message(resources.pool, call.client.id, path.id)
+        found = await reads.get_message(
+            resources.pool, call.client.id, path.id, is_test_only=call.caller.is_test
+        )
     if found is None:
         raise Refusal(ProblemCode.NOT_FOUND, what="message")
     row = found.message
@@ -74,24 +76,27 @@ async def list_messages(resources: Resources, call: Call, *, query: MessageQuery
 
     Newest first. `next_cursor` leads to older ones and stays right while new messages arrive. To follow
     what comes in, pass a page's `after`: it is answered oldest first and ends 30 seconds before now, so
-    that nothing that commits late is ever skipped.
+    that nothing that commits late is ever skipped. A test key is shown test messages.
     """
     if query.after is not None and query.cursor is not None:
         raise invalid_field("query.after", "cannot stand beside cursor")
 
     async def page(source: Source) -> MessagePage:
         now = source.as_of or datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC)
-        return await _page(source.pool, call.client.id, query, now)
+        return await _page(source.pool, call, query, now)
 
     async with resources.places.reads.place(call.client.id):
         return await resources.reader.read(page)
 
 
-async def _page(pool: Pool, client_id: int, query: MessageQuery, now: datetime) -> MessagePage:
+async def _page(pool: Pool, call: Call, query: MessageQuery, now: datetime) -> MessagePage:
     """A page as of ``now``: by then all that came before the last few seconds is there."""
     newest_first = query.after is None
     narrow = _narrow(query, now - timedelta(seconds=SETTLED_SECONDS))
-    rows, reached = await reads.list_messages(pool, client_id, narrow, query.limit, newest_first=newest_first)
+    narrow = narrow._replace(is_test_only=call.caller.is_test)
+    rows, reached = await reads.list_messages(
+        pool, call.client.id, narrow, query.limit, newest_first=newest_first
+    )
     ids = [row["id"] for row in rows]
     return MessagePage(
         messages=[MessageSummary(**_summary(row)) for row in rows],
@@ -104,8 +109,10 @@ async def cancel_message(resources: Resources, call: Call, *, path: MessagePath)
     """Cancel a message.
 
     Its hold is released. Works while it is SCHEDULED, QUEUED or FAILED_TEMP. A cancelled message may be
-    cancelled again.
+    cancelled again. A test key cancels test messages.
     """
+    if call.caller.is_test and not await reads.is_test_message(resources.pool, call.client.id, path.id):
+        raise Refusal(ProblemCode.NOT_FOUND, what="message")
     [answer] = await store.cancel_batch(resources.pool, [(call.client.id, path.id)])
     if answer.outcome == "not_found":
         raise Refusal(ProblemCode.NOT_FOUND, what="message")

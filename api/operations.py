@@ -43,6 +43,9 @@ _REPLAYS: Final[dict[str, Any]] = {
     ),
 }
 
+_LIVE: Final[dict[str, Any]] = {"is_live_only": True}
+_LIVE_ENDPOINT: Final[dict[str, Any]] = {"problems": (Code.NOT_FOUND,), **_LIVE}
+
 MESSAGES: Final = (
     operation(
         "POST",
@@ -101,11 +104,11 @@ CALLBACKS: Final = tuple(
     operation(method, path, handler, tag="callback", scope="callbacks:manage", **options)
     for method, path, handler, options in (
         ("GET", "/v1/callback", callback.get_callback, {"problems": (Code.NOT_FOUND,)}),
-        ("PUT", "/v1/callback", callback.put_callback, {"other_statuses": (201,)}),
-        ("POST", "/v1/callback/rotate", callback.rotate_callback_secret, {"problems": (Code.NOT_FOUND,)}),
-        ("POST", "/v1/callback/test", callback.test_callback, {"status": 202, "problems": (Code.NOT_FOUND,)}),
+        ("PUT", "/v1/callback", callback.put_callback, {"other_statuses": (201,), **_LIVE}),
+        ("POST", "/v1/callback/rotate", callback.rotate_callback_secret, _LIVE_ENDPOINT),
+        ("POST", "/v1/callback/test", callback.test_callback, {"status": 202, **_LIVE_ENDPOINT}),
         ("GET", "/v1/callback/attempts", callback.list_callback_attempts, {}),
-        ("POST", "/v1/callback/replay", callback.replay_callbacks, {"problems": (Code.NOT_FOUND,)}),
+        ("POST", "/v1/callback/replay", callback.replay_callbacks, _LIVE_ENDPOINT),
     )
 )
 

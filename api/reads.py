@@ -46,7 +46,7 @@ GET_MESSAGE = (
     join ledger.credit_locks l on l.message_id = $2
     left join tollwire.message_texts t on t.message_id = $2
     left join tollwire.carriers c on c.id = s.carrier_id
-    where m.id = $2 and m.client_id = $1
+    where m.id = $2 and m.client_id = $1 and (m.is_test or not $3::boolean)
 """
 )
 
@@ -72,10 +72,12 @@ def snapshot(connection: Connection) -> Transaction:
     return connection.transaction(isolation="repeatable_read", readonly=True)
 
 
-async def get_message(pool: Pool, client_id: int, message_id: UUID) -> Found | None:
-    """Return a message of this client with its attempts and callbacks, or None."""
+async def get_message(
+    pool: Pool, client_id: int, message_id: UUID, *, is_test_only: bool = False
+) -> Found | None:
+    """Return a message of this client (``is_test_only``: a test one) with what belongs to it, or None."""
     async with pool.acquire() as connection, snapshot(connection):
-        message = await connection.fetchrow(GET_MESSAGE, client_id, message_id)
+        message = await connection.fetchrow(GET_MESSAGE, client_id, message_id, is_test_only)
         if message is None:
             return None
         attempts = await connection.fetch(GET_ATTEMPTS, message_id, ATTEMPTS_MAX)
@@ -92,6 +94,14 @@ async def get_message(pool: Pool, client_id: int, message_id: UUID) -> Found | N
     return Found(message, attempts, callbacks)
 
 
+IS_TEST = "select is_test from tollwire.messages where id = $2 and client_id = $1"
+
+
+async def is_test_message(pool: Pool, client_id: int, message_id: UUID) -> bool:
+    """Whether the client has a test message of this id; that never changes."""
+    return bool(await pool.fetchval(IS_TEST, client_id, message_id))
+
+
 class MessageFilter(NamedTuple):
     """What a list of messages is narrowed to; None does not narrow. The ids bound the time."""
 
@@ -103,6 +113,7 @@ class MessageFilter(NamedTuple):
     """The smallest id that may be shown."""
     before_id: UUID
     """Above every id that may be shown."""
+    is_test_only: bool = False
 
 
 LIST_OLDER = (
@@ -115,11 +126,12 @@ LIST_OLDER = (
     left join tollwire.carriers c on c.id = s.carrier_id
     where ($5::text is null or s.state = $5::tollwire.message_state) and ($6::text is null or m.msisdn = $6)
       and ($7::text is null or m.client_ref = $7) and ($8::text is null or m.lane = $8::tollwire.lane)
-    order by m.id desc limit $9
+      and (m.is_test or not $9::boolean)
+    order by m.id desc limit $10
 """
 )
 LIST_NEWER = LIST_OLDER.replace("order by id desc limit $4", "order by id limit $4").replace(
-    "order by m.id desc limit $9", "order by m.id limit $9"
+    "order by m.id desc limit $10", "order by m.id limit $10"
 )
 LAST_SCANNED_OLDER = """
     select id from tollwire.messages where client_id = $1 and id >= $2 and id < $3
@@ -137,7 +149,7 @@ async def list_messages(
     stopped is found in the same snapshot: what commits in between would move the place, and rows be repeated.
     """
     bounds = (client_id, narrow.from_id, narrow.before_id)
-    filters = (narrow.state, narrow.msisdn, narrow.client_ref, narrow.lane)
+    filters = (narrow.state, narrow.msisdn, narrow.client_ref, narrow.lane, narrow.is_test_only)
     query = LIST_OLDER if newest_first else LIST_NEWER
     async with pool.acquire() as connection, snapshot(connection):
         rows = await connection.fetch(query, *bounds, SCAN_MAX, *filters, limit)

@@ -116,6 +116,8 @@ class Operation:
     """Statuses, besides the usual one, that come with the same answer."""
     is_question: bool = False
     """Changes nothing, although it is a POST."""
+    is_live_only: bool = False
+    """Changes what live messages depend on: not for test keys."""
     is_limited: bool = True
     """Counts against the limits before authentication; probes do not."""
 

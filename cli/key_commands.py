@@ -33,9 +33,13 @@ def key() -> None:
     "scopes",
     multiple=True,
     type=click.Choice(SCOPES),
-    help="May be repeated; else all that a client needs.",
+    help="May be repeated; else all that a client needs. The scope admin is for --operator alone.",
 )
-@click.option("--test", is_flag=True, help="Its messages never leave the simulator and cost nothing.")
+@click.option(
+    "--test",
+    is_flag=True,
+    help="Its messages never leave the simulator and cost nothing; it sees no live ones.",
+)
 @click.option(
     "--allow-ip", "allowed_ips", multiple=True, metavar="NETWORK", help="May be repeated; else any."
 )
@@ -46,6 +50,10 @@ async def create(api: Api, output: Output, client: str | None, operator: bool, *
     """Make a key for CLIENT. Its text is shown this once."""
     if (client is None) != operator:
         raise click.UsageError("Give CLIENT, or --operator for a key of no client.")
+    if operator and given["test"]:
+        raise click.UsageError("An operator's key changes what is live: leave --test out.")
+    if client is not None and ADMIN in given["scopes"]:
+        raise click.UsageError("A client's key cannot have the scope admin; --operator makes a key that has.")
     body = {name: value for name, value in given.items() if value not in (None, (), "")}
     body["client"] = client
     body.setdefault("scopes", [ADMIN] if operator else list(CLIENT_SCOPES))

@@ -112,7 +112,7 @@ _KINDS = (
         _C.FORBIDDEN,
         "The key may not do this",
         "This needs a key with the scope {scope}.",
-        "Use a key that has the scope named in the answer.",
+        "Use a key that has the scope named in the answer; to change the callback endpoint, a live key.",
     ),
     ProblemKind(
         _C.ADDRESS_NOT_ALLOWED,
