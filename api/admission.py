@@ -66,12 +66,12 @@ class Admission:
         taken = self._addresses.take(addresses.limit_subject(address), self._address_quota, now_us)
         if not taken.is_allowed:
             _rejected.labels("address_limit").inc()
-            raise _too_many(taken, self._address_quota)
+            raise too_many(taken, self._address_quota)
         quota = self._total_quota
         taken, self._total_tat_us = decide(self._total_tat_us, int(now_us), quota.interval_us, quota.burst)
         if not taken.is_allowed:
             _rejected.labels("total_limit").inc()
-            raise _too_many(taken, quota)
+            raise too_many(taken, quota)
 
     async def admit(self, call: Call, operation: Operation) -> None:
         """Let a caller with a key in, or refuse.
@@ -104,7 +104,7 @@ class Admission:
         )
         if not taken.is_allowed:
             _rejected.labels("client_limit").inc()
-            raise _too_many(taken, quota)
+            raise too_many(taken, quota)
         call.has_slot = True
 
     async def give_back(self, call: Call) -> None:
@@ -124,7 +124,7 @@ async def take_batched(limits: Limits, call: Call, count: int) -> None:
     taken = await limits.take_many(f"batched:{call.client.id}", quota, count)
     if not taken.is_allowed:
         _rejected.labels("batched_limit").inc()
-        raise _too_many(taken, call.client.quota)
+        raise too_many(taken, call.client.quota)
 
 
 @lru_cache(maxsize=1_000)
@@ -155,7 +155,8 @@ def _policy(quota: Quota) -> str:
     return f'{contract}, "burst";q={quota.burst};w={quota.burst_window_seconds}'
 
 
-def _too_many(taken: Taken, quota: Quota) -> Refusal:
+def too_many(taken: Taken, quota: Quota) -> Refusal:
+    """The refusal of what a limit does not allow now; the headers tell the quota of requests."""
     seconds = max(1, math.ceil(taken.retry_us / MICROSECONDS))
     headers = {"RateLimit-Policy": _policy(quota), "RateLimit": f'"burst";r=0;t={seconds}'}
     return Refusal(ProblemCode.TOO_MANY_REQUESTS, retry_after_seconds=seconds, headers=headers)

@@ -11,7 +11,7 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -92,15 +92,14 @@ class Authenticator:
             raise Refusal(ProblemCode.ADDRESS_NOT_ALLOWED, address=address)
         return record
 
-    async def refresh(self) -> None:
-        """Look at every cached key again; call it when the configuration's version has changed.
+    async def refresh(self, clients: Collection[int] | None = None) -> None:
+        """Look at every cached key again, or at those of some clients, when the configuration has changed.
 
         A revoked key is gone, a changed client or scope is seen, when this returns. If it raises, the
         old records stay and it must be called again.
         """
         self._generation += 1
-        self._rejected.clear()
-        digests = list(self._records)
+        digests = [digest for digest, record in self._records.items() if _is_of(record, clients)]
         for start in range(0, len(digests), REFRESH_CHUNK):
             chunk = [digest for digest in digests[start : start + REFRESH_CHUNK] if digest in self._records]
             live = await self._load([self._records[digest].key_id for digest in chunk])
@@ -185,6 +184,10 @@ class Authenticator:
         self._rejected[digest] = time.monotonic() + REJECTED_SECONDS
         if len(self._rejected) > REJECTED_MAX:
             self._rejected.popitem(last=False)
+
+
+def _is_of(record: KeyRecord, clients: Collection[int] | None) -> bool:
+    return clients is None or (record.client is not None and record.client.id in clients)
 
 
 def _is_allowed(record: KeyRecord, address: str) -> bool:

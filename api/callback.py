@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from api import callback_reads
+from api.admission import too_many
 from api.callback_schemas import (
     CallbackEndpoint,
     CallbackLog,
@@ -31,11 +32,17 @@ from shared.domain.callback_events import DEFAULT_EVENT_TYPES
 from shared.domain.callback_urls import CallbackUrlError, parse_callback_url
 from shared.domain.problems import ProblemCode
 from shared.domain.signatures import new_secret
+from shared.runtime.gcra import Quota
 from shared.runtime.postgres import Connection
 from shared.storage import callback_endpoints
 from shared.storage.audit import Actor
 from shared.storage.callback_endpoints import Endpoint, EndpointSettings, NoEndpoint
 
+# A client sets its endpoint and rotates its secret so often: each change stands in the audit trail for ever,
+# and the dlr processes load their endpoints anew. Twenty at once, then one in a quarter of an hour.
+CHANGE_MINUTES: Final = 15
+CHANGES_BURST: Final = 20
+CHANGES_QUOTA: Final = Quota(requests_per_minute=1, burst=CHANGE_MINUTES * CHANGES_BURST)
 # Between the standard's 24 and 64 bytes; as long as the hash that it keys.
 SECRET_BYTES: Final = 32
 # What a receiver sees as webhook-id is this and the callback's id in hex.
@@ -58,7 +65,8 @@ async def put_callback(
 
     The first time answers 201 with the signing `secret`, shown this once. An endpoint that was switched
     off after failures, or by its own 410, is switched on again. When that answer was lost, `secret` is null
-    in the repeat's: rotate to be shown another.
+    in the repeat's: rotate to be shown another. Setting it to what it is changes nothing; of changes and
+    rotations there may be 20 at once and 96 a day, then 429.
     """
     try:
         parse_callback_url(body.url, resources.url_policy)
@@ -66,8 +74,10 @@ async def put_callback(
         raise invalid_field("url", str(error)) from None
     events = sorted(body.events or (event.value for event in DEFAULT_EVENT_TYPES))
     secret = None
+    settings = EndpointSettings(body.url, events, body.keep_answers)
+    if not await _is_as(resources, call, settings):
+        await _take_change(resources, call)
     async with connected(resources.pool) as connection, connection.transaction():
-        settings = EndpointSettings(body.url, events, body.keep_answers)
         endpoint_id = await callback_endpoints.put_endpoint(
             connection, call.client.id, settings, actor_of(call)
         )
@@ -85,6 +95,7 @@ async def rotate_callback_secret(resources: Resources, call: Call, *, body: Rota
     default): each callback then carries a signature by each of them. After `outcome_unknown` rotate again at
     once: there may be a secret that nobody has seen, and the repeat shows one that signs, too.
     """
+    await _take_change(resources, call)
     async with connected(resources.pool) as connection, connection.transaction():
         endpoint = await _endpoint(connection, call)
         secret = await _add_secret(resources, connection, endpoint.id, body.grace_seconds, call)
@@ -154,6 +165,23 @@ async def replay_callbacks(resources: Resources, call: Call, *, body: CallbackRe
 def actor_of(call: Call) -> Actor:
     """Who makes a change, for the audit trail: the key and the address it was used from."""
     return Actor(f"key/{call.caller.key_id}", call.address)
+
+
+async def _is_as(resources: Resources, call: Call, settings: EndpointSettings) -> bool:
+    """Whether the endpoint is set so and in order, so that setting it changes nothing."""
+    async with connected(resources.pool) as connection:
+        try:
+            found = await callback_endpoints.get_endpoint(connection, call.client.id)
+        except NoEndpoint:
+            return False
+    is_well = found.failing_since is None and found.disabled_at is None and found.open_until is None
+    return found.settings == settings and is_well and bool(found.secrets)
+
+
+async def _take_change(resources: Resources, call: Call) -> None:
+    taken = await resources.limits.take_many(f"callback:{call.client.id}", CHANGES_QUOTA, CHANGE_MINUTES)
+    if not taken.is_allowed:
+        raise too_many(taken, call.client.quota)
 
 
 async def _add_secret(

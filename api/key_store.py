@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from asyncpg import Record
@@ -56,6 +56,40 @@ async def load_client(pool: Pool, client_id: int) -> Client:
     if row is None:
         raise LookupError(client_id)
     return _client(row)
+
+
+class CallbacksVersion(NamedTuple):
+    """The version of the clients' endpoints, and when it was read, by the database's clock."""
+
+    version: int
+    read_at: datetime
+
+
+READ_CALLBACKS_VERSION = "select callbacks, clock_timestamp() from tollwire.config_version"
+
+
+async def read_callbacks_version(pool: Pool) -> CallbacksVersion:
+    """Return the version of the clients' endpoints as of now."""
+    row = await pool.fetchrow(READ_CALLBACKS_VERSION, timeout=LOAD_TIMEOUT_SECONDS)
+    if row is None:
+        raise LookupError("config_version")
+    return CallbacksVersion(*row)
+
+
+CLIENTS_WITH_NEW_ENDPOINTS = """
+    select client_id from tollwire.callback_endpoints
+    where updated_at > $1::timestamptz - make_interval(secs => $2)
+"""
+# A change has its time before it commits, and no transaction of the API lasts longer (RULES A6: 5 s).
+COMMIT_SECONDS_MAX: Final = 10
+
+
+async def clients_with_new_endpoints(pool: Pool, since: datetime) -> frozenset[int]:
+    """Return at least the clients whose endpoint was changed by what committed since."""
+    rows = await pool.fetch(
+        CLIENTS_WITH_NEW_ENDPOINTS, since, COMMIT_SECONDS_MAX, timeout=LOAD_TIMEOUT_SECONDS
+    )
+    return frozenset(client_id for (client_id,) in rows)
 
 
 NOTE_USES = """

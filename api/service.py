@@ -56,7 +56,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
     ):
         prices, uses, url_policy = ConfigWatch(pool, load_prices), KeyUses(pool), _url_policy()
         authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
-        follower = Follower(prices, authenticator)
+        follower = Follower(pool, prices, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         async with (
             Accept(pool, Orders(prices, keyring, clock, url_policy), publisher) as accept,

@@ -25,7 +25,14 @@ from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
 from shared.runtime.statistics import Statistics, Watched
-from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Load, load_carriers
+from shared.storage.config import (
+    POLL_SECONDS,
+    READ_VERSION_WITH_CALLBACKS,
+    CarrierConfig,
+    ConfigWatch,
+    Load,
+    load_carriers,
+)
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
 
@@ -79,7 +86,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         Receive(pool, settle, keyring, clock, trusted_proxies=settings.trusted_proxies) as receive,
         open_monitor(settings, readiness_checks(pool), startup=startup_checks(pool)),
     ):
-        watch = ConfigWatch(pool, load_with(keyring))
+        watch = ConfigWatch(pool, load_with(keyring), read_version=READ_VERSION_WITH_CALLBACKS)
 
         async def follow() -> None:
             if await watch.refresh():

@@ -14,12 +14,19 @@ create type tollwire.receipt_state as enum ('delivered', 'undelivered', 'expired
 -- Configuration: small tables, cached in every process, one version number that a poll a second watches (RULES 32).
 create table tollwire.config_version (
     only_row boolean primary key default true check (only_row),
-    version bigint not null default 1
+    version bigint not null default 1,
+    callbacks bigint not null default 1
 );
+comment on column tollwire.config_version.callbacks is 'The version of endpoints and their secrets, which clients change themselves: only who needs those looks at it';
 insert into tollwire.config_version default values;
 create function tollwire.bump_config_version() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update tollwire.config_version set version = version + 1;
+    return null;
+end $$;
+create function tollwire.bump_callbacks_version() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    update tollwire.config_version set callbacks = callbacks + 1;
     return null;
 end $$;
 
@@ -133,8 +140,8 @@ create trigger bump after insert or update or delete or truncate on tollwire.api
 create trigger bump after insert or update or delete or truncate on tollwire.rates for each statement execute function tollwire.bump_config_version();
 create trigger bump after insert or update or delete or truncate on tollwire.carriers for each statement execute function tollwire.bump_config_version();
 create trigger bump after insert or update or delete or truncate on tollwire.routes for each statement execute function tollwire.bump_config_version();
-create trigger bump after insert or update or delete or truncate on tollwire.callback_endpoints for each statement execute function tollwire.bump_config_version();
-create trigger bump after insert or update or delete or truncate on tollwire.callback_secrets for each statement execute function tollwire.bump_config_version();
+create trigger bump after insert or update or delete or truncate on tollwire.callback_endpoints for each statement execute function tollwire.bump_callbacks_version();
+create trigger bump after insert or update or delete or truncate on tollwire.callback_secrets for each statement execute function tollwire.bump_callbacks_version();
 
 create table tollwire.audit_trail (
     id bigint generated always as identity primary key,

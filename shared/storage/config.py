@@ -117,14 +117,17 @@ VERSION: Final = Gauge("tollwire_config_version", "The configuration's version t
 LOADED: Final = Gauge("tollwire_config_loaded_timestamp_seconds", "When the configuration was last loaded")
 
 READ_VERSION = "select version from tollwire.config_version"
+# For who needs clients' endpoints and secrets, too. Both only grow, so their sum changes with either.
+READ_VERSION_WITH_CALLBACKS = "select version + callbacks from tollwire.config_version"
 
 
 class ConfigWatch(Generic[C]):
     """Keeps one process's configuration: ``load(connection, version)`` reads it in one snapshot."""
 
-    def __init__(self, pool: Pool, load: Load[C]) -> None:
+    def __init__(self, pool: Pool, load: Load[C], *, read_version: str = READ_VERSION) -> None:
         self._pool = pool
         self._load = load
+        self._look = read_version
         self._listeners: list[Callable[[C], None]] = []
         self.version = 0
         self._current: C | None = None
@@ -155,7 +158,7 @@ class ConfigWatch(Generic[C]):
             if await self._read_version(connection) == self.version:
                 return False
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                version = await connection.fetchval(READ_VERSION)
+                version = await connection.fetchval(self._look)
                 current = await self._load(connection, version)
         self.version, self._current = version, current
         VERSION.set(version)
@@ -166,7 +169,7 @@ class ConfigWatch(Generic[C]):
 
     async def _read_version(self, connection: Connection) -> int:
         try:
-            return int(await connection.fetchval(READ_VERSION, timeout=VERSION_SECONDS))
+            return int(await connection.fetchval(self._look, timeout=VERSION_SECONDS))
         except TimeoutError:
             connection.terminate()  # else the pool would wait for it to confirm that the query is cancelled
             await self._pool.expire_connections()

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from api import callback_reads
+from api.callback import CHANGE_MINUTES, CHANGES_BURST
 from shared.domain.signatures import parse_secret
 from shared.runtime.keyring import Keyring
 from shared.storage.callback_endpoints import callback_secret_aad
@@ -58,6 +59,36 @@ async def test_an_endpoint_that_is_set_to_what_it_is_changes_nothing(rig):
     assert after[1] == before[1] + 1
 
 
+async def test_a_changed_endpoint_makes_nobody_load_prices_and_routes_anew(rig):
+    key = await rig.client("acme")
+    async with rig.connection() as conn:
+        before = await conn.fetchval("select version from tollwire.config_version")
+        assert (await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})).status == 201
+        assert (await rig.call("POST", "/v1/callback/rotate", key=key, body={})).status == 200
+        assert await conn.fetchval("select version from tollwire.config_version") == before
+    # And yet its host is known for messages of their own within a poll.
+    own = {"callback_url": "https://hooks.example.org/own"}
+    async with asyncio.timeout(10):
+        while (answer := await rig.send(key, **own)).status != 202:
+            assert answer.code == "callback_not_allowed"
+
+
+async def test_a_client_changes_its_endpoint_so_often_and_no_more(rig):
+    key, other = await rig.client("acme"), await rig.client("other")
+    body = {"url": URL + "/last"}
+    for change in [{"url": f"{URL}/{number}"} for number in range(CHANGES_BURST - 2)] + [body]:
+        assert (await rig.call("PUT", "/v1/callback", key=key, body=change)).status in (200, 201)
+    assert (await rig.call("POST", "/v1/callback/rotate", key=key, body={})).status == 200
+    before = await _config_version_and_trail(rig)
+    for method, path, changed in (("PUT", "", {"url": URL}), ("POST", "/rotate", {})):
+        refused = await rig.call(method, f"/v1/callback{path}", key=key, body=changed)
+        assert (refused.status, refused.code) == (429, "too_many_requests")
+        assert int(refused.headers["Retry-After"]) <= CHANGE_MINUTES * 60
+    assert await _config_version_and_trail(rig) == before
+    assert (await rig.call("PUT", "/v1/callback", key=key, body=body)).status == 200
+    assert (await rig.call("PUT", "/v1/callback", key=other, body=body)).status == 201
+
+
 async def test_an_endpoint_that_was_switched_off_is_on_again_when_it_is_set_to_what_it_is(rig):
     key = await rig.client("acme")
     await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
@@ -73,7 +104,7 @@ async def test_an_endpoint_that_was_switched_off_is_on_again_when_it_is_set_to_w
 async def _config_version_and_trail(rig) -> tuple[int, int]:
     """The configuration's version, and how many lines the audit trail has."""
     async with rig.connection() as conn:
-        version = await conn.fetchval("select version from tollwire.config_version")
+        version = await conn.fetchval("select version + callbacks from tollwire.config_version")
         return version, await conn.fetchval("select count(*) from tollwire.audit_trail")
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from api import verify
 from api.authenticate import Authenticator
-from api.callers import KeyRecord
+from api.callers import Client, KeyRecord
 from api.problems import Refusal
 from api.verify import Verifier
 from shared.domain.api_keys import RANDOM_BYTES, ApiKey, format_api_key, new_api_key
 from shared.domain.problems import ProblemCode
+from shared.runtime.gcra import Quota
 
 HOME = "192.0.2.1"
 
@@ -178,6 +179,35 @@ async def test_a_revoked_key_is_gone_after_a_refresh():
     assert (await authenticator.authenticate(format_api_key(kept), HOME)).key_id == kept.key_id
     assert rows.asked == asked
     assert await refused(authenticator, format_api_key(key)) is ProblemCode.UNAUTHORIZED
+
+
+async def test_a_wrong_key_stays_known_as_wrong_whatever_is_changed():
+    rows = Rows()
+    authenticator = Authenticator(rows.load)
+    text = format_api_key(key_of(1))
+    for changed in (None, frozenset({1}), None):
+        assert await refused(authenticator, text) is ProblemCode.UNAUTHORIZED
+        await authenticator.refresh(changed)
+    assert rows.asked == 1
+
+
+async def test_a_refresh_for_some_clients_looks_at_their_keys_alone():
+    key, other = key_of(1), key_of(2)
+    client = Client(
+        id=7, name="acme", currency="EUR", is_suspended=False, quota=Quota(60, 10), charge="delivered",
+        default_sender="ACME", allowed_senders=None, allowed_countries=None,
+        allowed_callback_hosts=frozenset(), messages_per_second=0, text_retention_days=7, has_endpoint=False,
+    )  # fmt: skip
+    rows = Rows(dataclasses.replace(record_of(key), client=client), record_of(other))
+    authenticator = Authenticator(rows.load)
+    for one in (key, other):
+        await authenticator.authenticate(format_api_key(one), HOME)
+    rows.records.clear()
+    await authenticator.refresh(frozenset({8}))
+    assert (await authenticator.authenticate(format_api_key(key), HOME)).client == client
+    await authenticator.refresh(frozenset({7}))
+    assert await refused(authenticator, format_api_key(key)) is ProblemCode.UNAUTHORIZED
+    assert (await authenticator.authenticate(format_api_key(other), HOME)).key_id == other.key_id
 
 
 async def test_a_refresh_brings_new_scopes_without_a_new_verification():
