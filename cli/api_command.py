@@ -13,6 +13,7 @@ from cli.api_client import Api
 from cli.failures import Exit, Failure
 from cli.output import Output
 from cli.target import KEY_VARIABLE, URL_VARIABLE, KeyFile, find_target
+from cli.words import refuse_undecodable
 
 Work = Callable[..., Awaitable[int | None]]
 
@@ -41,6 +42,7 @@ def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None
         @functools.wraps(work)
         def run(*, api_url: str, api_key: str, as_json: bool, **options: Any) -> None:
             async def connected() -> int | None:
+                refuse_undecodable({**options, "api_key": api_key, "api_url": api_url})
                 target = find_target(api_url, api_key, os.environ, key_file)
                 async with Api(target) as api:
                     return await work(api, Output(as_json=as_json), **options)

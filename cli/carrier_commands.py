@@ -11,6 +11,7 @@ from cli.api_command import api_command
 from cli.failures import Failure
 from cli.output import Output
 from cli.target import KeyFile
+from cli.words import part
 
 CARRIERS = "/admin/v1/carriers"
 # What the API shows of a carrier and does not take back.
@@ -98,7 +99,7 @@ async def _change(api: Api, output: Output, name: str, reason: str | None, chang
     fields = msgspec.structs.asdict(await _carrier(api, name))
     body = {key: value for key, value in fields.items() if key not in SHOWN_ONLY}
     body |= {**changed, "reason": reason}
-    answer = await api.request("PUT", f"{CARRIERS}/{name}", body, may_repeat=True)
+    answer = await api.request("PUT", f"{CARRIERS}/{part(name)}", body, may_repeat=True)
     _tell(output, answer.read(CarrierShown))
 
 

@@ -12,6 +12,7 @@ from cli.client_options import ANY, settings_options
 from cli.listing import collect, limit_option
 from cli.output import Output, amount_text, time_text
 from cli.target import KeyFile
+from cli.words import part
 
 CLIENTS = "/admin/v1/clients"
 UNPACED = "as fast as carriers take it"
@@ -39,7 +40,7 @@ async def create(
     answer = await api.request("POST", CLIENTS, body)
     if credit_limit is not None:
         await _set_limit(api, name, credit_limit, given["reason"])
-        answer = await api.get(f"{CLIENTS}/{name}")
+        answer = await api.get(f"{CLIENTS}/{part(name)}")
     _show(output, answer.read(ClientShown))
     output.note(f"`tollwire key create {name}` makes its key, `tollwire credit add {name} 100` tops it up.")
 
@@ -58,7 +59,7 @@ async def set_(api: Api, output: Output, name: str, credit_limit: str | None, **
         raise click.UsageError("Nothing to change: name at least one setting.")
     if credit_limit is not None:
         await _set_limit(api, name, credit_limit, given["reason"])
-    answer = await api.request("PATCH", f"{CLIENTS}/{name}", body, may_repeat=True)
+    answer = await api.request("PATCH", f"{CLIENTS}/{part(name)}", body, may_repeat=True)
     _show(output, answer.read(ClientShown))
 
 
@@ -98,7 +99,7 @@ async def list_(api: Api, output: Output, limit: int) -> None:
 @api_command(KeyFile.ADMIN)
 async def show(api: Api, output: Output, name: str) -> None:
     """Show a client: its settings, its balance, and what of it waits."""
-    _show(output, (await api.get(f"{CLIENTS}/{name}")).read(ClientShown))
+    _show(output, (await api.get(f"{CLIENTS}/{part(name)}")).read(ClientShown))
 
 
 def _body(given: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +118,7 @@ async def _set_limit(api: Api, name: str, amount: str, reason: str | None) -> No
         "reference": f"cli-{secrets.token_hex(8)}",
         "reason": reason,
     }
-    await api.request("POST", f"{CLIENTS}/{name}/credit", body, may_repeat=True)
+    await api.request("POST", f"{CLIENTS}/{part(name)}/credit", body, may_repeat=True)
 
 
 def _show(output: Output, shown: ClientShown) -> None:

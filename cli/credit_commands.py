@@ -16,6 +16,7 @@ from cli.failures import Exit, Failure
 from cli.listing import SHOWN_DEFAULT
 from cli.output import Output, amount_text, short_time_text
 from cli.target import KeyFile
+from cli.words import part
 from shared.domain.money import MoneyFormatError, format_micros, parse_micros
 
 CLIENTS = "/admin/v1/clients"
@@ -71,7 +72,7 @@ async def adjust(
 @api_command(KeyFile.ADMIN)
 async def show(api: Api, output: Output, client: str) -> None:
     """Show the balance of CLIENT, and the credit that was posted lately."""
-    shown = (await api.get(f"{CLIENTS}/{client}")).read(ClientShown)
+    shown = (await api.get(f"{CLIENTS}/{part(client)}")).read(ClientShown)
     trail = await api.get("/admin/v1/audit", {"target": f"client/{client}", "limit": SHOWN_DEFAULT})
     posted = [line for line in trail.read(AuditPage).lines if line.action.startswith("credit.")]
     if output.as_json:
@@ -110,7 +111,7 @@ async def _post(
         "reason": reason,
     }
     with _naming(body["reference"]):
-        answer = await api.request("POST", f"{CLIENTS}/{client}/credit", body, may_repeat=True)
+        answer = await api.request("POST", f"{CLIENTS}/{part(client)}/credit", body, may_repeat=True)
         posted = answer.read(CreditPosted)
     if output.as_json:
         output.document({**answer.plain(), "reference": body["reference"]})

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import click
 
@@ -51,6 +52,22 @@ def named_dsn(environ: Mapping[str, str], *variables: str) -> str:
             except SettingsError as error:
                 raise click.ClickException(str(error)) from None
     return ""
+
+
+def address_of(dsn: str) -> str:
+    """Return a DSN that is an address at least; what it asks for is the driver's to judge.
+
+    Raises:
+        click.UsageError: it is none.
+    """
+    try:
+        if urlsplit(dsn).scheme in {"postgres", "postgresql"}:
+            return dsn
+    except ValueError:  # brackets without an address
+        pass
+    raise click.UsageError(
+        "the DSN is none: it looks like postgresql://tollwire_ledger@db.example.org/tollwire"
+    )
 
 
 def database_dsn(role: str) -> str:

@@ -13,9 +13,10 @@ import asyncpg
 import click
 import structlog
 
-from cli.database import database_dsn
+from cli.database import address_of, database_dsn
 from cli.failures import Exit, Failure, Unreachable
 from cli.output import Output
+from cli.words import refuse_undecodable
 from shared.runtime.postgres import OutcomeUnknown, open_pool
 from shared.runtime.postgres_faults import login_fault
 from shared.runtime.postgres_hosts import connect
@@ -57,7 +58,8 @@ def database_command(work: Work) -> Callable[..., None]:
     @functools.wraps(work)
     def run(*, dsn: str | None, as_json: bool, **options: Any) -> None:
         async def connected() -> int | None:
-            settings = _Settings(dsn or database_dsn("ledger"))
+            refuse_undecodable({**options, "dsn": dsn})
+            settings = _Settings(address_of(dsn or database_dsn("ledger")))
             # The pool waits a minute for a server that is down; who types a command is told at once.
             await (await connect(settings.postgres_dsn)).close()
             async with open_pool(
@@ -81,6 +83,8 @@ def run_to_exit(work: Callable[[], Awaitable[int | None]], *, as_json: bool) -> 
         except (OutcomeUnknown, OSError) as error:
             hint = login_fault(error) or ""
             raise Unreachable("The database does not answer.", detail=str(error), hint=hint) from error
+        except asyncpg.ClientConfigurationError as error:
+            raise Failure("The DSN is not right.", detail=str(error), exit_code=Exit.USAGE) from error
         except asyncpg.InvalidAuthorizationSpecificationError as error:
             raise Failure(
                 "The database refuses the login.", detail=str(error), exit_code=Exit.UNAUTHORIZED

@@ -11,6 +11,7 @@ from cli.api_command import api_command
 from cli.listing import SHOWN_DEFAULT
 from cli.output import Output, short_time_text, time_text
 from cli.target import KeyFile
+from cli.words import part
 from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
 
 KEYS = "/admin/v1/keys"
@@ -81,7 +82,7 @@ def generate() -> None:
 @api_command(KeyFile.ADMIN)
 async def list_(api: Api, output: Output, client: str) -> None:
     """List the keys of CLIENT, live ones first."""
-    answer = await api.get(f"/admin/v1/clients/{client}/keys", {"limit": SHOWN_DEFAULT})
+    answer = await api.get(f"/admin/v1/clients/{part(client)}/keys", {"limit": SHOWN_DEFAULT})
     if output.as_json:
         output.document(answer.plain())
         return
@@ -103,7 +104,7 @@ async def revoke(api: Api, output: Output, key_id: str) -> None:
 
     The id stands before the last _ of the key; `tollwire key list` shows it too.
     """
-    answer = await api.request("DELETE", f"{KEYS}/{key_id}", may_repeat=True)
+    answer = await api.request("DELETE", f"{KEYS}/{part(key_id)}", may_repeat=True)
     if output.as_json:
         output.document(answer.plain())
     else:

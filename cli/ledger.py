@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import click
 
-from cli.database import database_dsn
+from cli.database import address_of, database_dsn
 from cli.output import Output
 from cli.seals import seals
 from cli.walk_screen import WalkScreen
@@ -78,7 +78,7 @@ def verify(
         with WalkScreen(Output(as_json=as_json)) as shown:
             findings += asyncio.run(
                 verify_database(
-                    dsn or database_dsn("ledger"),
+                    address_of(dsn or database_dsn("ledger")),
                     full=full,
                     signer=signer,
                     exported=exported,

@@ -12,6 +12,7 @@ from cli.message_screen import print_message
 from cli.output import Output, amount_text, short_time_text, state_text
 from cli.proof import STATES
 from cli.target import KeyFile
+from cli.words import part
 
 
 @click.group()
@@ -24,7 +25,7 @@ def message() -> None:
 @api_command(KeyFile.DEMO)
 async def show(api: Api, output: Output, message_id: str) -> None:
     """Show a message with its hold, its attempts and its events."""
-    answer = await api.get(f"/v1/messages/{message_id}")
+    answer = await api.get(f"/v1/messages/{part(message_id)}")
     if output.as_json:
         output.document(answer.plain())
     else:

@@ -43,7 +43,7 @@ def find_target(api_url: str, api_key: str, environ: Mapping[str, str], key_file
     """
     home = Home.of(environ)
     url = api_url or environ.get(URL_VARIABLE, "") or _running_url(home)
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+    if not _is_address(url):
         raise Failure(
             f"{url!r} is no address of an API.",
             hint="It looks like http://127.0.0.1:8080.",
@@ -53,6 +53,14 @@ def find_target(api_url: str, api_key: str, environ: Mapping[str, str], key_file
     if not key and key_file is not None:
         key = _key_in(home.path / key_file.value)
     return Target(url.rstrip("/"), key)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an address, or a port that is none
+        return False
 
 
 def _running_url(home: Home) -> str:

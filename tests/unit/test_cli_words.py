@@ -1,0 +1,69 @@
+"""Whatever is typed, a command ends with an exit code and a sentence, never with a traceback."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli.__main__ import COMMANDS, tollwire
+from cli.failures import Exit, Failure
+from cli.words import part, refuse_undecodable
+
+# Not UTF-8 (as Python gets it), a bracket without an address, nothing, and a name that is more than one part.
+TYPED = ("\udcff", "http://[::1", "postgresql://[::1", "", "a/../b?c#d")
+# Nobody listens there, and no answer is waited for.
+API = ("--api-url", "http://127.0.0.1:9", "--api-key", "x")
+DSN = ("--dsn", "postgresql://127.0.0.1:9/x")
+
+
+def commands(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Each command below a group that asks an API or a database, and the words that name it."""
+    for name in group.list_commands(click.Context(group)):
+        found = group.get_command(click.Context(group), name)
+        if isinstance(found, click.Group):
+            yield from commands(found, (*path, name))
+        elif found is not None and {"api_key", "dsn"} & {one.name for one in found.params}:
+            yield (*path, name), found
+
+
+def typed(command: click.Command, target: click.Parameter, text: str) -> list[str]:
+    """The command's words with this text for one of its parameters, and something for each that it needs."""
+    names = {one.name for one in command.params}
+    words = list(API if "api_key" in names else DSN)
+    arguments = []
+    for one in command.params:
+        value = text if one is target else "2026-11-21"
+        if isinstance(one, click.Argument):
+            arguments += [value] if one is target or one.required else []
+        elif one is target or one.required:
+            words += [one.opts[0], value]
+    return [*words, "--", *arguments]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "listen"])
+def test_no_word_leads_to_a_traceback(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = tollwire.get_command(click.Context(tollwire), name)
+    assert found is not None
+    tree = click.Group("all", {name: found})
+    runner = CliRunner()
+    for path, command in commands(tree, ()):
+        for target in command.params:
+            for text in () if getattr(target, "is_flag", False) else TYPED:
+                done = runner.invoke(tree, [*path, *typed(command, target, text)])
+                assert isinstance(done.exception, SystemExit | None), (path, target.name, text)
+
+
+def test_what_is_not_utf_8_is_named():
+    with pytest.raises(Failure, match=r"Callback host is not UTF-8\.") as caught:
+        refuse_undecodable({"path": Path("\udcff"), "limit": 5, "callback_host": ("a", "\udcff")})
+    assert caught.value.exit_code == Exit.USAGE
+
+
+def test_a_name_is_one_part_of_a_path():
+    assert part("a/b?c#d") == "a%2Fb%3Fc%23d"
+    with pytest.raises(Failure, match="empty"):
+        part("")
