@@ -7,10 +7,16 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from api.admin_schemas import NewClient, NewKeyRequest
+from api.callback_schemas import CallbackReplay
 from api.cursors import cursor_of, read_cursor
+from api.ledger_schemas import CreditRequest, RatesRequest
 from api.problems import Refusal
-from api.schemas import BatchRequest, MessageRequest
+from api.schemas import EARLIEST, LATEST, BatchRequest, MessageRequest
 from api.violations import refuse_body
+from cli.csv_messages import read_csv
+from cli.csv_prices import read_prices
+from cli.csv_rows import CsvFault
 from shared.domain.api_keys import InvalidApiKey, format_api_key, new_api_key, parse_api_key
 from shared.domain.callback_urls import CallbackUrlError, UrlPolicy, parse_callback_url
 from shared.domain.idempotency import InvalidIdempotencyKey, parse_idempotency_key
@@ -67,6 +73,35 @@ def body_reader(kind: Any) -> Callable[[bytes], object]:
             raise refusal from None
 
     return read
+
+
+# Free text; every other text of an operator's body has a form.
+FREE: Final = ("reason", "default_sender")
+
+
+def operators_reader(kind: Any) -> Callable[[bytes], object]:
+    """Read an operator's body: texts of a form end where the form does, times lie in our days."""
+    read_body = body_reader(kind)
+
+    def read(raw: bytes) -> object:
+        taken = read_body(raw)
+        for name in kind.__struct_fields__:
+            value = getattr(taken, name)
+            if isinstance(value, str) and name not in FREE and kind is not NewKeyRequest:
+                must(not value.endswith("\n"), f"{name} ends with a line feed")
+            if isinstance(value, datetime):
+                must(EARLIEST <= value < LATEST, f"{name} is {value}")
+        return taken
+
+    return read
+
+
+def read_price_file(raw: bytes) -> object:
+    lines = read_prices(raw)
+    for line in lines:
+        must(line["prefix"].isdecimal() and line["prefix"].encode() in raw, "a prefix of its own")
+        must(line["price"] is None or line["price"].encode() in raw, "a price of its own")
+    return lines
 
 
 def event_reader(decode: Callable[[bytes], Any]) -> Callable[[bytes], object]:
@@ -190,6 +225,32 @@ TARGETS: Final = {
     "POST /v1/messages/batch": Target(
         body_reader(BatchRequest), (Refusal,),
         (b'{"messages":[' + MESSAGE + b"," + MESSAGE_IN_FULL + b"]}", b'{"to":["+4915112345678","+33612345678"],"text":"Hi"}'),
+    ),
+    "POST /admin/v1/clients": Target(
+        operators_reader(NewClient), (Refusal,),
+        (b'{"name":"acme","currency":"EUR","default_sender":"ACME","allowed_countries":["DE"],"text_retention_days":7}', b'{"name":"acme\\n","currency":"EUR"}', b'{"name":"acme","currency":"EUR\\n"}',),
+    ),
+    "POST /admin/v1/keys": Target(
+        operators_reader(NewKeyRequest), (Refusal,),
+        (b'{"client":"acme","scopes":["messages:send"],"expires_at":"2027-01-01T00:00:00Z","allowed_ips":["198.51.100.0/24"]}',),
+    ),
+    "POST /admin/v1/clients/{name}/credit": Target(
+        operators_reader(CreditRequest), (Refusal,),
+        (b'{"kind":"adjustment","amount":"-5.00","reference":"invoice-17","reason":"goodwill"}', b'{"amount":"5","reference":"r\\n"}',),
+    ),
+    "PUT /admin/v1/rates": Target(
+        operators_reader(RatesRequest), (Refusal,),
+        (b'{"client":"acme","currency":"EUR","rates":[{"prefix":"49","price":"0.0750"},{"prefix":"33","price":null}]}',),
+    ),
+    "POST /v1/callback/replay": Target(
+        operators_reader(CallbackReplay), (Refusal,),
+        (b'{"since":"2026-11-21T10:00:00Z"}', b'{"since":"0001-11-21T10:00:00Z"}', b'{"ids":["01939d2e-0000-7000-8000-000000000000"]}'),
+    ),
+    "a price list": Target(
+        read_price_file, (CsvFault,), (b"prefix,price\n49,0.0750\n33,0.0630\n", b"place;prefix;price\r\nGermany;+49;0.0750\r\nFrance;33;\r\n"),
+    ),
+    "a file of messages": Target(
+        read_csv, (CsvFault,), (b'to,text\n+4915112345678,"Dear Ann, 1"\n', b"note;text;to\r\nx;Hallo;+4915112345678\r\n"),
     ),
     "a text's segments": Target(
         read_text, (TextError,),
