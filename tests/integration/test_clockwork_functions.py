@@ -143,17 +143,27 @@ async def test_work_that_is_put_off_is_due_later_under_a_new_number_and_not_in_t
         assert [d.dispatch_no for d in await store.dispatch_due(flow.pool, [message], long_ago, 1)] == [2]
 
 
-async def test_only_what_waits_is_put_off_and_never_past_its_validity(database: Database) -> None:
+async def test_only_what_waits_is_put_off_and_soon_enough_for_another_carrier(database: Database) -> None:
     async with open_flow(database) as flow:
         client, carrier = await flow.client(), await flow.carrier()
-        claimed, short = (
-            (await flow.accepted(client))[0],
-            (await flow.accepted(client, valid_seconds=60))[0],
-        )
+        (claimed,) = await flow.accepted(client)
+        (short,) = await flow.accepted(client, valid_seconds=60)
         await flow.claim([claimed], carrier)
-        await put_off_work(flow.pool, [(claimed.hex, 1), (short.hex, 1)], [300.0, 300.0])
+        assert await put_off_work(flow.pool, [(id_.hex, 1) for id_ in (claimed, short)], [300.0] * 2) == 1
         assert (await row_of(flow, claimed))["dispatch_no"] == 1
-        assert ((await row_of(flow, short))["due_at"] - datetime.now(UTC)).total_seconds() < 61
+        row = await row_of(flow, short)
+        assert 8 < (row["due_at"] - datetime.now(UTC)).total_seconds() < 15.1, "a quarter of its validity"
+
+
+async def test_what_ends_in_a_moment_is_put_off_to_its_end(database: Database) -> None:
+    async with open_flow(database) as flow:
+        (message,) = await flow.accepted(await flow.client(), valid_seconds=60)
+        await flow.later([message], 57)
+        await put_off_work(flow.pool, [(message.hex, 1)], [300.0])
+        valid_until = await flow.pool.fetchval(
+            "select valid_until from tollwire.messages where id = $1", message
+        )
+        assert (await row_of(flow, message))["due_at"] == valid_until
 
 
 async def test_scheduled_messages_start_in_their_clients_pace(database: Database) -> None:

@@ -95,6 +95,22 @@ async def test_a_carrier_may_call_its_only_submit_otherwise_in_receipts(database
         assert (settled.outcome, settled.message_id, settled.state) == ("moved", message, "DELIVERED")
 
 
+async def test_an_answer_that_is_lost_leaves_the_name_that_a_receipt_gave(database: Database) -> None:
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        (message,) = await flow.accepted(await flow.client(), delivery="at_least_once")
+        await flow.claim([message], carrier)
+        first = await flow.receipt(carrier, "R1", "enroute", echo_message_id=message)
+        assert (first.outcome, await words(flow, message)) == ("noted", ["enroute"])
+        await flow.record([outcome(message, 1, "uncertain", retry_seconds=0.0)], carrier)
+        await flow.claim([message], carrier)
+        await flow.record([outcome(message, 2, "submitted", reference="R2")], carrier)
+        await flow.receipt(carrier, "R3", "undelivered", echo_message_id=message)
+        assert await words(flow, message) == ["enroute", None], "it is called R1"
+        settled = await flow.receipt(carrier, "R1", "delivered", echo_message_id=message)
+        assert (settled.outcome, await words(flow, message)) == ("moved", ["delivered", None])
+
+
 async def test_a_carrier_that_knows_our_ids_may_call_each_submit_otherwise(database: Database) -> None:
     async with open_flow(database) as flow:
         carrier = await flow.carrier(idempotent_submit=True)

@@ -27,7 +27,8 @@ begin
 
     with noted as (
         update tollwire.attempts a
-            set outcome = x.outcome, outcome_at = v_now, reference = x.reference, error_code = x.error, error_detail = left(x.detail, 200)
+            -- An answer without a name, or none, takes nothing from what a receipt has named.
+            set outcome = x.outcome, outcome_at = v_now, reference = coalesce(x.reference, a.reference), error_code = x.error, error_detail = left(x.detail, 200)
             from (select distinct on (y.message_id, y.attempt_no, y.part_no) y.*
                   from unnest(p_message, p_attempt, p_part, p_outcome, p_reference, p_error, p_detail) with ordinality
                        y(message_id, attempt_no, part_no, outcome, reference, error, detail, nth)
@@ -35,7 +36,7 @@ begin
             where a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no
               and a.message_id = any (p_message) and a.message_id between v_min and v_max
               and (a.outcome is null or a.outcome = 'uncertain' and x.outcome <> 'uncertain')
-        returning a.message_id, a.attempt_no, a.part_no, a.outcome, a.reference
+        returning a.message_id, a.attempt_no, a.part_no, a.outcome, x.reference
     )
     insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
         select p_carrier, n.reference, v_now, n.message_id, n.attempt_no, n.part_no
@@ -241,7 +242,7 @@ begin
     if f_id is not null then
         -- Two lists of one flush meet, both read in one go.
         perform set_config('enable_hashjoin', 'on', true), set_config('enable_nestloop', 'off', true);
-        update tollwire.attempts a set outcome = 'submitted', outcome_at = v_now, reference = x.reference
+        update tollwire.attempts a set outcome = 'submitted', outcome_at = v_now, reference = coalesce(x.reference, a.reference)
             from unnest(f_id, f_attempt, f_reference) x(id, attempt_no, reference)
             where a.message_id = any (f_id) and a.message_id between v_min and v_max and a.message_id = x.id and a.attempt_no = x.attempt_no and a.part_no = 1 and a.outcome is null;
         perform set_config('enable_hashjoin', 'off', true), set_config('enable_nestloop', 'on', true);

@@ -141,7 +141,9 @@ def _note(t: Tables, lines: list[Line], carrier: int, may_ask_again: bool) -> No
             continue
         if attempt.outcome is not None and (attempt.outcome != "uncertain" or line.outcome == "uncertain"):
             continue
-        attempt.outcome, attempt.outcome_us, attempt.reference = line.outcome, t.now, line.reference
+        attempt.outcome, attempt.outcome_us = line.outcome, t.now
+        if line.reference is not None:
+            attempt.reference = line.reference
         if line.outcome == "submitted" and line.reference is not None:
             t.references.append(
                 Reference(carrier, line.reference, t.now, line.message, line.attempt, line.part)
