@@ -40,6 +40,10 @@ OPEN_SECONDS: Final = 5.0
 LOST_MAX: Final = 1_000
 # A carrier that has not answered a submit for so long is slow.
 SLOW_SECONDS: Final = 1.0
+# One to which nothing has gone for so long may hang; one that takes so many times less than a while ago is
+# ill, and may be well again soon.
+STEADY_SECONDS: Final = 5.0
+ILL_FACTOR: Final = 4.0
 
 # "failed" may go better the next time, "refused" never: the message is at fault, not the carrier.
 OUTCOMES: Final = Counter(
@@ -138,6 +142,12 @@ class Desk:
         at_carrier, seconds = self._longest()
         flow = max(self._pace.went_lately, at_carrier / max(seconds, SLOW_SECONDS), RATE_MIN_PER_SECOND)
         return min(flow, self._pace.rate or flow)
+
+    def is_steady(self) -> bool:
+        """Return True when ``per_second`` is what it takes for long: work goes, and about as before."""
+        is_going = time.monotonic() - self._pace.went_at < STEADY_SECONDS
+        known_per_second = self._pace.best_per_second or self._pace.rate
+        return is_going and 0 < known_per_second < ILL_FACTOR * self.per_second
 
     async def take(self, lane: str, wanted: int) -> int:
         """Wait until some may be claimed, and return how many, 1 to ``wanted``; 0 when it is closed or down.

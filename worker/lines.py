@@ -26,9 +26,10 @@ QUICK_PER_SECOND: Final = 100.0
 # the first time sooner, so that what is put off leaves the lane at once.
 LOOK_SECONDS: Final = 1.0
 FIRST_LOOK_SECONDS: Final = 0.1
-# What was put off is due when the carrier should get to it, but within so long, doubled with each dispatch:
-# an estimate may be wrong, and nothing comes later than about as long as it has waited already. Work that
-# comes back too early costs two calls, work that comes too late leaves the carrier idle.
+# What was put off is due a little before the carrier should get to it: work that comes back too early costs
+# two calls, work that comes too late leaves the carrier idle. Where the carrier may be quicker again soon, it
+# is due within so long, doubled with each dispatch: nothing is late by more than it has waited already.
+EARLY_FACTOR: Final = 0.8
 FIRST_SECONDS: Final = 15.0
 FIRST_EXPRESS_SECONDS: Final = 4.0
 PUT_OFF_MAX_SECONDS: Final = 1_800.0
@@ -73,7 +74,9 @@ class Line:
     def __init__(self, first_seconds: float) -> None:
         self._first_seconds = first_seconds
         self._waits: dict[Wait, None] = {}
-        self._free_at = 0.0
+        # Messages that were put off, as far as the carrier has not had the time for them.
+        self._behind = 0.0
+        self._counted_at = 0.0
         self.seen_at = 0.0
 
     @contextmanager
@@ -116,21 +119,29 @@ class Line:
         return takewhile(lambda one: one is not wait, self._waits)
 
     def put_off_seconds(
-        self, dispatch_numbers: Sequence[int], per_second: float, rest_seconds: float
+        self, wait: Wait, numbers: Sequence[int], per_second: float, rest_seconds: float, *, is_steady: bool
     ) -> list[float]:
-        """Return in how many seconds each is due again: behind those who stay, and behind each other."""
+        """Return in how many seconds each of these dispatch numbers is due again.
+
+        They were cut from the end of ``wait``, and are due behind all before that, and behind each other.
+
+        ``is_steady``: the carrier takes so many a second for long, and the estimate can be relied on.
+        """
         now = time.monotonic()
-        staying = sum([wait.left for wait in self._waits])
-        self._free_at = max(self._free_at, now + rest_seconds + staying / per_second)
+        self._behind = max(self._behind - per_second * (now - self._counted_at), 0.0)
+        self._counted_at = now
+        staying = wait.left + sum([one.left for one in self._before(wait)])
         seconds = []
-        for number in dispatch_numbers:
-            self._free_at += 1.0 / per_second
+        for number in numbers:
             doubled = 2.0 ** min(number, DOUBLINGS_MAX)
-            most = min(self._first_seconds * doubled, PUT_OFF_MAX_SECONDS)
-            self._free_at = min(self._free_at, now + rest_seconds + most)
+            within = PUT_OFF_MAX_SECONDS
+            if not is_steady:
+                within = min(self._first_seconds * doubled, within)
+            self._behind = min(self._behind + 1.0, within * per_second)
             spread = 0.5 + random.random() / 2  # noqa: S311 - spreads what comes back, keeps no secret
-            least = rest_seconds + spread * min(PUT_OFF_MIN_SECONDS * doubled, AGAIN_MAX_SECONDS)
-            seconds.append(max(min(self._free_at - now, rest_seconds + most * spread), least))
+            place = min(EARLY_FACTOR * (staying + self._behind) / per_second, within * spread)
+            least = spread * min(PUT_OFF_MIN_SECONDS * doubled, AGAIN_MAX_SECONDS)
+            seconds.append(rest_seconds + max(place, least))
         return seconds
 
 

@@ -16,9 +16,13 @@ RATE_MIN_PER_SECOND: Final = 1.0
 GROWTH_MAX: Final = 2.0
 # And a throttle so long ago is forgotten: there is no rate in force again.
 FORGET_SECONDS: Final = 600.0
+# The best mean of so long, remembered for so long, is what a carrier is known to take when it is well.
+MEAN_SECONDS: Final = 10.0
+BEST_SECONDS: Final = 300.0
+# What went in a second says something until the one after it is over.
+LATELY_SECONDS: Final = 2.0
 # A carrier that throttles without having said a rate starts from what it took in a second. The one that has
 # just begun says nothing: the whole one before it counts, if that was more.
-LATELY_SECONDS: Final = 2.0
 PAUSE_DEFAULT_SECONDS: Final = 1.0
 PAUSE_MAX_SECONDS: Final = 60.0
 # At a slow carrier's one turn takes no more than this much of its time: the next turn may be an express one.
@@ -42,6 +46,11 @@ class Pace:
         self._second_started_at = 0.0
         self._second_count = 0
         self._whole_second_count = 0
+        self.went_at = 0.0
+        self._mean_since = time.monotonic()
+        self._mean_count = 0
+        self.best_per_second = 0.0
+        self._best_at = 0.0
 
     @property
     def per_second(self) -> float:
@@ -74,7 +83,8 @@ class Pace:
 
     def spend(self, count: int) -> None:
         """Note that so much goes now."""
-        now = time.monotonic()
+        now = self.went_at = time.monotonic()
+        self._mean(count, now)
         if now - self._second_started_at >= 1.0:
             is_next = now - self._second_started_at < 2.0
             self._whole_second_count = self._second_count if is_next else 0
@@ -84,6 +94,15 @@ class Pace:
             self._grow(now)
         if self._rate:
             self._next_at = max(self.ready_at, now) + count / self._rate
+
+    def _mean(self, count: int, now: float) -> None:
+        seconds = now - self._mean_since
+        if seconds >= MEAN_SECONDS:
+            mean = self._mean_count / seconds
+            if mean >= self.best_per_second or now - self._best_at > BEST_SECONDS:
+                self.best_per_second, self._best_at = mean, now
+            self._mean_since, self._mean_count = now, 0
+        self._mean_count += count
 
     def slow_down(self, retry_after_seconds: float | None) -> None:
         """Halve the rate and pause, as the carrier asks."""

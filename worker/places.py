@@ -80,7 +80,9 @@ class Places:
         for start in range(0, len(work), PUT_OFF_MAX):
             part = work[start : start + PUT_OFF_MAX]
             numbers = [number for _, number in part]
-            seconds = line.put_off_seconds(numbers, desk.per_second, desk.rest_seconds)
+            seconds = line.put_off_seconds(
+                wait, numbers, desk.per_second, desk.rest_seconds, is_steady=desk.is_steady()
+            )
             PUT_OFF.labels(desk.config.name, lane).inc(await self._journal.put_off(part, seconds))
 
     def _is_lane_of(self, desk: Desk, lane: str) -> bool:

@@ -240,6 +240,32 @@ async def test_a_carrier_takes_what_goes_and_ever_less_while_it_does_not_answer(
         assert one.per_second == per_second
 
 
+async def test_a_carrier_is_steady_while_it_takes_about_what_it_took(monkeypatch):
+    now = [1_000.0]
+    monkeypatch.setattr("worker.desk.time.monotonic", lambda: now[0])
+    one, stated = desk(Submitted("r"), window_max=100), desk(Submitted("r"), rate_per_second=3)
+
+    async def takes(number: int) -> None:
+        for each in (one, stated):
+            each.give("normal", await each.take("normal", number))
+        now[0] += 1.0
+
+    await takes(20)
+    assert (one.is_steady(), stated.is_steady()) == (False, True), "only the row's rate is known yet"
+    for _ in range(10):
+        await takes(20)
+    assert one.is_steady()
+    for _ in range(3):
+        await takes(2)
+    assert not one.is_steady(), "it may be as quick as before soon"
+    for _ in range(310):
+        await takes(2)
+    assert one.is_steady(), "it is so for long"
+    now[0] += 5.0
+    assert not one.is_steady()
+    assert not stated.is_steady(), "what takes nothing may hang"
+
+
 async def test_a_carrier_that_rests_is_as_fast_as_before_when_it_is_back():
     one = desk(Throttled(60.0), window_max=100)
     await one.take("normal", 8)

@@ -6,6 +6,7 @@ import pytest
 
 from worker.lines import (
     BUNDLES_MAX,
+    EARLY_FACTOR,
     FIRST_EXPRESS_SECONDS,
     FIRST_SECONDS,
     LINE_SECONDS,
@@ -31,22 +32,36 @@ def work(number: int) -> list[tuple[str, int]]:
     return list(repeat((ONE, 1), number))
 
 
-def test_work_comes_back_when_a_slow_carrier_gets_to_it(clock):
+def put_off(
+    line: Line, numbers: list[int], per_second: float, rest: float = 0.0, *, is_steady: bool = False
+) -> list[float]:
+    with line.wait([], 1) as nothing:
+        return line.put_off_seconds(nothing, numbers, per_second, rest, is_steady=is_steady)
+
+
+def test_work_comes_back_a_little_before_a_slow_carrier_gets_to_it(clock):
     line = Line(FIRST_SECONDS)
-    assert line.put_off_seconds([1] * 6, 2.0, 0.0)[-2:] == [2.5, 3.0]
+    assert put_off(line, [1] * 10, 2.0)[-2:] == [4.5 * EARLY_FACTOR, 5.0 * EARLY_FACTOR]
     clock[0] += 1.0
-    assert line.put_off_seconds([1], 2.0, 0.0) == [2.5], "it stands behind the others"
+    assert put_off(line, [1], 2.0) == [4.5 * EARLY_FACTOR], "it stands behind the others"
     line = Line(FIRST_SECONDS)
-    with line.wait(work(10), 1) as wait:
-        wait.advance(4)
-        assert line.put_off_seconds([1], 2.0, 0.0) == [3.5], "and behind those who stay"
+    with line.wait(work(10), 1) as first, line.wait(work(99), 1):
+        first.advance(4)
+        seconds = line.put_off_seconds(first, [1], 2.0, 0.0, is_steady=True)
+        assert seconds == [3.5 * EARLY_FACTOR], "and behind what stays before it"
+
+
+def test_a_carrier_that_is_quicker_than_before_gets_to_all_sooner(clock):
+    line = Line(FIRST_SECONDS)
+    put_off(line, [1] * 1_000, 1.0, is_steady=True)
+    assert put_off(line, [1], 100.0, is_steady=True)[0] <= 10.01 * EARLY_FACTOR
 
 
 def test_nothing_comes_back_while_a_carrier_rests(clock):
     """Twenty messages and a minute's rest were put off six hundred times."""
     line = Line(FIRST_SECONDS)
     for number in range(1, 10):
-        assert min(line.put_off_seconds([number] * 20, 100.0, 60.0)) > 60.0
+        assert min(put_off(line, [number] * 20, 100.0, 60.0)) > 60.0
         clock[0] += 60.0
 
 
@@ -55,14 +70,20 @@ def test_nothing_stays_away_for_much_longer_than_it_has_waited_already(clock, fi
     for number in (1, 2, 5, 7, 10_000):
         most = min(first_seconds * 2 ** min(number, 7), PUT_OFF_MAX_SECONDS)
         line = Line(first_seconds)
-        line.put_off_seconds([number] * 10_000, 1.0, 0.0)  # hours of work stand before
-        seconds = line.put_off_seconds([number] * 100, 1.0, 0.0)
+        put_off(line, [number] * 10_000, 1.0)  # hours of work stand before
+        seconds = put_off(line, [number] * 100, 1.0)
         assert most / 2 <= min(seconds) < max(seconds) <= most, "and it is spread"
+
+
+def test_where_the_carrier_is_as_ever_each_comes_back_in_its_time(clock):
+    line = Line(FIRST_SECONDS)
+    assert put_off(line, [1] * 1_000, 1.0, is_steady=True)[-1] == 1_000.0 * EARLY_FACTOR
+    assert max(put_off(line, [1] * 10_000, 1.0, is_steady=True)) <= PUT_OFF_MAX_SECONDS
 
 
 def test_what_comes_back_for_nothing_stays_away_longer_each_time(clock):
     for number, least in [(1, 1.0), (2, 2.0), (3, 4.0), (10_000, 4.0)]:
-        assert least <= Line(FIRST_SECONDS).put_off_seconds([number], 1_000.0, 0.0)[0] <= 8.0
+        assert least <= put_off(Line(FIRST_SECONDS), [number], 1_000.0)[0] <= 8.0
 
 
 def test_who_is_soon_served_stays_and_the_end_of_a_long_line_leaves(clock):
