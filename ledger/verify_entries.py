@@ -24,7 +24,11 @@ select e.account_id, e.version, e.message_id, case
         when l.message_id is null then 'entry_without_lock'
         when l.account_id <> e.account_id or l.amount_micros <> e.amount_micros then 'lock_differs'
         when e.kind = 'hold' and l.hold_version <> e.version then 'second_hold'
-        when e.kind in ('capture', 'release') and l.resolved_at is distinct from e.at then 'second_resolution'
+        when e.kind = 'hold' then 'hold_time_differs'
+        when e.kind in ('capture', 'release') and l.resolved_at is distinct from e.at
+            then case when l.state::text = upper(e.kind::text) || 'D' then 'resolution_time_differs'
+                      else 'second_resolution' end
+        when e.kind in ('capture', 'release') and l.reason is distinct from e.reason then 'reason_differs'
         when e.kind in ('capture', 'release') then 'resolution_differs'
         when e.kind = 'late_capture' then 'late_capture_differs' end
 from ledger.entries e
@@ -32,17 +36,20 @@ left join ledger.credit_locks l on l.message_id = e.message_id and l.message_id 
 where e.account_id = any ($1) and e.day >= $2 and e.day < $3 and e.version > $4 and e.version <= $5
   and e.message_id between $6 and $7 and e.kind not in ('top_up', 'adjustment')
   and not coalesce(l.account_id = e.account_id and l.amount_micros = e.amount_micros and case e.kind
-        when 'hold' then l.hold_version = e.version
-        when 'capture' then l.state = 'CAPTURED' and l.resolved_at = e.at
-        when 'release' then l.state = 'RELEASED' and l.resolved_at = e.at
-        else l.late_captured_at = e.at end, false)
+        when 'hold' then l.hold_version = e.version and l.held_at = e.at
+        when 'late_capture' then l.late_captured_at = e.at
+        else l.state::text = upper(e.kind::text) || 'D' and l.resolved_at = e.at
+             and l.reason is not distinct from e.reason end, false)
 order by 1, 2
 """
 ENTRY_WORDS: Final = {
     "entry_without_lock": "there is no lock of this message",
     "lock_differs": "the lock has another amount or account",
     "second_hold": "the lock was placed by another entry",
+    "hold_time_differs": "the lock says that it was placed at another time",
     "second_resolution": "the lock was not resolved by this entry",
+    "resolution_time_differs": "the lock says that it was resolved at another time",
+    "reason_differs": "the lock was resolved for another reason",
     "resolution_differs": "the lock was resolved otherwise",
     "late_capture_differs": "the lock was not captured late by this entry",
 }

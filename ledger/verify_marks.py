@@ -19,27 +19,46 @@ KEY_BITS: Final = 48
 # group; twice as many would not fit into its default memory for a hash, and it would use the disk.
 BUCKETS: Final = 256
 
-# What is hashed of a message: its amount and, of a hold, the version that placed it; the seed names what
-# happened to it. A quarter of each hash, so that what one lock says three times fits into a bigint.
-_OF_MESSAGE: Final = "(hashint8extended({amount}, uuid_hash_extended({message}, {key} + {what})) >> 2)"
+# What is hashed of a message: its amount and the time of what happened to it; the seed names what that was,
+# with the version that placed a hold, and the reason that ended it. A quarter of each hash, so that what one
+# lock says three times fits into a bigint. The time as an interval: its hash needs no time zone, and a server
+# of version 17 has none of a time with one.
+EPOCH: Final = "timestamptz '2000-01-01 00:00:00+00'"
+_OF_MESSAGE: Final = """
+    (interval_hash_extended({at} - {epoch}, hashint8extended({amount}, uuid_hash_extended({message}, {what})))
+     >> 2)
+"""
+_HELD: Final = "{key} + 8 * {version}"
+# Seeds of their own, far from those of any version.
+_ENDED: Final = "hashtextextended(coalesce({reason}, ''), {key} - {end})"
+_LATE: Final = "{key} - 3"
 
 
-def _of_message(amount: str, message: str, what: str) -> str:
-    mark = _OF_MESSAGE.replace("{amount}", amount).replace("{message}", message)
-    return mark.replace("{what}", what)
+def _of_message(amount: str, at: str, message: str, what: str) -> str:
+    mark = _OF_MESSAGE.replace("{amount}", amount).replace("{at}", at).replace("{epoch}", EPOCH)
+    return mark.replace("{message}", message).replace("{what}", what)
+
+
+def _ended(reason: str, end: str) -> str:
+    return _ENDED.replace("{reason}", reason).replace("{end}", end)
 
 
 OF_ENTRY: Final = _of_message(
     "e.amount_micros",
+    "e.at",
     "e.message_id",
-    "case e.kind when 'hold' then 8 * e.version when 'capture' then 1 when 'release' then 2 else 3 end",
+    f"""case e.kind when 'hold' then {_HELD.replace("{version}", "e.version")}
+             when 'capture' then {_ended("e.reason", "1")} when 'release' then {_ended("e.reason", "2")}
+             else {_LATE} end""",
 )
+_END_OF_LOCK: Final = _ended("reason", "case lock_state when 'CAPTURED' then 1 else 2 end")
 # A lock with its id, its state as lock_state: the entries that must be there for it.
 OF_LOCK: Final = f"""
-    {_of_message("amount_micros", "id", "8 * hold_version")}
+    {_of_message("amount_micros", "held_at", "id", _HELD.replace("{version}", "hold_version"))}
     + case lock_state when 'HELD' then 0
-           else {_of_message("amount_micros", "id", "case lock_state when 'CAPTURED' then 1 else 2 end")} end
-    + case when late_captured_at is null then 0 else {_of_message("amount_micros", "id", "3")} end
+           else {_of_message("amount_micros", "resolved_at", "id", _END_OF_LOCK)} end
+    + case when late_captured_at is null then 0
+           else {_of_message("amount_micros", "late_captured_at", "id", _LATE)} end
 """
 _OF_CREDIT: Final = """
     (hashint8extended({amount}, hashint8extended(posted_after_micros, hashtextextended(

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ledger import verify_marks as marks
 from ledger.findings import Finding
+from ledger.verify_faults import DELIVERED, FAULTS, RECEIVED, SUBMITTED
 from shared.runtime.postgres import Connection
 
 # How long after its time a message may still be open: the clockwork sweeps within seconds, but may have been
@@ -24,32 +25,31 @@ class Locks:
     marks: Counter[int] = field(default_factory=Counter)
 
 
-WORDS: Final = {
-    "message_without_lock": "the message has no credit lock",
-    "lock_without_message": "there is no message of this lock",
-    "message_without_state": "the message has no state",
-    "state_without_message": "there is no message of this state",
-    "outbox_without_message": "there is no message of this outbox row",
-    "lock_of_another_account": "the lock belongs to another account than the message",
-    "price_differs": "the lock holds another amount than the message's price",
-    "final_unresolved": "the message is final and its hold is still HELD",
-    "open_released": "the message is not final and its hold is RELEASED",
-    "open_captured": "the message is not final, its plan charges the delivery, and its hold is CAPTURED",
-    "delivered_released": "the message is DELIVERED and its hold is RELEASED",
-    "undelivered_captured": "the message was not delivered and its hold is CAPTURED against its plan",
-    "late_capture_untold": "the hold was captured late and the message does not say so",
-    "outbox_missing": "the message waits and has no outbox row",
-    "outbox_left_over": "the message needs nobody any more and has an outbox row",
-    "hold_overdue": "the message is open long after its time",
-}
-# $1, $2: ids [from, to); $3: the key of the marks; $4: the margin in seconds.
+# What an attempt says, as settle reads it: a receipt of what was taken proves the submit.
+WORDS: Final = f"""
+    (case when outcome = 'submitted' then {SUBMITTED} else 0 end
+     | case when receipt = 'delivered' then {RECEIVED | DELIVERED}
+            when receipt not in ('rejected', 'unknown') then {RECEIVED} else 0 end)
+"""
+# $1, $2: ids [from, to); $3: the key of the marks; $4: the margin in seconds; $5: the currency of all
+# accounts, null where they have several. Most messages have one attempt of one part: the rest is gathered.
 MESSAGES: Final = """
-with j as (
+with again as (
+    select message_id as id, count(*) as attempts, max(attempt_no) as last_attempt, bit_or({said}) as words
+    from tollwire.attempts
+    where message_id >= $1 and message_id < $2 and (attempt_no > 1 or part_no > 1) group by message_id
+), j as (
     select id, m.id is not null as has_message, l.id is not null as has_lock, s.id is not null as has_state,
-           o.id is not null as has_outbox, m.client_id, m.price_micros, m.charge, m.valid_until,
-           l.account_id, l.amount_micros, l.state as lock_state, l.hold_version, l.reason, l.late_captured_at,
-           s.state, s.final_at is not null as is_final, s.late_receipt, s.claim_deadline, s.submitted_at,
-           k.no_receipt_seconds
+           o.id is not null as has_outbox, t.id is not null as has_attempt,
+           m.client_id, m.price_micros, m.charge, m.valid_until, m.segments, m.currency,
+           l.account_id, l.amount_micros, l.state as lock_state,
+           l.hold_version, l.held_at, l.resolved_at, l.reason, l.late_captured_at,
+           s.state, s.final_at, s.final_at is not null as is_final, s.late_receipt, s.claim_deadline,
+           s.submitted_at, s.attempt_no, s.parts_total, k.no_receipt_seconds,
+           (t.id is not null)::integer + coalesce(again.attempts, 0) as attempts,
+           greatest((t.id is not null)::integer, again.last_attempt) as last_attempt,
+           coalesce(t.words, 0) | coalesce(again.words, 0) as words,
+           s.final_at <= ({recovered}) as may_be_told
     from (select * from tollwire.messages where id >= $1 and id < $2) m
     full join (select message_id as id, * from ledger.credit_locks
                where message_id >= $1 and message_id < $2) l using (id)
@@ -57,38 +57,29 @@ with j as (
                where message_id >= $1 and message_id < $2) s using (id)
     full join (select message_id as id from tollwire.outbox where message_id >= $1 and message_id < $2) o
         using (id)
+    full join (select message_id as id, {said} as words from tollwire.attempts
+               where message_id >= $1 and message_id < $2 and attempt_no = 1 and part_no = 1) t using (id)
+    left join again using (id)
     left join (select id as carrier, no_receipt_seconds from tollwire.carriers) k on k.carrier = s.carrier_id
 ), f as (
-    select j.*, has_message and not has_lock as message_without_lock,
-           has_lock and not has_message as lock_without_message,
-           has_message and not has_state as message_without_state,
-           has_state and not has_message as state_without_message,
-           has_outbox and not has_state and not has_message as outbox_without_message,
-           account_id <> client_id as lock_of_another_account,
-           amount_micros <> price_micros as price_differs,
-           is_final and lock_state = 'HELD' as final_unresolved,
-           not is_final and lock_state = 'RELEASED' as open_released,
-           not is_final and lock_state = 'CAPTURED' and charge <> 'submitted' as open_captured,
-           state = 'DELIVERED' and lock_state = 'RELEASED' as delivered_released,
-           is_final and state <> 'DELIVERED' and lock_state = 'CAPTURED' and charge <> 'submitted'
-               and not (state = 'EXPIRED' and coalesce(reason, '') = 'no_receipt') as undelivered_captured,
-           late_captured_at is not null and not late_receipt as late_capture_untold,
-           state in ('SCHEDULED', 'QUEUED', 'SENDING', 'FAILED_TEMP', 'UNKNOWN') and not has_outbox
-               as outbox_missing,
-           (is_final or state = 'SENT') and has_outbox as outbox_left_over,
-           case when is_final then null
-                when state = 'SENT' then submitted_at + no_receipt_seconds * interval '1 second'
-                when state = 'SENDING' then greatest(claim_deadline, valid_until)
-                else valid_until end < now() - $4 * interval '1 second' as hold_overdue
+    select j.*, {faults}
     from j
 )
 select account_id & {bucket}, (coalesce(sum({mark}), 0) % {modulus})::bigint,
-       array_agg(concat_ws(' ', id, coalesce(account_id, 0), {words})) filter (where {faults})
+       array_agg(concat_ws(' ', id, coalesce(account_id, 0), {words})) filter (where {any})
 from f group by 1
 """
+# Until when a recovery may have made ends again of which this database has no attempts and no receipts.
+RECOVERED: Final = """
+    select case when position like 'running%' then 'infinity' else at end
+    from tollwire.watermarks where name = 'recover'
+"""
 QUERY: Final = (
-    MESSAGES.replace("{words}", ", ".join(f"case when {word} then '{word}' end" for word in WORDS))
-    .replace("{faults}", " or ".join(WORDS))
+    MESSAGES.replace("{faults}", ", ".join(f"{fault} as {name}" for name, (_, fault) in FAULTS.items()))
+    .replace("{words}", ", ".join(f"case when {name} then '{name}' end" for name in FAULTS))
+    .replace("{any}", " or ".join(FAULTS))
+    .replace("{recovered}", RECOVERED)
+    .replace("{said}", WORDS)
     .replace("{mark}", marks.OF_LOCK)
     .replace("{modulus}", str(marks.MODULUS))
     .replace("{bucket}", str(marks.BUCKETS - 1))
@@ -102,16 +93,21 @@ where message_id >= $1 and message_id < $2 and state = 'HELD' group by account_i
 """
 
 
-async def fold_messages(conn: Connection, low: UUID, high: UUID, key: int, locks: Locks) -> list[Finding]:
-    """Return the messages in [low, high) that are wrong; what their locks add up to goes to ``locks``."""
+async def fold_messages(
+    conn: Connection, low: UUID, high: UUID, key: int, locks: Locks, currency: str | None = None
+) -> list[Finding]:
+    """Return the messages in [low, high) that are wrong; what their locks add up to goes to ``locks``.
+
+    ``currency`` is that of all accounts, if they have one; else each message's account is looked up.
+    """
     findings: list[Finding] = []
-    for bucket, mark, faults in await conn.fetch(QUERY, low, high, key, OVERDUE_MARGIN_SECONDS):
+    for bucket, mark, faults in await conn.fetch(QUERY, low, high, key, OVERDUE_MARGIN_SECONDS, currency):
         if bucket is not None:
             locks.marks[bucket] += mark
         for fault in faults or ():
             message, account, *checks = fault.split()
             place = (int(account) or None, UUID(message))
-            findings += [Finding(check, WORDS[check], *place) for check in checks]
+            findings += [Finding(check, FAULTS[check][0], *place) for check in checks]
     for account, micros, count in await conn.fetch(HELD, low, high):
         locks.held_micros[account] += micros
         locks.open_holds[account] += count

@@ -39,7 +39,18 @@ order by 1
 """
 
 
+# What was asked for is what came of it; no entry has it, so nothing else would tell.
+LIMITS_ASKED: Final = """
+select account_id, reference from ledger.operations
+where kind = 'credit_limit' and amount_micros <> credit_limit_after_micros order by 1, 2
+"""
+
+
 async def check_limits(conn: Connection) -> list[Finding]:
-    """Each credit limit is what the newest operation on its account left."""
+    """Each credit limit is what the newest operation on its account left, and asked for."""
     text = "no operation set this credit limit"
-    return [Finding("credit_limit_differs", text, account) for (account,) in await conn.fetch(LIMITS)]
+    findings = [Finding("credit_limit_differs", text, account) for (account,) in await conn.fetch(LIMITS)]
+    for account, reference in await conn.fetch(LIMITS_ASKED):
+        text = f"the operation {reference} asked for another credit limit than it left"
+        findings.append(Finding("operation_differs", text, account))
+    return findings

@@ -29,13 +29,14 @@ select max(first) from (
     select i.inhparent, min(substring(c.relname from '[0-9]{8}$')) as first
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent in ('ledger.credit_locks'::regclass, 'tollwire.messages'::regclass,
-                          'tollwire.message_states'::regclass)
+                          'tollwire.message_states'::regclass, 'tollwire.attempts'::regclass,
+                          'tollwire.dead_letters'::regclass)
     group by i.inhparent) p
 """
 
 
 async def first_kept_message(conn: Connection) -> UUID:
-    """Return the smallest id of the days whose messages and locks are all still kept."""
+    """Return the smallest id of the days of which everything that a proof of messages reads is kept."""
     return day_floor(_day(await conn.fetchval(FIRST_KEPT)))
 
 

@@ -268,6 +268,11 @@ async def test_a_message_that_is_being_sent_by_nobody_goes_on(database: Database
             " where message_id = $1",
             taken,
         )
+        await flow.pool.execute(
+            "insert into tollwire.attempts select message_id, 2, 1, carrier_id, now(), 'uncertain', now()"
+            " from tollwire.attempts where message_id = $1",
+            taken,
+        )
         await flow.pool.execute("alter table tollwire.message_states enable trigger message_states_move")
         assert await store.recover_claims(flow.pool, [taken, lost], TRIES_MAX) == []
         await flow.later([taken, lost], 70)

@@ -88,7 +88,8 @@ async def test_what_the_stream_does_not_take_is_told_later(works, nats_server, m
     assert list(await on_the_stream(nats_server)) == [id_]
 
 
-async def test_a_letter_whose_day_is_gone_is_only_taken_off(works, nats_server):
+async def test_a_letter_whose_day_is_gone_is_only_taken_off(works, nats_server, database):
+    database.is_corrupted_on_purpose()
     await refused(works)
     await works.flow.pool.execute("delete from tollwire.dead_letters")
     await DeadLetters(works.flow.pool, works.jetstream).run_once()

@@ -14,6 +14,12 @@ from tests.support.worker_rig import LANES, NO_ROUTES, open_rig
 
 # Where a message's counter ends: what raises it any further fails.
 SEQUENCE_MAX = 2**15 - 1
+PASSED_ON = """
+with tried as (
+    insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at, outcome)
+    select $1, n, 1, $3::smallint, now(), 'unclaimed' from generate_series(1, $2::smallint) n)
+update tollwire.message_states set attempt_no = $2 where message_id = $1
+"""
 WORN_OUT = "update tollwire.message_states set sequence = $2 where message_id = $1"
 
 
@@ -99,8 +105,7 @@ async def test_workers_that_find_each_others_carriers_away_do_not_pass_a_message
         young, old = await rig.accepted(2)
         other = replace(rig.carrier, id=await rig.flow.carrier(settings=rig.carrier.settings))
         await rig.desks.apply({other.id: other}, Routes({"49": (rig.carrier.id, other.id)}))
-        passed_on = "update tollwire.message_states set attempt_no = $2 where message_id = $1"
-        await rig.flow.pool.execute(passed_on, old, PATIENT_ATTEMPTS)
+        await rig.flow.pool.execute(PASSED_ON, old, PATIENT_ATTEMPTS, rig.carrier.id)
         await rig.bundle([young, old])
         rows = [await rig.flow.outbox(id_) for id_ in (young, old)]
         assert [row and row["carrier_id"] for row in rows] == [other.id] * 2

@@ -106,7 +106,7 @@ def test_any_order_and_repetition_of_receipts_ends_the_same(database: Database) 
                 play(flow, world, words, parts, attempts, bundled(flushes))
             )
             assert (state, lock) == expected(words, parts)
-            assert paid == (7_900 if lock == "CAPTURED" else 0)
+            assert paid == (7_900 * parts if lock == "CAPTURED" else 0)
             assert not is_late
             if lock == "CAPTURED":
                 assert delivered == parts

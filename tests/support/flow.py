@@ -41,10 +41,11 @@ def new_id() -> UUID:
 
 
 def accept_item(client: int, **changes: Any) -> AcceptItem:
-    """A message of one part to a German number, unless ``changes`` says otherwise."""
+    """A message of one part to a German number, unless ``changes`` says otherwise; each segment is paid."""
+    amount_micros = PRICE_MICROS * changes.get("segments", 1)
     item = AcceptItem(
         account_id=client, message_id=new_id(), key=None, item=0, fingerprint=b"f" * 32, refusal=None,
-        refusal_args=None, amount_micros=PRICE_MICROS, max_price_micros=None, msisdn="+4915112345678",
+        refusal_args=None, amount_micros=amount_micros, max_price_micros=None, msisdn="+4915112345678",
         region="DE", sender="ACME", lane="normal", encoding="GSM7", segments=1, currency="EUR",
         rate_version=1, client_ref=None, delivery="at_most_once", charge="delivered", send_at=None,
         valid_seconds=172_800, callback_url=None, is_test=False, text_sealed=b"sealed", text_days=7,

@@ -34,6 +34,18 @@ def _state(change: str, message: str) -> str:
     return f"update tollwire.message_states set {change} where message_id = '{{{message}}}'"
 
 
+def _attempts(change: str, message: str) -> str:
+    return f"update tollwire.attempts set {change} where message_id = '{{{message}}}'"
+
+
+# By the very function that does it, with an entry that fits.
+CAPTURED_UNSENT = (
+    "select * from ledger.settle_holds_v1(array['{waiting}'::uuid], '{{capture}}', '{{submitted}}')"
+)
+ENDED_UNSENT = (
+    _state("state = 'EXPIRED', final_at = now(), error_code = 'validity_ended'", "waiting")
+    + "; delete from tollwire.outbox where message_id = '{waiting}'"
+)
 # An entry that the chain accepts and that nothing justifies.
 SECOND_CAPTURE = """
 with a as (select * from ledger.accounts where id = {account}),
@@ -179,6 +191,77 @@ PLANTS = (
         "hold_overdue",
         "update tollwire.messages set valid_until = now() - interval '1 day' where id = '{queued}'",
     ),
+    _plant("charged and not sent", "captured_unsubmitted", CAPTURED_UNSENT),
+    _plant("charged, not sent and expired", "captured_unsubmitted", CAPTURED_UNSENT + "; " + ENDED_UNSENT),
+    _plant(
+        "sent and not charged", "submitted_uncharged", _lock("state = 'HELD', resolved_at = null", "charged")
+    ),
+    _plant(
+        "taken and given back", "submitted_uncharged resolution_differs", _lock("state = 'RELEASED'", "lost")
+    ),
+    _plant(
+        "answered and given back",
+        "submitted_uncharged",
+        _attempts("outcome_at = outcome_at - interval '1 day'", "unpaid"),
+    ),
+    _plant(
+        "plan changed",
+        "plan_differs",
+        "update tollwire.messages set charge = 'submitted' where id = '{delivered}'",
+    ),
+    _plant(
+        "plan changed, of the lost",
+        "plan_differs undelivered_captured",
+        "update tollwire.messages set charge = 'delivered' where id = '{lost}'",
+    ),
+    _plant("hold's time", "hold_time_differs", _lock("held_at = held_at - interval '3 days'", "sent")),
+    _plant(
+        "end's time",
+        "resolution_time_differs",
+        _lock("resolved_at = resolved_at + interval '3 days'", "delivered"),
+    ),
+    _plant(
+        "late capture's time",
+        "late_capture_differs",
+        _lock("late_captured_at = late_captured_at + interval '3 days'", "late"),
+    ),
+    _plant("end's reason", "reason_differs", _lock("reason = 'client_suspended'", "cancelled")),
+    _plant(
+        "charged as by the policy",
+        "reason_differs",
+        _lock("reason = 'no_receipt'", "delivered") + "; " + _state("state = 'EXPIRED'", "delivered"),
+    ),
+    _plant(
+        "currency", "currency_differs", "update tollwire.messages set currency = 'USD' where id = '{sent}'"
+    ),
+    _plant(
+        "segments", "price_not_of_segments", "update tollwire.messages set segments = 3 where id = '{sent}'"
+    ),
+    _plant(
+        "attempts gone",
+        "attempts_missing delivered_unreceipted captured_unsubmitted",
+        "delete from tollwire.attempts where message_id = '{delivered}'",
+    ),
+    _plant(
+        "one attempt gone",
+        "attempts_missing",
+        "delete from tollwire.attempts where message_id = '{failed}' and attempt_no = 1",
+    ),
+    _plant(
+        "attempts of nothing",
+        "attempt_without_message",
+        _attempts("message_id = '{nobody}'", "delivered"),
+    ),
+    _plant("receipt gone", "delivered_unreceipted", _attempts("receipt = null", "delivered")),
+    _plant("receipt changed", "delivered_unreceipted", _attempts("receipt = 'undelivered'", "delivered")),
+    _plant("delivery kept back", "delivery_untold", _attempts("receipt = 'delivered'", "undelivered")),
+    _plant("late receipt gone", "late_capture_unreceipted", _attempts("receipt = null", "late")),
+    _plant("sent by hand", "sent_unsubmitted", _state("state = 'SENT', submitted_at = now()", "queued")),
+    _plant(
+        "dead letter gone",
+        "dead_letter_missing",
+        "delete from tollwire.dead_letters where message_id = '{failed}'",
+    ),
     _plant("outbox row gone", "outbox_missing", "delete from tollwire.outbox where message_id = '{queued}'"),
     _plant("outbox row left", "outbox_left_over", OUTBOX % "delivered"),
     _plant("outbox row of nothing", "outbox_without_message", OUTBOX % "nobody"),
@@ -191,6 +274,11 @@ PLANTS = (
         "operation changed",
         "operation_without_entry entry_without_operation",
         "update ledger.operations set amount_micros = 5 where account_id = {account}",
+    ),
+    _plant(
+        "limit asked for",
+        "operation_differs",
+        "update ledger.operations set amount_micros = 1 where kind = 'credit_limit'",
     ),
     _plant("checkpoint", "seal_broken checkpoint_differs", "update ledger.checkpoints set posted_micros = 1"),
     _plant("checkpoint gone", "seal_broken", "delete from ledger.checkpoints"),

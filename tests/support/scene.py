@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from ledger.checkpoints import KeyringSigner, close_day
 from shared.runtime.keyring import Keyring
-from tests.support.flow import Flow, new_id
+from tests.support.flow import Flow, new_id, outcome
 
 SIGNER = KeyringSigner(Keyring("k1", {"k1": b"k" * 32}))
 # One top-up of a day that is over, as post_credit_v1 would have written it then.
@@ -58,8 +59,25 @@ async def scene(flow: Flow) -> dict[str, Any]:
     await flow.receipt(carrier, references[4], "delivered")
     (queued, cancelled) = await flow.accepted(account, 2)
     await flow.cancel(account, [cancelled])
-    (charged,) = await flow.accepted(planned, charge="submitted")
-    await flow.submitted([charged], carrier)
+    (charged, lost, waiting) = await flow.accepted(planned, 3, charge="submitted")
+    (_, reference) = await flow.submitted([charged, lost], carrier)
+    await flow.receipt(carrier, reference, "undelivered")
+    failed, unpaid = await _ends_without_charge(flow, planned, carrier)
     names = {"delivered": delivered, "other": other, "undelivered": undelivered, "sent": sent, "late": late}
     names |= {"queued": queued, "cancelled": cancelled, "charged": charged, "nobody": new_id()}
+    names |= {"lost": lost, "waiting": waiting, "failed": failed, "unpaid": unpaid}
     return names | {"account": account, "planned": planned, "past": past, "carrier": carrier}
+
+
+async def _ends_without_charge(flow: Flow, client: int, carrier: int) -> tuple[UUID, UUID]:
+    """Of a plan that charges the submit: one refused at its second try; one answered only after its end."""
+    (failed, unpaid) = await flow.accepted(client, 2, charge="submitted")
+    await flow.claim([failed, unpaid], carrier)
+    first = [outcome(failed, 1, "refused_temp", retry_seconds=0.0), outcome(unpaid, 1, "uncertain")]
+    await flow.record(first, carrier)
+    await flow.claim([failed], carrier)
+    await flow.record([outcome(failed, 2, "refused_perm")], carrier)
+    await flow.later([unpaid], 3 * 3_600)
+    await flow.expire([unpaid])
+    await flow.record([outcome(unpaid, 1, "submitted")], carrier)
+    return failed, unpaid

@@ -35,9 +35,10 @@ def test_sums_are_told_modulo() -> None:
     assert differing({1: 0}, {1: MODULUS // 2}) == [1]
 
 
-def test_a_mark_is_a_keyed_hash_of_amount_message_and_what_happened() -> None:
-    expected = "(hashint8extended(a, uuid_hash_extended(m, {key} + w)) >> 2)"
-    assert verify_marks._of_message("a", "m", "w") == expected
+def test_a_mark_is_a_keyed_hash_of_time_amount_message_and_what_happened() -> None:
+    nested = "interval_hash_extended(t - epoch, hashint8extended(a, uuid_hash_extended(m, w)))"
+    expected = f"({nested.replace('epoch', verify_marks.EPOCH)} >> 2)"
+    assert " ".join(verify_marks._of_message("a", "t", "m", "w").split()) == expected
 
 
 def test_the_key_is_left_for_who_runs_them_and_all_else_is_told() -> None:
