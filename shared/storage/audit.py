@@ -40,7 +40,13 @@ async def note(
     ``before`` and ``after`` are anything that msgspec writes as JSON; None where there was or is nothing.
     They hold no secret. ``target`` names the thing as ``client/demo``, ``key/<id>``, ``carrier/simulator``.
     """
-    await conn.execute(INSERT, by.name, by.address, action, target, _json(before), _json(after), reason)
+    address = None if by.address is None else _without_zone(by.address)
+    await conn.execute(INSERT, by.name, address, action, target, _json(before), _json(after), reason)
+
+
+def _without_zone(address: str) -> str:
+    """``fe80::1`` of ``fe80::1%eth0``: the rest names an interface of this host, and inet knows no such."""
+    return address.partition("%")[0]
 
 
 def _json(value: object) -> str | None:

@@ -49,6 +49,11 @@ async def test_a_new_client_has_an_empty_account_and_a_line_in_the_trail(conn):
     assert gap == 20_000
 
 
+async def test_a_link_local_address_is_noted_without_its_zone(conn):
+    await clients.create_client(conn, "acme", "EUR", ClientSettings(), Actor("tests", "fe80::1%eth0"))
+    assert str(await conn.fetchval("select host(address) from tollwire.audit_trail")) == "fe80::1"
+
+
 async def test_a_name_is_given_once_and_leaves_no_account_behind(conn, acme):
     with pytest.raises(clients.ClientNameTaken):
         await clients.create_client(conn, acme, "USD", ClientSettings(), BY)
