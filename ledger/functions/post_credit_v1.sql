@@ -25,7 +25,8 @@ begin
     if p_kind = 'top_up' and p_amount <= 0 or p_kind = 'credit_limit' and p_amount < 0 or p_kind = 'adjustment' and p_amount = 0 then
         raise exception 'an amount of % micros is not possible for %', p_amount, p_kind using errcode = 'invalid_parameter_value';
     end if;
-    a.last_entry_at := greatest(clock_timestamp(), a.last_entry_at);
+    -- After all before it, also where the clock was set back: which limit was of when is read from these times.
+    a.last_entry_at := greatest(clock_timestamp(), a.last_entry_at + interval '1 microsecond');
     if p_kind = 'credit_limit' then
         a.credit_limit_micros := p_amount;
     else

@@ -48,6 +48,7 @@ async def test_accounts_in_one_flush_do_not_touch_each_other(database: Database)
     async with open_flow(database) as flow:
         poor, rich, dollars = await flow.client(5), await flow.client(), await flow.client(currency="USD")
         items = [accept_item(client) for client in (rich, poor, dollars, poor, rich)]
+        items[2] = items[2]._replace(currency="USD")
         assert await outcomes(flow, *items) == ["accepted", "refused", "accepted", "refused", "accepted"]
         assert [(await flow.account(c))["open_holds"] for c in (poor, rich, dollars)] == [0, 2, 1]
 
@@ -214,6 +215,30 @@ async def test_a_replay_is_rebuilt_with_the_balance_of_then(database: Database) 
         assert rebuilt[first.message_id].available_micros == 9 * PRICE_MICROS
         assert rebuilt[second.message_id].available_micros == (3 + 5) * PRICE_MICROS
         assert rebuilt[first.message_id].client_ref == "mine"
+
+
+async def test_what_was_as_good_as_due_is_rebuilt_as_it_was_answered(database: Database) -> None:
+    async with open_flow(database) as flow:
+        soon, later = sorted(await flow.accepted(await flow.client(), 2))
+        send = "update tollwire.messages set send_at = created_at + $2 where id = $1"
+        await flow.pool.execute(send, soon, timedelta(milliseconds=50))
+        await flow.pool.execute(send, later, timedelta(milliseconds=51))
+        rebuilt = await store.load_accepted(flow.pool, [soon, later])
+        assert [rebuilt[id_].state for id_ in (soon, later)] == ["QUEUED", "SCHEDULED"]
+
+
+async def test_the_limit_of_then_is_known_though_the_clock_was_set_back(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        ahead = "update ledger.accounts set last_entry_at = last_entry_at + interval '1 hour' where id = $1"
+        await flow.pool.execute(ahead, client)
+        answers = []
+        for limit in (3, 9, 1, 7):
+            await flow.credit(client, "credit_limit", limit, f"limit-{limit}")
+            answers += await flow.accept([accept_item(client)])
+        rebuilt = await store.load_accepted(flow.pool, [answer.message_id for answer in answers])
+        told = {answer.message_id: answer.available_micros for answer in answers}
+        assert {id_: one.available_micros for id_, one in rebuilt.items()} == told
 
 
 async def test_an_empty_flush_is_no_error(database: Database) -> None:
