@@ -1,5 +1,6 @@
 """Operators: what was given up, and who changed what."""
 
+from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
@@ -14,6 +15,7 @@ from api.ledger_schemas import (
     DeadLetterShown,
 )
 from api.problems import invalid_field
+from api.reads import snapshot
 from api.resources import Resources
 from api.routing import Call
 from api.schemas import time_text
@@ -23,30 +25,44 @@ from shared.runtime.postgres import Pool
 AUDIT_ID_DIGITS_MAX = 18
 AUDIT_ID_MAX = 2**63 - 1
 
+# A filtered page looks at so many dead letters at most; then it says where to go on.
+SCAN_MAX: Final = 5_000
+
 LIST_DEAD_LETTERS = """
+    with scanned as materialized (
+        select * from tollwire.dead_letters where message_id < $1 order by message_id desc limit $5)
     select d.message_id, c.name as client, d.reason, d.attempts, d.at,
            array(select r.message_id from tollwire.replays r
                  where r.replay_of = d.message_id order by r.number) as replays
-    from tollwire.dead_letters d join tollwire.clients c on c.id = d.client_id
-    where d.message_id < $1 and ($2::text is null or c.name = $2) and ($3::text is null or d.reason = $3)
+    from scanned d join tollwire.clients c on c.id = d.client_id
+    where ($2::text is null or c.name = $2) and ($3::text is null or d.reason = $3)
     order by d.message_id desc limit $4
+"""
+LAST_SCANNED = """
+    select message_id from tollwire.dead_letters where message_id < $1
+    order by message_id desc offset $2 limit 1
 """
 
 
 async def read_dead_letters(
     pool: Pool, before_id: UUID, client: str | None, reason: str | None, limit: int
-) -> list[Record]:
-    """Return dead letters below an id, newest first."""
-    return await pool.fetch(LIST_DEAD_LETTERS, before_id, client, reason, limit)
+) -> tuple[list[Record], UUID | None]:
+    """Return dead letters below an id, newest first, and the id below which the next page goes on."""
+    async with pool.acquire() as connection, snapshot(connection):
+        rows = await connection.fetch(LIST_DEAD_LETTERS, before_id, client, reason, limit, SCAN_MAX)
+        if len(rows) == limit:
+            return rows, rows[-1]["message_id"]
+        return rows, await connection.fetchval(LAST_SCANNED, before_id, SCAN_MAX - 1)
 
 
 async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLetterQuery) -> DeadLetterPage:
     """List dead letters.
 
-    Messages that were given up, newest first, with the reason and their replays.
+    Messages that were given up, newest first, with the reason and their replays. A filtered page may be
+    short, or empty, and still have a `next_cursor`.
     """
     before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
-    rows = await read_dead_letters(resources.pool, before, query.client, query.reason, query.limit)
+    rows, reached = await read_dead_letters(resources.pool, before, query.client, query.reason, query.limit)
     letters = [
         DeadLetterShown(
             message_id=row["message_id"],
@@ -58,8 +74,7 @@ async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLet
         )
         for row in rows
     ]
-    is_full = len(letters) == query.limit
-    return DeadLetterPage(letters, cursor_of(letters[-1].message_id) if is_full else None)
+    return DeadLetterPage(letters, None if reached is None else cursor_of(reached))
 
 
 LIST_AUDIT = """

@@ -80,14 +80,14 @@ async def replay_dead_letter(
         callback_url=letter["callback_url"],
         delivery=letter["delivery"],
     )
+    # First of all, so that no replay is without its line, whatever dies: the letter names the new message by
+    # this number. What is refused then was asked for all the same.
+    async with connected(resources.pool) as connection:
+        by, target, after = actor_of(call), f"message/{path.id}", {"number": body.number}
+        await note(connection, by, "dead_letter.replay", target, before=None, after=after, reason=None)
     decision = await resources.accept.replay(
         Sending(client, letter["is_test"], None), request, path.id, body.number
     )
-    if not decision.is_replay:
-        after = {"message_id": str(decision.answer.id), "number": body.number}
-        async with resources.pool.acquire() as connection:
-            by, target = actor_of(call), f"message/{path.id}"
-            await note(connection, by, "dead_letter.replay", target, before=None, after=after, reason=None)
     return Reply(
         decision.answer, headers=REPLAYED if decision.is_replay else {}, is_replay=decision.is_replay
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from api import admin_reads
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
@@ -81,6 +82,35 @@ async def test_a_second_click_gets_the_first_ones_answer(rig):
     assert (await rig.call("GET", "/v1/balance", key=key)).body["open_holds"] == 1
     third = await replay(rig, operator, message_id, number=2)
     assert third.body["id"] != first.body["id"]
+
+
+async def test_a_replay_that_was_carried_out_has_its_line_though_nobody_lived_to_hear_of_it(rig):
+    _, operator, message_id = await buried(rig)
+    connection = await asyncpg.connect(rig.database.dsn())
+    # Whatever the accept comes to, the line is there before it: here nobody hears of it.
+    await connection.execute("alter function tollwire.accept_batch_v1 rename to accept_batch_away")
+    assert (await replay(rig, operator, message_id)).status >= 500
+    await connection.close()
+    trail = await rig.call("GET", f"/admin/v1/audit?target=message/{message_id}", key=operator)
+    (line,) = trail.body["lines"]
+    assert (line["action"], line["after"]) == ("dead_letter.replay", {"number": 1})
+
+
+async def test_a_filtered_page_looks_at_some_and_says_where_to_go_on(rig, monkeypatch):
+    monkeypatch.setattr(admin_reads, "SCAN_MAX", 2)
+    key, operator = await rig.client("acme"), await rig.operator()
+    other = await rig.client("other")
+    sent = [(await rig.send(sender)).body["id"] for sender in (other, key, key, key)]
+    for message_id in sent:
+        await bury(rig, message_id)
+    query, found, cursors = "client=other", [], []
+    for _ in range(3):
+        page = (await rig.call("GET", f"/admin/v1/dead-letters?{query}", key=operator)).body
+        found.append([letter["message_id"] for letter in page["dead_letters"]])
+        cursors.append(page["next_cursor"])
+        query = f"client=other&cursor={page['next_cursor']}"
+    assert found == [[], [sent[0]], []]
+    assert [cursor is None for cursor in cursors] == [False, False, True]
 
 
 async def test_a_replay_that_was_refused_may_be_asked_for_again(rig):
