@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import click
 import nats.js.errors
 
+from api.schemas import OUT_OF_TIME, is_strange
 from cli.database import secret
 from cli.database_command import database_command
 from cli.failures import Exit, Failure, Unreachable
@@ -93,7 +94,10 @@ def moment_of(text: str) -> datetime:
         raise Failure(
             f"{text!r} is no time.", hint="Right is 2026-11-21 or 2026-11-21T10:00Z.", exit_code=Exit.USAGE
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if is_strange(moment):
+        raise Failure(f"{text!r} {OUT_OF_TIME}.", exit_code=Exit.USAGE)
+    return moment
 
 
 def nats_target() -> NatsAccess:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.__main__ import COMMANDS, tollwire
+from cli.events import moment_of
 from cli.failures import Exit, Failure
 from cli.words import part, refuse_undecodable
 
@@ -61,6 +62,14 @@ def test_what_is_not_utf_8_is_named():
     with pytest.raises(Failure, match=r"Callback host is not UTF-8\.") as caught:
         refuse_undecodable({"path": Path("\udcff"), "limit": 5, "callback_host": ("a", "\udcff")})
     assert caught.value.exit_code == Exit.USAGE
+
+
+@pytest.mark.parametrize("text", ["soon", "0001-01-01", "9999-12-31T23:59:59-14:00", "2026-13-01"])
+def test_a_time_that_nobody_means_is_told_before_anything_is_done(text):
+    with pytest.raises(Failure) as caught:
+        moment_of(text)
+    assert caught.value.exit_code == Exit.USAGE
+    assert moment_of("2026-11-21").isoformat() == "2026-11-21T00:00:00+00:00"
 
 
 def test_a_name_is_one_part_of_a_path():
