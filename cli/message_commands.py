@@ -1,6 +1,7 @@
 """`tollwire message`: what became of messages."""
 
 from typing import Any
+from uuid import UUID
 
 import click
 
@@ -12,7 +13,6 @@ from cli.message_screen import print_message
 from cli.output import Output, amount_text, short_time_text, state_text
 from cli.proof import STATES
 from cli.target import KeyFile
-from cli.words import part
 
 
 @click.group()
@@ -23,9 +23,9 @@ def message() -> None:
 @message.command(epilog="Example: tollwire message show 01a1fc6a-9d6b-7485-9fcf-63dce17cfbeb")
 @click.argument("message_id", metavar="ID", type=click.UUID)
 @api_command(KeyFile.DEMO)
-async def show(api: Api, output: Output, message_id: str) -> None:
+async def show(api: Api, output: Output, message_id: UUID) -> None:
     """Show a message with its hold, its attempts and its events."""
-    answer = await api.get(f"/v1/messages/{part(message_id)}")
+    answer = await api.get(f"/v1/messages/{message_id}")
     if output.as_json:
         output.document(answer.plain())
     else:

@@ -12,8 +12,15 @@ from cli.events import moment_of
 from cli.failures import Exit, Failure
 from cli.words import part, refuse_undecodable
 
-# Not UTF-8 (as Python gets it), a bracket without an address, nothing, and a name that is more than one part.
-TYPED = ("\udcff", "http://[::1", "postgresql://[::1", "", "a/../b?c#d")
+# An id, what is not UTF-8 (as Python gets it), brackets without an address, nothing, a name of many parts.
+TYPED = (
+    "01939d2e-0000-7000-8000-000000000000",
+    "\udcff",
+    "http://[::1",
+    "postgresql://[::1",
+    "",
+    "a/../b?c#d",
+)
 # Nobody listens there, and no answer is waited for.
 API = ("--api-url", "http://127.0.0.1:9", "--api-key", "x")
 DSN = ("--dsn", "postgresql://127.0.0.1:9/x")
