@@ -94,6 +94,9 @@ class BothServers:
     async def return_leases(self, work: list[tuple[UUID, int]]) -> None:
         await self._each("return_leases", lambda s: s.return_leases(work))
 
+    async def put_off(self, work: list[tuple[UUID, int]], seconds: float) -> None:
+        await self._each("put_off", lambda s: s.put_off(work, seconds))
+
     async def recover(self, messages: list[UUID]) -> list[Answer]:
         return await self._each("recover", lambda s: s.recover(messages))  # type: ignore[no-any-return]
 

@@ -211,6 +211,9 @@ class SqlServer:
     async def return_leases(self, work: list[tuple[UUID, int]]) -> None:
         await clockwork_store.return_leases(self._pool, [Dispatch(m, n, "normal", 0) for m, n in work])
 
+    async def put_off(self, work: list[tuple[UUID, int]], seconds: float) -> None:
+        await worker_store.put_off_work(self._pool, [(str(m), n) for m, n in work], [seconds] * len(work))
+
     async def recover(self, messages: list[UUID]) -> list[Answer]:
         return sorted(map(tuple, await clockwork_store.recover_claims(self._pool, messages, TRIES_MAX)))
 

@@ -19,6 +19,7 @@ WORST_FIRST = ("uncertain", "refused_perm", "refused_temp", "throttled", "unclai
 USES_NO_TRY = ("throttled", "unclaimed")
 REFUSALS = ("refused_temp", "refused_perm")
 MARGIN_US = 5 * SECOND
+PUT_OFF_LEAST_US = 5 * SECOND
 
 
 def claim(t: Tables, work: list[tuple[UUID, int]], carrier: int, claim_id: UUID) -> list[tuple[Any, ...]]:
@@ -44,6 +45,18 @@ def claim(t: Tables, work: list[tuple[UUID, int]], carrier: int, claim_id: UUID)
         _take(t, message, carrier, claim_id, parts)
         answers.append((None, message.attempt_no, parts))
     return answers
+
+
+def put_off(t: Tables, work: list[tuple[UUID, int]], seconds: float) -> None:
+    """What is not claimed yet is due again later, and its place in the stream counts no more."""
+    for message_id, dispatch_no in work:
+        row, message = t.outbox.get(message_id), t.messages[message_id]
+        if row is None or row.dispatch_no != dispatch_no or message.state not in (S.QUEUED, S.FAILED_TEMP):
+            continue
+        row.dispatch_no += 1
+        row.leased_us, row.incarnation, row.lease_seconds = None, 0, 60
+        longest_us = max(round((message.valid_us - t.now) / 4), PUT_OFF_LEAST_US)
+        row.due_us = min(message.valid_us, t.now + min(int(seconds * SECOND), longest_us))
 
 
 def _refusal(t: Tables, message: Message, dispatch_no: int) -> str | None:

@@ -74,6 +74,9 @@ class OracleServer:
     async def return_leases(self, work: list[tuple[UUID, int]]) -> None:
         clockwork.return_leases(self.tables, work)
 
+    async def put_off(self, work: list[tuple[UUID, int]], seconds: float) -> None:
+        sending.put_off(self.tables, work, seconds)
+
     async def recover(self, messages: list[UUID]) -> list[Answer]:
         return sending.recover(self.tables, messages)
 
