@@ -28,6 +28,7 @@ from bench.fill_share import Plan, Share
 from cli.database import DATABASE
 from cli.home import Home
 from embedded.postgres import PostgresServer
+from ledger.bookkeeping import CLOSE_AFTER
 from ledger.checkpoints import KeyringSigner, close_day, unsealed_days
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import Connection
@@ -177,7 +178,9 @@ async def _copy(connection: Connection, table: Table, day: date) -> None:
 async def _seal(dsn: str, keyring: Keyring, today: date) -> None:
     async with connected(dsn) as connection:
         await connection.execute("reset role")
-        for day in await unsealed_days(connection, today):
+        now: datetime = await connection.fetchval("select clock_timestamp()")
+        is_over = (now - CLOSE_AFTER).astimezone(UTC).date()  # just after midnight the last day is not yet
+        for day in await unsealed_days(connection, min(today, is_over)):
             await close_day(connection, day, KeyringSigner(keyring))
 
 

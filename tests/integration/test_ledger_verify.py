@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import asyncpg
 import pytest
@@ -11,6 +11,7 @@ from ledger import verify_ranges
 from ledger.checkpoints import close_day, unsealed_days
 from ledger.verify import Finding, verify_database, verify_snapshot
 from shared.runtime.postgres import Connection
+from tests.support import old_days
 from tests.support.flow import open_flow
 from tests.support.old_days import days_ago, make_day
 from tests.support.plants import PLANTS
@@ -19,11 +20,12 @@ from tests.support.servers import Database
 
 
 def yesterday() -> date:
-    return (datetime.now(UTC) - timedelta(days=1)).date()
+    return days_ago(1)
 
 
 def noon(days_ago: int) -> datetime:
-    return datetime.now(UTC).replace(hour=12) - timedelta(days=days_ago)
+    day = old_days.days_ago(days_ago)
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
 
 
 @asynccontextmanager

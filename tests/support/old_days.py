@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ledger.bookkeeping import CLOSE_AFTER
 from ledger.retention import Retention
 from ledger.retention_settings import RetentionSettings
 from shared.domain.ids import uuid7_day, uuid7_from
@@ -15,12 +16,14 @@ from tests.support.flow import Flow, accept_item
 
 NOON_MS = 12 * 3_600_000
 A_MONTH_SECONDS = 30 * 86_400
+# A little more than the margin of ledger.close_day_v1.
+A_DAY_IS_OVER = CLOSE_AFTER + timedelta(minutes=1)
 _milliseconds = count(1)
 
 
 def days_ago(days: int) -> date:
-    """The day so long ago, in UTC."""
-    return datetime.now(UTC).date() - timedelta(days=days)
+    """The day so long ago, in UTC; one that is over and may be closed also in the minutes after midnight."""
+    return (datetime.now(UTC) - A_DAY_IS_OVER).date() - timedelta(days=days)
 
 
 def id_of(day: date) -> UUID:

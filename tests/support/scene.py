@@ -6,6 +6,7 @@ from uuid import UUID
 
 from ledger.checkpoints import KeyringSigner, close_day
 from shared.runtime.keyring import Keyring
+from tests.support import old_days
 from tests.support.flow import Flow, new_id, outcome
 
 SIGNER = KeyringSigner(Keyring("k1", {"k1": b"k" * 32}))
@@ -32,7 +33,9 @@ from e where t.id = $1
 async def past_account(flow: Flow, days_ago: int = 1, top_ups: int = 3) -> int:
     """An account whose entries are all of a day that is over."""
     account = await flow.client(0)
-    noon = datetime.now(UTC).replace(hour=12) - timedelta(days=days_ago)
+    day = old_days.days_ago(days_ago)
+    await old_days.make_day(flow, day)
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     for n in range(top_ups):
         await flow.pool.execute(PAST_TOP_UP, account, noon + timedelta(seconds=n), f"past-{n}")
     return account
@@ -41,9 +44,8 @@ async def past_account(flow: Flow, days_ago: int = 1, top_ups: int = 3) -> int:
 async def scene(flow: Flow) -> dict[str, Any]:
     """Make the world; return the names that tests use for its parts."""
     past = await past_account(flow)
-    yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
     async with flow.pool.acquire() as conn:
-        await close_day(conn, yesterday, SIGNER)
+        await close_day(conn, old_days.days_ago(1), SIGNER)
     carrier = await flow.carrier()
     account = await flow.client(credit_micros=1_000_000)
     await flow.credit(account, "adjustment", -500, "correction")
