@@ -216,8 +216,7 @@ class Deliver(WithParts):
         until = leased_at + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
         host = self._book.other_host(work.endpoint_id, work.url)
         if host and not self._book.may_call(work.endpoint_id, host):
-            CALLBACKS.labels("gave_up").inc()
-            return _barred(work, host)
+            return self._barred(work, host)
         delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work), host)
         crash_point("callback.before_post")
         outcome = await self._endpoints.post(self._poster, delivery, until=until)
@@ -233,6 +232,15 @@ class Deliver(WithParts):
         if self._age_seconds(work.created_at) < NEWS_SECONDS:
             return _again(work, work.attempts, None, POLL_SECONDS)
         return _again(work, min(work.attempts + 1, ATTEMPTS_MAX), "no_secret", NO_SECRET_SECONDS)
+
+    def _barred(self, work: CallbackWork, host: str) -> CallbackRecord:
+        """What names a host that is not the client's: taken off its list, or put there a moment ago."""
+        if self._age_seconds(work.created_at) < NEWS_SECONDS:
+            return _again(work, work.attempts, None, POLL_SECONDS)
+        CALLBACKS.labels("gave_up").inc()
+        attempt_no = min(work.attempts + 1, ATTEMPTS_MAX)
+        error = f"host_not_allowed: {host} is not registered any more"
+        return CallbackRecord(work.callback_id, attempt_no, "gave_up", None, error, None, None, None, 0.0)
 
     def _age_seconds(self, moment: datetime) -> float:
         return max(self._clock.now_ms() / 1000 - moment.timestamp(), 0.0)
@@ -283,13 +291,6 @@ class Deliver(WithParts):
 
 def _ending(work: CallbackWork, outcome: str) -> CallbackRecord:
     return CallbackRecord(work.callback_id, work.attempts, outcome, None, None, None, None, None, 0.0)
-
-
-def _barred(work: CallbackWork, host: str) -> CallbackRecord:
-    """The end of what names a host that an operator took off the client's list: it is not called."""
-    attempt_no = min(work.attempts + 1, ATTEMPTS_MAX)
-    error = f"host_not_allowed: {host} is not registered any more"
-    return CallbackRecord(work.callback_id, attempt_no, "gave_up", None, error, None, None, None, 0.0)
 
 
 def _again(work: CallbackWork, attempt_no: int, error: str | None, seconds: float) -> CallbackRecord:
