@@ -129,8 +129,13 @@ class Load:
         self.open -= 1
 
     async def _ask(self, order: Order) -> "str | InFlight | None":
-        """Ask once; what is doubtful about the answer, or None when every word is definite."""
-        for url in random.sample(self.config.api_urls, len(self.config.api_urls)):
+        """Ask once; what is doubtful about the answer, or None when every word is definite.
+
+        Who listens nowhere is looked for twice, as a balancer does: the first may have begun to listen while
+        the second ended, and at no moment did nobody.
+        """
+        urls = random.sample(self.config.api_urls, len(self.config.api_urls))
+        for url in (*urls, *urls):
             try:
                 return await self._ask_at(url, order)
             except aiohttp.ClientConnectorError:
