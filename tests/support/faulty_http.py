@@ -38,7 +38,10 @@ def http(
 
 @dataclass
 class FaultyServer:
-    """`answer` decides about each request; `requests` keeps them, `connections` counts the open ones."""
+    """`answer` decides about each request; `requests` keeps them, `connections` counts the open ones.
+
+    What is written to one of the `writers` comes unasked on that connection.
+    """
 
     answer: Callable[[Request], Reply]
     requests: list[Request] = field(default_factory=list)
@@ -48,6 +51,7 @@ class FaultyServer:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def until_connections(self, count: int) -> None:
         """Return when so many connections are open."""
@@ -60,6 +64,7 @@ class FaultyServer:
         if task is not None:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
+        self.writers.append(writer)
         await self._count(1)
         try:
             while await self._serve_one(reader, writer):

@@ -36,7 +36,7 @@ class HttpCarrier:
         bulk = settings.bulk
         self._read_status = reader(bulk.status) if bulk and bulk.status is not None else None
         self._read_wait = reader(bulk.retry_after) if bulk and bulk.retry_after is not None else None
-        self._exchange = HttpExchange(settings, fill_headers(settings.headers, secret))
+        self._exchange = HttpExchange(name, settings, fill_headers(settings.headers, secret))
 
     @classmethod
     def from_settings(cls, name: str, settings: Mapping[str, object], secret: bytes | None) -> Self:

@@ -19,6 +19,7 @@ import structlog
 from shared.domain.http_settings import HttpSettings
 from shared.runtime.loops import is_cancelled
 from worker.carriers.base import BUSY, UNREACHABLE
+from worker.carriers.http_answers import AnswerConnector, Unasked
 from worker.carriers.verdicts import Answer, Unread, retry_after_seconds
 
 # An answer is a reference and a sentence, a bulk's one each; whatever is larger is not read.
@@ -51,7 +52,8 @@ class _Progress:
 class HttpExchange:
     """Keep-alive connections to one carrier, at most `connections_max` requests at a time."""
 
-    def __init__(self, settings: HttpSettings, headers: dict[str, str]) -> None:
+    def __init__(self, carrier: str, settings: HttpSettings, headers: dict[str, str]) -> None:
+        self._unasked = Unasked(carrier)
         self._settings = settings
         # identity: a small answer gains nothing from compression, and a bomb must not unfold here.
         self._headers = {
@@ -63,7 +65,8 @@ class HttpExchange:
         self._places = asyncio.Semaphore(settings.connections_max)
 
     async def __aenter__(self) -> Self:
-        self._connector = aiohttp.TCPConnector(
+        self._connector = AnswerConnector(
+            self._unasked,
             limit=self._settings.connections_max,
             keepalive_timeout=self._settings.keepalive_seconds,
         )
