@@ -150,6 +150,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._lanes: dict[str, dict[int, Line]] = defaultdict(dict)
+        self._began_at = time.monotonic()
 
     def at(self, lane: str, carrier_id: int) -> Line:
         """The lane's line at this carrier."""
@@ -158,9 +159,22 @@ class Lines:
             lines[carrier_id] = Line(FIRST_EXPRESS_SECONDS if lane == "express" else FIRST_SECONDS)
         return lines[carrier_id]
 
+    def carriers(self, lane: str) -> list[int]:
+        """The carriers whose work came by the lane."""
+        return list(self._lanes[lane])
+
+    def note(self, lane: str, carrier_id: int) -> None:
+        """Note that work of a carrier came into the lane."""
+        self.at(lane, carrier_id).seen_at = time.monotonic()
+
     def is_alone(self, lane: str, carrier_id: int) -> bool:
-        """Return True when no other carrier's work came by the lane lately."""
+        """Return True when no other carrier's work came by the lane lately.
+
+        In the express lane not before it is known: what waited there before we came is not for one carrier.
+        """
         since = time.monotonic() - OTHERS_SECONDS
+        if lane == "express" and self._began_at > since:
+            return False
         return all(
             line.seen_at < since for other_id, line in self._lanes[lane].items() if other_id != carrier_id
         )

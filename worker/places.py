@@ -37,6 +37,19 @@ class Places:
         """Stand in the lane's line at a carrier, until the end of the context."""
         return self._lines.at(lane, carrier_id).wait(work, bundles)
 
+    def note(self, lane: str, carrier_id: int) -> None:
+        """Note that work of a carrier came into the lane, behind all that waits there."""
+        self._lines.note(lane, carrier_id)
+
+    def is_waited_for(self, lane: str) -> bool:
+        """True while work of the lane waits for a carrier that is not the only one."""
+        return not self._desks.is_one and any(
+            (desk := self._desks.get(carrier_id)) is not None
+            and not self._lines.at(lane, carrier_id).is_young()
+            and desk.is_full()
+            for carrier_id in self._lines.carriers(lane)
+        )
+
     def may_hold_up(self, lane: str, carrier_ids: Iterable[int]) -> bool:
         """True while these carriers' work may hold up the lane."""
         return self._desks.is_one or all(self._may_hold_up(lane, carrier_id) for carrier_id in carrier_ids)

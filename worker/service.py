@@ -21,6 +21,7 @@ from worker.consume import BUNDLES, lane_loops
 from worker.desk import OUTCOMES
 from worker.desks import Desks
 from worker.journal import Journal
+from worker.overhear import LOOK_SECONDS, Overhear
 from worker.settings import WorkerSettings
 from worker.submit import ACCEPT_TO_SUBMIT, Submit
 
@@ -68,8 +69,11 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
 
         await wait_for_schema(pool)
         await follow()
+        submit = Submit(desks, journal, keyring, clock)
+        overhear = Overhear(jetstream, settings.lanes, submit.places)
         yield [
-            *lane_loops(jetstream, settings.lanes, Submit(desks, journal, keyring, clock)),
+            *lane_loops(jetstream, settings.lanes, submit),
+            partial(every, interval_seconds=LOOK_SECONDS, run_once=overhear.look),
             partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
             partial(keep_clock, clock, pool),
             facts.run,

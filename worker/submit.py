@@ -20,7 +20,7 @@ from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring, SealBroken
 from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS, BulkHistogram
-from worker.carriers.base import Outcome, Refused, Submission, Submitted
+from worker.carriers.base import Outcome, Refused, Submission, Submitted, Throttled
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
@@ -38,8 +38,10 @@ CLAIM_MAX: Final = 200
 RECORDING_MAX: Final = 100
 # A carrier that is switched off, or down without another route: look again soon, using up no try.
 CARRIER_AWAY_SECONDS: Final = 5.0
-# Temporary: while keys are rotated a worker may not have the newest yet.
+# Uses up no try: the keyring is the operator's affair, and while keys are rotated a worker may not have the
+# newest yet. Looked at again after this, then twice as long each time.
 TEXT_UNREADABLE: Final = "text_unreadable"
+TEXT_AGAIN_SECONDS: Final = 5.0
 
 REFUSED_CLAIMS: Final = Counter(
     "tollwire_claims_refused_total", "Claims that were not won, by reason", ["reason"]
@@ -51,9 +53,8 @@ ACCEPT_TO_SUBMIT: Final = BulkHistogram(
     buckets=AGE_BUCKETS,
 )
 
-_LOST_TEXT: Final = Refused(
-    TEXT_UNREADABLE, "the key that sealed the text is not in the keyring", permanent=False
-)
+_SHUT_TEXT: Final = Throttled(TEXT_AGAIN_SECONDS)
+_SHUT_DETAIL: Final = "the key that sealed the text is not in the keyring"
 _ENCODINGS: Final = {encoding.value: encoding for encoding in Encoding}
 
 _log = structlog.get_logger(__name__)
@@ -159,7 +160,7 @@ class Submit:
         crash_point("submit.before_write")
         outcomes = await desk.submit(submissions) if submissions else []
         crash_point("submit.after_write")
-        return [*readable, *unreadable], [*outcomes, *[_LOST_TEXT] * len(unreadable)]
+        return [*readable, *unreadable], [*outcomes, *[_SHUT_TEXT] * len(unreadable)]
 
     def _read(
         self, won: Sequence[Claimed], seconds_left: float
@@ -233,8 +234,10 @@ class Submit:
             )
         age_seconds = self._clock.now_ms() / 1000 - claim.due_since.timestamp()
         word, error, detail, retry_seconds = verdict(outcome, claim.tries + 1, claim.attempt_no, age_seconds)
+        if outcome is _SHUT_TEXT:
+            error, detail = TEXT_UNREADABLE, _SHUT_DETAIL
         other = None
-        if isinstance(outcome, Refused) and not outcome.permanent and outcome.code != TEXT_UNREADABLE:
+        if isinstance(outcome, Refused) and not outcome.permanent:
             other = self._desks.another(claim.msisdn, desk.config.id, is_test=claim.is_test)
         return Recording(message_id, claim.attempt_no, 1, word, None, error, detail, retry_seconds, other)
 

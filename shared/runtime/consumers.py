@@ -7,7 +7,7 @@ acknowledged. Fenced claims in PostgreSQL decide who does what (RULES 15).
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import nats.errors
@@ -37,6 +37,15 @@ _NO_MESSAGES: Final = ("404", "408")
 _HEARTBEAT: Final = "100"
 
 _log = structlog.get_logger(__name__)
+
+
+class Backlog(NamedTuple):
+    """What a consumer has before it: not handed out yet, and handed out but not answered."""
+
+    consumer: str
+    pending: int
+    ack_pending: int
+    ack_pending_max: int
 
 
 class Msg:

@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from embedded.nats import NatsServer
 from shared.domain.retry import PATIENT_ATTEMPTS
+from shared.runtime.keyring import Keyring
 from shared.storage.config import Routes
 from tests.support.faulty_http import http
 from tests.support.servers import Database
@@ -123,3 +124,20 @@ async def test_a_gateway_that_loses_all_answers_burns_a_window_and_not_a_campaig
             await rig.bundle(ids[start : start + 10])
         assert len(rig.server.requests) < 50
         assert (await rig.states(ids)).count("QUEUED") > 250
+
+
+async def test_a_text_whose_key_is_away_waits_for_it_and_uses_up_no_try(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """The keyring is the operator's affair and comes back: nothing is given up for it."""
+    async with open_rig(database, nats_server) as rig:
+        shut = Keyring("k9", {"k9": bytes(32)}).seal(b"hello", b"")
+        (id_,) = await rig.accepted(1, text_sealed=shut)
+        await rig.bundle([id_])
+        (row,) = await rig.flow.pool.fetch(
+            """select s.state::text, s.tries, o.dispatch_at > clock_timestamp() as is_later
+            from tollwire.message_states s join tollwire.outbox o using (message_id) where message_id = $1""",
+            id_,
+        )
+        assert (row["state"], row["tries"], row["is_later"]) == ("QUEUED", 0, True)
+        assert rig.server.requests == []

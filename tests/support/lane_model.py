@@ -10,7 +10,7 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -18,12 +18,13 @@ from uuid import UUID
 
 from shared.events.bundles import Bundle, encode
 from shared.runtime.keyring import Keyring
-from shared.runtime.loops import Stop
+from shared.runtime.loops import Stop, every
 from shared.storage.config import CarrierConfig
 from worker.carriers.base import Outcome, Submission, Submitted, Throttled
 from worker.consume import consume
 from worker.desk import Desk
 from worker.desks import Desks
+from worker.overhear import LOOK_SECONDS, Overhear
 from worker.store import Claim
 from worker.store import Outcome as Recording
 from worker.submit import Submit
@@ -83,6 +84,23 @@ class ModelCarrier:
         return Submitted("r")
 
 
+class ModelListener:
+    """Hears the lane while it is told to."""
+
+    def __init__(self, hear: Callable[[bytes], None]) -> None:
+        self._hear = hear
+        self._is_wanted = False
+        self.heard = 0
+
+    async def keep(self, *, is_wanted: bool) -> None:
+        self._is_wanted = is_wanted
+
+    def give(self, payload: bytes) -> None:
+        if self._is_wanted:
+            self.heard += 1
+            self._hear(payload)
+
+
 class ModelServers:
     """The database, the clockwork and one lane's subject."""
 
@@ -96,6 +114,7 @@ class ModelServers:
         self._due: list[tuple[float, UUID]] = []
         self._stream: deque[bytes] = deque()
         self._numbers = itertools.count(1)
+        self._listeners: list[ModelListener] = []
 
     def accept(self, carrier_id: int, number: int, *, bundle: int = BUNDLE) -> list[UUID]:
         """Messages of one carrier come into the lane, so many in a bundle."""
@@ -104,6 +123,11 @@ class ModelServers:
             self.dispatches[id_], self._of[id_], self._came_at[id_] = 1, carrier_id, time.monotonic()
         self._publish(carrier_id, ids, bundle)
         return ids
+
+    @property
+    def heard(self) -> int:
+        """Bundles that were heard beside the lane."""
+        return sum([listener.heard for listener in self._listeners])
 
     @property
     def pending(self) -> int:
@@ -123,7 +147,10 @@ class ModelServers:
     def _publish(self, carrier_id: int, ids: Sequence[UUID], bundle: int = BUNDLE) -> None:
         for start in range(0, len(ids), bundle):
             work = [(id_.hex, self.dispatches[id_]) for id_ in ids[start : start + bundle]]
-            self._stream.append(encode(Bundle(lane=LANE, carrier_id=carrier_id, work=work)))
+            payload = encode(Bundle(lane=LANE, carrier_id=carrier_id, work=work))
+            self._stream.append(payload)
+            for listener in self._listeners:
+                listener.give(payload)
 
     async def clockwork(self) -> None:
         """Dispatch what is due, for ever."""
@@ -139,6 +166,10 @@ class ModelServers:
     # What the lane's loop asks of JetStream.
     def consumer(self, _stream: str, _name: str, _subject: str) -> "ModelServers":
         return self
+
+    def listener(self, _subject: str, hear: Callable[[bytes], None]) -> ModelListener:
+        self._listeners.append(ModelListener(hear))
+        return self._listeners[-1]
 
     async def fetch(self, number: int, wait_seconds: float) -> list[Any]:
         if not self._stream:
@@ -204,7 +235,9 @@ async def open_lane(
     desks._desks = {id_: (desk, AsyncExitStack()) for id_, desk in rows.items()}
     clock = SimpleNamespace(now_ms=lambda: 0)
     submit = Submit(desks, cast("Any", servers), KEYRING, cast("Any", clock))
+    overhear = Overhear(cast("Any", servers), [LANE], submit.places)
     tasks = [
+        asyncio.create_task(every(Stop(), interval_seconds=LOOK_SECONDS, run_once=overhear.look)),
         asyncio.create_task(consume(cast("Any", servers), LANE, submit, Stop())),
         asyncio.create_task(servers.clockwork()),
     ]

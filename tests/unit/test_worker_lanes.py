@@ -9,6 +9,8 @@ from tests.support.lane_model import BUNDLE, ModelCarrier, ModelServers, Virtual
 from worker.lines import BUNDLES_MAX, LINE_SECONDS
 
 SOON_SECONDS = 2.0
+# 14,000 messages in 1,400 bundles are put off in this time.
+PASSED_SECONDS = 10.0
 
 Scenario = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -58,6 +60,34 @@ def test_a_backlog_that_is_more_than_may_wait_stays_in_the_stream_while_nobody_e
             assert servers.pending > bundles / 5
             await servers.until_sent(backlog)
         assert servers.put_offs == 0
+
+    play(scenario)
+
+
+def test_a_message_that_comes_in_behind_another_carriers_backlog_is_not_held_up_by_it(play):
+    async def scenario() -> None:
+        servers = ModelServers()
+        async with open_lane(servers, {1: ModelCarrier(12, 0.1), 2: ModelCarrier(32, 0.02)}):
+            servers.accept(1, 20_000, bundle=10)
+            await asyncio.sleep(LINE_SECONDS)
+            assert servers.put_offs == 0
+            (other,) = servers.accept(2, 1)
+            await servers.until_sent([other])
+        assert servers.sent_after[other] < PASSED_SECONDS
+
+    play(scenario)
+
+
+def test_a_lane_whose_carriers_keep_up_is_not_listened_to(play):
+    async def scenario() -> None:
+        servers = ModelServers()
+        async with open_lane(servers, {1: ModelCarrier(32, 0.032), 2: ModelCarrier(32, 0.02)}):
+            ids = []
+            for _ in range(100):
+                ids += servers.accept(1, 80, bundle=8) + servers.accept(2, 8, bundle=8)
+                await asyncio.sleep(0.1)
+            await servers.until_sent(ids)
+        assert servers.heard == 0
 
     play(scenario)
 

@@ -137,3 +137,13 @@ def test_a_lane_is_one_carriers_own_until_anothers_work_comes_by(clock):
     assert not lines.is_alone("normal", 1)
     clock[0] += OTHERS_SECONDS + 1.0
     assert lines.is_alone("normal", 1)
+    lines.note("normal", 2)
+    assert not lines.is_alone("normal", 1)
+
+
+def test_an_express_lane_is_no_carriers_own_before_it_was_watched_for_a_minute(clock):
+    lines = Lines()
+    with lines.at("express", 1).wait(work(1), 1):
+        assert not lines.is_alone("express", 1)
+        clock[0] += OTHERS_SECONDS
+        assert lines.is_alone("express", 1)
