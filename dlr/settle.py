@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from shared.events.facts import Fact
 from shared.runtime import tracing
 from shared.runtime.batcher import Batcher, Busy
 from shared.runtime.crash_points import crash_point
+from shared.runtime.loops import Stop, every
 from shared.runtime.metrics import DAYS_BUCKETS, BulkHistogram
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
@@ -122,10 +124,19 @@ class Settle(WithParts):
         """
         return await self._batcher.submit_many(receipt_ids)
 
-    async def sweep(self) -> None:
-        """Take over receipts that are due again: a settler died, or a reference was not known yet."""
-        while receipt_ids := await store.lease_receipts(self._pool, FLUSH_MAX):
-            answers = await self._batcher.submit_each(receipt_ids)
+    async def run_sweeps(self, stop: Stop, interval_seconds: float) -> None:
+        """Sweep now and again. A loop."""
+        await every(stop, interval_seconds, partial(self.sweep, stop))
+
+    async def sweep(self, stop: Stop) -> None:
+        """Take over receipts that are due again: a settler died, or a reference was not known yet.
+
+        All of them, unless the stop comes: a backlog takes longer than a process has to stop, and any other
+        goes on with it.
+        """
+        while not stop.requested:
+            receipt_ids = await store.lease_receipts(self._pool, FLUSH_MAX)
+            answers = await self._batcher.submit_each(receipt_ids) if receipt_ids else []
             failed = [answer for answer in answers if isinstance(answer, Exception)]
             if failed:
                 # They keep their lease and come again; the others are settled.

@@ -163,13 +163,23 @@ async def walk_holds(pool: Pool, after: UUID, limit: int) -> tuple[UUID, int, li
     return rows[-1][0] if rows else after, len(rows), [row[0] for row in rows if row[1]]
 
 
-WATCHED_HOLDS = (
-    "select message_id from tollwire.hold_watch where due_at <= clock_timestamp() order by due_at limit $1"
-)
+WATCHED_HOLDS = """
+    with clock as materialized (select clock_timestamp() as now)
+    (select message_id from tollwire.hold_watch where due_at <= (select now from clock)
+     order by due_at limit $1)
+    union
+    select w.message_id from tollwire.carriers k
+    cross join lateral (
+        select h.message_id from tollwire.hold_watch h
+        where h.carrier_id = k.id
+            and h.submitted_at <= (select now from clock) - k.no_receipt_seconds * interval '1 second'
+        order by h.submitted_at limit $1) w
+    limit $1
+"""
 
 
 async def watched_holds(pool: Pool, limit: int) -> list[UUID]:
-    """Return the watched holds that are due."""
+    """Return the watched holds that are due, also those whose carrier's wait was made shorter meanwhile."""
     rows = await call(pool, WATCHED_HOLDS, limit, deadline_seconds=CALL_DEADLINE_SECONDS)
     return [row[0] for row in rows]
 

@@ -125,6 +125,7 @@ create table tollwire.callback_secrets (
     expires_at timestamptz,
     created_at timestamptz not null default clock_timestamp()
 );
+create index callback_secrets_endpoint on tollwire.callback_secrets (endpoint_id);
 -- Apart from callback_endpoints: health changes often and is not configuration.
 create table tollwire.callback_health (
     endpoint_id bigint primary key references tollwire.callback_endpoints (id) on delete cascade,
@@ -292,6 +293,8 @@ create table tollwire.receipts (
     part_no smallint
 ) partition by range (id);
 create index receipts_waiting on tollwire.receipts (carrier_id, reference) where settled_at is null;
+-- Each dlr process asks every second what is due: of all that wait, which may be days of another system's receipts, it reads that alone.
+create index receipts_due on tollwire.receipts (due_at) where settled_at is null;
 
 create table tollwire.callbacks (
     id uuid not null primary key,
@@ -346,9 +349,13 @@ create table tollwire.replays (
 -- Holds that were not due when the expiry walk passed them (RULES 22, 28).
 create table tollwire.hold_watch (
     message_id uuid primary key,
-    due_at timestamptz not null
+    due_at timestamptz not null,
+    -- Of what waits for a receipt: the carrier and the submit, so that a shorter wait of the carrier's is heard by what is watched already.
+    carrier_id smallint,
+    submitted_at timestamptz
 );
 create index hold_watch_due on tollwire.hold_watch (due_at);
+create index hold_watch_submitted on tollwire.hold_watch (carrier_id, submitted_at);
 create table tollwire.watermarks (
     name text primary key,
     position text not null,

@@ -13,7 +13,7 @@ begin
                           ('accept_batch_v1', '{tollwire_api}'), ('cancel_batch_v1', '{tollwire_api}'), ('return_leases_v1', '{tollwire_api,tollwire_ledger}'),
                           ('claim_batch_v1', '{tollwire_worker}'), ('record_batch_v1', '{tollwire_worker}'),
                           ('receive_batch_v1', '{tollwire_dlr,tollwire_worker}'), ('settle_batch_v1', '{tollwire_dlr}'), ('take_receipts_v1', '{tollwire_dlr}'), ('tell_again_v1', '{tollwire_dlr}'), ('load_callbacks_v1', '{tollwire_dlr}'),
-                          ('record_callbacks_v1', '{tollwire_dlr}'), ('lease_callbacks_v1', '{tollwire_dlr}'), ('lease_receipts_v1', '{tollwire_dlr}'),
+                          ('record_callbacks_v1', '{tollwire_dlr}'), ('lease_callbacks_v1', '{tollwire_dlr}'), ('lease_receipts_v1', '{tollwire_dlr}'), ('has_taken_callbacks_v1', '{tollwire_dlr}'),
                           ('look_due_v1', '{tollwire_ledger}'), ('tidy_outbox_v1', '{tollwire_ledger}'), ('put_off_v1', '{tollwire_ledger}'), ('tell_dead_letters_v1', '{tollwire_ledger}'), ('watch_later_v1', '{tollwire_ledger}'), ('start_scheduled_v1', '{tollwire_ledger}'),
                           ('dispatch_due_v1', '{tollwire_ledger}'), ('recover_claims_v1', '{tollwire_ledger}'), ('expire_due_v1', '{tollwire_ledger}'),
                           ('walk_holds_v1', '{tollwire_ledger}'), ('expire_holds_v1', '{tollwire_ledger}'), ('make_partitions_v1', '{tollwire_ledger}'), ('set_watermark_v1', '{tollwire_ledger}')

@@ -1,6 +1,8 @@
 -- Where a reference alone decides nothing (it leads to several, or to none that is open): what each receipt belongs to, by everything
--- that it tells (RULES 24). o_outcome: done, ambiguous, waiting or unmatched, and null where a message was found. Answers in the order
--- of the array; all null for an id that is no receipt.
+-- that it tells (RULES 24). o_outcome: done, ambiguous, waiting, early or unmatched, and null where a message was found. Answers in the
+-- order of the array; all null for an id that is no receipt.
+-- early: all that has this reference is over, and the receipt says nothing that shows that it is about that. A carrier's counter may have
+-- begun anew: the answer that gives the name to the message that is meant may be recorded after its receipt came. It waits till none can.
 -- A message that we submit whole has one part for us, and several for a carrier that tells of each: a part that is lost is the message's
 -- end, all else of a part after the first is noted (the message stands beside it) and decides nothing.
 create function tollwire.match_receipts_v1(p_receipt uuid[], p_keep_hours integer)
@@ -10,6 +12,7 @@ set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_me
 set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     c_match_window constant interval := '7 days';
+    c_erased constant text := '+999%';  -- nobody's number: erase_messages_v1 writes it where a number was erased. Such a message fits any, behind others
     c_record_window constant interval := '3 minutes';  -- from a claim's deadline: later than that no worker records its outcome
     v_now timestamptz := clock_timestamp();
     v_soon timestamptz := v_now + interval '1 minute';  -- nothing was submitted after it: days to come need no look
@@ -25,24 +28,24 @@ begin
                 select x.nth::integer as nth, k.id, k.settled_at, k.received_at, k.state, k.part_no as named_no, row_number() over (partition by x.id order by x.nth) > 1 as is_again,
                        case when e.message_id is null and not d.is_denied then c.message_id when not e.is_doubtful then e.message_id end as message_id,
                        coalesce(e.attempt_no, c.attempt_no) as attempt_no, coalesce(e.part_no, c.part_no) as part_no,
-                       coalesce(e.client_id, c.client_id) as client_id, case when e.message_id is null then coalesce(c.open_count, 0) else 1 end as open_count
+                       coalesce(e.client_id, c.client_id) as client_id, e.message_id is null and d.is_old as is_old, case when e.message_id is null then coalesce(c.open_count, 0) else 1 end as open_count
                 from unnest(p_receipt) with ordinality x(id, nth)
                 left join lateral (select * from tollwire.receipts r where r.id = x.id and r.id between v_min and v_max offset 0) k on true
                 left join lateral (
                     -- Attempts of one message under one reference are one submit that was asked again; parts and messages are counted.
-                    select y.message_id, y.attempt_no, y.part_no, y.client_id, max(y.place) filter (where y.is_open) over () as open_count
-                    from (select f.message_id, f.attempt_no, f.part_no, f.submitted_at, m.client_id, w.is_open,
+                    select y.message_id, y.attempt_no, y.part_no, y.client_id, y.msisdn, y.is_open, y.receipt_at, max(y.place) filter (where y.is_open) over () as open_count
+                    from (select f.message_id, f.attempt_no, f.part_no, f.submitted_at, m.client_id, m.msisdn, w.is_open, w.receipt_at,
                                  dense_rank() over (partition by w.is_open order by f.message_id, f.part_no) as place
                           from tollwire.carrier_references f
                           cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = f.message_id offset 0) m
                           cross join lateral (
-                              select c.receipt is null or c.receipt in ('enroute', 'accepted', 'unknown') as is_open from tollwire.attempts c
+                              select (c.receipt is null or c.receipt in ('enroute', 'accepted', 'unknown')) and (k.msisdn is null or k.msisdn = m.msisdn) as is_open, c.receipt_at from tollwire.attempts c
                               where c.message_id = f.message_id and c.attempt_no = f.attempt_no and c.part_no = f.part_no offset 0) w
                           where f.carrier_id = k.carrier_id and f.reference = k.reference and f.submitted_at > k.received_at - c_match_window
                             and f.submitted_at <= k.received_at + c_match_window and f.submitted_at <= v_soon
-                            and (k.msisdn is null or m.msisdn = k.msisdn) and (k.part_no is null or k.part_no = f.part_no or (
+                            and (k.msisdn is null or m.msisdn = k.msisdn or m.msisdn like c_erased) and (k.part_no is null or k.part_no = f.part_no or (
                                 select c.parts_total = 1 from tollwire.message_states c where c.message_id = f.message_id))) y
-                    order by y.is_open desc, y.submitted_at desc, y.attempt_no desc, y.part_no
+                    order by y.is_open desc, coalesce(y.msisdn = k.msisdn, false) desc, y.submitted_at desc, y.attempt_no desc, y.part_no
                     limit 1) c on k.settled_at is null
                 -- Where the reference alone finds nothing (its reply was lost), too much, or another message than the carrier echoes, our own id
                 -- decides, if everything else fits: this carrier had this attempt of this message to this number. Which of several parts, it
@@ -60,7 +63,7 @@ begin
                           cross join lateral (select c.idempotent_submit, c.submit_deadline_seconds from tollwire.carriers c where c.id = a.carrier_id offset 0) i
                           where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
                             and (k.part_no is null or a.part_no = k.part_no or (select c.parts_total = 1 from tollwire.message_states c where c.message_id = a.message_id))
-                            and (k.msisdn is null or m.msisdn = k.msisdn)
+                            and (k.msisdn is null or m.msisdn = k.msisdn or m.msisdn like c_erased)
                             and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
                             -- What has a name of its own is not meant by another, unless it was the only try, or any try is the same submit.
                             and (a.reference is null or a.reference = k.reference or k.echo_attempt_no is not null or i.idempotent_submit or not exists (
@@ -78,10 +81,15 @@ begin
                 -- An id that this carrier had from us says that it is not the other message, also where nothing of it fits.
                 cross join lateral (
                     select c.message_id <> k.echo_message_id and exists (
-                        select from tollwire.attempts o where o.message_id = k.echo_message_id and o.carrier_id = k.carrier_id) as is_denied) d
+                               select from tollwire.attempts o where o.message_id = k.echo_message_id and o.carrier_id = k.carrier_id) as is_denied,
+                           -- Its number, our id, and the date of the word that closed it show that it is meant.
+                           c.msisdn is distinct from k.msisdn and c.message_id is distinct from k.echo_message_id and (c.is_open or c.receipt_at is null or c.receipt_at is distinct from k.done_at)
+                           and (not c.is_open or (select s.final_at is not null from tollwire.message_states s where s.message_id = c.message_id))
+                           and k.received_at > v_now - c_record_window - (select i.submit_deadline_seconds * interval '1 second' from tollwire.carriers i where i.id = k.carrier_id) as is_old) d
             ) y
             cross join lateral (
                 select case when y.id is null then null when y.settled_at is not null or y.is_again then 'done' when y.open_count > 1 then 'ambiguous'
+                            when y.message_id is not null and y.is_old then 'early'
                             when y.message_id is not null then case when y.named_no <> y.part_no and y.state not in ('undelivered', 'expired', 'rejected') then 'noted' end
                             when y.received_at > v_now - p_keep_hours * interval '1 hour' then 'waiting' else 'unmatched' end as outcome) o
         ) t

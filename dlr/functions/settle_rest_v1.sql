@@ -1,6 +1,7 @@
 -- Settles what is not ordinary: several parts or attempts, intermediate reports, repeated and late receipts, and those without a
 -- message. Called by settle_batch_v1, which holds every lock. Shape: arrays of one length; p_outcome is null where a message was
--- found. Outcomes as in settle_batch_v1; what tells of the message is null but for those that moved. Answers in the order of the arrays.
+-- found, else as match_receipts_v1 says. Outcomes as in settle_batch_v1; what tells of the message is null but for those that moved.
+-- Answers in the order of the arrays.
 create function tollwire.settle_rest_v1(p_receipt uuid[], p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome text[], p_lease_seconds integer)
 returns table (o_nth integer, o_outcome text, o_message uuid, o_state tollwire.message_state, o_callback uuid, o_sequence smallint, o_attempts smallint,
                o_carrier_id smallint, o_error text, o_possible_duplicate boolean, o_parts_delivered smallint, o_at timestamptz, o_charged boolean,
@@ -10,12 +11,21 @@ set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_me
 set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     c_match_window constant interval := '7 days';
+    -- What waits longer than any record takes is mostly nobody's (another system's at the same carrier): looked at ever more seldom, some
+    -- forty times in four days.
+    c_wait_seconds constant integer := 900;
+    c_looks_an_age constant integer := 8;
+    c_early_wait constant interval := '1 minute';  -- the record that may be meant wakes it: this is for when that was lost, and for the end
     v_now timestamptz := clock_timestamp();
     v_min uuid; v_max uuid;
     v_m_min uuid; v_m_max uuid;
     r record;
     v_n integer := coalesce(cardinality(p_receipt), 0);
     v_outcome text[] := p_outcome;
+    v_receipt tollwire.receipt_state; v_answer tollwire.attempt_outcome;
+    v_has_it boolean;
+    t_id uuid[] := '{}';
+    v_is_final boolean[] := array_fill(false, array[v_n]);  -- the noted ones that may end a message
     v_state tollwire.message_state[] := array_fill(null::tollwire.message_state, array[v_n]);
     v_callback uuid[] := array_fill(null::uuid, array[v_n]);
     f_id uuid[] := '{}'; f_event tollwire.message_event[] := '{}'; f_kind ledger.entry_kind[] := '{}'; f_reason text[] := '{}';
@@ -38,35 +48,51 @@ begin
         v_outcome[r.nth] := 'done';
     end loop;
 
-    -- Note them on the attempts: the first final word on a part stands.
+    -- Note them on the attempts, one after the other, as in calls of their own: the first final word on a part stands. But a lost part of
+    -- what we submitted whole comes before the others' delivery.
     for r in
-        select x.nth::integer as nth, k.state, k.done_at, k.carrier_id, k.reference, a.receipt, x.message_id, x.attempt_no, x.part_no,
-               (select c.idempotent_submit from tollwire.carriers c where c.id = k.carrier_id) as knows_ids,
-               -- A lost part of what we submitted whole comes before the others' delivery.
-               row_number() over (partition by x.message_id, x.attempt_no, x.part_no
-                                  order by (k.state in ('enroute', 'accepted', 'unknown')), coalesce(k.part_no, x.part_no) = x.part_no, x.nth) as word
-        from unnest(p_receipt, p_message, p_attempt, p_part, v_outcome) with ordinality x(id, message_id, attempt_no, part_no, outcome, nth)
-        cross join lateral (
-            select c.state, c.done_at, c.carrier_id, c.reference, c.part_no from tollwire.receipts c where c.id = x.id and c.id between v_min and v_max offset 0) k
-        cross join lateral (
-            select c.receipt from tollwire.attempts c
-            where c.message_id = x.message_id and c.attempt_no = x.attempt_no and c.part_no = x.part_no and c.message_id between v_m_min and v_m_max offset 0) a
-        where x.outcome is null
-        order by x.nth
+        select t.*, (select c.idempotent_submit from tollwire.carriers c where c.id = t.carrier_id) as knows_ids
+        from (
+            select x.nth::integer as nth, k.state, k.done_at, k.carrier_id, k.reference, x.message_id, x.attempt_no, x.part_no,
+                   coalesce(k.part_no, x.part_no) = x.part_no as is_own,
+                   case when f.is_final then min(x.nth) filter (where f.is_final) over (partition by x.message_id, x.attempt_no, x.part_no) else x.nth end as turn
+            from unnest(p_receipt, p_message, p_attempt, p_part, v_outcome) with ordinality x(id, message_id, attempt_no, part_no, outcome, nth)
+            cross join lateral (
+                select c.state, c.done_at, c.carrier_id, c.reference, c.part_no from tollwire.receipts c where c.id = x.id and c.id between v_min and v_max offset 0) k
+            cross join lateral (select k.state in ('delivered', 'undelivered', 'expired', 'rejected') as is_final) f
+            where x.outcome is null) t
+        order by t.turn, t.is_own, t.nth
     loop
-        if r.receipt in ('delivered', 'undelivered', 'expired', 'rejected') or r.word > 1 then
+        select c.receipt, c.outcome into v_receipt, v_answer from tollwire.attempts c where c.message_id = r.message_id and c.attempt_no = r.attempt_no and c.part_no = r.part_no;
+        continue when not found;
+        if v_receipt in ('delivered', 'undelivered', 'expired', 'rejected') then
             v_outcome[r.nth] := 'repeated';
         else
             v_outcome[r.nth] := 'noted';
-            -- What was found by our own id has a name from now on: a receipt of another name is not about it.
-            update tollwire.attempts a set receipt = r.state, receipt_at = coalesce(r.done_at, v_now),
-                                           reference = case when a.attempt_no = r.attempt_no then coalesce(a.reference, r.reference) else a.reference end
+            v_is_final[r.nth] := r.state in ('delivered', 'undelivered', 'expired', 'rejected');
+            v_has_it := r.state in ('enroute', 'accepted', 'delivered');
+            -- What was found by our own id has a name from now on: a receipt of another name is not about it. "Unknown" takes nothing from
+            -- what is known; and what a receipt alone proves to have been taken was not refused but lost, or nobody knew why it is charged.
+            update tollwire.attempts a
+                set receipt = case when a.receipt in ('enroute', 'accepted') and r.state = 'unknown' then a.receipt
+                                   when a.receipt in ('enroute', 'accepted') and r.state = 'rejected' and a.outcome is distinct from 'submitted' then 'undelivered'
+                                   else r.state end,
+                    receipt_at = case when a.receipt in ('enroute', 'accepted') and r.state = 'unknown' then a.receipt_at else coalesce(r.done_at, v_now) end,
+                    reference = case when a.attempt_no = r.attempt_no then coalesce(a.reference, r.reference) else a.reference end,
+                    -- What the carrier has was submitted, though its answer was lost.
+                    outcome = case when v_has_it and a.outcome = 'uncertain' then 'submitted' else a.outcome end,
+                    outcome_at = case when v_has_it and a.outcome = 'uncertain' then v_now else a.outcome_at end
                 where a.message_id = r.message_id and a.part_no = r.part_no
                   -- To a carrier that knows our ids every attempt is the same submit, also one that is on its way or unanswered.
                   and (a.attempt_no = r.attempt_no or a.carrier_id = r.carrier_id and (
                       a.reference = r.reference and a.outcome = 'submitted'
                       or r.knows_ids and (a.outcome is null or a.outcome in ('submitted', 'uncertain'))))
                   and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'));
+            if v_has_it and v_answer = 'uncertain' then
+                insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
+                    select c.carrier_id, c.reference, v_now, c.message_id, c.attempt_no, c.part_no
+                    from tollwire.attempts c where c.message_id = r.message_id and c.attempt_no = r.attempt_no and c.part_no = r.part_no;
+            end if;
         end if;
     end loop;
 
@@ -116,11 +142,17 @@ begin
             f_event := f_event || case when r.expired > 0 and r.delivered = 0 then 'carrier_expired'::tollwire.message_event else 'undelivered' end;
             f_reason := f_reason || case when r.expired > 0 and r.delivered = 0 then 'expired_by_carrier' when r.delivered > 0 then 'delivered_in_part' else 'undelivered' end;
             f_kind := f_kind || case when r.lock_state = 'HELD' and not r.pays_submit then 'release'::ledger.entry_kind end;
+        elsif r.state in ('QUEUED', 'FAILED_TEMP', 'UNKNOWN') then
+            t_id := t_id || r.message_id;
         end if;
     end loop;
 
     -- The submits that receipts prove, then the ends: first the ordinary, then what came late.
     perform ledger.settle_holds_v1(c_id, array_fill('capture'::ledger.entry_kind, array[cardinality(c_id)]), array_fill('submitted'::text, array[cardinality(c_id)]));
+    -- Nothing more is sent of what the carrier has whole.
+    if cardinality(t_id) > 0 then
+        perform tollwire.end_taken_v1(t_id, 'receipt');
+    end if;
     select coalesce(array_agg(t.o_message), '{}'), coalesce(array_agg(t.o_state), '{}'), coalesce(array_agg(t.o_callback), '{}'),
            coalesce(array_agg(t.o_endpoint), '{}'), coalesce(array_agg(t.o_url), '{}'), coalesce(array_agg(t.o_skip), '{}')
         into b_id, b_state, b_callback, b_endpoint, b_url, b_skip
@@ -137,11 +169,11 @@ begin
         end loop;
     end if;
 
-    -- One position tells each end; the others of the same message say "noted". Lists of one flush meet here: each by each would be
+    -- One position tells each end, the first of a final word; the others of the same message say "noted". Lists of one flush meet here: each by each would be
     -- a quarter of a million pairs.
     perform set_config('enable_hashjoin', 'on', true);
-    for r in select min(x.nth)::integer as nth, x.message_id, f.id is not null as is_moved, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip
-             from unnest(p_message, v_outcome) with ordinality x(message_id, outcome, nth)
+    for r in select (array_agg(x.nth::integer order by not x.is_final, x.nth))[1] as nth, x.message_id, f.id is not null as is_moved, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip
+             from unnest(p_message, v_outcome, v_is_final) with ordinality x(message_id, outcome, is_final, nth)
              left join unnest(f_id) f(id) on f.id = x.message_id left join unnest(l_id, l_sent) l(id, sent) on l.id = x.message_id
              left join unnest(b_id, b_state, b_callback, b_endpoint, b_url, b_skip) b(id, state, callback, endpoint, url, skip) on b.id = x.message_id
              where x.outcome = 'noted' group by x.message_id, f.id, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip loop
@@ -158,13 +190,16 @@ begin
         from (select * from unnest(p_receipt, v_outcome, p_message, p_attempt, p_part) y(id, outcome, message_id, attempt_no, part_no)
               where y.outcome <> 'done' order by y.id) x;
     update tollwire.receipts k
-        set (settled_at, outcome, message_id, attempt_no, part_no, tries, due_at) = (
-            select case when k_outcome[i] <> 'waiting' then v_now end, nullif(k_outcome[i], 'waiting'), k_message[i], k_attempt[i], coalesce(k.part_no, k_part[i]),
-                   least(k.tries + 1, 30000), case when k_outcome[i] = 'waiting' then v_now + least(power(2, least(k.tries, 10)), 900) * interval '1 second' else k.due_at end
+        set (settled_at, outcome, message_id, attempt_no, part_no, msisdn, tries, due_at) = (
+            select case when k_outcome[i] not in ('waiting', 'early') then v_now end, case when k_outcome[i] not in ('waiting', 'early') then k_outcome[i] end, k_message[i], k_attempt[i], coalesce(k.part_no, k_part[i]),
+                   -- What was erased does not come back by a late receipt.
+                   case when (select m.msisdn like '+999%' from tollwire.messages m where k.msisdn is not null and m.id = k_message[i] and m.id between v_m_min and v_m_max) then null else k.msisdn end,
+                   least(k.tries + 1, 30000), case k_outcome[i] when 'early' then v_now + c_early_wait when 'waiting' then
+                       v_now + least(power(2, least(k.tries, 16)), greatest(c_wait_seconds, floor(extract(epoch from v_now - k.received_at) / c_looks_an_age))) * interval '1 second' else k.due_at end
             from width_bucket(k.id, k_id) i)
         where k.id = any (k_id) and k.id between v_min and v_max;
     return query
-        select x.nth::integer, x.outcome, x.message_id, x.state, x.callback, s.sequence, s.attempt_no, s.carrier_id, s.error_code, s.possible_duplicate,
+        select x.nth::integer, case x.outcome when 'early' then 'waiting' else x.outcome end, x.message_id, x.state, x.callback, s.sequence, s.attempt_no, s.carrier_id, s.error_code, s.possible_duplicate,
                s.parts_delivered, s.final_at, l.state = 'CAPTURED', x.endpoint, x.url, x.skip
         from unnest(v_outcome, p_message, v_state, v_callback, v_endpoint, v_url, v_skip) with ordinality x(outcome, message_id, state, callback, endpoint, url, skip, nth)
         left join lateral (

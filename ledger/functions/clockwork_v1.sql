@@ -62,7 +62,7 @@ begin
         where o.message_id = any (p_message) and o.due_at <= clock_timestamp();
 end $$;
 
--- A scheduled message's time has come: QUEUED, in its client's pace.
+-- A scheduled message's time has come: QUEUED, in its client's pace. A test message goes at once.
 create function tollwire.start_scheduled_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -78,8 +78,9 @@ begin
     v_now := clock_timestamp();
     return query
         with due as materialized (
-            select o.message_id, m.client_id, m.valid_until, greatest(v_now, a.next_dispatch_at) as first_slot, a.dispatch_interval_us,
-                   row_number() over (partition by m.client_id order by o.dispatch_at, o.message_id) - 1 as place
+            select o.message_id, m.client_id, m.valid_until, case when m.is_test then v_now else greatest(v_now, a.next_dispatch_at) end as first_slot,
+                   case when m.is_test then 0 else a.dispatch_interval_us end as interval_us,
+                   row_number() over (partition by m.client_id, m.is_test order by o.dispatch_at, o.message_id) - 1 as place
             from (select distinct m from unnest(p_message) m) x(id)
             join lateral (select b.* from tollwire.outbox b where b.message_id = x.id offset 0) o on o.dispatch_at <= v_now
             join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state = 'SCHEDULED'
@@ -87,11 +88,11 @@ begin
             join ledger.accounts a on a.id = m.client_id
         ), paced as (
             update ledger.accounts a set next_dispatch_at = d.last_slot
-            from (select client_id, max(first_slot + (place + 1) * dispatch_interval_us * interval '1 microsecond') as last_slot
-                  from due where dispatch_interval_us > 0 group by client_id) d where a.id = d.client_id
+            from (select client_id, max(first_slot + (place + 1) * interval_us * interval '1 microsecond') as last_slot
+                  from due where interval_us > 0 group by client_id) d where a.id = d.client_id
         ), waiting as (
-            update tollwire.outbox o set dispatch_at = d.first_slot + d.place * d.dispatch_interval_us * interval '1 microsecond',
-                                         due_at = least(d.valid_until, d.first_slot + d.place * d.dispatch_interval_us * interval '1 microsecond')
+            update tollwire.outbox o set dispatch_at = d.first_slot + d.place * d.interval_us * interval '1 microsecond',
+                                         due_at = least(d.valid_until, d.first_slot + d.place * d.interval_us * interval '1 microsecond')
             from due d where o.message_id = d.message_id
         )
         update tollwire.message_states s set state = 'QUEUED', sequence = s.sequence + 1, updated_at = v_now
@@ -162,7 +163,7 @@ begin
         from (select distinct m from unnest(p_message) m) x(id)
         join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.state in ('QUEUED', 'FAILED_TEMP', 'SENDING', 'UNKNOWN')
         cross join lateral (
-            select count(distinct b.part_no) as parts, (array_agg(b.carrier_id order by b.outcome_at desc))[1] as carrier_id
+            select count(distinct b.part_no) as parts, (array_agg(b.carrier_id order by b.outcome_at desc, b.attempt_no desc))[1] as carrier_id
             from tollwire.attempts b where b.message_id = x.id and b.message_id between v_min and v_max and b.outcome = 'submitted'
                and (b.receipt is null or b.receipt not in ('undelivered', 'expired', 'rejected')) offset 0) a
         where a.parts >= s.parts_total;
@@ -315,8 +316,9 @@ begin
         join tollwire.carriers k on k.id = s.carrier_id
         where s.submitted_at + k.no_receipt_seconds * interval '1 second' <= v_now;
     delete from tollwire.hold_watch where message_id = any (p_message);
-    insert into tollwire.hold_watch (message_id, due_at)
-        select s.message_id, case when s.state = 'SENT' then s.submitted_at + k.no_receipt_seconds * interval '1 second' else v_now + least(k.no_receipt_seconds, 3600) * interval '1 second' end
+    insert into tollwire.hold_watch (message_id, due_at, carrier_id, submitted_at)
+        select s.message_id, case when s.state = 'SENT' then s.submitted_at + k.no_receipt_seconds * interval '1 second' else v_now + least(k.no_receipt_seconds, 3600) * interval '1 second' end,
+               case when s.state = 'SENT' then s.carrier_id end, case when s.state = 'SENT' then s.submitted_at end
         from unnest(p_message) x(id)
         join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.final_at is null
         left join tollwire.carriers k on k.id = s.carrier_id
@@ -338,7 +340,8 @@ begin
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     insert into tollwire.hold_watch (message_id, due_at)
         select distinct x.id, clock_timestamp() + interval '1 hour' from unnest(p_message) x(id) order by x.id
-    on conflict (message_id) do update set due_at = excluded.due_at;
+    -- Nor is it due by its carrier's wait before that.
+    on conflict (message_id) do update set due_at = excluded.due_at, carrier_id = null, submitted_at = null;
 end $$;
 
 -- These dead letters are on sms.dlq. Answers those that nobody had told before.

@@ -308,6 +308,30 @@ async def test_holds_end_by_their_carriers_policy_and_not_before(database: Datab
         assert [row[0] for row in watched] == [queued]
 
 
+async def test_a_shorter_wait_is_heard_by_what_is_watched_already(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client, carrier, other = await flow.client(), await flow.carrier(), await flow.carrier()
+        first, second, elsewhere = await flow.accepted(client, 3)
+        await flow.submitted([first, second], carrier)
+        await flow.submitted([elsewhere], other)
+        ids = [first, second, elsewhere]
+        await flow.later(ids, 2 * 3_600)
+        await flow.later([second], -3_600)
+        assert await store.expire_holds(flow.pool, ids) == []
+        assert await store.watched_holds(flow.pool, 10) == []
+        sql = "update tollwire.carriers set no_receipt_seconds = $2 where id = $1"
+        await flow.pool.execute(sql, carrier, 5_400)
+        assert await store.watched_holds(flow.pool, 10) == [first]
+        await store.watch_later(flow.pool, [first])
+        assert await store.watched_holds(flow.pool, 10) == [], "what no call can end is looked at in an hour"
+        await flow.pool.execute(sql, carrier, 1_800)
+        assert await store.watched_holds(flow.pool, 10) == [second]
+        assert len(await store.expire_holds(flow.pool, ids)) == 2
+        assert [await flow.state(message) for message in ids] == ["EXPIRED", "EXPIRED", "SENT"]
+        await flow.pool.execute(sql, other, 604_800)
+        assert await store.watched_holds(flow.pool, 10) == []
+
+
 async def test_what_is_not_sent_yet_is_looked_at_again_before_its_hold_can_be_due(database: Database) -> None:
     async with open_flow(database) as flow:
         client = await flow.client()

@@ -16,6 +16,7 @@ import asyncpg
 
 from api import store as api_store
 from api.store import KeyAsked
+from dlr import store as dlr_store
 from ledger import clockwork_store
 from shared.domain.ids import RANDOMNESS_BITS, uuid7_from
 from shared.runtime.postgres import Pool
@@ -132,6 +133,7 @@ async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> No
             "claim": flow.claim(due[50:150], carrier),
             "record": flow.record(lines, carrier),
             "settle": flow.settle(receipts[:100]),
+            "lease_receipts": dlr_store.lease_receipts(flow.pool, 500),
             "known_keys": api_store.known_keys(flow.pool, [KeyAsked(id_, "0-0", 0) for id_ in clients]),
             "cancel": flow.cancel(clients[0], due[200:250]),
             "look_due": clockwork_store.look_due(flow.pool, 500),

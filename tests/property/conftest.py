@@ -1,6 +1,10 @@
 """How properties are tried: no time limit for one example, since machines that run tests are busy."""
 
+from typing import Final
+
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("tollwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tollwire")
+PROFILE: Final = "tollwire"
+
+settings.register_profile(PROFILE, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(PROFILE)

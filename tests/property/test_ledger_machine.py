@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from api.store import AcceptItem
 from ledger import clockwork_store
-from tests.support.flow import Flow, accept_item, open_flow, outcome
+from tests.support.flow import MSISDN, Flow, accept_item, open_flow, outcome
 from tests.support.long import LONG
 from tests.support.oracle import Account, Oracle, Want
 from tests.support.servers import Database
@@ -168,7 +168,8 @@ class LedgerMachine(RuleBasedStateMachine):
             if submitted:
                 number = submitted[attempt % len(submitted)]
                 reference = f"ref-{message}-{number}-1"
-                settled = self.run(self.flow.receipt(self.carrier_of(known.account), reference, word))
+                carrier = self.carrier_of(known.account)
+                settled = self.run(self.flow.receipt(carrier, reference, word, msisdn=MSISDN))
                 assert settled.outcome == self.oracle.receipt(message, number, word)
 
     @rule(numbers=SOME)

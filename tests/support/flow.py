@@ -28,6 +28,7 @@ from worker import store as worker_store
 from worker.store import Claim, Outcome, Recorded
 
 PRICE_MICROS = 7_900
+MSISDN = "+4915112345678"
 RICH_MICROS = 1_000_000_000
 TRIES_MAX = 10
 RECEIPT_WAIT_SECONDS = 3_600
@@ -45,7 +46,7 @@ def accept_item(client: int, **changes: Any) -> AcceptItem:
     amount_micros = PRICE_MICROS * changes.get("segments", 1)
     item = AcceptItem(
         account_id=client, message_id=new_id(), key=None, item=0, fingerprint=b"f" * 32, refusal=None,
-        refusal_args=None, amount_micros=amount_micros, max_price_micros=None, msisdn="+4915112345678",
+        refusal_args=None, amount_micros=amount_micros, max_price_micros=None, msisdn=MSISDN,
         region="DE", sender="ACME", lane="normal", encoding="GSM7", segments=1, currency="EUR",
         rate_version=1, client_ref=None, delivery="at_most_once", charge="delivered", send_at=None,
         valid_seconds=172_800, callback_url=None, is_test=False, text_sealed=b"sealed", text_days=7,

@@ -182,9 +182,8 @@ class SqlServer:
         ]
 
     async def lease_callbacks(self) -> list[UUID]:
-        return sorted(
-            await dlr_store.lease_callbacks(self._pool, CALLBACKS_MAX, CALLBACKS_MAX, LEASE_SECONDS)
-        )
+        leased = await dlr_store.lease_callbacks(self._pool, CALLBACKS_MAX, CALLBACKS_MAX, LEASE_SECONDS)
+        return sorted(callback_id for callback_id, _ in leased)
 
     async def record_callbacks(self, notes: list[tuple[UUID, int, str | None]]) -> None:
         records = [
@@ -248,7 +247,7 @@ def _item(want: Want) -> AcceptItem:
         amount_micros=want.amount, max_price_micros=want.max_price, msisdn=want.msisdn,
         delivery=want.delivery, charge=want.charge, valid_seconds=want.valid_seconds,
         send_at=moment(want.send_at) if want.send_at is not None else None, carrier_id=want.carrier,
-        parts=want.parts, segments=want.parts,
+        parts=want.parts, segments=want.parts, is_test=want.is_test,
     )  # fmt: skip
 
 

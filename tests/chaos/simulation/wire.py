@@ -44,6 +44,11 @@ class Want(NamedTuple):
     send_at: int | None = None
     valid_seconds: int = 600
 
+    @property
+    def is_test(self) -> bool:
+        """What a test key sends is free; here nothing else is."""
+        return self.amount == 0
+
 
 class Line(NamedTuple):
     """What became of one part of an attempt."""

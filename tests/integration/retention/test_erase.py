@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +14,7 @@ from ledger import erase as erasing
 from ledger.erase import StillOpen, erase, find
 from shared.runtime.postgres import Pool
 from shared.storage.audit import Actor
-from tests.support.flow import Flow, open_flow
+from tests.support.flow import Flow, open_flow, outcome
 from tests.support.old_days import accepted_on, days_ago, delivered_on, told
 from tests.support.servers import Database
 
@@ -116,6 +117,46 @@ async def test_a_receipt_that_waits_for_its_message_keeps_the_number_and_is_coun
     await flow.receive(await flow.carrier(), "not yet", "delivered", msisdn=NUMBER)
     erased = await erase(pool, NUMBER, await find(pool, NUMBER, quiet), BY, None, quiet)
     assert (erased.receipts, erased.waiting_receipts) == (0, 1)
+
+
+async def silent(flow: Flow, carrier: int) -> tuple[UUID, str]:
+    """A message to the number that ended without a receipt, and its reference."""
+    (message,) = await flow.accepted(await flow.client(), msisdn=NUMBER)
+    (reference,) = await flow.submitted([message], carrier)
+    await flow.later([message], 4 * 86_400)
+    await flow.pool.execute("select * from ledger.expire_holds_v1($1)", [message])
+    return message, reference
+
+
+async def test_a_late_receipt_finds_its_message_and_brings_no_number_back(flow, pool):
+    carrier = await flow.carrier()
+    for echoes in (False, True):
+        message, reference = await silent(flow, carrier)
+        await erase(pool, NUMBER, await find(pool, NUMBER, quiet), BY, None, quiet)
+        echo = message if echoes else None
+        receipt = await flow.receive(carrier, reference, "delivered", msisdn=NUMBER, echo_message_id=echo)
+        if not echoes:
+            # The number is no proof any more: it waits until no other message can get this reference.
+            assert [s.outcome for s in await flow.settle([receipt])] == ["waiting"]
+            sql = (
+                "update tollwire.receipts set received_at = received_at - interval '5 minutes' where id = $1"
+            )
+            await flow.pool.execute(sql, receipt)
+        assert [s.outcome for s in await flow.settle([receipt])] == ["late_capture"]
+        assert (await flow.lock(message))["late_captured_at"] is not None
+        assert await count(flow, "select count(*) from tollwire.receipts where msisdn is not null") == 0
+
+
+async def test_a_message_that_has_the_number_comes_before_an_erased_one_of_that_reference(flow, pool):
+    carrier = await flow.carrier()
+    _, reference = await silent(flow, carrier)
+    await erase(pool, NUMBER, await find(pool, NUMBER, quiet), BY, None, quiet)
+    (message,) = await flow.accepted(await flow.client(), msisdn=OTHER)
+    await flow.claim([message], carrier)
+    await flow.record([outcome(message, 1, "submitted", reference=reference)], carrier)
+    settled = await flow.receipt(carrier, reference, "delivered", msisdn=OTHER)
+    assert (settled.message_id, settled.state) == (message, "DELIVERED")
+    assert (await flow.receipt(carrier, reference, "delivered", msisdn=OTHER)).message_id == message
 
 
 def test_pseudonyms_are_nobodys_number_and_differ() -> None:

@@ -86,7 +86,7 @@ def _place(t: Tables, want: Want, incarnation: int) -> tuple[Any, ...]:
     owner.place(want.amount)
     t.book(want.account, "hold", want.message, want.amount, None)
     is_scheduled = want.send_at is not None and want.send_at > t.now + SOON_US
-    dispatch_us = max(t.now, want.send_at or 0, 0 if is_scheduled else _pace(t, owner))
+    dispatch_us = max(t.now, want.send_at or 0, 0 if is_scheduled or want.is_test else _pace(t, owner))
     is_due = dispatch_us <= t.now + SOON_US
     valid_us = max(t.now, want.send_at or 0) + want.valid_seconds * SECOND
     state = S.SCHEDULED if is_scheduled else S.QUEUED

@@ -59,8 +59,8 @@ def start(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
     ]  # fmt: skip
     for message in sorted(due, key=lambda m: (t.outbox[m.id].dispatch_us, m.id)):
         owner, row = t.owners[message.account], t.outbox[message.id]
-        place = max(t.now, owner.next_dispatch_us or 0)
-        if owner.interval_us:
+        place = t.now if message.is_test else max(t.now, owner.next_dispatch_us or 0)
+        if owner.interval_us and not message.is_test:
             owner.next_dispatch_us = place + owner.interval_us
         row.dispatch_us = place
         row.due_us = min(message.valid_us, place)

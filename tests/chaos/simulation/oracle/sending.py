@@ -5,7 +5,15 @@ from typing import Any
 from uuid import UUID
 
 from shared.domain.states import MessageState
-from tests.chaos.simulation.oracle.tables import FINAL_WORDS, Attempt, Message, Reference, S, Tables
+from tests.chaos.simulation.oracle.tables import (
+    FINAL_WORDS,
+    HAS_IT_WORDS,
+    Attempt,
+    Message,
+    Reference,
+    S,
+    Tables,
+)
 from tests.chaos.simulation.wire import (
     CLAIM_SECONDS,
     RECEIPT_WAIT_SECONDS,
@@ -106,16 +114,19 @@ def record(t: Tables, lines: list[Line], carrier: int) -> list[tuple[Any, ...]]:
         known = [a for a in attempts if a is not None]
         if not any(a.outcome_us == t.now for a in known):
             is_known = bool(known) and all(
-                a.outcome == x.outcome for a, x in zip(attempts, group, strict=True) if a
+                a.outcome == x.outcome or (x.outcome, a.outcome) == ("uncertain", "submitted")
+                for a, x in zip(attempts, group, strict=True)
+                if a
             )
             moved[places[0]] = message.attempt_no == number and is_known
             continue
         words = {a.outcome for a in known if a.outcome_us == t.now}
         word = next((each for each in WORST_FIRST if each in words), "submitted")
-        if word == "submitted" and message.charge == "submitted":
+        is_answered = any(line.outcome == "submitted" for line in group)
+        if word == "submitted" and message.charge == "submitted" and is_answered:
             captures.append(message)
         waits = message.state in (S.QUEUED, S.FAILED_TEMP, S.UNKNOWN)
-        if (message.attempt_no == number or waits) and _is_taken(message):
+        if (message.attempt_no == number or waits) and is_taken(message):
             word = "submitted"
         if message.id in done or not message.knows(word) or not _may_move(message, number, word):
             continue
@@ -154,13 +165,13 @@ def _note(t: Tables, lines: list[Line], carrier: int, may_ask_again: bool) -> No
             continue
         if attempt.outcome is not None and (attempt.outcome != "uncertain" or line.outcome == "uncertain"):
             continue
-        attempt.outcome, attempt.outcome_us = line.outcome, t.now
+        is_proved = line.outcome == "uncertain" and attempt.receipt in HAS_IT_WORDS
+        attempt.outcome, attempt.outcome_us = "submitted" if is_proved else line.outcome, t.now
         if line.reference is not None:
             attempt.reference = line.reference
-        if line.outcome == "submitted" and line.reference is not None:
-            t.references.append(
-                Reference(carrier, line.reference, t.now, line.message, line.attempt, line.part)
-            )
+        name = attempt.reference if is_proved else line.reference
+        if attempt.outcome == "submitted" and name is not None:
+            t.references.append(Reference(carrier, name, t.now, line.message, line.attempt, line.part))
     if may_ask_again:
         for line in lines:
             _same_submit(t, t.messages[line.message], line, carrier)
@@ -176,17 +187,32 @@ def _same_submit(t: Tables, message: Message, line: Line, carrier: int) -> None:
             attempt.outcome, attempt.outcome_us, attempt.reference = "submitted", t.now, newest.reference
 
 
+def end_taken(t: Tables, message: Message) -> None:
+    """Nothing more is sent of what a carrier has whole, though its answer was lost."""
+    if message.state not in (S.QUEUED, S.FAILED_TEMP, S.UNKNOWN) or not is_taken(message):
+        return
+    taken = [
+        (a.outcome_us or 0, number, a.carrier)
+        for (number, _), a in message.attempts.items()
+        if a.outcome == "submitted" and a.receipt not in FINAL_WORDS - {"delivered"}
+    ]
+    t.outbox.pop(message.id, None)
+    message.state, message.carrier, message.submitted_us, message.error = S.SENT, max(taken)[2], t.now, None
+    message.sequence += 1
+    t.add_callback(message, "message.sent", 0)
+
+
 def _may_move(message: Message, number: int, word: str) -> bool:
     """A late word moves a message that waits only when no part is missing, or none can have left."""
     if word == "submitted" and message.state in (S.QUEUED, S.FAILED_TEMP, S.UNKNOWN):
-        return _is_taken(message)
+        return is_taken(message)
     if message.state is S.UNKNOWN and word in ("throttled", "unclaimed", "refused_temp"):
         words = {a.outcome for (n, _), a in message.attempts.items() if n == number}
         return message.attempt_no == number and not words & {None, "uncertain"}
     return message.attempt_no == number
 
 
-def _is_taken(message: Message) -> bool:
+def is_taken(message: Message) -> bool:
     """By some attempt or other a carrier has every part, and has not said that one of them is lost."""
     taken = {
         part

@@ -4,8 +4,10 @@ from collections import Counter
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from tests.chaos.simulation.oracle.sending import end_taken
 from tests.chaos.simulation.oracle.tables import (
     FINAL_WORDS,
+    HAS_IT_WORDS,
     LOST_WORDS,
     REACHED,
     TAKEN_WORDS,
@@ -32,7 +34,8 @@ MATCH_US = 7 * DAY
 SOON_US = 60 * SECOND
 # From a claim: later than that no worker records its outcome.
 ANSWER_US = (CLAIM_SECONDS + 180) * SECOND
-OUTWAIT_MAX_SECONDS = 900
+OUTWAIT_SECONDS = 900
+EARLY_SECONDS = 60
 MAY_END = (S.SENT, S.UNKNOWN, S.SENDING)
 WAITS = (S.QUEUED, S.FAILED_TEMP)
 
@@ -65,19 +68,21 @@ def settle(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
             place, outcome = _match(t, t.receipts[receipt_id])
         places.append(place)
         outcomes.append(outcome)
-    _note(t, ids, places, outcomes)
-    told = _fold(
-        t, [p.message for p, o in zip(places, outcomes, strict=True) if p and o == "noted"], ordinary
-    )
+    final = _note(t, ids, places, outcomes)
+    noted = [(n, p.message) for n, p in enumerate(places) if p and outcomes[n] == "noted"]
+    told = _fold(t, [message for _, message in noted], ordinary)
+    # An end is told by the first final word, or the first of all.
+    tellers = {message: n for n, message in sorted(noted, key=lambda x: (x[0] not in final, x[0]))[::-1]}
     answers: list[tuple[Any, ...]] = []
-    for receipt_id, place, outcome in zip(ids, places, outcomes, strict=True):
+    for nth, (receipt_id, place, outcome) in enumerate(zip(ids, places, outcomes, strict=True)):
         word = outcome
         state: str | None = None
         callback: UUID | None = None
-        if outcome == "noted" and place and place.message in told:
-            word, state, callback = told.pop(place.message)
+        if place and place.message in told and tellers[place.message] == nth:
+            word, state, callback = told[place.message]
         if word != "done":
             _keep(t, t.receipts[receipt_id], word or "", place)
+        word = "waiting" if word == "early" else word
         answers.append((word, place.message if place else None, state, callback))
     return answers
 
@@ -115,6 +120,8 @@ def _match(t: Tables, receipt: Receipt) -> tuple[Place | None, str | None]:
     if len(opened) > 1:
         return None, "ambiguous"
     if best is not None and (is_clear or not _had(t, receipt)):
+        if _is_early(t, receipt, best):
+            return None, "early"
         return _placed(receipt, Place(best.message, best.attempt, best.part))
     return None, _unknown(t, receipt)
 
@@ -139,6 +146,14 @@ def _had(t: Tables, receipt: Receipt) -> bool:
     """The carrier had the message whose id it echoes."""
     message = t.messages.get(receipt.echo_message) if receipt.echo_message else None
     return message is not None and any(a.carrier == receipt.carrier for a in message.attempts.values())
+
+
+def _is_early(t: Tables, receipt: Receipt, reference: Reference) -> bool:
+    """All of that name is over, and who is meant may not be recorded yet."""
+    message = t.messages[reference.message]
+    is_over = message.state.is_final or not _attempt_of(t, reference).is_unanswered
+    is_named = receipt.msisdn == message.msisdn or receipt.echo_message == message.id
+    return is_over and not is_named and receipt.received_us > t.now - ANSWER_US
 
 
 def _unknown(t: Tables, receipt: Receipt) -> str:
@@ -210,24 +225,28 @@ def _is_only_part(message: Message, number: int, part: int) -> bool:
     return not any(n == number and p != part for n, p in message.attempts)
 
 
-def _note(t: Tables, ids: list[UUID], places: list[Place | None], outcomes: list[str | None]) -> None:
-    """The first final word on a part stands; of one call a final one, and one on a lost part, comes first."""
-    words: dict[Place, list[tuple[bool, bool, int]]] = {}
-    before: dict[Place, str | None] = {}
+def _note(t: Tables, ids: list[UUID], places: list[Place | None], outcomes: list[str | None]) -> set[int]:
+    """One after the other, the first final word on a part stands; a lost part comes before other ends.
+
+    Return where such a word was noted.
+    """
+    final = set()
+    turns: dict[Place, int] = {}
+    news: list[tuple[int, bool, int, Place]] = []
     for nth, place in enumerate(places):
         if outcomes[nth] is None and place:
             receipt = t.receipts[ids[nth]]
-            is_own = receipt.part in (None, place.part)
-            words.setdefault(place, []).append((receipt.state not in FINAL_WORDS, is_own, nth))
-            before[place] = t.messages[place.message].attempts[place.attempt, place.part].receipt
-    for nth, place in enumerate(places):
-        if outcomes[nth] is not None or not place:
-            continue
-        if before[place] in FINAL_WORDS or min(words[place])[-1] != nth:
+            turn = turns.setdefault(place, nth) if receipt.state in FINAL_WORDS else nth
+            news.append((turn, receipt.part in (None, place.part), nth, place))
+    for _, _, nth, place in sorted(news):
+        message = t.messages[place.message]
+        if message.attempts[place.attempt, place.part].is_unanswered:
+            outcomes[nth] = "noted"
+            final |= {nth} if t.receipts[ids[nth]].state in FINAL_WORDS else set()
+            _write(t, message, place, t.receipts[ids[nth]])
+        else:
             outcomes[nth] = "repeated"
-            continue
-        outcomes[nth] = "noted"
-        _write(t, t.messages[place.message], place, t.receipts[ids[nth]])
+    return final
 
 
 def _write(t: Tables, message: Message, place: Place, receipt: Receipt) -> None:
@@ -238,9 +257,29 @@ def _write(t: Tables, message: Message, place: Place, receipt: Receipt) -> None:
             or (knows_ids and attempt.outcome in REACHED)
         )
         if part == place.part and (number == place.attempt or is_same_submit) and attempt.is_unanswered:
-            attempt.receipt = receipt.state
+            attempt.receipt = _standing(attempt, receipt.state)
             if number == place.attempt:
                 attempt.reference = attempt.reference or receipt.reference
+            if attempt.outcome == "uncertain" and receipt.state in HAS_IT_WORDS:
+                _prove(t, message, number, part, is_named=number == place.attempt)
+
+
+def _prove(t: Tables, message: Message, number: int, part: int, *, is_named: bool) -> None:
+    """What the carrier has was submitted, though its answer was lost."""
+    attempt = message.attempts[number, part]
+    attempt.outcome, attempt.outcome_us = "submitted", t.now
+    if is_named and attempt.reference is not None:
+        t.references.append(Reference(attempt.carrier, attempt.reference, t.now, message.id, number, part))
+
+
+def _standing(attempt: Attempt, word: str) -> str | None:
+    """What is known stays known: what a receipt alone says was taken was not refused but lost."""
+    is_taken = attempt.receipt in TAKEN_WORDS
+    if is_taken and word == "unknown":
+        return attempt.receipt
+    if is_taken and word == "rejected" and attempt.outcome != "submitted":
+        return "undelivered"
+    return word
 
 
 def _fold(t: Tables, noted: list[UUID], first: set[UUID]) -> dict[UUID, tuple[str, str | None, UUID | None]]:
@@ -303,6 +342,8 @@ def _fold_one(
         told[message.id] = _end(
             t, message, event, "release", "expired_by_carrier" if event == "carrier_expired" else reason
         )
+    else:
+        end_taken(t, message)
 
 
 def _end(t: Tables, message: Message, event: str, kind: str, reason: str) -> tuple[str, str, UUID | None]:
@@ -323,7 +364,10 @@ def _capture_late(t: Tables, message: Message) -> tuple[str, None, UUID | None]:
 
 def _keep(t: Tables, receipt: Receipt, outcome: str, place: Place | None) -> None:
     if outcome == "waiting":
-        receipt.due_us = t.now + min(2 ** min(receipt.tries, 10), OUTWAIT_MAX_SECONDS) * SECOND
+        longest = max(OUTWAIT_SECONDS, (t.now - receipt.received_us) // (8 * SECOND))
+        receipt.due_us = t.now + min(2 ** min(receipt.tries, 16), longest) * SECOND
+    elif outcome == "early":
+        receipt.due_us = t.now + EARLY_SECONDS * SECOND
     else:
         receipt.settled_us, receipt.outcome = t.now, outcome
     receipt.tries += 1

@@ -19,6 +19,7 @@ FINAL_WORDS = frozenset({"delivered", "undelivered", "expired", "rejected"})
 LOST_WORDS = FINAL_WORDS - {"delivered"}
 # Receipts of what the carrier took; "rejected" says that it did not, "unknown" says nothing.
 TAKEN_WORDS = frozenset({"enroute", "accepted", "delivered", "undelivered", "expired"})
+HAS_IT_WORDS = TAKEN_WORDS - {"undelivered", "expired"}
 LEASE_MAX_US = 120_000_000
 REACHED = frozenset({None, "submitted", "uncertain"})
 EVENT_TYPES = {
@@ -99,6 +100,10 @@ class Message:
     final_us: int | None = None
     error: str | None = None
     attempts: dict[tuple[int, int], Attempt] = field(default_factory=dict)
+
+    @property
+    def is_test(self) -> bool:
+        return self.amount == 0
 
     def knows(self, event: str) -> bool:
         return (self.state, MessageEvent(event)) in TRANSITIONS
@@ -226,7 +231,7 @@ class Tables:
                 row.due_us + owner.interval_us
                 for id_, row in self.outbox.items()
                 if self.messages[id_].account == owner.id and self.messages[id_].state is S.QUEUED
-                and row.leased_us is None and row.dispatch_no == 1
+                and not self.messages[id_].is_test and row.leased_us is None and row.dispatch_no == 1
                 and self.now < row.due_us < next_us and row.dispatch_us <= row.due_us
             ]  # fmt: skip
             owner.next_dispatch_us = min(next_us, max([first_us, *places]))
