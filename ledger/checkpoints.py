@@ -106,8 +106,9 @@ async def close_day(conn: Connection, day: date, signer: Signer) -> Seal:
     return seal
 
 
+# As text: the sum of what may be posted in a day need not fit into 64 bits.
 DAY_AMOUNTS: Final = """
-select a.currency, e.kind::text, count(*), sum(e.amount_micros)::bigint
+select a.currency, e.kind::text, count(*), sum(e.amount_micros)::text
 from ledger.entries e join ledger.accounts a on a.id = e.account_id
 where e.day = $1 group by a.currency, e.kind
 """
@@ -117,7 +118,7 @@ async def day_amounts(conn: Connection, day: date) -> dict[str, dict[str, dict[s
     """Count and add up a day's entries: {currency: {kind: {"entries": n, "micros": n}}}."""
     amounts: dict[str, dict[str, dict[str, int]]] = {}
     for currency, kind, entries, micros in await conn.fetch(DAY_AMOUNTS, day):
-        amounts.setdefault(currency, {})[kind] = {"entries": entries, "micros": micros}
+        amounts.setdefault(currency, {})[kind] = {"entries": entries, "micros": int(micros)}
     return amounts
 
 

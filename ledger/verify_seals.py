@@ -24,8 +24,9 @@ async def check_seal(
 
 
 # One pass over a day: its sums, and how many entries are what a checkpoint says of them.
+# The sum as text, as in checkpoints.DAY_AMOUNTS.
 DAY: Final = """
-select a.currency, e.kind::text, count(*), sum(e.amount_micros)::bigint, count(c.account_id)
+select a.currency, e.kind::text, count(*), sum(e.amount_micros)::text, count(c.account_id)
 from ledger.entries e
 join ledger.accounts a on a.id = e.account_id
 left join ledger.checkpoints c on c.day = $1 and c.account_id = e.account_id and c.version = e.version
@@ -54,7 +55,7 @@ async def _check_day(conn: Connection, signed: SignedSeal) -> list[Finding]:
         ]
     amounts: dict[str, dict[str, dict[str, int]]] = {}
     for currency, kind, entries, micros, _ in rows:
-        amounts.setdefault(currency, {})[kind] = {"entries": entries, "micros": micros}
+        amounts.setdefault(currency, {})[kind] = {"entries": entries, "micros": int(micros)}
     if rows and amounts != seal.amounts:
         findings.append(Finding("seal_differs", f"{seal.day}: the entries are not those that were sealed"))
     return findings

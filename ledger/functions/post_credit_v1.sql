@@ -1,10 +1,14 @@
 -- A top-up (amount > 0), an adjustment (either sign) or a new credit limit, once per (account, reference) (RULES 25).
 -- The same reference again is answered again with o_replayed; with another amount or kind it is refused (reference_conflict).
+-- Neither the balance nor the limit goes beyond a million million units, up or down.
 -- An adjustment or a lower limit may leave less than nothing: then overdrawn rises; what comes in lowers it first (RULES 23).
 create function ledger.post_credit_v1(p_account bigint, p_kind text, p_amount bigint, p_reference text, p_actor text, p_reason text)
 returns table (o_replayed boolean, o_version bigint, o_posted bigint, o_held bigint, o_credit_limit bigint, o_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
+    -- A million million units: limit, balance and the holds on both, added in any order, stay far within 64 bits, so that no release or
+    -- capture can ever fail for it.
+    c_most_micros constant bigint := 1000000000000000000;
     a ledger.accounts;
     o ledger.operations;
     v_other bigint; v_debit bigint; v_credit bigint;
@@ -24,6 +28,10 @@ begin
     end if;
     if p_kind = 'top_up' and p_amount <= 0 or p_kind = 'credit_limit' and p_amount < 0 or p_kind = 'adjustment' and p_amount = 0 then
         raise exception 'an amount of % micros is not possible for %', p_amount, p_kind using errcode = 'invalid_parameter_value';
+    end if;
+    if p_amount not between -c_most_micros and c_most_micros
+       or p_kind <> 'credit_limit' and a.posted_micros + p_amount not between -c_most_micros and c_most_micros then
+        raise exception 'an account holds % at most, and has a credit limit of as much', c_most_micros / 1000000 using errcode = 'invalid_parameter_value';
     end if;
     -- After all before it, also where the clock was set back: which limit was of when is read from these times.
     a.last_entry_at := greatest(clock_timestamp(), a.last_entry_at + interval '1 microsecond');

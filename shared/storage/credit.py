@@ -19,7 +19,10 @@ class ReferenceConflict(Exception):  # noqa: N818 - named for what happened
 
 
 class ImpossibleAmount(ValueError):  # noqa: N818 - named for what happened
-    """A top-up adds more than nothing, an adjustment is not nothing, a credit limit is not below zero."""
+    """A top-up adds more than nothing, an adjustment is not nothing, a credit limit is not below zero.
+
+    And neither the balance nor the limit is more than a million million.
+    """
 
 
 @dataclass(frozen=True, slots=True)
