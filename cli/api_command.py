@@ -5,12 +5,13 @@ import functools
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from cli.api_client import Api
-from cli.failures import Exit, Failure
+from cli.failures import Exit, Failure, of_this_machine
 from cli.output import Output
 from cli.target import KEY_VARIABLE, URL_VARIABLE, KeyFile, find_target
 from cli.words import refuse_undecodable
@@ -52,6 +53,8 @@ def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None
             except Failure as failure:
                 failure.show(as_json=as_json)
                 code = failure.exit_code
+            except OSError as error:
+                code = _stopped_by_this_machine(error, as_json=as_json)
             except KeyboardInterrupt:
                 click.echo("Interrupted.", err=True)
                 code = Exit.INTERRUPTED
@@ -60,6 +63,19 @@ def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None
         return run
 
     return decorate
+
+
+def _stopped_by_this_machine(error: OSError, *, as_json: bool) -> Exit:
+    """Show that a file or the output takes no more; whoever reads no further (a pipe's end) needs no word."""
+    if isinstance(error, BrokenPipeError):
+        raise error
+    with suppress(OSError):
+        of_this_machine(error).show(as_json=as_json)
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left in it would be tried again at the very end, and be a second error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.FAILED
 
 
 def _default_key(key_file: KeyFile | None) -> str:

@@ -14,6 +14,7 @@ from cli.doctor_schema import missing_keys
 from cli.status import READY, look
 from shared.runtime.keyring import Keyring, KeyringError
 from shared.runtime.postgres_hosts import connect
+from shared.storage.sealed import what_stays_shut
 
 PYTHON_MIN: Final = (3, 11)
 # dlr alone holds 1,024 connections to endpoints, the API one for each client that is connected.
@@ -85,7 +86,7 @@ async def check_keyring(place: Place) -> list[Finding]:
         return [fault("keyring", str(error), what_to_do)]
     text = f"{len(keyring.key_ids)} of its keys open, {keyring.active} seals"
     try:
-        missing = await _missing(place, keyring)
+        missing, shut = await _look_inside(place, keyring)
     except (asyncpg.PostgresError, OSError, TimeoutError, ValueError):
         return [ok("keyring", f"{text}; the database could not be asked what it sealed")]
     if missing:
@@ -93,18 +94,22 @@ async def check_keyring(place: Place) -> list[Finding]:
             "Put these keys back from a backup of the keyring: `tollwire keyring status` counts uses."
         )
         return [fault("keyring", f"secrets were sealed with {', '.join(missing)}, not in it", what_to_do)]
+    if shut:
+        what_to_do = "This is another keyring: put the one of this database in its place, from its backup."
+        return [fault("keyring", f"it does not open {shut} that were looked at", what_to_do)]
     return [ok("keyring", text)]
 
 
-async def _missing(place: Place, keyring: Keyring) -> list[str]:
+async def _look_inside(place: Place, keyring: Keyring) -> tuple[list[str], str]:
+    """The keys that secrets need and the keyring lacks; and what stays shut of a sample of all."""
     for service in READERS:
         if service in place.accesses and (dsn := place.accesses[service].dsn):
             connection = await connect(dsn, timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS)
             try:
-                return await missing_keys(connection, keyring)
+                return await missing_keys(connection, keyring), await what_stays_shut(connection, keyring)
             finally:
                 await connection.close()
-    return []
+    return [], ""
 
 
 async def check_processes(place: Place) -> list[Finding]:

@@ -88,7 +88,7 @@ class Home:
             click.ClickException: it cannot be made or written, or holds things of somebody else.
         """
         try:
-            if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / MARK).exists():
+            if self.path.is_dir() and not self.is_made and self._holds_something():
                 raise click.ClickException(
                     f"{self.path} is not empty and not Tollwire's: name another folder in TOLLWIRE_HOME."
                 )
@@ -101,6 +101,10 @@ class Home:
             raise self._not_ours() from None
         except OSError as error:
             raise click.ClickException(f"{self.path} cannot be used: {error.strerror}") from None
+
+    def _holds_something(self) -> bool:
+        """A lock alone was left by who looked whether anything runs here."""
+        return any(entry != self.lock.path for entry in self.path.iterdir())
 
     def _not_ours(self) -> click.ClickException:
         return click.ClickException(
@@ -115,10 +119,10 @@ class Home:
 
     @property
     def is_running(self) -> bool:
-        """True while a supervisor holds the folder."""
-        if not self.path.exists():
-            return False
+        """True while a supervisor holds the folder. To look leaves nothing in a folder that is not ours."""
         try:
+            if not self.is_made:
+                return False
             return FolderLock(self.path).is_taken()
         except PermissionError:
             raise self._not_ours() from None

@@ -135,16 +135,15 @@ class Instance:
 
     async def _make_demo(self, servers: Servers, carrier_url: str) -> None:
         from cli.bootstrap import bootstrap
-        from shared.runtime.keyring import Keyring
+        from cli.own_keyring import own_keyring
         from simulator.service import read_rules
 
-        if not self._home.keyring.exists():
-            Keyring.generate(self._home.keyring)
+        keyring = await own_keyring(self._home.keyring, servers.dsn("api"), self._screen.note)
         is_new = not self._home.demo_key.exists()
         with self._screen.step("Client demo, with 10,000.00 of credit" if is_new else "Client demo"):
             await bootstrap(
                 servers.dsn("api"),
-                Keyring.load(self._home.keyring),
+                keyring,
                 simulator_url=carrier_url,
                 receipt_secret=simulator_secret(self._home),
                 home=self._home,

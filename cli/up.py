@@ -45,6 +45,9 @@ def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
     The servers are PostgreSQL, NATS and Valkey, from their wheels or your own. Data lives in
     TOLLWIRE_HOME (.tollwire by default) and survives a restart. The API listens on TOLLWIRE_PORT (8080 by
     default).
+
+    Exit status: 0 it ran and was stopped (with --detach: it is ready; it ran already), 1 it did not start,
+    2 used wrongly, 4 a port is in use.
     """
     counts = parse_scale(scale)
     home = Home.of(os.environ)
@@ -55,6 +58,11 @@ def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
         home.lock.take()
     except FolderInUse:
         _tell_running(console, home)
+        if scale or observe:
+            raise click.ClickException(
+                "It runs as it was started: --scale and --observe are for a start. "
+                f"Stop it first: `{own_command('down')}`."
+            ) from None
         return
     if detach:
         home.lock.release()

@@ -6,6 +6,7 @@ ciphertext and 16 bytes tag. The associated data binds it to its row: moved to a
 
 import base64
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Final, Self
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from prometheus_client import Counter
 
 from shared.runtime.randomness import Randomness
 
@@ -22,6 +24,14 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 KEY_ID_LENGTH_MAX: Final = 32
 FILE_MODE: Final = 0o600
+# Of a key id, behind its number: the keys of two keyrings must fit into one, to open what both sealed.
+KEY_ID_RANDOM_BYTES: Final = 3
+
+SHUT: Final = Counter(
+    "tollwire_unseal_failures_total", "Tries to open a sealed value that no key of the keyring opens"
+)
+
+_NUMBERED: Final = re.compile(r"k(\d{1,9})(?:-|$)", re.ASCII)
 
 
 class KeyringError(Exception):
@@ -75,6 +85,13 @@ class Keyring:
         Raises:
             SealBroken: it does not open.
         """
+        try:
+            return self._open(sealed, aad)
+        except SealBroken:
+            SHUT.inc()
+            raise
+
+    def _open(self, sealed: bytes, aad: bytes) -> bytes:
         if len(sealed) < 2 or sealed[0] != VERSION:
             raise SealBroken("this is no sealed value of version 1")
         end = 2 + sealed[1]
@@ -92,8 +109,8 @@ class Keyring:
 
     def with_new_key(self) -> Self:
         """Return a keyring with one more key, which is the active one."""
-        number = 1 + max((int(name[1:]) for name in self._raw if name[1:].isdigit()), default=0)
-        name = f"k{number}"
+        numbers = [int(found[1]) for found in map(_NUMBERED.match, self._raw) if found]
+        name = _key_id(1 + max(numbers, default=0))
         return type(self)(name, {**self._raw, name: secrets.token_bytes(KEY_BYTES)})
 
     def save(self, path: Path) -> None:
@@ -118,7 +135,8 @@ class Keyring:
         """
         if Path(path).exists():
             raise KeyringError(f"{path} is there already; it is never overwritten")
-        keyring = cls("k1", {"k1": secrets.token_bytes(KEY_BYTES)})
+        name = _key_id(1)
+        keyring = cls(name, {name: secrets.token_bytes(KEY_BYTES)})
         keyring.save(Path(path))
         return keyring
 
@@ -148,3 +166,7 @@ class Keyring:
         if mode & ~allowed:
             raise KeyringError(f"{path} can be read by others (mode {mode:o}); run chmod 600 on it")
         return cls(found.active, keys)
+
+
+def _key_id(number: int) -> str:
+    return f"k{number}-{secrets.token_hex(KEY_ID_RANDOM_BYTES)}"

@@ -9,6 +9,8 @@ import pytest
 
 from cli.bootstrap import BY, Bootstrapped, bootstrap
 from cli.home import Home
+from cli.own_keyring import own_keyring
+from embedded.unit import StartFailed
 from shared.domain.api_keys import parse_api_key
 from shared.domain.rates import Rate
 from shared.runtime.keyring import Keyring
@@ -129,6 +131,27 @@ async def test_a_secret_that_no_longer_opens_is_sealed_anew(conn, boot, database
     stored = await carriers.stored_carrier(conn, "simulator")
     assert stored.secret_sealed is not None
     assert other.unseal(stored.secret_sealed, carriers.carrier_secret_aad(stored.id)) == b"shared"
+
+
+async def test_a_keyring_is_made_for_an_empty_database_and_never_for_one_that_has_its_own(
+    boot, database, tmp_path
+):
+    """A name mistyped, a volume not mounted: what is sealed must not meet a keyring that opens none of it."""
+    notes: list[str] = []
+    file, dsn = tmp_path / "own.json", database.dsn("api")
+    made = await own_keyring(file, dsn, notes.append)
+    assert (await own_keyring(file, dsn, notes.append)).key_ids == made.key_ids
+    file.unlink()
+    await boot()
+    with pytest.raises(StartFailed, match="and the database holds what one sealed"):
+        await own_keyring(file, dsn, notes.append)
+    assert (file.exists(), notes) == (False, [])
+
+    Keyring.generate(file)  # what an operator does who lost it for good
+    await own_keyring(file, dsn, notes.append)
+    assert [note.partition("own.json ")[2] for note in notes] == [
+        "does not open 1 of 1 secrets of carriers that were looked at: is it the keyring of this database?"
+    ]
 
 
 async def test_every_number_of_the_test_data_has_a_price(conn, boot):

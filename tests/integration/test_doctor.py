@@ -221,6 +221,11 @@ async def test_a_keyring_that_is_missing_open_to_others_or_lacks_a_key_is_told(w
     await connection.close()
     lacking = await bad(check_keyring, with_database, "keyring")
     assert lacking.text == "secrets were sealed with k7, not in it"
+    # The same names and other keys: only to open something tells.
+    other = Path(keyring).with_name("other.json")
+    Keyring("k7", {"k7": bytes(32)}).save(other)
+    strange = await bad(check_keyring, {**with_database, "TOLLWIRE_KEYRING_FILE": str(other)}, "keyring")
+    assert strange.text == "it does not open 1 of 1 secrets of carriers that were looked at"
     gone = {**with_database, "TOLLWIRE_KEYRING_FILE": keyring + ".gone"}
     assert "is missing" in (await bad(check_keyring, gone, "keyring")).text
 

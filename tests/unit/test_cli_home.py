@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from cli.down import down
 from cli.home import Home, ProcessState, State
 from embedded.child import birth_of
 
@@ -68,6 +70,25 @@ def test_a_folder_that_is_no_home_is_neither_used_nor_removed(tmp_path):
     with pytest.raises(click.ClickException, match="not empty"):
         Home(tmp_path).make()
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_to_look_whether_anything_runs_leaves_nothing_in_a_folder_that_is_not_ours(tmp_path):
+    """A watchdog asks `status` before the first `up`, in the empty folder that the service's unit made."""
+    assert not Home(tmp_path).is_running
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "lock").touch()  # what such a look left in earlier versions
+    Home(tmp_path).make()
+    assert Home(tmp_path).is_made
+
+
+def test_down_leaves_a_folder_alone_that_is_not_ours(tmp_path, monkeypatch):
+    pid_file = tmp_path / "run" / "svc" / "svc.pid"
+    pid_file.parent.mkdir(parents=True)
+    pid_file.write_text("123")
+    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path))
+    done = CliRunner().invoke(down)
+    assert (done.exit_code, pid_file.read_text()) == (0, "123")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "run"]
 
 
 def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path):

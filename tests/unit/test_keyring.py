@@ -3,9 +3,11 @@
 import base64
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from shared.runtime.keyring import Keyring, KeyringError, SealBroken
 
@@ -28,8 +30,10 @@ def test_a_sealed_value_opens_for_its_own_row_only() -> None:
     sealed = keyring.seal(b"Your code is 123456", ROW)
     assert b"123456" not in sealed
     assert keyring.unseal(sealed, ROW) == b"Your code is 123456"
+    failures = REGISTRY.get_sample_value("tollwire_unseal_failures_total") or 0
     with pytest.raises(SealBroken, match="another row"):
         keyring.unseal(sealed, b"messages:0194")
+    assert REGISTRY.get_sample_value("tollwire_unseal_failures_total") == failures + 1
 
 
 def test_a_sealed_value_names_its_version_and_its_key() -> None:
@@ -47,7 +51,9 @@ def test_after_a_rotation_old_values_open_and_new_ones_use_the_new_key() -> None
     old = Keyring("k1", {"k1": ONE})
     sealed = old.seal(b"text", ROW)
     rotated = old.with_new_key()
-    assert (rotated.active, rotated.key_ids) == ("k2", ("k1", "k2"))
+    assert rotated.key_ids == ("k1", rotated.active)
+    assert re.fullmatch(r"k2-[0-9a-f]{6}", rotated.active)
+    assert rotated.with_new_key().active.startswith("k3-")
     assert rotated.unseal(sealed, ROW) == b"text"
     with pytest.raises(SealBroken, match="not in the keyring"):
         old.unseal(rotated.seal(b"text", ROW), ROW)
@@ -75,6 +81,14 @@ def test_a_generated_file_is_private_and_loads_as_it_was(tmp_path: Path) -> None
     made = Keyring.generate(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert Keyring.load(path).unseal(made.seal(b"text", ROW), ROW) == b"text"
+
+
+def test_what_two_keyrings_sealed_opens_with_the_keys_of_both_in_one(tmp_path: Path) -> None:
+    """One was made while the other was away: brought back, none of the two halves is lost."""
+    one, other = (Keyring.generate(tmp_path / f"{name}.json") for name in ("one", "other"))
+    both = Keyring(one.active, {keyring.active: keyring.key() for keyring in (one, other)})
+    assert both.unseal(one.seal(b"first", ROW), ROW) == b"first"
+    assert both.unseal(other.seal(b"second", ROW), ROW) == b"second"
 
 
 def test_a_saved_file_is_private_even_over_the_leftover_of_a_crash(tmp_path: Path) -> None:

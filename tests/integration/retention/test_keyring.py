@@ -60,12 +60,13 @@ async def test_secrets_are_sealed_anew_and_open_to_the_same(database, flow, file
     carrier, endpoint = await secrets(flow, old)
     assert (await run("rotate"))[0] == 0
     new = Keyring.load(file)
-    assert (new.active, new.key_ids) == ("k2", ("k1", "k2"))
+    assert new.key_ids == (old.active, new.active)
+    assert new.active.startswith("k2-")
     version = await flow.pool.fetchval("select version + callbacks from tollwire.config_version")
     async with open_flow(database, "ledger") as ledger:
         assert await Reseal(ledger.pool, file).run_once() == 4
         assert await Reseal(ledger.pool, file).run_once() == 0
-    only_new = Keyring("k2", {"k2": new.key("k2")})
+    only_new = Keyring(new.active, {new.active: new.key()})
     sealed = await flow.pool.fetchval("select secret_sealed from tollwire.carriers where id = $1", carrier)
     assert only_new.unseal(sealed, carrier_secret_aad(carrier)) == b"the carrier's"
     for (sealed,) in await flow.pool.fetch("select sealed from tollwire.callback_secrets"):
@@ -93,35 +94,37 @@ async def test_a_key_may_go_when_nothing_needs_it(database, flow, file):
     await secrets(flow, keys)
     await flow.accepted(await flow.client(), text_sealed=keys.seal(b"text", b""))
     await run("rotate")
+    old, new = keys.active, Keyring.load(file).active
     dsn = database.dsn("ledger")
     first = json.loads((await run("status", "--json", "--dsn", dsn))[1])
     assert first == [
-        {"key": "k1", "carriers": 1, "callback_secrets": 3, "texts": 1, "seals": 0, "verdict": "is needed"},
-        {"key": "k2", "carriers": 0, "callback_secrets": 0, "texts": 0, "seals": 0, "verdict": "is active"},
+        {"key": old, "carriers": 1, "callback_secrets": 3, "texts": 1, "seals": 0, "verdict": "is needed"},
+        {"key": new, "carriers": 0, "callback_secrets": 0, "texts": 0, "seals": 0, "verdict": "is active"},
     ]
-    code, _, err = await run("remove", "k1", "--dsn", dsn)
-    assert (code, "k1: is needed." in err) == (1, True)
+    code, _, err = await run("remove", old, "--dsn", dsn)
+    assert (code, f"{old}: is needed." in err) == (1, True)
 
     async with open_flow(database, "ledger") as ledger:
         await Reseal(ledger.pool, file).run_once()
     await flow.pool.execute("delete from tollwire.message_texts")
     assert "may be removed" in (await run("status", "--dsn", dsn))[1]
-    assert (await run("remove", "k2", "--dsn", dsn))[0] == 1
-    assert (await run("remove", "k1", "--dsn", dsn))[0] == 0
-    assert Keyring.load(file).key_ids == ("k2",)
+    assert (await run("remove", new, "--dsn", dsn))[0] == 1
+    assert (await run("remove", old, "--dsn", dsn))[0] == 0
+    assert Keyring.load(file).key_ids == (new,)
 
 
 async def test_while_services_run_a_key_is_added_first_and_active_later(file, tmp_path, monkeypatch):
     elsewhere = tmp_path / "elsewhere.json"
-    Keyring.generate(elsewhere)
+    first = Keyring.generate(elsewhere).active
     named = ("--keyring", str(elsewhere))
     assert (await run("rotate", "--finish", *named))[0] == 1
     assert (await run("rotate", *named))[0] == 0
-    assert (Keyring.load(elsewhere).active, Keyring.load(elsewhere).key_ids) == ("k1", ("k1", "k2"))
+    added = Keyring.load(elsewhere)
+    assert (added.active, added.key_ids[0], len(added.key_ids)) == (first, first, 2)
     code, _, err = await run("rotate", *named)
     assert (code, "waits" in err) == (1, True)
     assert (await run("rotate", "--finish", *named))[0] == 0
-    assert Keyring.load(elsewhere).active == "k2"
+    assert Keyring.load(elsewhere).active == added.key_ids[1]
     assert (await run("rotate", "--keyring", str(tmp_path / "none")))[0] == 2
 
 
@@ -131,11 +134,11 @@ async def test_of_a_keyring_outside_the_home_nobody_knows_that_its_services_are_
 ):
     """On servers of one's own and in Kubernetes the variable names a file, and no instance is there."""
     elsewhere = tmp_path / "elsewhere.json"
-    Keyring.generate(elsewhere)
+    first = Keyring.generate(elsewhere).active
     monkeypatch.setenv("TOLLWIRE_KEYRING_FILE", str(elsewhere))
     monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path / home))
     code, out, err = await run("rotate")
-    assert (code, Keyring.load(elsewhere).active) == (0, "k1")
+    assert (code, Keyring.load(elsewhere).active) == (0, first)
     assert "Restart the services" in out + err
 
 
@@ -143,6 +146,6 @@ async def test_a_keyring_beside_services_that_no_instance_runs_is_rotated_in_two
     """A folder that `tollwire up` did not make says nothing about what runs."""
     monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path))
     monkeypatch.delenv("TOLLWIRE_KEYRING_FILE", raising=False)
-    Keyring.generate(tmp_path / "keyring.json")
+    first = Keyring.generate(tmp_path / "keyring.json").active
     assert (await run("rotate"))[0] == 0
-    assert Keyring.load(tmp_path / "keyring.json").active == "k1"
+    assert Keyring.load(tmp_path / "keyring.json").active == first
