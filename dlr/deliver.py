@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -17,9 +16,10 @@ from dlr import store, traces
 from dlr.behind import Behind
 from dlr.bodies import body_of
 from dlr.endpoint_book import EndpointBook
-from dlr.endpoints import Endpoints
+from dlr.endpoints import SENT_BACK, Endpoints
 from dlr.held import UNKNOWN, Held
 from dlr.notes import CallbackNotes
+from dlr.piles import SWEEP_FIRST, SWEEP_MAX, Piles
 from dlr.poster import CallbackPoster, Delivery
 from dlr.store import CallbackRecord, CallbackWork
 from shared.domain.callback_events import EventType
@@ -28,6 +28,8 @@ from shared.domain.callbacks import (
     GiveUp,
     Outcome,
     Posted,
+    Rejected,
+    RejectReason,
     RetryIn,
     decide,
     is_success,
@@ -45,11 +47,6 @@ from shared.storage.config import POLL_SECONDS
 LOAD_MAX: Final = 500
 # Callbacks of this process that are leased and not noted yet; more stay in PostgreSQL for a sweep.
 HELD_MAX: Final = 10_000
-# What a sweep takes, and of one endpoint: a dead endpoint's pile hides nobody's. Few of an endpoint of which
-# the last sweep did not take as many: they may show that it takes none.
-SWEEP_MAX: Final = 1_000
-SWEEP_FIRST: Final = 20
-SWEEP_EACH: Final = 200
 LEASE_SECONDS: Final = 60
 # What could not end within its lease is not begun: it may be another process's then. Loading takes of it too.
 LEASE_ROOM_SECONDS: Final = 5.0
@@ -61,6 +58,8 @@ ENDED_MAX: Final = 20_000
 ATTEMPTS_MAX: Final = 32_767
 # An endpoint without a usable secret is looked at again when its operator has mended it.
 NO_SECRET_SECONDS: Final = 300.0
+# What found no connection or look-up free here comes again, and that was no try of it.
+NO_CONNECTION_SECONDS: Final = 5.0
 # How long the news of an endpoint may take to every process, with much room: the poll is half a second.
 NEWS_SECONDS: Final = 30.0
 
@@ -84,9 +83,7 @@ class Deliver(WithParts):
         self._clock = clock
         self._book: EndpointBook | None = None
         self._held = Held(HELD_MAX)
-        # What was loaded since the last sweep, by endpoint; and whether that sweep met its limit.
-        self._loaded: Tally[int] = Tally()
-        self._is_cut = False
+        self._piles = Piles()
         self._ended: OrderedDict[UUID | None, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -141,13 +138,12 @@ class Deliver(WithParts):
         room = min(self._held.free, SWEEP_MAX)
         if room > 0 and not self._is_stopping:
             leased_at = self._clock.monotonic()
-            loaded, self._loaded = self._loaded, Tally()
-            piled = {endpoint_id: SWEEP_EACH for endpoint_id, n in loaded.items() if n >= SWEEP_FIRST}
-            rooms = self._endpoints.rooms(SWEEP_FIRST, piled)
-            after = max(loaded, default=0) if self._is_cut else 0
-            leased = await store.lease_callbacks(self._pool, room, SWEEP_FIRST, LEASE_SECONDS, rooms, after)
-            self._is_cut = len(leased) >= room
-            self.load_soon(leased, leased_at)
+            rooms = self._endpoints.rooms(SWEEP_FIRST, self._piles.deep())
+            leased = await store.lease_callbacks(
+                self._pool, room, SWEEP_FIRST, LEASE_SECONDS, rooms, self._piles.after
+            )
+            self._piles.learn([endpoint_id for _, endpoint_id in leased], room, rooms)
+            self.load_soon([callback_id for callback_id, _ in leased], leased_at)
 
     def _hold(self, callback_id: UUID, endpoint_id: int = UNKNOWN) -> bool:
         return not self._is_stopping and self._held.take(callback_id, endpoint_id)
@@ -161,7 +157,6 @@ class Deliver(WithParts):
         missing = set(callback_ids)
         try:
             works = await store.load_callbacks(self._pool, callback_ids)
-            self._loaded.update(work.endpoint_id for work in works)
             for work in works:
                 missing.discard(work.callback_id)
                 if self._held.learn(work.callback_id, work.endpoint_id):
@@ -223,6 +218,9 @@ class Deliver(WithParts):
         crash_point("callback.after_post")
         if outcome is None:
             return None  # its endpoint's breaker is open or its queue full: a sweep comes back to it
+        if isinstance(outcome, Rejected) and outcome.reason is RejectReason.NO_CONNECTION_FREE:
+            SENT_BACK.inc()
+            return _again(work, work.attempts, None, NO_CONNECTION_SECONDS)
         if tracing.is_on:
             traces.called_back(work, outcome)
         return self._note(work, outcome, is_endpoint=not host)

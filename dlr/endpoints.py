@@ -30,6 +30,10 @@ from shared.runtime.clock import Clock
 SLOW_SECONDS: Final = 1.0
 # An endpoint without one success for so long is switched off; its callbacks are kept for a replay.
 DISABLE_AFTER: Final = timedelta(days=5)
+_SILENT: Final = "no callback was taken for five days"
+# A failure that this process saw longer ago says nothing of now: others may have delivered since. More than
+# the longest wait between two tries of one callback, a day and its jitter.
+FORGET_AFTER: Final = timedelta(hours=36)
 # What an endpoint is given at once of its pile where a host that its messages name takes nothing.
 SLOW_EACH: Final = 10
 # Endpoints remembered while nothing goes on with them, about 1 kB each.
@@ -203,6 +207,9 @@ class Endpoints:
 
     def _failed(self, lane: Lane, outcome: Outcome, *, was_probe: bool) -> None:
         now = self._clock.now()
+        if not lane.is_noted and lane.failed_at is not None and now - lane.failed_at > FORGET_AFTER:
+            self._heal(lane)
+        lane.failed_at = now
         lane.failing_since = lane.failing_since or now
         open_seconds = lane.breaker.fail(self._clock.monotonic(), self._jitter(), was_probe=was_probe)
         wanted = self._wanted_seconds(outcome)
@@ -220,10 +227,9 @@ class Endpoints:
         )
         if lane.host:
             return  # nobody is switched off for it, and each process finds out for itself
-        if now - lane.failing_since > DISABLE_AFTER:
-            self.disable(lane.endpoint_id, "no callback was taken for five days")
-        else:
-            self._note(lane, open_seconds=open_seconds, disabled_reason=None)
+        # PostgreSQL decides, which knows what others delivered, and ``follow`` learns of it.
+        reason = _SILENT if now - lane.failing_since > DISABLE_AFTER else None
+        self._note(lane, open_seconds=open_seconds, disabled_reason=reason)
 
     def _wanted_seconds(self, outcome: Outcome) -> float | None:
         """How long the endpoint asks to be left alone; 410 means for good, and the caller will say so."""
@@ -238,8 +244,9 @@ class Endpoints:
     def _note(self, lane: Lane, *, open_seconds: float | None, disabled_reason: str | None) -> None:
         until = None if open_seconds is None else self._clock.now() + timedelta(seconds=open_seconds)
         lane.is_noted = True
+        failures, unless = lane.breaker.failures, DISABLE_AFTER if disabled_reason == _SILENT else None
         self._health.note(
-            Health(lane.endpoint_id, lane.breaker.failures, lane.failing_since, until, disabled_reason)
+            Health(lane.endpoint_id, failures, lane.failing_since, until, disabled_reason, unless)
         )
 
     def _adopt(self, entry: Failing) -> None:

@@ -51,10 +51,13 @@ class HealthNotes:
             await self._task
 
     def note(self, health: Health) -> None:
-        """Persist it soon; a later word on the same endpoint replaces one that was not written yet."""
+        """Persist it soon; a later word on the same endpoint replaces one that was not written yet.
+
+        But a reason to switch it off stands, unless it was silence alone.
+        """
         before = self._waiting.get(health.endpoint_id)
-        if before is not None and before.disabled_reason and not health.disabled_reason:
-            health = health._replace(disabled_reason=before.disabled_reason)
+        if before is not None and before.disabled_reason and before.unless_taken_for is None:
+            health = health._replace(disabled_reason=before.disabled_reason, unless_taken_for=None)
         self._waiting[health.endpoint_id] = health
         self._noted_lately.add(health.endpoint_id)
         if self._task is None or self._task.done():
@@ -76,6 +79,10 @@ class HealthNotes:
             endpoint_id = next(iter(self._waiting))
             health = self._waiting.pop(endpoint_id)
             try:
-                await store.note_health(self._pool, health)
+                is_off = await store.note_health(self._pool, health)
             except Exception as error:  # noqa: BLE001 - the breaker in memory holds; the next word is written
                 _log.warning("endpoint health not written", endpoint_id=endpoint_id, error=str(error))
+                continue
+            if is_off and health.unless_taken_for is not None:
+                reason = health.disabled_reason
+                _log.warning("callback endpoint switched off", endpoint_id=endpoint_id, reason=reason)

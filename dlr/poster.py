@@ -17,8 +17,9 @@ from msgspec import Meta
 
 from dlr.connection import Answer, Connection
 from dlr.dialer import Dialer, tls_context
-from dlr.guard import Guard, PostError, Resolve, Resolver
+from dlr.guard import Guard, PostError, Resolve
 from dlr.pool import Key, Pool
+from dlr.resolver import Resolver
 from dlr.signing import signed_headers
 from dlr.watch import Watch
 from shared.domain.callback_urls import (

@@ -49,9 +49,13 @@ class Config:
 
 def load_with(keyring: Keyring) -> Load[Config]:
     """Return what loads the configuration, secrets opened."""
+    book: EndpointBook | None = None
 
     async def load_config(connection: Connection, _version: int) -> Config:
-        return Config(await load_carriers(connection), await load_endpoint_book(connection, keyring))
+        nonlocal book
+        carriers = await load_carriers(connection)
+        book = await load_endpoint_book(connection, keyring, book)
+        return Config(carriers, book)
 
     return load_config
 
@@ -98,7 +102,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         async with open_door(settings, receive):
             yield [
                 partial(consume_wakes, jetstream, settle),
-                partial(every, interval_seconds=SWEEP_SECONDS, run_once=settle.sweep),
+                partial(settle.run_sweeps, interval_seconds=SWEEP_SECONDS),
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=deliver.sweep),
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=endpoints.follow),
                 deliver.stop_with,

@@ -48,8 +48,8 @@ class Lane:
     """One endpoint: what is under way to it, who waits, and how it has been.
 
     ``host`` is empty for the endpoint's own URL; what messages name themselves has a lane for each host.
-    ``failing_since`` is the first failure after its last success; ``is_noted`` says that PostgreSQL has a
-    row about it that a success must clear.
+    ``failing_since`` is the first failure after its last success, ``failed_at`` the last; ``is_noted`` says
+    that PostgreSQL has a row about it that a success must clear.
     """
 
     endpoint_id: int
@@ -63,6 +63,7 @@ class Lane:
     is_in_line: bool = False
     is_noted: bool = False
     failing_since: datetime | None = None
+    failed_at: datetime | None = None
 
     @property
     def is_idle(self) -> bool:

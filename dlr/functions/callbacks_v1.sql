@@ -79,9 +79,10 @@ end $$;
 -- Leases callbacks that are due, some of each endpoint in turn, so that a dead endpoint's pile hides nobody's (RULES 36).
 -- Endpoints whose breaker is open give one each when their time has come, as the probe. Those in p_endpoint (ascending) give what the caller has
 -- room for in place of p_each: what it could only send back is not leased, loaded and kept from others.
--- Endpoints come by their ids, from after p_after on: who was cut off by p_limit goes on there, and the last have their turn too.
+-- Endpoints come by their ids, those after p_after first and then the others: who was cut off by p_limit goes on there, and no sweep ends
+-- before it is full or has been round.
 create function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[], p_after bigint)
-returns setof uuid
+returns table (o_callback uuid, o_endpoint bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -89,12 +90,16 @@ declare
     v_from timestamptz := v_now - interval '31 days';
 begin
     return query
-        with recursive ends(endpoint_id) as (
-            (select c.endpoint_id from tollwire.callbacks c where c.done_at is null and c.endpoint_id > p_after and c.id > tollwire.uuid7_floor_v1(v_from)
-             order by c.endpoint_id limit 1)
+        with recursive ends(endpoint_id, is_round) as (
+            select p_after, false
             union all
-            select (select c.endpoint_id from tollwire.callbacks c where c.done_at is null and c.endpoint_id > ends.endpoint_id and c.id > tollwire.uuid7_floor_v1(v_from)
-                    order by c.endpoint_id limit 1) from ends where ends.endpoint_id is not null
+            -- Past the highest id the round begins, at an id that is nobody's, and it ends with p_after.
+            select coalesce(n.endpoint_id, 0), ends.is_round or n.endpoint_id is null
+            from ends left join lateral (
+                select c.endpoint_id from tollwire.callbacks c
+                where c.done_at is null and c.endpoint_id > ends.endpoint_id and c.id > tollwire.uuid7_floor_v1(v_from)
+                order by c.endpoint_id limit 1) n on true
+            where not ends.is_round or n.endpoint_id <= p_after
         ), chosen as materialized (
             select d.id from ends
             left join tollwire.callback_health h on h.endpoint_id = ends.endpoint_id
@@ -105,20 +110,46 @@ begin
                 order by c.due_at limit least(case when p_endpoint[w.i] = ends.endpoint_id then p_room[w.i] else p_each end,
                                                 case when h.consecutive_failures > 0 then 1 end)
                 for update skip locked) d
-            where ends.endpoint_id is not null and h.disabled_at is null and (h.open_until is null or h.open_until <= v_now)
+            where (ends.is_round or ends.endpoint_id > p_after) and h.disabled_at is null and (h.open_until is null or h.open_until <= v_now)
             limit p_limit
         )
         update tollwire.callbacks c set due_at = v_now + p_lease_seconds * interval '1 second'
-        from chosen where c.id = chosen.id and c.id > tollwire.uuid7_floor_v1(v_from) returning c.id;
+        from chosen where c.id = chosen.id and c.id > tollwire.uuid7_floor_v1(v_from) returning c.id, c.endpoint_id;
 end $$;
 
--- Leases receipts that are due again: those whose settler died, and those that wait for their reference.
+-- Whether an endpoint took a callback at its own URL in the time until now, from whichever process. It looks at the client's latest callbacks
+-- alone: who had so many since its last success has none that counts.
+create function tollwire.has_taken_callbacks_v1(p_endpoint bigint, p_within interval) returns boolean
+language plpgsql stable strict security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    c_looked_max constant integer := 10000;
+    c_tried_for constant interval := '5 days';  -- from the event to its last try
+    v_now timestamptz := clock_timestamp();
+    v_from timestamptz := v_now - p_within - c_tried_for;
+begin
+    return exists (
+        select from tollwire.callback_endpoints e
+        cross join lateral (
+            select c.endpoint_id, c.message_id, c.outcome, c.done_at from tollwire.callbacks c
+            where c.client_id = e.client_id and c.id > tollwire.uuid7_floor_v1(v_from) order by c.id desc limit c_looked_max) c
+        left join lateral (select b.callback_url from tollwire.messages b where b.id = c.message_id offset 0) m on true
+        where e.id = p_endpoint and c.endpoint_id = e.id and c.outcome = 'delivered' and c.done_at > v_now - p_within and coalesce(m.callback_url, e.url) = e.url);
+end $$;
+
+-- Leases receipts that are due again, the longest due first: those whose settler died, and those that wait for their reference.
 create function tollwire.lease_receipts_v1(p_limit integer, p_lease_seconds integer) returns setof uuid
-language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
-    with chosen as materialized (
-        select k.id from tollwire.receipts k
-        where k.settled_at is null and k.due_at <= clock_timestamp() and k.id > tollwire.uuid7_floor_v1(clock_timestamp() - interval '31 days')
-        limit p_limit for update skip locked)
-    update tollwire.receipts k set due_at = clock_timestamp() + p_lease_seconds * interval '1 second'
-    from chosen where k.id = chosen.id and k.id > tollwire.uuid7_floor_v1(clock_timestamp() - interval '31 days') returning k.id
-$$;
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_from timestamptz := v_now - interval '31 days';
+begin
+    return query
+        with chosen as materialized (
+            select k.id from tollwire.receipts k
+            where k.settled_at is null and k.due_at <= v_now and k.id > tollwire.uuid7_floor_v1(v_from)
+            order by k.due_at limit p_limit for update skip locked)
+        update tollwire.receipts k set due_at = v_now + p_lease_seconds * interval '1 second'
+        from chosen where k.id = chosen.id and k.id > tollwire.uuid7_floor_v1(v_from) returning k.id;
+end $$;

@@ -1,21 +1,15 @@
 """Callbacks of one message, in the order in which processes begin them (docs/adr/0016)."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
 
 from dlr import store
 from dlr.bodies import body_of
-from dlr.deliver import Deliver
-from dlr.endpoints import Endpoints
-from dlr.health import HealthNotes
-from dlr.poster import CallbackPoster, CallbackSettings
 from dlr.store import CallbackRecord, CallbackWork
-from shared.runtime.clock import open_clock
-from tests.support.flow import LEASE_SECONDS, Flow, open_flow
+from tests.support.deliveries import open_deliver
+from tests.support.flow import LEASE_SECONDS, MSISDN, Flow, open_flow
 from tests.support.servers import Database
 
 EVENTS = ["message.sent", "message.delivered", "message.expired", "message.late_receipt"]
@@ -24,18 +18,6 @@ OUTCOMES = "select event_type, outcome from tollwire.callbacks order by sequence
 IS_TRIED = "select due_at < clock_timestamp() + interval '5 seconds' from tollwire.callbacks where id = $1"
 LEASE_ENDS = "update tollwire.callbacks set due_at = clock_timestamp() where id = $1"
 RETRY_SECONDS = 300.0
-
-
-@asynccontextmanager
-async def open_deliver(flow: Flow) -> AsyncIterator[Deliver]:
-    async with (
-        open_clock(flow.pool) as clock,
-        CallbackPoster(CallbackSettings(callback_allow_private=True)) as poster,
-        HealthNotes(flow.pool) as health,
-        Endpoints(clock, health) as endpoints,
-        Deliver(flow.pool, poster, endpoints, clock) as deliver,
-    ):
-        yield deliver
 
 
 async def sent(flow: Flow) -> tuple[int, str]:
@@ -48,8 +30,8 @@ async def sent(flow: Flow) -> tuple[int, str]:
 
 async def leased(flow: Flow) -> CallbackWork:
     """What another process has taken up and read."""
-    ids = await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
-    (work,) = await store.load_callbacks(flow.pool, ids)
+    ((callback_id, _),) = await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
+    (work,) = await store.load_callbacks(flow.pool, [callback_id])
     return work
 
 
@@ -128,7 +110,7 @@ async def test_a_late_receipt_waits_until_the_end_is_told(database: Database) ->
         )
         end = await leased(flow)
         assert (end.event_type, end.skip) == ("message.expired", None)
-        late = await flow.receipt(carrier, reference, "delivered")
+        late = await flow.receipt(carrier, reference, "delivered", msisdn=MSISDN)
         assert (late.outcome, await skip(flow, late.callback_id)) == ("late_capture", "behind")
         await noted(flow, end.callback_id, None)
         # It comes again in some minutes, and is the first to be told.
@@ -138,7 +120,7 @@ async def test_a_late_receipt_waits_until_the_end_is_told(database: Database) ->
 
 
 async def test_a_process_delivers_an_end_as_soon_as_the_submit_is_noted(database: Database) -> None:
-    async with open_flow(database) as flow, open_deliver(flow) as deliver:
+    async with open_flow(database) as flow, open_deliver(flow, is_informed=False) as deliver:
         carrier, reference = await sent(flow)
         before = await leased(flow)
         settled = await flow.receipt(carrier, reference, "delivered")
@@ -154,7 +136,7 @@ async def test_a_process_that_stops_lets_go_of_what_waits(database: Database) ->
         carrier, reference = await sent(flow)
         await leased(flow)
         settled = await flow.receipt(carrier, reference, "delivered")
-        async with asyncio.timeout(10), open_deliver(flow) as deliver:
+        async with asyncio.timeout(10), open_deliver(flow, is_informed=False) as deliver:
             deliver.deliver_soon([settled.told])
         assert not await flow.pool.fetchval(IS_TRIED, settled.callback_id)
 
@@ -165,7 +147,7 @@ async def test_a_sent_that_was_read_before_the_end_is_not_told_after_it(database
         read_early = await leased(flow)
         assert (read_early.event_type, read_early.skip) == ("message.sent", None)
         settled = await flow.receipt(carrier, reference, "delivered")
-        async with open_deliver(flow) as deliver:
+        async with open_deliver(flow, is_informed=False) as deliver:
             deliver.deliver_soon([settled.told, read_early])
         # Nobody waits for the "sent" any more.
         assert await outcomes(flow) == [("message.sent", "superseded"), ("message.delivered", None)]
@@ -174,7 +156,7 @@ async def test_a_sent_that_was_read_before_the_end_is_not_told_after_it(database
 async def test_what_is_asked_for_again_when_its_message_is_gone_is_not_told(database: Database) -> None:
     """There is nothing left to tell; a test event, which has no message at all, is told as ever."""
     database.is_corrupted_on_purpose()  # half of a day is dropped
-    async with open_flow(database) as flow, open_deliver(flow) as deliver:
+    async with open_flow(database) as flow, open_deliver(flow, is_informed=False) as deliver:
         settled = await flow.receipt(*await sent(flow), "delivered")
         await flow.pool.execute("delete from tollwire.callbacks where event_type = 'message.sent'")
         for table in ("message_states", "messages"):

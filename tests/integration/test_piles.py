@@ -2,7 +2,7 @@
 
 import asyncio
 
-from dlr.deliver import SWEEP_FIRST, SWEEP_MAX
+from dlr.piles import SWEEP_FIRST, SWEEP_MAX
 from tests.support.deliveries import client_at, open_deliver
 from tests.support.endpoints import Endpoint, Reply, Request, answer, endpoint, says
 from tests.support.flow import Flow, open_flow
@@ -18,6 +18,10 @@ NO_MESSAGE = """
            e.client_id, e.id, 'message.delivered', 1, clock_timestamp(), clock_timestamp()
     from unnest($1::bigint[]) x(id) join tollwire.callback_endpoints e using (id)
     cross join generate_series(1, $2)
+"""
+SENT_BACK = """
+    select count(*) from tollwire.callbacks
+    where attempts = 0 and done_at is null and due_at between $1::timestamptz and $1 + interval '50 seconds'
 """
 LEASED = "select count(*) from tollwire.callbacks where due_at > clock_timestamp()"
 
@@ -56,6 +60,25 @@ async def test_an_endpoint_that_never_answers_is_brought_few(database: Database)
             released.set()
 
 
+async def test_what_finds_no_connection_free_comes_again_soon_and_was_not_tried(database: Database) -> None:
+    released = asyncio.Event()
+
+    async def silence(_: Request, reply: Reply) -> None:
+        await released.wait()
+        await reply.send(answer(503))
+
+    async with open_flow(database) as flow, endpoint(silence) as one, endpoint(silence) as other:
+        await pile(flow, one)
+        await pile(flow, other)
+        now = await flow.pool.fetchval("select clock_timestamp()")
+        async with open_deliver(flow, connections_max=1) as deliver:
+            await deliver.sweep()
+            async with asyncio.timeout(10):
+                while await flow.pool.fetchval(SENT_BACK, now) < SWEEP_FIRST:  # noqa: ASYNC110 - unheard
+                    await asyncio.sleep(0.02)
+            released.set()
+
+
 async def test_an_endpoint_that_answers_is_brought_all(database: Database) -> None:
     async with open_flow(database) as flow, endpoint(says(answer())) as server:
         await pile(flow, server)
@@ -78,6 +101,6 @@ async def test_large_piles_hide_nobody_behind_them(database: Database) -> None:
             for number in (SWEEP_MAX, SWEEP_MAX + SWEEP_FIRST):
                 await deliver.sweep()
                 async with asyncio.timeout(20):
-                    while await flow.pool.fetchval(DONE) < number:  # noqa: ASYNC110 - see below
-                        await asyncio.sleep(0.02)  # a database gives no event
+                    while await flow.pool.fetchval(DONE) < number:  # noqa: ASYNC110 - unheard
+                        await asyncio.sleep(0.02)
             assert await flow.pool.fetchval(f"{DONE} and endpoint_id = $1", endpoints[-1]) == SWEEP_FIRST

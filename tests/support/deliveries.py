@@ -19,16 +19,21 @@ SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 
 
 @asynccontextmanager
-async def open_deliver(flow: Flow) -> AsyncIterator[Deliver]:
+async def open_deliver(
+    flow: Flow, *, is_informed: bool = True, connections_max: int = 100
+) -> AsyncIterator[Deliver]:
+    """Deliveries that know the endpoints and their secrets of now, or none yet."""
+    settings = CallbackSettings(callback_allow_private=True, callback_connections_max=connections_max)
     async with (
         open_clock(flow.pool) as clock,
-        CallbackPoster(CallbackSettings(callback_allow_private=True)) as poster,
+        CallbackPoster(settings) as poster,
         HealthNotes(flow.pool) as health,
         Endpoints(clock, health) as endpoints,
         Deliver(flow.pool, poster, endpoints, clock) as deliver,
     ):
-        async with flow.pool.acquire() as connection:
-            deliver.apply(await load_endpoint_book(connection, KEYRING))
+        if is_informed:
+            async with flow.pool.acquire() as connection:
+                deliver.apply(await load_endpoint_book(connection, KEYRING))
         yield deliver
 
 

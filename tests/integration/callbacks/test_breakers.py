@@ -13,6 +13,7 @@ from dlr.endpoints import DISABLE_AFTER, Endpoints
 from dlr.health import Failing
 from dlr.poster import CallbackPoster, CallbackSettings
 from shared.domain.callbacks import Outcome, Posted
+from shared.domain.retry import CALLBACK_SCHEDULE_SECONDS
 from tests.support.endpoint_turns import MemoryBook, SetClock, delivery
 from tests.support.endpoints import Endpoint, Reply, Request, answer, endpoint
 
@@ -167,6 +168,29 @@ async def test_five_days_without_a_success_switch_it_off() -> None:
         assert first.failing_since is not None
         assert it.clock.now() - first.failing_since > DISABLE_AFTER
         assert await it.post() is None
+
+
+async def test_a_failure_of_last_week_counts_no_more() -> None:
+    """What came after it went to other processes, and was taken."""
+    async with rig() as it:
+        await it.fail(1)
+        it.clock.seconds += 6 * 86_400
+        await it.fail(FAILURES_TO_OPEN - 1)
+
+        assert it.book.notes == []
+        assert isinstance(await it.post(), Posted), "its breaker was closed"
+        [note] = it.book.notes
+        assert (note.consecutive_failures, note.disabled_reason) == (FAILURES_TO_OPEN, None)
+        assert note.failing_since == it.clock.now()
+
+
+async def test_tries_that_lie_a_day_apart_are_failures_in_a_row() -> None:
+    async with rig() as it:
+        for _ in range(FAILURES_TO_OPEN):
+            await it.fail(1)
+            it.clock.seconds += CALLBACK_SCHEDULE_SECONDS[-1]
+
+        assert it.book.notes[-1].consecutive_failures == FAILURES_TO_OPEN
 
 
 def failing(it: Rig, *, open_seconds: float | None = None, is_disabled: bool = False) -> Failing:

@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from dlr.guard import ADDRESSES_MAX, Resolver, look_up
+from dlr.guard import ADDRESSES_MAX
 from dlr.poster import CallbackPoster, CallbackSettings, Delivery
+from dlr.resolver import Resolver, look_up
 from shared.domain.callbacks import Posted, Rejected, RejectReason
 from tests.support.endpoints import answer, endpoint, says
 
@@ -187,7 +188,7 @@ async def test_a_name_server_that_hangs_on_one_name_holds_no_other_up(
 
 STOP_WHILE_A_NAME_SERVER_IS_DEAD = """
 import asyncio, socket, threading
-from dlr.guard import Resolver
+from dlr.resolver import Resolver
 
 asked = threading.Event()
 

@@ -9,9 +9,10 @@ import pytest
 
 from dlr.connection import Connection
 from dlr.dialer import Dialer, tls_context
-from dlr.guard import Guard, Resolver
+from dlr.guard import Guard
 from dlr.pool import AGE_SECONDS_MAX, IDLE_SECONDS_MAX, Pool
 from dlr.poster import CallbackPoster, CallbackSettings, Delivery
+from dlr.resolver import Resolver
 from dlr.watch import Watch
 from shared.domain.callback_urls import UrlPolicy, parse_callback_url
 from shared.domain.callbacks import Posted
