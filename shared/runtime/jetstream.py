@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -12,7 +12,8 @@ import structlog
 from nats.js.client import JetStreamContext
 
 from shared.runtime import metrics
-from shared.runtime.consumers import ACK_WAIT_SECONDS, IN_PROGRESS_SECONDS, Consumer, Msg
+from shared.runtime.consumers import ACK_WAIT_SECONDS, IN_PROGRESS_SECONDS, Backlog, Consumer, Msg
+from shared.runtime.listener import Listener
 from shared.runtime.loops import Stop, cancel_all
 from shared.runtime.nats_connection import NatsConnection
 from shared.runtime.server_settings import NatsAccess
@@ -67,15 +68,6 @@ class Filling(NamedTuple):
 
     bytes: int
     bytes_max: int
-
-
-class Backlog(NamedTuple):
-    """What a consumer has before it: not handed out yet, and handed out but not answered."""
-
-    consumer: str
-    pending: int
-    ack_pending: int
-    ack_pending_max: int
 
 
 class JetStream:
@@ -243,6 +235,10 @@ class JetStream:
         return Consumer(
             self._connection, self.ensure_streams, stream=stream, durable=durable, subject=subject
         )
+
+    def listener(self, subject: str, hear: Callable[[bytes], None]) -> Listener:
+        """Return what hears a subject beside its consumer, while it is told to."""
+        return Listener(self._connection, subject, hear)
 
     async def consume(
         self, stream: str, durable: str, subject: str, batch_max: int, *, stop: Stop | None = None

@@ -7,8 +7,9 @@ from PostgreSQL. A reader counts a fact once by (message_id, status, attempt_no)
 
 import asyncio
 import uuid
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
@@ -24,6 +25,8 @@ from shared.runtime.postgres import Pool, call
 
 # Facts in one JetStream message: about 25 kB.
 BUNDLE_MAX: Final = 100
+# Facts that are bundled and published at once, about 2 ms of work: what an outage has gathered stops nobody.
+PART_MAX: Final = 2_000
 # How long facts gather: reports are minutes old anyway.
 GATHER_SECONDS: Final = 0.2
 # While there are none: a process that idles need not wake up five times a second to see so.
@@ -39,12 +42,22 @@ FACTS_DROPPED: Final = Counter(
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    """Facts of one status. A repeat has the same id, so that JetStream stores it once."""
+
+    facts: list[Fact]
+    message_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
 class FactPublisher:
     """Gathers facts and publishes them in bundles. ``run`` is its loop; leaving it tells the rest."""
 
     def __init__(self, jetstream: JetStream) -> None:
         self._jetstream = jetstream
-        self._waiting: list[Fact] = []
+        self._waiting: deque[Fact] = deque()
+        # The part that is being published, or was not taken as far as is known.
+        self._part: list[_Bundle] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,7 +73,7 @@ class FactPublisher:
 
     def add_all(self, facts: Sequence[Fact]) -> None:
         """Tell facts soon."""
-        room = max(WAITING_MAX - len(self._waiting), 0)
+        room = max(WAITING_MAX - len(self._waiting) - sum(len(bundle.facts) for bundle in self._part), 0)
         if len(facts) > room:
             FACTS_DROPPED.inc(len(facts) - room)
             facts = facts[:room]
@@ -70,36 +83,41 @@ class FactPublisher:
         """Publish what has gathered, until the stop."""
         had_facts = True
         while not await stop.wait(GATHER_SECONDS if had_facts else LOOK_SECONDS):
-            had_facts = bool(self._waiting)
+            had_facts = bool(self._waiting or self._part)
             await self.publish_waiting()
 
     async def publish_waiting(self) -> None:
-        """Publish everything that has gathered; what NATS does not take stays, up to the limit."""
-        if not self._waiting or not self._jetstream.connected:
-            return
-        facts, self._waiting = self._waiting, []
+        """Publish everything that has gathered, part by part; what NATS does not take stays."""
+        while (self._part or self._waiting) and self._jetstream.connected:
+            self._part = self._part or self._next_part()
+            part = self._part
+            are_taken = await asyncio.gather(*map(self._publish, part))
+            self._part = [bundle for bundle, is_taken in zip(part, are_taken, strict=True) if not is_taken]
+            if self._part:
+                return
+
+    def _next_part(self) -> list[_Bundle]:
         by_status: dict[str, list[Fact]] = defaultdict(list)
-        for fact in facts:
+        for _ in range(min(len(self._waiting), PART_MAX)):
+            fact = self._waiting.popleft()
             by_status[fact.status].append(fact)
-        bundles = [
-            group[start : start + BUNDLE_MAX]
+        return [
+            _Bundle(group[start : start + BUNDLE_MAX])
             for group in by_status.values()
             for start in range(0, len(group), BUNDLE_MAX)
         ]
-        kept = await asyncio.gather(*map(self._publish, bundles))
-        for group in kept:
-            self.add_all(group)
 
-    async def _publish(self, facts: list[Fact]) -> list[Fact]:
+    async def _publish(self, bundle: _Bundle) -> bool:
+        facts = bundle.facts
         subject = f"sms.event.{facts[0].status.lower()}"
         try:
             await self._jetstream.publish(
-                subject, encode(FactBundle(facts=facts)), message_id=uuid.uuid4().hex, headers={}
+                subject, encode(FactBundle(facts=facts)), message_id=bundle.message_id, headers={}
             )
         except PublishFailed as error:
             _log.warning("facts not published yet", facts=len(facts), error=str(error))
-            return facts
-        return []
+            return False
+        return True
 
 
 LOAD_FACTS = """

@@ -4,30 +4,19 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import nats
-
 from embedded.nats import NatsServer
-from shared.events.facts import Fact, decode
+from shared.events.facts import Fact
 from simulator.magic import magic_number
 from simulator.outcomes import Outcome
 from tests.support.api_client import Api
 from tests.support.instance import Instance, eventually
 from tests.support.servers import run_apart
+from tests.support.stored_facts import stored_facts
 
 
 async def facts_of(home: Path) -> list[Fact]:
-    """All facts in the stream, oldest first."""
     server = NatsServer(home / "nats", port=json.loads((home / "ports.json").read_text())["nats"])
-    connection = await nats.connect(server.url, token=server.token)
-    try:
-        api = connection.jetstream()
-        state = (await api.stream_info("SMS_EVENT")).state
-        found = [
-            await api.get_msg("SMS_EVENT", n) for n in range(max(state.first_seq, 1), state.last_seq + 1)
-        ]
-    finally:
-        await connection.close()
-    return [fact for message in found for fact in decode(message.data or b"").facts]
+    return await stored_facts(server.url, server.token)
 
 
 def told(running: Instance, message_id: str) -> list[str]:
