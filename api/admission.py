@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from api.authenticate import Authenticator
-from api.callers import KeyRecord
+from api.callers import Client, KeyRecord
 from api.key_uses import KeyUses
 from api.limits import Limits
 from api.problems import Refusal
@@ -95,7 +95,7 @@ class Admission:
             raise Refusal(ProblemCode.CLIENT_SUSPENDED)
         refuse_unacceptable(headers.get("Accept"))
         if operation.is_idempotent and (header := headers.get("Idempotency-Key")) is not None:
-            call.idempotency_key = _read_key(header)
+            call.idempotency_key = _own_key(key, _read_key(header))
         subject, quota = _limited_as(key)
         taken = await self._limits.take(subject, quota)
         call.headers["RateLimit-Policy"] = _policy(quota)
@@ -121,7 +121,7 @@ async def take_batched(limits: Limits, call: Call, count: int) -> None:
         Refusal: too_many_requests, for the batch as a whole.
     """
     quota = _batched_quota(call.client.quota)
-    taken = await limits.take_many(f"batched:{call.client.id}", quota, count)
+    taken = await limits.take_many(f"batched:{_kind(call.caller, call.client)}", quota, count)
     if not taken.is_allowed:
         _rejected.labels("batched_limit").inc()
         raise too_many(taken, call.client.quota)
@@ -142,10 +142,23 @@ def _read_key(header: str) -> str:
 
 
 def _limited_as(key: KeyRecord) -> tuple[str, Quota]:
-    """Whose limit it is: all keys of a client share one."""
+    """Whose limit it is: all live keys of a client share one, and all its test keys another as large."""
     if key.client is None:
         return f"key:{key.key_id}", OPERATOR_QUOTA
-    return f"client:{key.client.id}", key.client.quota
+    return f"client:{_kind(key, key.client)}", key.client.quota
+
+
+def _kind(key: KeyRecord, client: Client) -> str:
+    """A client's live keys, or its test keys."""
+    return f"{client.id}:test" if key.is_test else str(client.id)
+
+
+def _own_key(key: KeyRecord, idempotency_key: str) -> str:
+    """An idempotency key as it is remembered: a test key's never stands in the way of a live one's.
+
+    No client's key has a space in it, so nobody else can hold this one.
+    """
+    return f"test {idempotency_key}" if key.is_test else idempotency_key
 
 
 @lru_cache(maxsize=1_000)

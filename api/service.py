@@ -36,6 +36,7 @@ from shared.runtime.statistics import Statistics
 from shared.storage.config import POLL_SECONDS, ConfigWatch
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import startup_checks, wait_for_schema
+from shared.storage.sealed import tell_what_stays_shut
 
 
 @asynccontextmanager
@@ -66,7 +67,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
                 others, accept, prices, limits, InFlight(), keyring, clock, health, url_policy, facts, reader,
                 ClientPlaces(others.get_max_size()),
             )  # fmt: skip
-            await wait_for_schema(pool)
+            await _wait_for_database(others, keyring)
             await follower.poll()
             with closing(authenticator):
                 yield [
@@ -91,6 +92,11 @@ async def _open_pools(settings: ApiSettings) -> AsyncIterator[tuple[Pool, Pool]]
         open_second_pool(others, application_name="tollwire-api") as others_pool,
     ):
         yield hot_pool, others_pool
+
+
+async def _wait_for_database(pool: Pool, keyring: Keyring) -> None:
+    await wait_for_schema(pool)
+    await tell_what_stays_shut(pool, keyring)
 
 
 def _url_policy() -> UrlPolicy:

@@ -103,7 +103,8 @@ begin
         end loop;
     end if;
 
-    -- What is not scheduled takes a place in its account's pace; what is scheduled takes it when its time has come.
+    -- What is not scheduled takes a place in its account's pace; what is scheduled takes it when its time has come, and a test message
+    -- never: a client's live messages do not wait behind what its test keys send.
     if v_is_plain then
         h_account := p_account; h_message := p_message; h_amount := p_amount; h_max := p_max_price;
     else
@@ -113,7 +114,7 @@ begin
     for r in
         select v_fresh[h.k] as nth, h.o_problem, h.o_available, h.o_dispatch_at
         from ledger.place_holds_v1(h_account, h_message, h_amount, h_max,
-                array(select p_send_at[n] is null or p_send_at[n] <= v_soon from unnest(v_fresh) with ordinality f(n, k) order by k)
+                array(select not p_is_test[n] and (p_send_at[n] is null or p_send_at[n] <= v_soon) from unnest(v_fresh) with ordinality f(n, k) order by k)
              ) with ordinality h(o_problem, o_available, o_dispatch_at, k)
     loop
         v_outcome[r.nth] := case when r.o_problem is null then 'accepted' else 'refused' end;

@@ -39,6 +39,43 @@ async def test_an_operators_key_is_of_no_client_and_no_test_key(rig):
     assert (await made(rig, client=None, scopes=["admin"])).status == 201
 
 
+async def test_operators_keys_are_listed_page_by_page_and_revoked_with_a_reason(rig):
+    await rig.client("acme")
+    operator = await rig.operator()
+    kept, gone, lost = [(await made(rig, scopes=["admin"])).body["key_id"] for _ in range(3)]
+    for key_id, why in ((gone, "left us"), (lost, "stolen laptop")):
+        revoked = await rig.call("DELETE", f"/admin/v1/keys/{key_id}?reason={why}", key=operator)
+        assert revoked.body["revoked_at"] is not None
+    again = await rig.call("DELETE", f"/admin/v1/keys/{lost}?reason=again", key=operator)
+    assert again.body["revoked_at"] is not None
+    seen, cursor = [], ""
+    while True:
+        page = (await rig.call("GET", f"/admin/v1/keys?limit=2{cursor}", key=operator)).body
+        seen += page["keys"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert all((one["client"], one["scopes"]) == (None, ["admin"]) for one in seen)
+    ids = [one["key_id"] for one in seen]
+    assert len(ids) == len(set(ids)) == 7
+    assert ids[-2:] == [lost, gone]
+    assert ids.index(kept) < ids.index(operator[3:15]) < ids.index(gone)
+    trail = (await rig.call("GET", f"/admin/v1/audit?target=key/{lost}", key=operator)).body["lines"]
+    assert [(line["action"], line["reason"]) for line in trail] == [
+        ("key.revoke", "stolen laptop"),
+        ("key.create", None),
+    ]
+    forged = await rig.call("GET", "/admin/v1/keys?cursor=MS4A", key=operator)
+    assert (forged.status, forged.body["errors"][0]["field"]) == (422, "query.cursor")
+
+
+async def test_a_key_for_an_ipv4_address_written_as_ipv6_may_be_used_from_it(rig):
+    await rig.client("acme")
+    key = await made(rig, client="acme", scopes=["balance:read"], allowed_ips=["::ffff:127.0.0.1"])
+    assert key.body["allowed_ips"] == ["127.0.0.1/32"]
+    assert (await rig.call("GET", "/v1/balance", key=key.body["key"])).status == 200
+
+
 @pytest.mark.parametrize(
     ("client", "scopes", "is_test"), [("acme", ["admin"], False), (None, ["admin"], True)]
 )
@@ -98,3 +135,36 @@ async def test_a_test_key_reads_of_the_callbacks_only_those_of_test_messages(rig
     for key, ids in ((live, sent[::-1]), (test, sent[1:])):
         log = await rig.call("GET", "/v1/callback/attempts", key=key)
         assert [one["message_id"] for one in log.body["callbacks"]] == ids
+
+
+async def test_an_idempotency_key_of_a_test_key_and_of_a_live_one_are_two(rig):
+    live = await rig.client("acme")
+    test = await rig.key("acme", is_test=True)
+    longest = "k" * 255
+    ids = [(await rig.send(key, Idempotency_Key=longest)).body["id"] for key in (test, live, test, live)]
+    assert (ids[:2], len({*ids})) == (ids[2:], 2), "each has its own, and each repeat its first answer"
+    for key, sent in ((test, ids[0]), (live, ids[1])):
+        assert (await rig.send(key, text="other", Idempotency_Key=longest)).code == "idempotency_mismatch"
+        shown = await rig.call("GET", f"/v1/messages/{sent}", key=live)
+        assert shown.body["is_test"] is (key is test)
+    batch = {"to": ["+4915112345678", "+4915112345679"], "text": "hello"}
+    for key in (test, live):
+        answer = await rig.call("POST", "/v1/messages/batch", key=key, body=batch, Idempotency_Key="many")
+        assert (answer.body["accepted"], answer.headers.get("Idempotency-Replayed")) == (2, None)
+
+
+async def test_what_test_keys_ask_uses_up_nothing_of_the_live_ones_limits(rig):
+    live = await rig.client("acme", requests_per_minute=60, requests_burst=2)
+    test = await rig.key("acme", is_test=True)
+    more = await rig.key("acme", is_test=True)
+    asked = [(await rig.call("GET", "/v1/balance", key=key)).status for key in (test, more, test, live)]
+    assert asked == [200, 200, 429, 200]
+    assert (await rig.send(live)).status == 202
+
+
+async def test_the_batches_of_test_keys_use_up_nothing_of_the_live_ones_limit(rig):
+    live = await rig.client("acme", requests_per_minute=1, requests_burst=3)
+    test = await rig.key("acme", is_test=True)
+    batch = {"to": ["+4915112345678"] * 1_000, "text": "hello"}
+    for key, status in ((test, 202), (test, 429), (live, 202)):
+        assert (await rig.call("POST", "/v1/messages/batch", key=key, body=batch)).status == status

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from ledger.clockwork_store import start_scheduled
 from tests.support.flow import Flow, open_flow
 from tests.support.servers import Database
 
@@ -125,3 +126,41 @@ async def test_after_a_clock_that_was_ahead_nobody_waits_for_its_time(database: 
         found = await places(flow, many)
         gaps = {(after - before).total_seconds() for before, after in pairwise(found)}
         assert gaps == {1.0}, "and they keep their pace"
+
+
+async def test_test_messages_take_no_places(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=60 * SECOND_US)
+        tests = await flow.accepted(client, 100, is_test=True)
+        assert await next_wait_seconds(flow, client) < SLACK_SECONDS
+        tests += await flow.accepted(client, is_test=True)
+        leased = "select count(*) from tollwire.outbox where leased_at is not null and message_id = any ($1)"
+        assert await flow.pool.fetchval(leased, tests) == 101, "none waits behind a live one either"
+
+
+async def test_scheduled_test_messages_take_no_places_when_their_time_comes(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=60 * SECOND_US)
+        at = await flow.pool.fetchval("select clock_timestamp() + interval '5 minutes'")
+        tests = await flow.accepted(client, 3, send_at=at, is_test=True)
+        lives = await flow.accepted(client, 2, send_at=at)
+        come = "update tollwire.outbox set dispatch_at = clock_timestamp(), due_at = clock_timestamp()"
+        await flow.pool.execute(come)
+        assert {moved.state for moved in await start_scheduled(flow.pool, [*tests, *lives])} == {"QUEUED"}
+        first, second = await places(flow, lives)
+        assert (second - first).total_seconds() == 60
+        assert set(await places(flow, tests)) == {first}, "now, as the first live one"
+        await flow.cancel(client, lives)
+        assert await next_wait_seconds(flow, client) < 60 + SLACK_SECONDS, (
+            "nobody waits for what a test holds"
+        )
+
+
+async def test_a_test_message_that_waits_holds_no_place(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=SECOND_US)
+        ids = await flow.accepted(client, 400)
+        as_before = "update tollwire.messages set is_test = true where id <> $1"
+        await flow.pool.execute(as_before, ids[200])
+        await flow.cancel(client, [ids[200]])
+        assert await next_wait_seconds(flow, client) < SLACK_SECONDS

@@ -17,6 +17,7 @@ from api.service import api
 from embedded.ports import free_port
 from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
 from shared.domain.rates import Rate
+from shared.runtime.gcra import Quota
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Stop
 from shared.storage import api_keys, carriers, clients, credit, rates
@@ -32,6 +33,14 @@ PRICE_MICROS = 75_000
 # Where nobody listens: NATS is away, and messages are accepted all the same.
 NO_NATS = "nats://127.0.0.1:9"
 START_SECONDS = 20.0
+# Settings, and the quota of operators' keys, for tests that ask more than anybody may.
+PLENTY = {
+    "total_requests_per_minute": "10000000",
+    "total_requests_burst": "1000000",
+    "address_requests_per_minute": "10000000",
+    "address_requests_burst": "1000000",
+}
+PLENTY_FOR_OPERATORS = Quota(requests_per_minute=10_000_000, burst=1_000_000)
 
 
 @dataclass(frozen=True, slots=True)

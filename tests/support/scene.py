@@ -7,7 +7,7 @@ from uuid import UUID
 from ledger.checkpoints import KeyringSigner, close_day
 from shared.runtime.keyring import Keyring
 from tests.support import old_days
-from tests.support.flow import Flow, new_id, outcome
+from tests.support.flow import MSISDN, Flow, new_id, outcome
 
 SIGNER = KeyringSigner(Keyring("k1", {"k1": b"k" * 32}))
 # One top-up of a day that is over, as post_credit_v1 would have written it then.
@@ -58,7 +58,7 @@ async def scene(flow: Flow) -> dict[str, Any]:
     await flow.receipt(carrier, references[2], "undelivered")
     await flow.later([late], 4 * 86_400)
     await flow.pool.execute("select * from ledger.expire_holds_v1($1)", [late])
-    await flow.receipt(carrier, references[4], "delivered")
+    await flow.receipt(carrier, references[4], "delivered", msisdn=MSISDN)
     (queued, cancelled) = await flow.accepted(account, 2)
     await flow.cancel(account, [cancelled])
     (charged, lost, waiting) = await flow.accepted(planned, 3, charge="submitted")
