@@ -1,5 +1,8 @@
 """Operators: carriers and routes, in force within a second (RULES 25, 32)."""
 
+import re
+from typing import Final
+
 import msgspec
 
 from api.callback import actor_of
@@ -15,6 +18,7 @@ from api.carrier_schemas import (
     RouteRequest,
     RouteShown,
 )
+from api.cursors import cursor_after, read_place
 from api.faults import connected
 from api.problems import Refusal
 from api.resources import Resources
@@ -22,6 +26,9 @@ from api.routing import Call
 from shared.domain.problems import ProblemCode
 from shared.storage import carriers
 from shared.storage.carriers import CarrierRow, NoSuchCarrier, StoredCarrier, carrier_secret_aad
+
+# A route's prefix and priority.
+PLACE: Final = re.compile(r"([0-9]{0,15})\.([0-9]{1,3})")
 
 
 async def list_carriers(resources: Resources, _call: Call) -> CarrierList:
@@ -58,9 +65,19 @@ async def list_routes(resources: Resources, _call: Call, *, query: RouteQuery) -
 
     The longest prefix of a number decides, then the lowest priority.
     """
+    after = ("", 0) if query.cursor is None else _place(query.cursor)
     async with resources.pool.acquire() as connection:
-        found = await carriers.list_routes(connection, limit=query.limit)
-    return RouteList([RouteShown(one.prefix, one.priority, one.carrier) for one in found])
+        found = await carriers.list_routes(connection, after=after, limit=query.limit)
+    is_full = len(found) == query.limit
+    return RouteList(
+        routes=[RouteShown(one.prefix, one.priority, one.carrier) for one in found],
+        next_cursor=cursor_after(found[-1].prefix, found[-1].priority) if is_full else None,
+    )
+
+
+def _place(cursor: str) -> tuple[str, int]:
+    prefix, priority = read_place(cursor, PLACE)
+    return prefix, int(priority)
 
 
 async def put_route(resources: Resources, call: Call, *, body: RouteRequest) -> RouteChanged:

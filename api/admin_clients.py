@@ -127,7 +127,8 @@ def _refuse_hosts(resources: Resources, body: NewClient | ClientChange) -> None:
                 f"https://[{host}]/" if ":" in host else f"https://{host}/", resources.url_policy
             )
         except CallbackUrlError as error:
-            raise invalid_field(f"allowed_callback_hosts[{place}]", str(error)) from None
+            right = "must be a host without a port" if host.count(":") == 1 else str(error)
+            raise invalid_field(f"allowed_callback_hosts[{place}]", right) from None
 
 
 def refuse_unknown_currency(currency: str) -> None:

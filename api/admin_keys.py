@@ -1,6 +1,9 @@
 """Operators: API keys. A key's text is shown once; only its hash is stored (RULES 31)."""
 
+import re
 import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -10,12 +13,14 @@ from api.admin_schemas import (
     ClientPath,
     KeyPage,
     KeyPath,
+    KeyQuery,
     KeyShown,
-    LimitQuery,
     NewKeyRequest,
     NewKeyShown,
+    RevokeQuery,
 )
 from api.callback import actor_of
+from api.cursors import cursor_after, read_place
 from api.faults import connected
 from api.problems import Refusal, invalid_field
 from api.resources import Resources
@@ -23,9 +28,15 @@ from api.routing import Call
 from api.schemas import optional_time_text, time_text
 from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
 from shared.domain.problems import ProblemCode
+from shared.runtime.addresses import network_as_read
 from shared.storage import api_keys
-from shared.storage.api_keys import KeyListing, NewKey, NoSuchKey
+from shared.storage.api_keys import FIRST_PLACE, KeyListing, KeyPlace, NewKey, NoSuchKey
 from shared.storage.clients import NoSuchClient
+
+# Revoked or not, the microsecond in which it was made, its id.
+PLACE: Final = re.compile(r"([01])\.([0-9]{1,16})\.([0-9A-Za-z]{12})")
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -> NewKeyShown:
@@ -40,7 +51,8 @@ async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -
     if body.expires_at is not None and body.expires_at.timestamp() * 1000 <= resources.clock.now_ms():
         raise invalid_field("expires_at", "must lie ahead: the key would never work")
     key = new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=body.test)
-    new = NewKey(body.client, body.name, list(body.scopes), body.allowed_ips, body.expires_at)
+    networks = None if body.allowed_ips is None else [network_as_read(text) for text in body.allowed_ips]
+    new = NewKey(body.client, body.name, list(body.scopes), networks, body.expires_at)
     try:
         async with connected(resources.pool) as connection:
             made = await api_keys.create_key(connection, key, new, actor_of(call), body.reason)
@@ -61,27 +73,53 @@ def _refuse_mixed(body: NewKeyRequest) -> None:
         raise invalid_field("test", "must be false for an operator's key: what it changes is live")
 
 
-async def list_keys(resources: Resources, _call: Call, *, path: ClientPath, query: LimitQuery) -> KeyPage:
+async def list_keys(resources: Resources, _call: Call, *, path: ClientPath, query: KeyQuery) -> KeyPage:
     """List a client's keys.
 
     Live ones first, then newest first.
     """
+    return await _page(resources, path.name, query)
+
+
+async def list_operator_keys(resources: Resources, _call: Call, *, query: KeyQuery) -> KeyPage:
+    """List operators' keys.
+
+    Those of no client, with the scope `admin`: who can administer, and when each was used last. Live ones
+    first, then newest first.
+    """
+    return await _page(resources, None, query)
+
+
+async def _page(resources: Resources, client: str | None, query: KeyQuery) -> KeyPage:
+    after = FIRST_PLACE if query.cursor is None else _place(query.cursor)
     try:
         async with resources.pool.acquire() as connection:
-            found = await api_keys.list_keys(connection, path.name, limit=query.limit)
+            found = await api_keys.list_keys(connection, client, after=after, limit=query.limit)
     except NoSuchClient:
         raise no_client() from None
-    return KeyPage([_shown(one) for one in found])
+    is_full = len(found) == query.limit
+    return KeyPage([_shown(one) for one in found], _cursor(found[-1]) if is_full else None)
 
 
-async def revoke_key(resources: Resources, call: Call, *, path: KeyPath) -> KeyShown:
+def _cursor(last: KeyListing) -> str:
+    made = (last.created_at - EPOCH) // MICROSECOND
+    return cursor_after(int(last.revoked_at is not None), made, last.key_id)
+
+
+def _place(cursor: str) -> KeyPlace:
+    is_revoked, made, key_id = read_place(cursor, PLACE)
+    return KeyPlace(is_revoked == "1", EPOCH + int(made) * MICROSECOND, key_id)
+
+
+async def revoke_key(resources: Resources, call: Call, *, path: KeyPath, query: RevokeQuery) -> KeyShown:
     """Revoke a key.
 
-    Within a second no process takes it any more. A revoked key may be revoked again.
+    Within a second no process takes it any more. A revoked key may be revoked again, and keeps the first
+    reason.
     """
     try:
         async with connected(resources.pool) as connection:
-            return _shown(await api_keys.revoke_key(connection, path.key_id, actor_of(call)))
+            return _shown(await api_keys.revoke_key(connection, path.key_id, actor_of(call), query.reason))
     except NoSuchKey:
         raise Refusal(ProblemCode.NOT_FOUND, what="key") from None
 

@@ -1,10 +1,13 @@
 """Operators: credit and rates (RULES 14, 25)."""
 
-import base64
+import re
+from collections.abc import Mapping
+from typing import Final
 
 from api.admin_clients import no_client, refuse_unknown_currency
 from api.admin_schemas import ClientPath
 from api.callback import actor_of
+from api.cursors import cursor_after, read_place
 from api.faults import connected
 from api.ledger_schemas import (
     CreditPosted,
@@ -24,7 +27,16 @@ from shared.domain.problems import ProblemCode
 from shared.domain.rates import InvalidRate, Rate
 from shared.storage import credit, rates
 from shared.storage.clients import NoSuchClient
-from shared.storage.credit import ImpossibleAmount, ReferenceConflict
+from shared.storage.credit import CreditKind, ImpossibleAmount, ReferenceConflict
+
+# A rate's currency and prefix.
+PLACE: Final = re.compile(r"([A-Z]{3})\.([0-9]{0,15})")
+# Which amounts ledger.post_credit_v1 takes.
+POSSIBLE: Final[Mapping[CreditKind, str]] = {
+    "top_up": "must be above 0; to take credit away is an adjustment",
+    "adjustment": "must be above or below 0",
+    "credit_limit": "must be 0 or above",
+}
 
 
 async def post_credit(
@@ -45,8 +57,8 @@ async def post_credit(
         raise no_client() from None
     except ReferenceConflict:
         raise Refusal(ProblemCode.REFERENCE_CONFLICT, reference=body.reference) from None
-    except ImpossibleAmount as error:
-        raise invalid_field("amount", str(error)) from None
+    except ImpossibleAmount:
+        raise invalid_field("amount", POSSIBLE[body.kind]) from None
     return CreditPosted(
         replayed=posted.is_replay,
         entry_version=posted.version,
@@ -93,11 +105,14 @@ async def list_rates(resources: Resources, _call: Call, *, query: RateQuery) -> 
 
     Those in force for a client, or the list for everybody, by currency and prefix.
     """
-    after = ("", "") if query.cursor is None else _read_cursor(query.cursor)
-    async with resources.pool.acquire() as connection:
-        found = await rates.list_rates(
-            connection, query.client, prefix=query.prefix, after=after, limit=query.limit
-        )
+    after = ("", "") if query.cursor is None else _place(query.cursor)
+    try:
+        async with resources.pool.acquire() as connection:
+            found = await rates.list_rates(
+                connection, query.client, prefix=query.prefix, after=after, limit=query.limit
+            )
+    except NoSuchClient:
+        raise no_client() from None
     is_full = len(found) == query.limit
     return RatePage(
         rates=[
@@ -111,7 +126,7 @@ async def list_rates(resources: Resources, _call: Call, *, query: RateQuery) -> 
             )
             for one in found
         ],
-        next_cursor=_cursor(found[-1].currency, found[-1].prefix) if is_full else None,
+        next_cursor=cursor_after(found[-1].currency, found[-1].prefix) if is_full else None,
     )
 
 
@@ -129,13 +144,6 @@ def _micros(field: str, text: str) -> int:
         raise invalid_field(field, str(error)) from None
 
 
-def _cursor(currency: str, prefix: str) -> str:
-    return base64.urlsafe_b64encode(f"{currency}.{prefix}".encode()).decode()
-
-
-def _read_cursor(text: str) -> tuple[str, str]:
-    try:
-        currency, _, prefix = base64.urlsafe_b64decode(text).decode("ascii").partition(".")
-    except ValueError:
-        raise invalid_field("query.cursor", "must be a cursor that a page gave") from None
+def _place(cursor: str) -> tuple[str, str]:
+    currency, prefix = read_place(cursor, PLACE)
     return currency, prefix

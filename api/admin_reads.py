@@ -32,6 +32,7 @@ LIST_DEAD_LETTERS = """
     with scanned as materialized (
         select * from tollwire.dead_letters where message_id < $1 order by message_id desc limit $5)
     select d.message_id, c.name as client, d.reason, d.attempts, d.at,
+           coalesce((select m.is_test from tollwire.messages m where m.id = d.message_id), false) as is_test,
            array(select r.message_id from tollwire.replays r
                  where r.replay_of = d.message_id order by r.number) as replays
     from scanned d join tollwire.clients c on c.id = d.client_id
@@ -70,6 +71,7 @@ async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLet
             reason=row["reason"],
             attempts=row["attempts"],
             at=time_text(row["at"]),
+            is_test=row["is_test"],
             replays=row["replays"],
         )
         for row in rows

@@ -210,12 +210,20 @@ class NewKeyShown(KeyShown, frozen=True, kw_only=True):
 
 
 class KeyPage(Struct, frozen=True):
-    """A client's keys: live ones first, then newest first."""
+    """A page of keys: live ones first, then newest first."""
 
     keys: list[KeyShown]
+    next_cursor: str | None
 
 
-class LimitQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many."""
+class KeyQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page of keys."""
 
+    cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
+
+
+class RevokeQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a key is revoked."""
+
+    reason: Reason | None = None

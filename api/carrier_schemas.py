@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from api.admin_schemas import Name, Reason
 from api.patterns import text_of
-from api.schemas import PAGE_DEFAULT, Limit
+from api.schemas import PAGE_DEFAULT, Cursor, Limit
 
 RATE_PER_SECOND_MAX = 1_000_000
 WINDOW_MAX = 100_000
@@ -97,15 +97,17 @@ class RouteShown(Struct, frozen=True):
 
 
 class RouteQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many routes."""
+    """Which page of routes."""
 
+    cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
 
 
 class RouteList(Struct, frozen=True):
-    """Routes by prefix and priority."""
+    """A page of routes, by prefix and priority."""
 
     routes: list[RouteShown]
+    next_cursor: str | None
 
 
 class RouteChanged(Struct, frozen=True):

@@ -50,19 +50,25 @@ class Health:
         self._watch = watch
         self._seen: Readiness | None = None
         self._seen_at = 0.0
+        self._looking = asyncio.Lock()
         self.is_listening = False
         self.is_stopping = False
 
     async def look(self) -> Readiness:
-        """Return the readiness, at most ``FRESH_SECONDS`` old."""
+        """Return the readiness, at most ``FRESH_SECONDS`` old.
+
+        Whoever asks at once shares a look: it takes a place that messages are accepted with, and anybody
+        may ask.
+        """
         if self.is_stopping or not self.is_listening:
             return Readiness("stopping" if self.is_stopping else "starting", {})
-        if self._seen is None or time.monotonic() - self._seen_at > FRESH_SECONDS:
-            parts = await self._parts()
-            is_ready = all(part.ok for part in parts.values() if part.required)
-            self._seen = Readiness("ready" if is_ready else "unready", parts)
-            self._seen_at = time.monotonic()
-        return self._seen
+        async with self._looking:
+            if self._seen is None or time.monotonic() - self._seen_at > FRESH_SECONDS:
+                parts = await self._parts()
+                is_ready = all(part.ok for part in parts.values() if part.required)
+                self._seen = Readiness("ready" if is_ready else "unready", parts)
+                self._seen_at = time.monotonic()
+            return self._seen
 
     async def check(self) -> None:
         """Raise unless ready: for the process's own health port."""

@@ -28,7 +28,10 @@ Prefix = Annotated[
 
 
 class CreditRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A top-up (> 0), an adjustment (either sign) or a new credit limit (>= 0), once for each reference."""
+    """A top-up (> 0), an adjustment (either sign) or a new credit limit (>= 0), once for each reference.
+
+    Neither the balance nor the limit may come to more than 1,000,000,000,000.
+    """
 
     kind: Literal["top_up", "adjustment", "credit_limit"] = "top_up"
     amount: SignedAmount
@@ -115,6 +118,7 @@ class DeadLetterShown(Struct, frozen=True, kw_only=True):
     reason: str
     attempts: int
     at: Time
+    is_test: bool
     replays: Annotated[list[UUID], Meta(description="New messages that replayed it.")]
 
 

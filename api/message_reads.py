@@ -12,6 +12,7 @@ from api import reads, store
 from api.cursors import FIRST_ID, LAST_ID, cursor_of, read_cursor
 from api.problems import Refusal, invalid_field
 from api.read_schemas import (
+    TO_FILTER,
     Attempt,
     Cancelled,
     Event,
@@ -28,7 +29,9 @@ from api.routing import Call
 from api.schemas import Money, optional_time_text, time_text
 from shared.domain.ids import uuid7_from
 from shared.domain.money import format_micros
+from shared.domain.msisdn import is_e164
 from shared.domain.problems import ProblemCode
+from shared.runtime.keyring import SealBroken
 from shared.runtime.postgres import OutcomeUnknown, Pool
 from shared.storage.facts import load_facts
 
@@ -42,7 +45,8 @@ _log = structlog.get_logger(__name__)
 async def get_message(resources: Resources, call: Call, *, path: MessagePath) -> MessageDetail:
     """Get a message.
 
-    With its text while that is kept, its attempts, its events and its hold. A test key finds test messages.
+    With its text while that is kept, its attempts, its events and its hold. `text` is null and `text_expired`
+    false when the text is kept, and its key is not at hand. A test key finds test messages.
     """
     async with resources.places.reads.place(call.client.id):
         found = await reads.get_message(
@@ -51,12 +55,10 @@ async def get_message(resources: Resources, call: Call, *, path: MessagePath) ->
     if found is None:
         raise Refusal(ProblemCode.NOT_FOUND, what="message")
     row = found.message
-    sealed = row["sealed"]
-    text = None if sealed is None else resources.keyring.unseal(sealed, path.id.bytes).decode()
     return MessageDetail(
         **_summary(row),
-        text=text,
-        text_expired=text is None,
+        text=_text(resources, path.id, row["sealed"]),
+        text_expired=row["sealed"] is None,
         region=row["region"],
         delivery=row["delivery"],
         rate_version=row["rate_version"],
@@ -71,6 +73,16 @@ async def get_message(resources: Resources, call: Call, *, path: MessagePath) ->
     )
 
 
+def _text(resources: Resources, message_id: UUID, sealed: bytes | None) -> str | None:
+    if sealed is None:
+        return None
+    try:
+        return resources.keyring.unseal(sealed, message_id.bytes).decode()
+    except SealBroken as error:
+        _log.error("text cannot be opened", message_id=str(message_id), error=str(error))
+        return None
+
+
 async def list_messages(resources: Resources, call: Call, *, query: MessageQuery) -> MessagePage:
     """List messages.
 
@@ -80,6 +92,8 @@ async def list_messages(resources: Resources, call: Call, *, query: MessageQuery
     """
     if query.after is not None and query.cursor is not None:
         raise invalid_field("query.after", "cannot stand beside cursor")
+    if query.to is not None and not is_e164(query.to):
+        raise invalid_field("query.to", TO_FILTER)
 
     async def page(source: Source) -> MessagePage:
         now = source.as_of or datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC)

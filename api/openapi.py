@@ -164,7 +164,7 @@ def codes_of(operation: Operation) -> list[ProblemCode]:
         codes.update(WITH_BODY)
     if operation.query is not None or operation.scope is not None:
         codes.add(_C.VALIDATION_FAILED)
-    if operation.params is not None:
+    if operation.params is not None and operation.method != "PUT":
         codes.add(_C.NOT_FOUND)
     return sorted(codes, key=lambda code: (STATUS[code], code))
 

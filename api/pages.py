@@ -41,17 +41,23 @@ class Page:
         self._headers = {
             **PAGE_HEADERS,
             "Content-Type": media_type,
-            "ETag": f'"{sha256(body).hexdigest()[:16]}"',
+            "ETag": f'W/"{sha256(body).hexdigest()[:16]}"',  # weak: packed or not, it is one page
         }
 
     async def serve(self, request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
         """Answer with the page, or 304 when the browser has it."""
         headers = {**self._headers, "X-Request-Id": request_id_of(request)}
-        if request.headers.get("If-None-Match") == headers["ETag"]:
+        if _has(request, headers["ETag"]):
             return web.Response(status=304, headers=headers)
         if "gzip" in request.headers.get("Accept-Encoding", ""):
             return web.Response(body=self._packed, headers={**headers, "Content-Encoding": "gzip"})
         return web.Response(body=self._body, headers=headers)
+
+
+def _has(request: web.BaseRequest, tag: str) -> bool:
+    """Whether a browser or a proxy names the tag, or any: compared weakly (RFC 9110, 13.1.2)."""
+    named = ",".join(request.headers.getall("If-None-Match", ())).split(",")
+    return not {tag.removeprefix("W/"), "*"}.isdisjoint(one.strip().removeprefix("W/") for one in named)
 
 
 def pages(operations: Sequence[Operation]) -> list[tuple[str, str, Serve]]:

@@ -54,13 +54,13 @@ class QueryReader:
         return text
 
 
-def read_path(params: dict[str, str], kind: Any, what: str) -> Any:
+def read_path(params: dict[str, str], kind: Any, what: str, *, is_made: bool = False) -> Any:
     """Return the path's parameters; an id that cannot be one belongs to nothing.
 
     Raises:
-        Refusal: not_found.
+        Refusal: not_found; validation_failed where the request makes what the path names (``is_made``).
     """
-    if any("\0" in text for text in params.values()):
+    if any("\0" in text for text in params.values()) and not is_made:
         raise Refusal(ProblemCode.NOT_FOUND, what=what)
     whole = {
         name for name, hint in get_type_hints(kind, include_extras=True).items() if int in alternatives(hint)
@@ -70,5 +70,7 @@ def read_path(params: dict[str, str], kind: Any, what: str) -> Any:
     }
     try:
         return msgspec.convert(values, kind)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if is_made:
+            raise refuse_values(error, values, kind, where="path") from None
         raise Refusal(ProblemCode.NOT_FOUND, what=what) from None

@@ -24,6 +24,10 @@ from api.schemas import (
     Timed,
     To,
 )
+from shared.domain.msisdn import E164_PATTERN
+
+# In a query a raw plus is a space, and the text another number or none.
+TO_FILTER = "must be in E.164 with its +, which is %2B in a URL"
 
 
 class MessagePath(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +40,17 @@ class MessageQuery(Timed, frozen=True, forbid_unknown_fields=True):
     """Filters of a list of messages; all that are given must hold."""
 
     status: Status | None = None
-    to: To | None = None
+    to: (
+        Annotated[
+            str,
+            Meta(
+                description="This destination, in E.164 with its +, which is %2B in a URL.",
+                examples=["+4915112345678"],
+                extra_json_schema={"pattern": E164_PATTERN},
+            ),
+        ]
+        | None
+    ) = None
     client_ref: ClientRef | None = None
     lane: Lane | None = None
     since: Annotated[Instant | None, Meta(description="Accepted at this time or later.")] = None
@@ -112,8 +126,8 @@ class MessageSummary(Struct, frozen=True):
 class MessageDetail(MessageSummary, frozen=True, kw_only=True):
     """Everything about one message."""
 
-    text: Annotated[str | None, Meta(description="null when its retention has ended.")]
-    text_expired: bool
+    text: Annotated[str | None, Meta(description="null when its retention has ended, or its key is away.")]
+    text_expired: Annotated[bool, Meta(description="true: the text is gone for good.")]
     region: str
     delivery: Delivery
     rate_version: int

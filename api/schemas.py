@@ -255,9 +255,8 @@ class Preview(Struct, frozen=True):
 @lru_cache(maxsize=TIMES_CACHED)
 def time_text(moment: datetime) -> str:
     """A time as the API shows it: UTC, milliseconds, ``Z``."""
-    if (
-        moment.tzinfo is None
-    ):  # asyncpg reads PostgreSQL's infinity so, at the calendar's first or last moment
+    if moment.tzinfo is None:
+        # PostgreSQL's infinity, which asyncpg reads as the calendar's first or last moment.
         moment = moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -98,7 +98,8 @@ class Endpoint:
         operation = self._operation
         inputs: dict[str, Any] = {}
         if params:
-            inputs["path"] = read_path(params, operation.params, operation.tag)
+            is_made = operation.method == "PUT"
+            inputs["path"] = read_path(params, operation.params, operation.tag, is_made=is_made)
         if operation.query is not None or call.request.query_string:
             inputs["query"] = self._query.read(call.request)
         if self._decode is not None:

@@ -20,10 +20,12 @@ from shared.domain.problems import ProblemCode
 # The length that a quoted name of a field may have in an answer; a hostile one is cut.
 FIELD_NAME_MAX = 100
 RFC3339 = "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z"
+# A raw plus of a query is a space.
+IN_A_QUERY = "; the + of a zone is %2B in a URL"
 
 _AT = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`$")
 _WORDS = (
-    (re.compile(r"Expected `datetime` .+|Invalid RFC3339 .+"), RFC3339),
+    (re.compile(r"Expected `datetime( \| null)?`.+|Invalid RFC3339 .+"), RFC3339),
     (re.compile(r"Expected `uuid`.*|Invalid UUID"), "must be a UUID"),
     (re.compile(r"Expected `(.+)`, got `(.+)`"), r"must be \1, not \2"),
     (re.compile(r"Expected `\w+` matching regex (.+)"), r"must match \1"),
@@ -71,7 +73,24 @@ def _faults(document: Any, kind: Any, path: str) -> Iterator[FieldError]:
         try:
             msgspec.convert(document, kind)
         except msgspec.ValidationError as error:
-            yield _in_words(error, path)
+            yield _choice(document, kinds, path) or _in_words(error, path)
+
+
+def _choice(document: Any, kinds: tuple[Any, ...], path: str) -> FieldError | None:
+    """The fault where one of a few words is right: of a text, or of the tag that tells objects apart."""
+    if isinstance(document, dict):
+        configs = [kind.__struct_config__ for kind in kinds if hasattr(kind, "__struct_config__")]
+        tags = {config.tag_field: [other.tag for other in configs] for config in configs if config.tag_field}
+        return next((_one_of(_join(path, name), words) for name, words in tags.items()), None)
+    words = [
+        word for kind in kinds if typing.get_origin(kind) is typing.Literal for word in typing.get_args(kind)
+    ]
+    return _one_of(path, words) if words else None
+
+
+def _one_of(path: str, words: list[Any]) -> FieldError:
+    some = "one of " if len(words) > 1 else ""
+    return FieldError(path or "body", f"must be {some}{', '.join(str(word) for word in words)}")
 
 
 def _is_struct_for(document: Any, kind: Any) -> bool:
@@ -116,7 +135,8 @@ def _in_words(error: Exception, path: str) -> FieldError:
         path = _join(path, match["path"])
     for pattern, words in _WORDS:
         if match := pattern.fullmatch(text):
-            return FieldError(path or "body", words_as_shown(match.expand(words)))
+            more = IN_A_QUERY if words is RFC3339 and path.startswith("query.") else ""
+            return FieldError(path or "body", words_as_shown(match.expand(words)) + more)
     return FieldError(path or "body", text)
 
 

@@ -29,6 +29,8 @@ DIGITS_MAX = 15
 # A message that repeats its input repeats no more than this of it.
 _SHOWN_CHARACTERS_MAX = 24
 
+# What a number looks like, whether any plan has it or not.
+E164_PATTERN = r"^\+[1-9][0-9]{1,14}$"
 _E164 = re.compile(r"\+[1-9][0-9]+")
 _PUNCTUATION = re.compile(r"[\s().\-/]")
 
@@ -44,13 +46,18 @@ class Msisdn(NamedTuple):
     region: str
 
 
+def is_e164(text: str) -> bool:
+    """Whether a text is spelled as E.164; a number that left its plan since it was stored is, too."""
+    return len(text) <= DIGITS_MAX + 1 and _E164.fullmatch(text) is not None
+
+
 def parse_msisdn(text: str) -> Msisdn:
     """Return the destination that a text in E.164 names.
 
     Raises:
         InvalidMsisdn: the text is spelled otherwise, or is no valid number of its country.
     """
-    if len(text) > DIGITS_MAX + 1 or not _E164.fullmatch(text):
+    if not is_e164(text):
         raise InvalidMsisdn(_why_not_e164(text))
     calling_code = calling_code_of(text[1:])
     if calling_code is None:

@@ -5,8 +5,11 @@ proxy, from its right end, and the first address that is not a trusted proxy's i
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from functools import lru_cache
+
+import structlog
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -17,8 +20,17 @@ UNKNOWN = "0.0.0.0"  # noqa: S104 - nothing is bound to it
 HOPS_MAX = 10
 # One customer of an IPv6 provider has a /64; a limit for each of its addresses would limit nothing.
 IPV6_PREFIX_BITS = 64
+# RFC 4291, 2.5.5.2: what stands before an IPv4 address that is written as IPv6.
+MAPPED_PREFIX_BITS = 96
 # Addresses seen lately; one is about 300 bytes.
 ADDRESSES_CACHED = 10_000
+# Of a hop that is no address, as much is logged.
+HOP_SHOWN_CHARACTERS = 40
+
+# As Azure's gateways and IIS write a hop: with the port of the connection, an IPv6 address in brackets.
+_WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):[0-9]{1,5}|\[(?P<v6>[^\]]+)\](:[0-9]{1,5})?")
+
+_log = structlog.get_logger(__name__)
 
 
 class AddressReader:
@@ -26,6 +38,7 @@ class AddressReader:
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         self._trusted = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
+        self._has_warned = False
 
     @property
     def trusts_any(self) -> bool:
@@ -42,17 +55,33 @@ class AddressReader:
             return peer
         caller = peer
         hops = [hop.strip() for value in forwarded_for for hop in value.split(",")]
-        for hop in reversed(hops[-HOPS_MAX:]):
+        for written in reversed(hops[-HOPS_MAX:]):
+            hop = _without_port(written)
             if read_address(hop) is None:
+                self._warn(caller, written)
                 break
             caller = hop
             if not self._is_trusted(hop):
                 break
         return caller
 
+    def _warn(self, proxy: str, hop: str) -> None:
+        """Say once that callers are not seen: limits and address lists see the proxy instead."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        hint = "it counts as the caller itself; let it write addresses"
+        shown = hop[:HOP_SHOWN_CHARACTERS]
+        _log.warning("a trusted proxy forwards for no address", proxy=proxy, forwarded_for=shown, hint=hint)
+
     def _is_trusted(self, text: str) -> bool:
         address = read_address(text)
         return address is not None and is_inside(address, self._trusted)
+
+
+def _without_port(hop: str) -> str:
+    found = _WITH_PORT.fullmatch(hop)
+    return hop if found is None else found["v4"] or found["v6"]
 
 
 @lru_cache(maxsize=ADDRESSES_CACHED)
@@ -65,6 +94,21 @@ def read_address(text: str) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def network_as_read(text: str) -> str:
+    """A network as its callers are read: one of IPv4 addresses written as IPv6 is that IPv4 network.
+
+    What is no network stays as it is.
+    """
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return text
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is None or network.prefixlen < MAPPED_PREFIX_BITS:
+        return text
+    return f"{mapped}/{network.prefixlen - MAPPED_PREFIX_BITS}"
 
 
 @lru_cache(maxsize=ADDRESSES_CACHED)

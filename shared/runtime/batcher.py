@@ -193,11 +193,11 @@ class Batcher(Generic[Item, Answer]):
             self._wake()
             return
         if len(self._places) >= PLACES_MAX:
-            raise self._refusal()
+            raise self._refusal(len(waiters))
         place = Place(waiters, self._loop.create_future())
         self._places.append(place)
         patience_seconds = PLACE_WAIT_SECONDS if deadline_seconds is None else deadline_seconds
-        timer = self._loop.call_later(patience_seconds, place.refuse, self._refusal())
+        timer = self._loop.call_later(patience_seconds, self._refuse, place)
         try:
             await place.is_granted
         finally:
@@ -214,10 +214,14 @@ class Batcher(Generic[Item, Answer]):
                 self._queue.extend(place.waiters)
                 place.is_granted.set_result(None)
 
-    def _refusal(self) -> Busy:
+    def _refuse(self, place: Place[Item, Answer]) -> None:
+        if not place.is_granted.done():
+            place.refuse(self._refusal(len(place.waiters)))
+
+    def _refusal(self, items: int = 1) -> Busy:
         if not self._is_open:
             return Stopped(f"{self.name} is not running")
-        metrics.BATCH_REFUSED.labels(self.name).inc()
+        metrics.BATCH_REFUSED.labels(self.name).inc(items)
         return Busy(f"{self.name} has {len(self._queue)} of {self._queue_max} places taken")
 
     def _wake(self) -> None:

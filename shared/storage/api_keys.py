@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
@@ -128,17 +128,37 @@ async def key_listing(conn: Connection, key_id: str) -> KeyListing:
     return _key_listing(row)
 
 
-LIST = SELECT + "where c.name = $1 order by k.revoked_at is not null, k.created_at desc limit $2"
+@dataclass(frozen=True, slots=True)
+class KeyPlace:
+    """Where a key stands in the lists."""
+
+    is_revoked: bool
+    created_at: datetime
+    key_id: str
 
 
-async def list_keys(conn: Connection, client: str, *, limit: int) -> list[KeyListing]:
-    """Return a client's keys, live ones first, then newest first.
+FIRST_PLACE: Final = KeyPlace(is_revoked=False, created_at=datetime.max.replace(tzinfo=UTC), key_id="")
+OF_ONE_AFTER = """
+    where c.name is not distinct from $1
+      and ((k.revoked_at is not null) > $2 or (k.revoked_at is not null) = $2
+           and (k.created_at < $3 or k.created_at = $3 and k.key_id > $4))
+    order by k.revoked_at is not null, k.created_at desc, k.key_id limit $5
+"""
+LIST = SELECT + OF_ONE_AFTER
+
+
+async def list_keys(
+    conn: Connection, client: str | None, *, after: KeyPlace = FIRST_PLACE, limit: int
+) -> list[KeyListing]:
+    """Return a client's keys, or with None operators', live ones first, then newest first.
 
     Raises:
         shared.storage.clients.NoSuchClient: there is none with this name.
     """
-    await client_account(conn, client)
-    return [_key_listing(row) for row in await conn.fetch(LIST, client, limit)]
+    if client is not None:
+        await client_account(conn, client)
+    rows = await conn.fetch(LIST, client, after.is_revoked, after.created_at, after.key_id, limit)
+    return [_key_listing(row) for row in rows]
 
 
 def _key_listing(row: asyncpg.Record) -> KeyListing:

@@ -211,10 +211,13 @@ class RouteListing:
 LIST_ROUTES = """
     select r.prefix, r.priority, c.name as carrier
     from tollwire.routes r join tollwire.carriers c on c.id = r.carrier_id
-    order by r.prefix, r.priority limit $1
+    where (r.prefix, r.priority) > ($1, $2)
+    order by r.prefix, r.priority limit $3
 """
 
 
-async def list_routes(conn: Connection, *, limit: int) -> list[RouteListing]:
-    """Return the routes by prefix and priority."""
-    return [RouteListing(*row) for row in await conn.fetch(LIST_ROUTES, limit)]
+async def list_routes(
+    conn: Connection, *, after: tuple[str, int] = ("", 0), limit: int
+) -> list[RouteListing]:
+    """Return a page of the routes by (prefix, priority), those after ``after``."""
+    return [RouteListing(*row) for row in await conn.fetch(LIST_ROUTES, *after, limit)]

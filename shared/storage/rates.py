@@ -128,6 +128,12 @@ LIST = """
 async def list_rates(
     conn: Connection, client: str | None, *, prefix: str = "", after: tuple[str, str] = ("", ""), limit: int
 ) -> list[RateListing]:
-    """Return a page of the rates in force, by (currency, prefix), those after ``after``."""
+    """Return a page of the rates in force, by (currency, prefix), those after ``after``.
+
+    Raises:
+        shared.storage.clients.NoSuchClient: there is none with this name.
+    """
+    if client is not None:
+        await client_account(conn, client)
     rows = await conn.fetch(LIST, client, prefix, *after, limit)
     return [RateListing(**dict(row.items())) for row in rows]

@@ -105,6 +105,21 @@ async def test_an_amount_that_makes_no_sense_is_refused(conn, acme):
         await credit.post_credit(conn, acme, "top_up", 0, "nothing", BY, None)
 
 
+@pytest.mark.parametrize("kind", ["top_up", "credit_limit", "adjustment"])
+async def test_no_account_comes_near_the_end_of_its_numbers(conn, acme, kind):
+    most = 10**18
+    for amount in (2**63 - 1, most + 1):
+        with pytest.raises(credit.ImpossibleAmount, match="1000000000000 at most"):
+            await credit.post_credit(conn, acme, kind, amount, f"over-{amount}", BY, None)
+    await credit.post_credit(conn, acme, kind, most, "most", BY, None)
+    if kind != "credit_limit":
+        with pytest.raises(credit.ImpossibleAmount):
+            await credit.post_credit(conn, acme, "top_up", 1, "one more", BY, None)
+    # What was done is done, whatever bounds are drawn later.
+    assert (await credit.post_credit(conn, acme, kind, most, "most", BY, None)).is_replay
+    await credit.post_credit(conn, acme, "adjustment", -most, "back", BY, None)
+
+
 async def test_a_credit_limit_counts_as_available(conn, acme):
     posted = await credit.post_credit(conn, acme, "credit_limit", 2_000_000, "limit-1", BY, None)
     assert posted.available_micros == 2_000_000

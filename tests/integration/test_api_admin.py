@@ -95,6 +95,14 @@ async def test_credit_is_posted_once_for_each_reference(rig):
     assert (await rig.call("POST", path, key=operator, body=limit)).body["available"] == "15.0000"
     nothing = await rig.call("POST", path, key=operator, body={"amount": "0", "reference": "r"})
     assert nothing.body["errors"][0]["field"] == "amount"
+    for kind, amount, right in (
+        ("top_up", "-5", "must be above 0"),
+        ("adjustment", "0", "must be above or below 0"),
+        ("credit_limit", "-1", "must be 0 or above"),
+    ):
+        wrong = {"kind": kind, "amount": amount, "reference": "r"}
+        [error] = (await rig.call("POST", path, key=operator, body=wrong)).body["errors"]
+        assert (error["field"], error["detail"].partition(";")[0]) == ("amount", right)
 
 
 async def test_rates_are_set_listed_and_ended(rig):
@@ -121,6 +129,14 @@ async def test_rates_are_set_listed_and_ended(rig):
     assert found[8:] == [("USD", "49", "0.0800"), ("USD", "491", "0.0900")]
     twice = {"currency": "USD", "rates": [lines[0], lines[0]]}
     assert (await rig.call("PUT", "/admin/v1/rates", key=operator, body=twice)).code == "validation_failed"
+
+
+async def test_rates_of_a_client_that_is_none_are_not_found(rig):
+    operator = await rig.operator()
+    await rig.client("acme")
+    none = await rig.call("GET", "/admin/v1/rates?client=acme", key=operator)
+    assert (none.status, none.body["rates"]) == (200, [])
+    assert (await rig.call("GET", "/admin/v1/rates?client=nobody", key=operator)).code == "not_found"
 
 
 async def test_every_change_stands_in_the_trail_with_who_and_where(rig):
@@ -221,6 +237,23 @@ async def test_a_carrier_that_could_not_be_opened_is_refused_and_stays_as_it_was
     assert listed.body["carriers"][-1] == before.body
 
 
+async def test_a_name_that_no_carrier_can_have_is_named(rig):
+    operator = await rig.operator()
+    body = {"settings": SETTINGS}
+    refused = await rig.call("PUT", "/admin/v1/carriers/Acme", key=operator, body=body)
+    assert (refused.status, refused.code) == (422, "validation_failed")
+    assert refused.body["errors"][0]["field"] == "path.name"
+
+
+async def test_a_callback_host_with_a_port_is_told_so(rig):
+    await rig.client("acme")
+    body = {"allowed_callback_hosts": ["a.example:443"]}
+    refused = await rig.call("PATCH", "/admin/v1/clients/acme", key=await rig.operator(), body=body)
+    [error] = refused.body["errors"]
+    assert error["field"] == "allowed_callback_hosts[0]"
+    assert "without a port" in error["detail"]
+
+
 async def test_a_carrier_keeps_the_secret_that_its_new_settings_ask_for(rig):
     operator = await rig.operator()
     first = {"settings": SETTINGS, "secret": '{"submit": "s", "receipts": "r"}'}
@@ -254,6 +287,25 @@ async def test_what_has_no_effect_is_no_setting_of_a_client(rig):
     await rig.client("acme")
     changed = await rig.call("PATCH", "/admin/v1/clients/acme", key=operator, body={"partial_charge": True})
     assert (changed.status, changed.body["errors"][0]["field"]) == (422, "partial_charge")
+
+
+async def test_routes_go_on_page_by_page_to_the_last(rig):
+    operator = await rig.operator()
+    wanted = [("", 1), ("1", 2), ("1", 10), ("49", 1), ("9", 1)]
+    for prefix, priority in wanted[:0:-1]:
+        body = {"prefix": prefix, "priority": priority, "carrier": "simulator"}
+        assert (await rig.call("PUT", "/admin/v1/routes", key=operator, body=body)).status == 200
+    seen, cursor = [], ""
+    while True:
+        page = (await rig.call("GET", f"/admin/v1/routes?limit=2{cursor}", key=operator)).body
+        seen += [(one["prefix"], one["priority"]) for one in page["routes"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == wanted
+    for path in ("/admin/v1/routes?cursor=NDk", "/admin/v1/rates?cursor=RVVSLgA"):
+        forged = await rig.call("GET", path, key=operator)
+        assert (forged.status, forged.body["errors"][0]["field"]) == (422, "query.cursor"), path
 
 
 async def test_a_route_is_set_listed_and_removed(rig):

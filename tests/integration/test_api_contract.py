@@ -8,19 +8,11 @@ from pathlib import Path
 import pytest
 
 from api import admission
-from shared.runtime.gcra import Quota
-from tests.support.api_rig import ALL_SCOPES, Rig, open_api, prepare
+from tests.support.api_rig import ALL_SCOPES, PLENTY, PLENTY_FOR_OPERATORS, Rig, open_api, prepare
 from tests.support.servers import Database
 
 EXAMPLES = 12
 SECONDS = 150
-PLENTY = {
-    "total_requests_per_minute": "10000000",
-    "total_requests_burst": "1000000",
-    "address_requests_per_minute": "10000000",
-    "address_requests_burst": "1000000",
-}
-OPERATOR_PLENTY = Quota(requests_per_minute=10_000_000, burst=1_000_000)
 # What the shape of a request cannot say (a number that nobody has, both forms of a batch at once) is refused
 # although the schema allows it; and what is far too long is told so before it is read.
 # A client changes its callback endpoint 20 times at once, and fuzzing does so more often.
@@ -39,7 +31,7 @@ negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 
 async def test_every_answer_is_as_the_document_says(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "OPERATOR_QUOTA", OPERATOR_PLENTY)
+    monkeypatch.setattr(admission, "OPERATOR_QUOTA", PLENTY_FOR_OPERATORS)
     await prepare(database)
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)

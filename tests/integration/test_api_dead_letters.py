@@ -1,13 +1,17 @@
 """Operators send dead letters again: a new message, a hold of its own, once for each number (RULES 21)."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
+from click.testing import CliRunner
 
 from api import admin_reads
+from cli.__main__ import tollwire
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
@@ -61,6 +65,20 @@ async def test_a_dead_letter_is_listed_with_its_reason_and_its_replays(rig):
     assert (letter["message_id"], letter["client"], letter["reason"]) == (message_id, "acme", "blocked")
     assert letter["replays"] == [replayed.body["id"]]
     assert (await rig.call("GET", "/admin/v1/dead-letters", key=key)).code == "forbidden"
+
+
+async def test_a_test_messages_letter_is_told_from_a_live_one_and_not_replayed_with_all_of_them(rig):
+    _, operator, live = await buried(rig)
+    test = (await rig.send(await rig.key("acme", is_test=True))).body["id"]
+    await bury(rig, test)
+    listed = await rig.call("GET", "/admin/v1/dead-letters", key=operator)
+    shown = {letter["message_id"]: letter["is_test"] for letter in listed.body["dead_letters"]}
+    assert shown == {live: False, test: True}
+    words = ["dlq", "replay", "--all", "--json", "--api-url", rig.url, "--api-key", operator]
+    for expected in ([live], []):
+        done = await asyncio.to_thread(CliRunner().invoke, tollwire, words)
+        assert [one["replay_of"] for one in json.loads(done.output)["replayed"]] == expected
+    assert (await replay(rig, operator, test)).status == 202, "by its name it is"
 
 
 async def test_a_replay_is_a_new_message_with_a_hold_of_its_own(rig):

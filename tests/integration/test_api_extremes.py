@@ -14,17 +14,9 @@ from api import admission
 from api.operations import OPERATIONS
 from api.routing import Operation
 from api.schemas import MessageRequest
-from shared.runtime.gcra import Quota
-from tests.support.api_rig import ALL_SCOPES, Rig, open_api, prepare
+from tests.support.api_rig import ALL_SCOPES, PLENTY, PLENTY_FOR_OPERATORS, Rig, open_api, prepare
 from tests.support.servers import Database
 
-PLENTY = {
-    "total_requests_per_minute": "10000000",
-    "total_requests_burst": "1000000",
-    "address_requests_per_minute": "10000000",
-    "address_requests_burst": "1000000",
-}
-OPERATOR_PLENTY = Quota(requests_per_minute=10_000_000, burst=1_000_000)
 ID = "01939d2e-0000-7000-8000-000000000000"
 MESSAGE = {"to": "+4915112345678", "text": "x"}
 # Bodies that are taken; each field of theirs is then replaced.
@@ -51,7 +43,8 @@ EXTREMES = (
 )  # fmt: skip
 LISTS = (
     "/v1/messages", "/v1/ledger", "/v1/callback/attempts", "/admin/v1/clients", "/admin/v1/rates",
-    "/admin/v1/clients/acme/keys", "/admin/v1/carriers", "/admin/v1/routes", "/admin/v1/audit",
+    "/admin/v1/clients/acme/keys", "/admin/v1/keys", "/admin/v1/carriers", "/admin/v1/routes",
+    "/admin/v1/audit",
 )  # fmt: skip
 
 
@@ -115,7 +108,7 @@ async def faults(rig: Rig, key: str, one: Operation) -> list[str]:
 async def test_no_extreme_is_an_error_of_ours_or_blinds_a_list(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "OPERATOR_QUOTA", OPERATOR_PLENTY)
+    monkeypatch.setattr(admission, "OPERATOR_QUOTA", PLENTY_FOR_OPERATORS)
     await prepare(database)
     async with open_api(database, tmp_path, **PLENTY) as rig:
         many = {"requests_per_minute": 10_000_000, "requests_burst": 1_000_000}

@@ -37,6 +37,22 @@ async def test_an_older_schema_makes_the_api_unready(database, tmp_path):
         assert ready.body["parts"]["schema"]["ok"] is False
 
 
+async def test_who_asks_at_once_shares_a_look(database, tmp_path):
+    await prepare(database)
+    waiting = "select count(*) from pg_locks where not granted"
+    async with open_api(database, tmp_path) as rig:
+        admin = await asyncpg.connect(database.dsn())
+        most = 0
+        async with admin.transaction():
+            await admin.execute("lock table tollwire.schema_version")
+            while not most:  # what was seen last is still fresh
+                asked = asyncio.gather(*(rig.call("GET", "/readyz") for _ in range(20)))
+                while not asked.done():
+                    most = max(most, await admin.fetchval(waiting))
+        await admin.close()
+    assert most == 1
+
+
 async def test_metrics_count_requests_by_route_and_never_by_client(database, tmp_path):
     await prepare(database)
     async with open_api(database, tmp_path) as rig:

@@ -248,11 +248,3 @@ async def test_every_bad_field_is_named_with_what_would_be_right(rig):
     assert "RFC 3339" in errors["send_at"]
     assert ">= 60" in errors["valid_for_seconds"]
     assert "the fields are to, text, from" in errors["colour"]
-
-
-async def test_a_test_keys_message_never_answers_for_a_live_one(rig):
-    live = await rig.client("acme")
-    test = await rig.key("acme", is_test=True)
-    first = await rig.send(test, Idempotency_Key='"order-1"')
-    assert first.status == 202
-    assert (await rig.send(live, Idempotency_Key='"order-1"')).code == "idempotency_mismatch"

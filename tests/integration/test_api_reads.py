@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from api.cursors import LAST_ID, cursor_of
 from api.message_reads import SETTLED_SECONDS
@@ -41,6 +42,23 @@ async def test_a_message_is_read_with_its_text_hold_and_events(rig):
     }
     assert [event["event"] for event in found.body["events"]] == ["accepted", "hold.held"]
     assert found.body["attempts"] == []
+
+
+async def test_a_text_that_does_not_open_is_null_and_the_rest_of_the_message_is_there(
+    rig, database, tmp_path
+):
+    """Another keyring, or a row that was changed: the operator's affair, and the message is asked about."""
+    key = await rig.client("acme")
+    sent = await rig.send(key)
+    (tmp_path / "later").mkdir()
+    with capture_logs() as logs:
+        async with open_api(database, tmp_path / "later") as later:
+            found = await later.call("GET", f"/v1/messages/{sent.body['id']}", key=key)
+    assert (found.status, found.body["text"], found.body["text_expired"]) == (200, None, False)
+    assert found.body["hold"]["state"] == "HELD"
+    said = {line["event"]: line for line in logs}
+    assert said["text cannot be opened"]["message_id"] == sent.body["id"]
+    assert said["the keyring does not open what the database holds"]["shut"] == "1 of 1 texts"
 
 
 async def test_what_belongs_to_another_client_is_not_found(rig):
@@ -183,6 +201,29 @@ async def test_a_cursor_that_no_page_gave_is_named(rig):
         answer = await rig.call("GET", path, key=key)
         assert (answer.status, answer.code) == (422, "validation_failed"), path
         assert answer.body["errors"][0]["field"] == field
+
+
+async def test_a_number_or_time_whose_plus_became_a_space_is_named(rig):
+    key = await rig.client("acme")
+    await rig.send(key, to="+4915112345678")
+    for query, field in (
+        ("to=+4915112345678", "query.to"),
+        ("to=4915112345678", "query.to"),
+        ("to=%2B49%20151%2012345678", "query.to"),
+        ("to=%2B" + "4" * 16, "query.to"),
+        ("since=2026-11-21T10:00:00+01:00", "query.since"),
+    ):
+        answer = await rig.call("GET", f"/v1/messages?{query}", key=key)
+        assert (answer.status, answer.code) == (422, "validation_failed"), query
+        [error] = answer.body["errors"]
+        assert error["field"] == field
+        assert error["detail"].endswith("%2B in a URL")
+    for query, count in (
+        ("to=%2B4915112345678", 1),
+        ("to=%2B4999", 0),
+        ("since=2026-11-21T10:00:00%2B01:00", 1),
+    ):
+        assert len((await rig.call("GET", f"/v1/messages?{query}", key=key)).body["messages"]) == count
 
 
 async def test_the_list_of_a_client_reads_an_index_of_each_day(rig):

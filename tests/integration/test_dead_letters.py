@@ -49,8 +49,8 @@ async def suspended(works: Works) -> UUID:
     return id_
 
 
-async def refused(works: Works) -> UUID:
-    (id_,) = await works.accepted(1)
+async def refused(works: Works, **changes: object) -> UUID:
+    (id_,) = await works.accepted(1, **changes)
     (claim,) = await works.flow.claim([id_], works.carrier)
     await works.flow.record([outcome(id_, claim.attempt_no, "refused_perm", error="blocked")], works.carrier)
     return id_
@@ -75,6 +75,15 @@ async def test_a_dead_letter_is_told_and_counted_whoever_made_it(works, nats_ser
     told = await on_the_stream(nats_server)
     assert (told[id_].client_id, list(told)) == (works.client, [id_])
     assert counted(name, reason) - before == 1
+
+
+async def test_a_test_messages_letter_is_told_and_not_counted(works, nats_server):
+    name = await works.flow.pool.fetchval("select name from tollwire.carriers where id = $1", works.carrier)
+    before = counted(name, "refused_perm")
+    id_ = await refused(works, is_test=True)
+    await DeadLetters(works.flow.pool, works.jetstream).run_once()
+    assert list(await on_the_stream(nats_server)) == [id_]
+    assert counted(name, "refused_perm") == before
 
 
 async def test_what_the_stream_does_not_take_is_told_later(works, nats_server, monkeypatch):

@@ -55,8 +55,14 @@ async def test_a_browser_that_has_a_page_is_told_so_and_others_get_it_packed():
         packed = await session.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
         plain = await session.get("/openapi.json", headers={"Accept-Encoding": "identity"})
         assert gzip.decompress(await packed.read()) == await plain.read()
-        again = await session.get("/openapi.json", headers={"If-None-Match": plain.headers["ETag"]})
-        assert (again.status, await again.read()) == (304, b"")
+        tag = plain.headers["ETag"]
+        strong = tag.removeprefix("W/")
+        assert tag == f"W/{strong}"
+        for had in (tag, strong, f'"other", {tag}', f'W/"other",{strong}', "*"):
+            again = await session.get("/openapi.json", headers={"If-None-Match": had})
+            assert (again.status, await again.read()) == (304, b""), had
+        for other in ('"other"', "", strong.strip('"')):
+            assert (await session.get("/openapi.json", headers={"If-None-Match": other})).status == 200
 
 
 async def test_the_start_leads_to_the_documents_and_what_is_counted_is_not_for_the_public():

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.admin_schemas import NewKeyRequest
+from api.carrier_schemas import CarrierRequest
 from api.problems import FIELD_ERRORS_MAX, Refusal
 from api.schemas import BatchRequest, MessageRequest
 from api.violations import FIELD_NAME_MAX, refuse_body
+from shared.domain.http_settings import HttpSettings
 
 
 def faults(document: Any, kind: Any = MessageRequest) -> dict[str, str]:
@@ -27,7 +30,10 @@ def faults(document: Any, kind: Any = MessageRequest) -> dict[str, str]:
         ("text", None, "must be str, not null"),
         ("text", "", "must have a length >= 1"),
         ("from", "x" * 17, "must have a length <= 16"),
-        ("lane", "fast", "Invalid enum value 'fast'"),
+        ("lane", "fast", "must be one of express, normal, bulk"),
+        ("lane", 5, "must be one of express, normal, bulk"),
+        ("delivery", "exactly_once", "must be one of at_most_once, at_least_once"),
+        ("send_at", 5, "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z"),
         ("valid_for_seconds", 59, "must be >= 60"),
         ("valid_for_seconds", 1.5, "must be int | null, not float"),
         (
@@ -61,6 +67,17 @@ def test_faults_inside_lists_are_told_by_their_place():
     assert found == {"messages[1].text": "is required", "messages[2]": "must be object, not int"}
     assert faults({"messages": []}, BatchRequest) == {"messages": "must have >= 1 items"}
     assert "1000" in faults({"to": ["+49"] * 1_001}, BatchRequest)["to"]
+
+
+def test_what_is_one_of_a_few_is_told_wherever_it_stands():
+    key = {"scopes": ["messages:send", "send"], "client": "acme"}
+    scopes = "must be one of messages:send, messages:read, balance:read, callbacks:manage, admin"
+    assert faults(key, NewKeyRequest) == {"scopes[1]": scopes}
+    assert faults({"settings": {}, "kind": "smpp"}, CarrierRequest) == {"kind": "must be http"}
+    for auth in ({"kind": "hmacc"}, {}):
+        settings = {"url": "https://a.example", "body": {}, "receipts": {"auth": auth}}
+        found = faults(settings, HttpSettings)
+        assert found == {"receipts.auth.kind": "must be one of hmac, bearer, address"}
 
 
 def test_a_flood_of_faults_is_cut():

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from prometheus_client import REGISTRY
 
 from shared.runtime import batcher as module
 from shared.runtime.batcher import Batcher, Busy, DeadlinePassed, Stopped
@@ -28,9 +29,14 @@ class Gate:
         return [item * 2 for item in items]
 
 
-def batcher_of(gate: Gate, **limits: float) -> Batcher[int, int]:
+def batcher_of(gate: Gate, name: str = "test", **limits: float) -> Batcher[int, int]:
     wanted = {"batch_max": 10, "queue_max": 100} | limits
-    return Batcher(gate.flush, name="test", **wanted)  # type: ignore[arg-type] # the numbers are ints
+    return Batcher(gate.flush, name=name, **wanted)  # type: ignore[arg-type]  # the numbers are ints
+
+
+def refused(name: str) -> float:
+    """How many items this batcher has counted as refused."""
+    return REGISTRY.get_sample_value("tollwire_batch_refused_total", {"batcher": name}) or 0
 
 
 async def in_flight(batcher: Batcher[int, int], gate: Gate, item: int = 0) -> asyncio.Task[int]:
@@ -276,6 +282,22 @@ async def test_many_items_without_a_place_are_refused_before_any() -> None:
         gate.leave.set()
         await asyncio.gather(first, *rest)
     assert gate.batches == [[0], [1, 2]]
+
+
+async def test_items_are_counted_as_refused_when_they_are_and_not_when_they_wait() -> None:
+    gate = Gate()
+    async with batcher_of(gate, name="counted", queue_max=2) as batcher:
+        first = await in_flight(batcher, gate)
+        rest = await queued(batcher, 1)
+        many = asyncio.create_task(batcher.submit_many([10, 11]))
+        await asyncio.sleep(0)
+        assert refused("counted") == 0
+        with pytest.raises(Busy):
+            await batcher.submit_many([20, 21], deadline_seconds=0.001)
+        assert refused("counted") == 2
+        gate.leave.set()
+        await asyncio.gather(first, many, *rest)
+    assert refused("counted") == 2
 
 
 async def test_the_deadline_of_many_items_counts_from_their_submission() -> None:
