@@ -9,6 +9,7 @@ from api.admin_schemas import ClientBacklog, ClientPage, ClientShown
 from cli.api_client import Api
 from cli.api_command import api_command
 from cli.client_options import ANY, settings_options
+from cli.credit_commands import plain_amount
 from cli.listing import collect, limit_option
 from cli.output import Output, amount_text, time_text
 from cli.target import KeyFile
@@ -34,12 +35,13 @@ async def create(
     api: Api, output: Output, name: str, currency: str, credit_limit: str | None, **given: Any
 ) -> None:
     """Make a client with an empty account."""
+    limit = None if credit_limit is None else plain_amount(credit_limit)
     body = {"name": name, "currency": currency, **_body(given)}
     if body.get("allowed_senders"):
         body.setdefault("default_sender", body["allowed_senders"][0])
     answer = await api.request("POST", CLIENTS, body)
-    if credit_limit is not None:
-        await _set_limit(api, name, credit_limit, given["reason"])
+    if limit is not None:
+        await _set_limit(api, name, limit, given["reason"])
         answer = await api.get(f"{CLIENTS}/{part(name)}")
     _show(output, answer.read(ClientShown))
     output.note(f"`tollwire key create {name}` makes its key, `tollwire credit add {name} 100` tops it up.")
@@ -57,9 +59,12 @@ async def set_(api: Api, output: Output, name: str, credit_limit: str | None, **
     body = _body(given)
     if not body.keys() - {"reason"} and credit_limit is None:
         raise click.UsageError("Nothing to change: name at least one setting.")
-    if credit_limit is not None:
-        await _set_limit(api, name, credit_limit, given["reason"])
-    answer = await api.request("PATCH", f"{CLIENTS}/{part(name)}", body, may_repeat=True)
+    limit = None if credit_limit is None else plain_amount(credit_limit)
+    if body.keys() - {"reason"}:
+        await api.request("PATCH", f"{CLIENTS}/{part(name)}", body, may_repeat=True)
+    if limit is not None:
+        await _set_limit(api, name, limit, given["reason"])
+    answer = await api.get(f"{CLIENTS}/{part(name)}")
     _show(output, answer.read(ClientShown))
 
 

@@ -105,7 +105,7 @@ async def _post(
 ) -> None:
     body: dict[str, Any] = {
         "kind": kind,
-        "amount": _plain(amount),
+        "amount": plain_amount(amount),
         # Drawn before the first try, so that a repeated request posts nothing twice.
         "reference": reference or f"cli-{secrets.token_hex(REFERENCE_BYTES)}",
         "reason": reason,
@@ -145,7 +145,7 @@ def _naming(reference: str) -> Iterator[None]:
         raise
 
 
-def _plain(amount: str) -> str:
+def plain_amount(amount: str) -> str:
     """The amount as the API takes it, with its decimals.
 
     Raises:

@@ -15,7 +15,8 @@ def read_prices(raw: bytes) -> Sequence[dict[str, Any]]:
     """Return the lines as the API takes them, each looked at: no request is sent for half a list.
 
     Raises:
-        CsvFault: as ``read_rows``; a line is no prefix and price, a prefix is there twice, or nothing is.
+        CsvFault: as ``read_rows``; a line is no prefix and price, a prefix is there twice, or nothing is. A
+            whole price with digits behind a comma is one that the comma has cut in two.
     """
     lines: dict[str, dict[str, Any]] = {}
     for row in read_rows(raw, COLUMNS):
@@ -30,6 +31,12 @@ def read_prices(raw: bytes) -> Sequence[dict[str, Any]]:
 
 def _line(row: CsvRow) -> dict[str, Any]:
     prefix, price = (field.strip() for field in row.fields)
+    fraction = row.behind[COLUMNS.index("price")].strip()
+    if price.isdigit() and fraction.isdigit():
+        raise CsvFault(
+            f"line {row.line}: a price of '{price},{fraction}', with a decimal comma? Right are 0.0750, with "
+            f"a point, and {price}.0 for a whole one beside another number"
+        )
     line = {"prefix": prefix.removeprefix("+"), "price": price or None}
     try:
         msgspec.convert(line, RateLine)

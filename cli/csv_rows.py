@@ -22,17 +22,22 @@ class CsvFault(ValueError):  # noqa: N818 - named for what it is
 
 
 class CsvRow(NamedTuple):
-    """One row: the line it begins on (the header's is 1), and its fields in the order that was asked for."""
+    """One row: the line it begins on (the header's is 1), and its fields in the order that was asked for.
+
+    ``behind``: what stands behind each of them with nothing but a comma between; "" where another
+    delimiter does, or nothing is there.
+    """
 
     line: int
     fields: Sequence[str]
+    behind: Sequence[str]
 
 
 def read_rows(raw: bytes, columns: Sequence[str]) -> Iterator[CsvRow]:
     """Yield the rows of a file, of each the fields of ``columns``; other columns are left alone.
 
-    Blank lines do not count. A row must not have more fields than the header, unless they are empty: a comma
-    that belongs to a text or to a number would cut it off there without a word.
+    Blank lines do not count. A row must not have more fields than the header names, unless they are empty: a
+    comma that belongs to a text or to a number would cut it off there without a word.
 
     Raises:
         CsvFault: no UTF-8, no CSV, a column is missing, a row is too short or too long.
@@ -57,7 +62,7 @@ def read_rows(raw: bytes, columns: Sequence[str]) -> Iterator[CsvRow]:
             header, places = row, _places(row, columns)
         else:
             _refuse_ragged(line, row, header, places, delimiter)
-            yield CsvRow(line, [row[place] for place in places])
+            yield CsvRow(line, [row[place] for place in places], _behind(row, places, delimiter))
     if header is None:
         raise CsvFault(f"it is empty; the first line names the columns {','.join(columns)}")
 
@@ -95,8 +100,14 @@ def _refuse_ragged(
     # Spreadsheets leave out the empty columns at the end of a row, or add some.
     if len(row) <= max(places):
         raise CsvFault(f"line {line} has {len(row)} columns; the first line names more")
-    if any(row[len(header) :]):
+    named = max(place for place, name in enumerate(header, 1) if name.strip())
+    if any(field.strip() for field in row[named:]):
         raise CsvFault(
-            f"line {line} has {len(row)} columns, the first line {len(header)}; "
+            f"line {line} has {len(row)} columns, the first line {named}; "
             f"a field that holds {delimiter!r} stands in double quotes"
         )
+
+
+def _behind(row: Sequence[str], places: Sequence[int], delimiter: str) -> Sequence[str]:
+    is_comma = delimiter == ","
+    return [row[place + 1] if is_comma and place + 1 < len(row) else "" for place in places]

@@ -1,6 +1,6 @@
 """`tollwire dlq`: messages that were given up, and another try for them."""
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import click
@@ -18,6 +18,7 @@ DEAD_LETTERS = "/admin/v1/dead-letters"
 
 client_option = click.option("--client", metavar="NAME", help="Of this client only.")
 reason_option = click.option("--reason", metavar="CODE", help="With this reason only.")
+TEST_MARK: Final = " (test)"
 
 
 @click.group()
@@ -41,7 +42,8 @@ async def list_(api: Api, output: Output, client: str | None, reason: str | None
         return
     rows = [
         (
-            str(one.message_id), one.client, short_time_text(one.at), str(one.attempts), one.reason,
+            str(one.message_id), f"{one.client}{TEST_MARK if one.is_test else ''}", short_time_text(one.at),
+            str(one.attempts), one.reason,
             str(one.replays[-1]) if one.replays else "",
         )
         for one in found
@@ -58,7 +60,9 @@ Examples:
 """
 )
 @click.argument("message_ids", metavar="[ID]...", nargs=-1, type=click.UUID)
-@click.option("--all", "wants_all", is_flag=True, help="All that were never replayed, newest first.")
+@click.option(
+    "--all", "wants_all", is_flag=True, help="All live ones that were never replayed, newest first."
+)
 @click.option(
     "--number", type=click.IntRange(min=1), default=1, show_default=True, help="The nth replay of a message."
 )
@@ -96,7 +100,7 @@ async def replay(
 async def _never_replayed(api: Api, query: dict[str, Any]) -> list[DeadLetterShown]:
     found: list[DeadLetterShown] = []
     async for page in pages(api, DEAD_LETTERS, query, DeadLetterPage):
-        found += [letter for letter in page.dead_letters if not letter.replays]
+        found += [letter for letter in page.dead_letters if not letter.replays and not letter.is_test]
     return found
 
 

@@ -106,5 +106,12 @@ class Unreachable(Failure):
         super().__init__(title, detail=detail, hint=hint, exit_code=Exit.UNREACHABLE)
 
 
+def of_this_machine(error: OSError, *, hint: str = "", exit_code: Exit = Exit.FAILED) -> Failure:
+    """A file, or the output, that takes no more: a full disk, most often."""
+    place = "the output" if error.filename is None else str(error.filename)
+    detail = f"{place}: {error.strerror or error}"
+    return Failure("This machine did not let it go on.", detail=detail, hint=hint, exit_code=exit_code)
+
+
 def _field_line(error: FieldError) -> str:
     return f"{error.field}: {error.detail}"

@@ -8,7 +8,7 @@ import click
 from api.admin_schemas import KeyPage, KeyShown, NewKeyShown, Scope
 from cli.api_client import Api
 from cli.api_command import api_command
-from cli.listing import SHOWN_DEFAULT
+from cli.listing import collect, limit_option
 from cli.output import Output, short_time_text, time_text
 from cli.target import KeyFile
 from cli.words import part
@@ -77,34 +77,41 @@ def generate() -> None:
     click.echo(format_api_key(new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=False)))
 
 
-@key.command("list")
-@click.argument("client")
+@key.command("list", epilog="Example: tollwire key list --operator")
+@click.argument("client", required=False)
+@click.option("--operator", is_flag=True, help="Operators' keys, of no client.")
+@limit_option
 @api_command(KeyFile.ADMIN)
-async def list_(api: Api, output: Output, client: str) -> None:
+async def list_(api: Api, output: Output, client: str | None, operator: bool, limit: int) -> None:
     """List the keys of CLIENT, live ones first."""
-    answer = await api.get(f"/admin/v1/clients/{part(client)}/keys", {"limit": SHOWN_DEFAULT})
+    if (client is None) != operator:
+        raise click.UsageError("Give CLIENT, or --operator for the keys of no client.")
+    path = KEYS if client is None else f"/admin/v1/clients/{part(client)}/keys"
+    found, has_more = await collect(api, path, {}, KeyPage, lambda page: page.keys, limit=limit)
     if output.as_json:
-        output.document(answer.plain())
+        output.document({"keys": found, "has_more": has_more})
         return
     rows = [
         (
             one.key_id, one.name, "test" if one.is_test else "live", ", ".join(one.scopes),
             short_time_text(one.created_at), short_time_text(one.last_used_at), _state(one),
         )
-        for one in answer.read(KeyPage).keys
+        for one in found
     ]  # fmt: skip
     output.table(["key id", "~name", "kind", "~scopes", "made", "last used", "~state"], rows)
+    output.more(has_more)
 
 
 @key.command(epilog="Example: tollwire key revoke 9hT3fKq2Lm8x")
 @click.argument("key_id")
+@click.option("--reason", help="Why; stands in the audit trail.")
 @api_command(KeyFile.ADMIN)
-async def revoke(api: Api, output: Output, key_id: str) -> None:
+async def revoke(api: Api, output: Output, key_id: str, reason: str | None) -> None:
     """Revoke a key by its id; within a second no process takes it.
 
     The id stands before the last _ of the key; `tollwire key list` shows it too.
     """
-    answer = await api.request("DELETE", f"{KEYS}/{part(key_id)}", may_repeat=True)
+    answer = await api.request("DELETE", f"{KEYS}/{part(key_id)}", query={"reason": reason}, may_repeat=True)
     if output.as_json:
         output.document(answer.plain())
     else:

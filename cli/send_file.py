@@ -14,7 +14,7 @@ from typing import Any
 from cli.api_client import Api
 from cli.csv_messages import FILE_BYTES_MAX, CsvFile, read_csv
 from cli.csv_rows import CsvFault
-from cli.failures import Exit, Failure
+from cli.failures import Exit, Failure, of_this_machine
 from cli.follow import OnLook, follow
 from cli.home import Home
 from cli.journal import Snapshot, entries_back_to, snapshot
@@ -54,6 +54,7 @@ async def send_file(api: Api, output: Output, home: Home, asked: FileSend) -> in
         Failure: the file is not right, or the API stopped taking it.
     """
     file = _read(asked.path)
+    _refuse_unwritable(asked.rejected_path)
     run = run_id(file.sha256, asked.run)
     with Progress(_progress_path(api, home, run)) as progress:
         await _begin(api, progress, asked, file, run)
@@ -61,15 +62,16 @@ async def send_file(api: Api, output: Output, home: Home, asked: FileSend) -> in
         earlier = sum(len(done.accepted) for done in progress.done.values())
         await _send(api, output, progress, asked, file)
         outcome = _outcome(progress, asked, file, earlier)
-        if asked.rejected_path is not None:
-            _write_rejected(asked.rejected_path, progress, file)
         if not output.as_json:
             print_outcome(output, outcome)
+        unwritten = _write_rejected(asked.rejected_path, progress, file)
         ended = (
             await _wait(api, output, progress, asked, outcome) if asked.waits and outcome.accepted else None
         )
     if output.as_json:
         output.document(outcome.document() | ({} if ended is None else {"books": books_document(ended)}))
+    if unwritten is not None:
+        raise unwritten
     is_taken = bool(outcome.accepted) and not (asked.is_strict and outcome.rejections)
     return Exit.DONE if is_taken and (ended is None or ended.is_right) else Exit.FAILED
 
@@ -146,7 +148,7 @@ async def _send(api: Api, output: Output, progress: Progress, asked: FileSend, f
     try:
         with bar.shown():
             await sender.send(list(cut(file.messages, asked.batch_size)))
-    except (Failure, asyncio.CancelledError):
+    except (Failure, OSError, asyncio.CancelledError):
         answered = sum(len(done.accepted) + len(done.rejected) for done in progress.done.values())
         output.note(f"Stopped after {answered:,} of {len(file.messages):,} messages. {GO_ON}")
         raise
@@ -174,15 +176,36 @@ def _rows(progress: Progress) -> tuple[list[Accepted], list[Rejected]]:
     return sorted(accepted, key=lambda row: row.place), sorted(rejected, key=lambda row: row.place)
 
 
-def _write_rejected(path: Path, progress: Progress, file: CsvFile) -> None:
-    """Write the rejected rows as a CSV that can be mended and sent."""
+def _refuse_unwritable(path: Path | None) -> None:
+    """Look before anything is sent whether the rejected rows have a place.
+
+    Raises:
+        Failure: they have none.
+    """
+    if path is None:
+        return
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise of_this_machine(error, hint="Nothing was sent.", exit_code=Exit.USAGE) from None
+
+
+def _write_rejected(path: Path | None, progress: Progress, file: CsvFile) -> Failure | None:
+    """Write the rejected rows as a CSV that can be mended and sent; return why that could not be done."""
+    if path is None:
+        return None
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["to", "text", "line", "code", "detail"])
     for row in _rows(progress)[1]:
         message = file.messages[row.place]
         writer.writerow([message.to, message.text, message.line, row.code, row.detail])
-    path.write_text(text.getvalue(), encoding="utf-8")
+    try:
+        path.write_text(text.getvalue(), encoding="utf-8")
+    except OSError as error:
+        error.filename = str(path)
+        return of_this_machine(error, hint="What was sent is sent; the same command writes this file.")
+    return None
 
 
 async def _wait(api: Api, output: Output, progress: Progress, asked: FileSend, outcome: Outcome) -> Books:

@@ -8,6 +8,7 @@ from sending twice for 72 h; with this file an answered batch is never sent agai
 import fcntl
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -115,8 +116,10 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            # What a full disk did not take is tried once more, and was told: a cut line is no answer.
+            with suppress(OSError):
+                file.close()
 
     @property
     def is_begun(self) -> bool:
@@ -184,9 +187,13 @@ class Progress:
     def _write(self, line: _Line) -> None:
         if self._file is None:
             raise RuntimeError("the progress file is not open")
-        self._file.write(_encode(line) + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(_encode(line) + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
 
 def refuse_other_options(header: Header, options: Mapping[str, Any]) -> None:

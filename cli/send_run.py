@@ -58,22 +58,22 @@ class Sender:
         After a failure no further batch begins; those in flight are finished first.
 
         Raises:
-            Failure: the first that came; what was answered until then is remembered.
+            Failure, OSError: the first that came; what was answered until then is remembered.
         """
         missing = [batch for batch in batches if batch.index not in self._progress.done]
         for probe in (batch for batch in missing if batch.index < PROBES):
             await self._send_one(probe)
         waiting = iter([batch for batch in missing if batch.index >= PROBES])
-        failures: list[Failure] = []
+        failures: list[Failure | OSError] = []
         await asyncio.gather(*(self._send_each(waiting, failures) for _ in range(CONCURRENCY)))
         if failures:
             raise failures[0]
 
-    async def _send_each(self, waiting: Iterator[SendBatch], failures: list[Failure]) -> None:
+    async def _send_each(self, waiting: Iterator[SendBatch], failures: list[Failure | OSError]) -> None:
         for batch in waiting:
             try:
                 await self._send_one(batch)
-            except Failure as failure:
+            except (Failure, OSError) as failure:
                 failures.append(failure)
             if failures:
                 return

@@ -135,9 +135,9 @@ class Child:
 def _recorded(pid_file: Path) -> tuple[int, str | None]:
     try:
         record = json.loads(pid_file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return int(record["pid"]), record["birth"]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return 0, None
-    return int(record["pid"]), record["birth"]
 
 
 def _waiting(is_over: Callable[[], bool], limit_seconds: float) -> Iterator[float]:

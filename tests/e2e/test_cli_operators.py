@@ -109,6 +109,9 @@ def test_an_operators_key_needs_no_client_and_may_do_operators_work(running):
     made = tell(running, "key", "create", "--operator", "--name", "second")
     assert (made["client"], made["scopes"]) == (None, ["admin"])
     assert tell(running, "client", "list", "--api-key", made["key"])["clients"]
+    assert tell(running, "key", "list", "--operator", "--limit", "1")["has_more"]
+    assert "second" in show(running, "key", "list", "--operator")
+    assert tell(running, "key", "revoke", made["key_id"], "--reason", "a try")["revoked_at"]
 
 
 def test_prices_are_set_for_one_listed_and_ended(running, acme, key, tmp_path):

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from embedded.child import Child, StopStep, birth_of
 
 UP_AND_WAITING = "import time; print('up', flush=True); time.sleep(60)"
@@ -74,6 +76,14 @@ def test_a_stranger_with_the_recorded_pid_is_left_alone(tmp_path):
     run_through(Child("it", tmp_path, tmp_path / "it.log").stopping_leftover([]))
     assert stranger.exit_code is None
     run_through(stranger.stopping([]))
+
+
+@pytest.mark.parametrize("text", ["", "123", "{}", "no json"])
+def test_what_is_no_pid_file_of_ours_ends_nothing(tmp_path, text):
+    child = Child("it", tmp_path, tmp_path / "it.log")
+    child.pid_file.write_text(text)
+    run_through(child.stopping_leftover([StopStep(signal.SIGTERM, 10)]))
+    assert child.exit_code is None
 
 
 def test_a_program_that_cannot_be_run_says_so_in_the_log(tmp_path):

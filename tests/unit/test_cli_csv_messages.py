@@ -52,6 +52,11 @@ def test_empty_columns_may_follow_or_be_left_out_at_a_rows_end():
     assert rows("to,text,note\n+1,a\n+2,b,,,\n") == [(2, "+1", "a"), (3, "+2", "b")]
 
 
+def test_a_column_without_a_name_at_the_end_takes_nothing_that_a_text_lost():
+    assert "line 3 has 3 columns, the first line 2" in fault("to,text,\n+1,a,\n+2,Hi, you\n")
+    assert rows(",to,text\n0,+1,a\n") == [(2, "+1", "a")], "before them it is some program's own numbering"
+
+
 def test_spaces_around_a_number_are_taken_off_and_around_a_text_kept():
     assert rows("to,text\n +1 , a \n") == [(2, "+1", " a ")]
 

@@ -25,6 +25,10 @@ def fault(text: str) -> str:
     [
         ("prefix,price\n49,0,0750\n33,0,0630\n", "line 2 has 3 columns, the first line 2"),
         ("prefix;price\n49;0,0750\n", "line 2: '0,0750' is no price"),
+        ("prefix,price,\n49,0.075,\n33,1,0750\n", "line 3 has 3 columns, the first line 2"),
+        ("prefix,price,comment\n49,0.075\n33,1,0630\n", "line 3: a price of '1,0630'"),
+        ("prefix,price,comment\n33,0,0630,France\n", "line 2 has 4 columns, the first line 3"),
+        ("prefix,price,comment\n33, 0 , 0630\n", "line 2: a price of '0,0630'"),
         ("prefix,price\n49\n", "line 2 has 1 columns"),
         ("prefix,price\n49,0.07\n4x,0.07\n", "line 3: '4x' is no prefix"),
         ("prefix,price\n49,1e3\n", "'1e3' is no price"),
@@ -44,6 +48,12 @@ def test_a_list_is_read_as_the_api_takes_it():
         {"prefix": "49", "price": "0.0750"},
         {"prefix": "33", "price": None},
     ]
+
+
+def test_columns_beside_the_price_are_left_alone():
+    raw = b"prefix,price,mcc,place,\n49,0.0750,262,Germany,\n33,1.0,208,France\n44,1,,UK,,\n"
+    assert [line["price"] for line in read_prices(raw)] == ["0.0750", "1.0", "1"]
+    assert read_prices(b"prefix;price;mcc\n49;1;262\n") == [{"prefix": "49", "price": "1"}]
 
 
 @given(st.binary(max_size=200) | st.text("prefix,;\n49.0+\0\x1c", max_size=60).map(str.encode))

@@ -1,0 +1,37 @@
+"""`tollwire client`: what cannot be done as a whole is not begun."""
+
+import asyncio
+import json
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from api.problems import Refusal
+from cli.__main__ import tollwire
+from cli.failures import Exit
+from shared.domain.problems import ProblemCode
+from tests.support.faulty_http import FaultyServer, faulty_server, http
+
+
+async def run(server: FaultyServer, *words: str) -> Result:
+    words = ("client", *words, "--api-url", server.url, "--api-key", "x")
+    return await asyncio.to_thread(CliRunner().invoke, tollwire, words)
+
+
+@pytest.mark.parametrize("command", ["create", "set"])
+async def test_a_credit_limit_that_is_no_amount_is_refused_before_anything_is_asked(command):
+    async with faulty_server(lambda _: http(200, b"{}")) as server:
+        done = await run(server, command, "beta", "--credit-limit", "12,50", "--messages-per-second", "5")
+    assert (done.exit_code, server.requests) == (Exit.USAGE, [])
+    assert "The amount is not right." in done.output
+
+
+async def test_a_change_that_is_refused_leaves_the_credit_limit_as_it_was():
+    refusal = Refusal(ProblemCode.NOT_FOUND)
+    told = {"Content-Type": "application/problem+json"}
+    answer = http(refusal.status, msgspec.json.encode(refusal.problem("r1")), headers=told)
+    async with faulty_server(lambda _: answer) as server:
+        done = await run(server, "set", "beta", "--credit-limit", "50", "--messages-per-second", "5")
+    assert done.exit_code == Exit.FAILED
+    assert [json.loads(request.body) for request in server.requests] == [{"messages_per_second": 5}]
