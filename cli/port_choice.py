@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from embedded.ports import free_port, holder_of, is_free
+from embedded.ports import free_port, holder_of, is_free, reserve
 
 DEFAULTS = {"api": 8080}
 ANY = 0  # no wish: the port of the last start, else a free one
@@ -67,7 +67,9 @@ class PortChoice:
                 raise PortTaken(part, port, variable)
             return port
         remembered = self._remembered.get(part)
-        if remembered is not None and remembered not in self.chosen.values() and is_free(remembered):
+        is_open = remembered is not None and remembered not in self.chosen.values() and is_free(remembered)
+        # Reserved, since another instance that starts beside this one may have just chosen it.
+        if remembered is not None and is_open and reserve(remembered):
             return remembered
         return free_port({*self.chosen.values(), *self._remembered.values()})
 

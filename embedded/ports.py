@@ -1,10 +1,13 @@
 """Ports of this machine: which are free, and who holds one that is not."""
 
+import fcntl
+import os
 import random
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +19,8 @@ CHOICE_FIRST, CHOICE_LAST = 20_000, 32_000
 TRIES_MAX = 200
 CONNECT_SECONDS = 0.5
 LSOF_SECONDS = 5.0
+# One byte a port: who has it locked means to listen there soon. The kernel lets go when that process ends.
+RESERVATIONS = Path(tempfile.gettempdir()) / f"tollwire-ports-{os.getuid()}.lock"
 
 
 class NoFreePort(Exception):  # noqa: N818 - named for what happened
@@ -42,15 +47,58 @@ def is_listening(port: int) -> bool:
         return visitor.connect_ex((LOOPBACK, port)) == 0
 
 
+class Reservations:
+    """Ports that this process means to listen at, so that no other of this account chooses them meanwhile.
+
+    Between the choice of a port and its server's ``bind`` lie seconds, in which a second instance that starts
+    beside it would find it free.
+
+    Args:
+        path: the file whose bytes are locked; made when it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Closing any descriptor of the file would drop all of this process's locks: there is only one.
+        self._file: int | None = None
+        self._mine: set[int] = set()
+
+    def __contains__(self, port: int) -> bool:
+        return port in self._mine
+
+    def take(self, port: int) -> bool:
+        """Reserve the port until this process ends; False when another has."""
+        if port in self._mine:
+            return True
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except BlockingIOError:
+            return False
+        except OSError:  # no such folder, or a file of somebody else: do without
+            pass
+        self._mine.add(port)
+        return True
+
+
+_reservations = Reservations(RESERVATIONS)
+
+
+def reserve(port: int) -> bool:
+    """Keep the port for this process against others that choose one; False when another has it."""
+    return _reservations.take(port)
+
+
 def free_port(taken: Collection[int] = ()) -> int:
-    """Return a free port that is not in ``taken``.
+    """Return a free port that is not in ``taken``, and reserve it: it is given to no one a second time.
 
     Raises:
         NoFreePort: none was found.
     """
     for _ in range(TRIES_MAX):
         port = random.randint(CHOICE_FIRST, CHOICE_LAST)  # noqa: S311 - spreads ports, guards nothing
-        if port not in taken and is_free(port):
+        if port not in taken and port not in _reservations and is_free(port) and reserve(port):
             return port
     raise NoFreePort(f"no free port between {CHOICE_FIRST} and {CHOICE_LAST}")
 

@@ -1,12 +1,14 @@
 import os
 import re
 import socket
+import subprocess
+import sys
 
 import click
 import pytest
 
 from cli.port_choice import PortChoice, PortTaken
-from embedded.ports import free_port
+from embedded.ports import free_port, is_free
 
 
 @pytest.fixture
@@ -45,6 +47,18 @@ def test_a_part_keeps_its_port_from_one_start_to_the_next():
 
 def test_a_remembered_port_that_was_taken_meanwhile_is_replaced(taken):
     assert PortChoice({"nats": taken}, {}).port_of("nats") != taken
+
+
+def test_a_remembered_port_that_another_instance_has_just_chosen_is_replaced():
+    chooser = "from embedded.ports import free_port; print(free_port(), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", chooser], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        assert is_free(port)
+        assert PortChoice({"nats": port}, {}).port_of("nats") != port
+        other.communicate("\n")
 
 
 def test_no_two_parts_get_the_same_port_and_each_is_asked_once():

@@ -1,9 +1,27 @@
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from embedded.ports import CHOICE_FIRST, CHOICE_LAST, free_port, holder_of, is_free
+from embedded.ports import (
+    CHOICE_FIRST,
+    CHOICE_LAST,
+    RESERVATIONS,
+    Reservations,
+    free_port,
+    holder_of,
+    is_free,
+    reserve,
+)
+
+ELSEWHERE = "import sys; from embedded.ports import reserve; sys.exit(not reserve(int(sys.argv[1])))"
+
+
+def is_reserved_elsewhere(port: int) -> bool:
+    """Ask another process, which ends, whether it could reserve the port."""
+    return subprocess.run([sys.executable, "-c", ELSEWHERE, str(port)], check=False).returncode != 0
 
 
 @pytest.fixture
@@ -48,3 +66,29 @@ def test_chosen_ports_are_free_distinct_and_below_those_of_outgoing_connections(
         assert port not in taken
         assert CHOICE_FIRST <= port <= CHOICE_LAST
         taken.add(port)
+
+
+def test_a_chosen_port_is_kept_from_other_processes_while_nobody_listens_there_yet():
+    assert is_reserved_elsewhere(free_port())
+
+
+def test_a_reservation_ends_with_its_process():
+    port = next(port for port in range(CHOICE_FIRST, CHOICE_LAST) if not is_reserved_elsewhere(port))
+    assert reserve(port)
+    assert reserve(port), "it is ours already"
+    assert is_reserved_elsewhere(port)
+
+
+def test_a_process_gets_no_port_twice():
+    ports = [free_port() for _ in range(50)]
+    assert len(set(ports)) == 50
+
+
+def test_without_a_file_for_reservations_ports_are_chosen_all_the_same(tmp_path):
+    assert Reservations(tmp_path / "no such folder" / "ports.lock").take(CHOICE_FIRST)
+
+
+def test_the_file_of_reservations_is_for_this_account_alone():
+    free_port()
+    assert RESERVATIONS.stat().st_mode & 0o777 == 0o600
+    assert RESERVATIONS.stat().st_uid == os.getuid()
