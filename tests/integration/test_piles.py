@@ -97,10 +97,11 @@ async def test_large_piles_hide_nobody_behind_them(database: Database) -> None:
     async with open_flow(database) as flow:
         endpoints = [await flow.endpoint(await flow.client()) for _ in range(SWEEP_MAX // SWEEP_FIRST + 1)]
         await flow.pool.execute(NO_MESSAGE, endpoints, PILE)
+        of_the_last = f"{DONE} and endpoint_id = {endpoints[-1]}"
         async with open_deliver(flow) as deliver:
-            for number in (SWEEP_MAX, SWEEP_MAX + SWEEP_FIRST):
+            for asked, number in ((DONE, SWEEP_MAX), (of_the_last, SWEEP_FIRST)):
+                assert await flow.pool.fetchval(of_the_last) == 0
                 await deliver.sweep()
                 async with asyncio.timeout(20):
-                    while await flow.pool.fetchval(DONE) < number:  # noqa: ASYNC110 - unheard
+                    while await flow.pool.fetchval(asked) < number:  # noqa: ASYNC110 - unheard
                         await asyncio.sleep(0.02)
-            assert await flow.pool.fetchval(f"{DONE} and endpoint_id = $1", endpoints[-1]) == SWEEP_FIRST
