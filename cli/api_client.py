@@ -175,7 +175,7 @@ class Api:
             async with self._session.request(
                 sent.method, sent.url, data=sent.body, params=sent.query, headers=headers
             ) as response:
-                return _judge(response, await _body(response), sent)
+                return _judge(response, await _body(response), sent, self.target.key_hint)
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(error, is_passing=self.outlives_restarts, may_be_done=False) from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
@@ -210,7 +210,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _judge(response: aiohttp.ClientResponse, body: bytes, sent: _Sent) -> Answer:
+def _judge(response: aiohttp.ClientResponse, body: bytes, sent: _Sent, key_hint: str) -> Answer:
     """Return a success; raise what else it was."""
     if response.status < HTTPStatus.BAD_REQUEST:
         return Answer(response.status, body, response.headers.get("Idempotency-Replayed") == "true")
@@ -223,7 +223,7 @@ def _judge(response: aiohttp.ClientResponse, body: bytes, sent: _Sent) -> Answer
         # A proxy in between that has no API behind it at the moment.
         failure.is_passing = failure.may_be_done = response.status in GATEWAY_STATUSES
         raise failure from None
-    failure = Refused(problem)
+    failure = Refused(problem, key_hint=key_hint)
     failure.may_be_done = problem.code in PERHAPS_DONE
     failure.is_passing = failure.may_be_done or problem.code in NOTHING_DONE
     failure.retry_after_seconds = _retry_after_seconds(response)

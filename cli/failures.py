@@ -75,18 +75,22 @@ class Failure(Exception):  # noqa: N818 - a failure of a command, told to people
         lines = dict.fromkeys((self.detail, *map(_field_line, self.fields())))
         for line in filter(None, lines):
             console.print(Text(f"  {line}"))
-        if self.hint:
-            console.print(Text(f"  {self.hint}", style="dim"))
+        for line in self.hint.splitlines():
+            console.print(Text(f"  {line}", style="dim"))
 
 
 class Refused(Failure):
-    """The API answered with a problem (RFC 9457)."""
+    """The API answered with a problem (RFC 9457); ``key_hint``: where the key came from."""
 
-    def __init__(self, problem: Problem, *, what: str = "") -> None:
-        code = Exit.UNAUTHORIZED if problem.code in NOT_ALLOWED else Exit.FAILED
+    def __init__(self, problem: Problem, *, what: str = "", key_hint: str = "") -> None:
+        is_of_key = problem.code in NOT_ALLOWED
         title = f"{what}: {problem.title}" if what else problem.title
+        code = f"{problem.code} ({problem.status})"
         super().__init__(
-            title, detail=problem.detail, hint=f"{problem.code} ({problem.status})", exit_code=code
+            title,
+            detail=problem.detail,
+            hint=f"{key_hint}\n{code}" if is_of_key and key_hint else code,
+            exit_code=Exit.UNAUTHORIZED if is_of_key else Exit.FAILED,
         )
         self.problem = problem
 

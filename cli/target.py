@@ -22,10 +22,14 @@ class KeyFile(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An API and the key to call it with; the key shows in no repr."""
+    """An API and the key to call it with; the key shows in no repr.
+
+    ``key_hint`` says where the key came from, for whom the API refuses it; empty where there is no key.
+    """
 
     url: str
     key: str = field(repr=False)
+    key_hint: str = field(default="", compare=False)
 
 
 def find_target(api_url: str, api_key: str, environ: Mapping[str, str], key_file: KeyFile | None) -> Target:
@@ -49,10 +53,8 @@ def find_target(api_url: str, api_key: str, environ: Mapping[str, str], key_file
             hint="It looks like http://127.0.0.1:8080.",
             exit_code=Exit.USAGE,
         )
-    key = api_key or environ.get(KEY_VARIABLE, "")
-    if not key and key_file is not None:
-        key = _key_in(home.path / key_file.value)
-    return Target(url.rstrip("/"), key)
+    key, hint = _find_key(api_key, environ.get(KEY_VARIABLE, ""), home, key_file)
+    return Target(url.rstrip("/"), key, hint)
 
 
 def _is_address(url: str) -> bool:
@@ -71,6 +73,19 @@ def _running_url(home: Home) -> str:
             hint=f"Start one with `tollwire up`, or name one by --api-url or {URL_VARIABLE}.",
         )
     return state.api_url
+
+
+def _find_key(option: str, variable: str, home: Home, key_file: KeyFile | None) -> tuple[str, str]:
+    """The key, and where it came from in a sentence that says what to do when it is the wrong one."""
+    if option:
+        return option, "The key is that of --api-key."
+    file = None if key_file is None else home.path / key_file.value
+    if variable:
+        without = f"; without it, {file} is used" if file is not None and file.exists() else ""
+        return variable, f"The key is that of {KEY_VARIABLE}{without}. --api-key names another."
+    if file is None:
+        return "", ""
+    return _key_in(file), f"The key is that in {file}; --api-key or {KEY_VARIABLE} names another."
 
 
 def _key_in(file: Path) -> str:

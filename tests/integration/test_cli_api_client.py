@@ -167,3 +167,19 @@ async def test_an_answer_without_end_is_not_read_to_the_end(monkeypatch):
     async with api_to(http(200, b"x" * 5_000)) as (api, _):
         with pytest.raises(Failure, match="more than 1000 bytes"):
             await api.get("/v1/balance")
+
+
+@pytest.mark.parametrize("code", [ProblemCode.UNAUTHORIZED, ProblemCode.FORBIDDEN, ProblemCode.NOT_FOUND])
+async def test_of_a_key_that_is_refused_it_is_told_where_it_came_from(code, capsys):
+    told = "The key is that of TOLLWIRE_API_KEY."
+    async with (
+        faulty_server(lambda _: problem(code)) as server,
+        Api(Target(server.url, "tw_key", told)) as api,
+    ):
+        with pytest.raises(Refused) as caught:
+            await api.get("/admin/v1/clients")
+    caught.value.show(as_json=False)
+    lines = capsys.readouterr().err.splitlines()
+    is_of_the_key = code is not ProblemCode.NOT_FOUND
+    assert (f"  {told}" in lines) is is_of_the_key
+    assert lines[-1] == f"  {code} ({caught.value.problem.status})"

@@ -27,6 +27,29 @@ def test_options_win_over_the_environment_and_that_over_the_home(home):
     assert find_target("http://given", "", home, KeyFile.DEMO) == Target("http://given", "tw_demo")
 
 
+def test_it_is_told_where_the_key_came_from(home, tmp_path):
+    named = home | {"TOLLWIRE_API_KEY": "tw_named"}
+    admin = tmp_path / "admin.key"
+    hints = [
+        find_target("http://given", option, environ, kind).key_hint
+        for option, environ, kind in (
+            ("tw_given", named, KeyFile.ADMIN),
+            ("", named, KeyFile.ADMIN),
+            ("", home, KeyFile.ADMIN),
+            ("", home, None),
+        )
+    ]
+    assert hints == [
+        "The key is that of --api-key.",
+        f"The key is that of TOLLWIRE_API_KEY; without it, {admin} is used. --api-key names another.",
+        f"The key is that in {admin}; --api-key or TOLLWIRE_API_KEY names another.",
+        "",
+    ]
+    admin.unlink()
+    hint = find_target("http://given", "", named, KeyFile.ADMIN).key_hint
+    assert hint == "The key is that of TOLLWIRE_API_KEY. --api-key names another."
+
+
 def test_without_an_instance_and_a_name_it_says_how_to_get_one(home):
     with pytest.raises(Unreachable, match="No Tollwire runs in") as caught:
         find_target("", "", home, KeyFile.DEMO)
