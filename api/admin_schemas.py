@@ -31,16 +31,27 @@ REASON_CHARACTERS_MAX = 500
 
 Name = Annotated[
     str,
-    text_of("^[a-z0-9][a-z0-9_-]{0,62}$", description="Lower case, digits, - and _.", examples=["acme"]),
+    text_of(
+        "^[a-z0-9][a-z0-9_-]{0,62}$",
+        "must be of lower-case letters, digits, - and _, at most 63, and begin with a letter or a digit",
+        description="Lower case, digits, - and _.",
+        examples=["acme"],
+    ),
 ]
 # PostgreSQL stores no U+0000.
 STORABLE = r"^[^\x00]*$"
+STORABLE_RIGHT = "must not hold NUL"
 Reason = Annotated[
     str,
-    text_of(STORABLE, max_length=REASON_CHARACTERS_MAX, description="Why; stands in the audit trail."),
+    text_of(
+        STORABLE,
+        STORABLE_RIGHT,
+        max_length=REASON_CHARACTERS_MAX,
+        description="Why; stands in the audit trail.",
+    ),
 ]
 Scope = Literal["messages:send", "messages:read", "balance:read", "callbacks:manage", "admin"]
-Country = Annotated[str, text_of("^[A-Z]{2}$", examples=["DE"])]
+Country = Annotated[str, text_of("^[A-Z]{2}$", "must be two capital letters, as in DE", examples=["DE"])]
 Senders = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=SENDER_CHARACTERS_MAX)]],
     Meta(min_length=1, max_length=SENDERS_MAX),
@@ -53,7 +64,11 @@ PerSecond = Annotated[
 Retention = Annotated[int, Meta(ge=0, le=TEXT_RETENTION_MAX_DAYS, description="0: until the final state.")]
 Countries = Annotated[list[Country], Meta(max_length=COUNTRIES_MAX)]
 Hosts = Annotated[
-    list[Annotated[str, text_of("^[a-z0-9.:-]{1,253}$")]],
+    list[
+        Annotated[
+            str, text_of("^[a-z0-9.:-]{1,253}$", "must be a host in lower case, as in hooks.example.com")
+        ]
+    ],
     Meta(max_length=CALLBACK_HOSTS_MAX, description="Hosts that a message's callback_url may name."),
 ]
 Charge = Annotated[
@@ -171,7 +186,7 @@ class NewKeyRequest(Timed, frozen=True, forbid_unknown_fields=True, kw_only=True
     """What a key may do."""
 
     client: ClientName = None
-    name: Annotated[str, text_of(STORABLE, max_length=100, description="For people.")] = ""
+    name: Annotated[str, text_of(STORABLE, STORABLE_RIGHT, max_length=100, description="For people.")] = ""
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=5)]
     test: Annotated[
         bool,
@@ -179,7 +194,7 @@ class NewKeyRequest(Timed, frozen=True, forbid_unknown_fields=True, kw_only=True
     ] = False
     allowed_ips: (
         Annotated[
-            list[Annotated[str, text_of(STORABLE)]],
+            list[Annotated[str, text_of(STORABLE, STORABLE_RIGHT)]],
             Meta(min_length=1, max_length=NETWORKS_MAX, description="Addresses or networks."),
         ]
         | None

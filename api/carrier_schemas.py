@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from api.admin_schemas import Name, Reason
 from api.patterns import text_of
-from api.schemas import PAGE_DEFAULT, Cursor, Limit
+from api.schemas import PAGE_DEFAULT, PREFIX_RIGHT, Cursor, Limit
 
 RATE_PER_SECOND_MAX = 1_000_000
 WINDOW_MAX = 100_000
@@ -82,7 +82,9 @@ class CarrierList(Struct, frozen=True):
 class RouteRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which carrier takes the numbers that begin with a prefix; `carrier` null removes the route."""
 
-    prefix: Annotated[str, text_of("^[0-9]{0,15}$", description="Empty: all numbers.", examples=["49"])]
+    prefix: Annotated[
+        str, text_of("^[0-9]{0,15}$", PREFIX_RIGHT, description="Empty: all numbers.", examples=["49"])
+    ]
     priority: Annotated[int, Meta(ge=1, le=PRIORITY_MAX, description="1 is tried first.")] = 1
     carrier: Name | None
     reason: Reason | None = None

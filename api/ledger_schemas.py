@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from api.admin_schemas import ClientName, Name, Reason
 from api.patterns import text_of
-from api.schemas import PAGE_DEFAULT, Amount, Currency, Cursor, Limit, Time
+from api.schemas import PAGE_DEFAULT, PREFIX_RIGHT, PRICE_RIGHT, Amount, Currency, Cursor, Limit, Time
 
 # One request's rates; a whole price list takes a few requests.
 RATES_MAX = 1_000
@@ -16,14 +16,27 @@ Reference = Annotated[
     str,
     text_of(
         "^[!-~]{1,255}$",
+        "must be 1 to 255 letters, digits and signs of ASCII, without a space",
         description="Unique for the account: the same again is answered again.",
         examples=["invoice-17"],
     ),
 ]
-SignedAmount = Annotated[str, text_of(r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$", examples=["100.00"])]
+SignedAmount = Annotated[
+    str,
+    text_of(
+        r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$",
+        "must be an amount like 100.00 or -5.00, with a point and at most six decimals",
+        examples=["100.00"],
+    ),
+]
 Prefix = Annotated[
     str,
-    text_of("^[1-9][0-9]{0,14}$", description="How the numbers begin, without the +.", examples=["49"]),
+    text_of(
+        "^[1-9][0-9]{0,14}$",
+        "must be 1 to 15 digits without the +, as in 49",
+        description="How the numbers begin, without the +.",
+        examples=["49"],
+    ),
 ]
 
 
@@ -56,7 +69,7 @@ class RateLine(Struct, frozen=True, forbid_unknown_fields=True):
     """The price of a segment to numbers that begin with the prefix; null ends the rate."""
 
     prefix: Prefix
-    price: Annotated[str, text_of(r"^[0-9]{1,12}(\.[0-9]{1,6})?$")] | None
+    price: Annotated[str, text_of(r"^[0-9]{1,12}(\.[0-9]{1,6})?$", PRICE_RIGHT)] | None
 
 
 class RatesRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,7 +91,9 @@ class RateQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which rates."""
 
     client: Name | None = None
-    prefix: Annotated[str, text_of("^[0-9]{0,15}$", description="Rates whose prefix begins so.")] = ""
+    prefix: Annotated[
+        str, text_of("^[0-9]{0,15}$", PREFIX_RIGHT, description="Rates whose prefix begins so.")
+    ] = ""
     cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
 

@@ -1,5 +1,7 @@
 """Texts of a fixed form, such as names and amounts."""
 
+import types
+import typing
 from typing import Any, Final
 
 from msgspec import Meta
@@ -8,17 +10,35 @@ from msgspec import Meta
 # also stand before a line feed at the end of the text.
 SHOWN_END: Final = "$"
 REAL_END: Final = r"\Z"
+# Where a constraint with a pattern keeps the sentence that says the same to people.
+RIGHT: Final = "right"
 
 
-def text_of(pattern: str, **told: Any) -> Meta:
-    """The constraint that a text matches a pattern ``^…$`` whole; ``told`` is what Meta takes besides.
+def text_of(pattern: str, right: str, **told: Any) -> Meta:
+    """The constraint that a text matches a pattern ``^…$`` whole.
+
+    Args:
+        pattern: for programs.
+        right: the same for people, who do not read patterns: "must be …".
+        told: what Meta takes besides.
 
     Raises:
         ValueError: the pattern does not say where the text begins and ends.
     """
     if not (pattern.startswith("^") and pattern.endswith(SHOWN_END)):
         raise ValueError(f"{pattern!r} is not anchored at both ends")
-    return Meta(pattern=pattern.removesuffix(SHOWN_END) + REAL_END, **told)
+    return Meta(pattern=pattern.removesuffix(SHOWN_END) + REAL_END, extra={RIGHT: right}, **told)
+
+
+def right_of(kind: Any) -> str | None:
+    """The sentence of a type's pattern, also where the type is one of several; None: it has none."""
+    if typing.get_origin(kind) is typing.Annotated:
+        told = (meta.extra for meta in kind.__metadata__ if isinstance(meta, Meta) and meta.pattern)
+        own = next((str(extra[RIGHT]) for extra in told if extra and RIGHT in extra), None)
+        return own or right_of(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in {typing.Union, types.UnionType}:
+        return next(filter(None, map(right_of, typing.get_args(kind))), None)
+    return None
 
 
 def schema_as_shown(schema: Any) -> Any:
@@ -29,11 +49,6 @@ def schema_as_shown(schema: Any) -> Any:
             for name, value in schema.items()
         }
     return [schema_as_shown(part) for part in schema] if isinstance(schema, list) else schema
-
-
-def words_as_shown(words: str) -> str:
-    """msgspec's words, which quote a pattern of ``text_of``, with the pattern as the document has it."""
-    return words.replace(repr(REAL_END)[1:], SHOWN_END + "'")
 
 
 def _shown(pattern: str) -> str:

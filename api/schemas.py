@@ -11,7 +11,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from api.patterns import text_of
+from api.patterns import RIGHT, text_of
 from api.problems import Problem
 
 # As long as the client_ref of the large gateways, so that nobody has to shorten theirs.
@@ -41,20 +41,29 @@ LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 OUT_OF_TIME = "must be a time of the years 2000 to 2199"
 
 AMOUNT_PATTERN = r"^-?[0-9]{1,13}\.[0-9]{4,6}$"
+AMOUNT_RIGHT = "must be an amount with at least four decimals, as in 0.0750"
+PREFIX_RIGHT = "must be at most 15 digits without the +, as in 49"
+PRICE_RIGHT = "must be an amount like 0.10, with a point and at most six decimals"
 
 Amount = Annotated[
     str,
-    text_of(AMOUNT_PATTERN, description="A decimal amount, at least four decimals.", examples=["0.0750"]),
+    text_of(
+        AMOUNT_PATTERN,
+        AMOUNT_RIGHT,
+        description="A decimal amount, at least four decimals.",
+        examples=["0.0750"],
+    ),
 ]
 Price = Annotated[
     str,
     text_of(
         r"^[0-9]{1,12}(\.[0-9]{1,6})?$",
+        PRICE_RIGHT,
         description="A decimal amount with at most six decimals, in the account's currency.",
         examples=["0.10"],
     ),
 ]
-Currency = Annotated[str, text_of("^[A-Z]{3}$", examples=["EUR"])]
+Currency = Annotated[str, text_of("^[A-Z]{3}$", "must be three capital letters, as in EUR", examples=["EUR"])]
 Time = Annotated[
     str, Meta(extra_json_schema={"format": "date-time", "examples": ["2026-11-21T10:00:00.123Z"]})
 ]
@@ -120,6 +129,7 @@ CallbackUrl = Annotated[
         min_length=8,
         max_length=URL_CHARACTERS_MAX,
         pattern="^https?://",
+        extra={RIGHT: "must begin with https:// or http://"},
         description="Where to report this message, on a registered host; left out: the client's endpoint.",
     ),
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from api.patterns import words_as_shown
+from api.patterns import right_of
 from api.problems import FIELD_ERRORS_MAX, FieldError, Refusal, invalid
 from shared.domain.problems import ProblemCode
 
@@ -23,12 +23,12 @@ RFC3339 = "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z
 # A raw plus of a query is a space.
 IN_A_QUERY = "; the + of a zone is %2B in a URL"
 
+_PATTERN = re.compile(r"Expected `\w+` matching regex .+")
 _AT = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`$")
 _WORDS = (
     (re.compile(r"Expected `datetime( \| null)?`.+|Invalid RFC3339 .+"), RFC3339),
     (re.compile(r"Expected `uuid`.*|Invalid UUID"), "must be a UUID"),
     (re.compile(r"Expected `(.+)`, got `(.+)`"), r"must be \1, not \2"),
-    (re.compile(r"Expected `\w+` matching regex (.+)"), r"must match \1"),
     (re.compile(r"Expected `array` of length (.+)"), r"must have \1 items"),
     (re.compile(r"Expected `\w+` of length (.+)"), r"must have a length \1"),
     (re.compile(r"Expected `\w+` (.+)"), r"must be \1"),
@@ -73,7 +73,7 @@ def _faults(document: Any, kind: Any, path: str) -> Iterator[FieldError]:
         try:
             msgspec.convert(document, kind)
         except msgspec.ValidationError as error:
-            yield _choice(document, kinds, path) or _in_words(error, path)
+            yield _choice(document, kinds, path) or _of_pattern(error, kind, path) or _in_words(error, path)
 
 
 def _choice(document: Any, kinds: tuple[Any, ...], path: str) -> FieldError | None:
@@ -128,6 +128,12 @@ def alternatives(kind: Any) -> tuple[Any, ...]:
     return (kind,)
 
 
+def _of_pattern(error: Exception, kind: Any, path: str) -> FieldError | None:
+    """The fault of a text that is not of its form, by the sentence that stands beside the pattern."""
+    right = right_of(kind) if _PATTERN.fullmatch(str(error)) else None
+    return None if right is None else FieldError(path or "body", right)
+
+
 def _in_words(error: Exception, path: str) -> FieldError:
     text = str(error)
     if match := _AT.search(text):
@@ -136,7 +142,7 @@ def _in_words(error: Exception, path: str) -> FieldError:
     for pattern, words in _WORDS:
         if match := pattern.fullmatch(text):
             more = IN_A_QUERY if words is RFC3339 and path.startswith("query.") else ""
-            return FieldError(path or "body", words_as_shown(match.expand(words)) + more)
+            return FieldError(path or "body", match.expand(words) + more)
     return FieldError(path or "body", text)
 
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
-from api.problems import Problem
+from api.problems import FieldError, Problem
 from api.schemas import BatchAnswer, BatchResult
 from cli.api_client import NOTHING_DONE, PERHAPS_DONE, Api
 from cli.csv_messages import CsvMessage
@@ -96,7 +97,11 @@ class Sender:
         key = batch_key(self._run, batch.index)
         give_up_at = time.monotonic() + PATIENCE_SECONDS
         while True:
-            raw = await self._api.request("POST", BATCH_PATH, body, idempotency_key=key)
+            try:
+                raw = await self._api.request("POST", BATCH_PATH, body, idempotency_key=key)
+            except Refused as refused:
+                _name_options(refused, self._options)
+                raise
             answer = raw.read(BatchAnswer)
             undecided = [problem for problem in _problems(answer) if problem.code in UNDECIDED]
             if not undecided:
@@ -114,6 +119,15 @@ class Sender:
             "client_ref": client_ref(self._run, self._batch_size, row.line),
         }
         return self._options | own
+
+
+def _name_options(refused: Refused, options: Mapping[str, Any]) -> None:
+    """Tell the faults of options, which every message of a batch has, once and not for each message."""
+    faults = [FieldError(fault.field.partition("].")[2], fault.detail) for fault in refused.fields()]
+    if faults and all(fault.field in options for fault in faults):
+        once = list(dict.fromkeys(faults))
+        refused.detail = "; ".join(f"{fault.field}: {fault.detail}" for fault in once)
+        refused.problem = msgspec.structs.replace(refused.problem, detail=refused.detail, errors=once)
 
 
 def _problems(answer: BatchAnswer) -> Iterator[Problem]:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.admin_schemas import NewKeyRequest
+from api.admin_schemas import NewClient, NewKeyRequest
 from api.carrier_schemas import CarrierRequest
+from api.ledger_schemas import CreditRequest
 from api.problems import FIELD_ERRORS_MAX, Refusal
 from api.schemas import BatchRequest, MessageRequest
 from api.violations import FIELD_NAME_MAX, refuse_body
@@ -42,13 +43,29 @@ def faults(document: Any, kind: Any = MessageRequest) -> dict[str, str]:
             "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z",
         ),
         ("send_at", "soon", "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z"),
-        ("max_price", "1e3", "must match '^[0-9]{1,12}(\\\\.[0-9]{1,6})?$'"),
+        ("max_price", "0,10", "must be an amount like 0.10, with a point and at most six decimals"),
         ("max_price", 1, "must be str | null, not int"),
-        ("callback_url", "gopher://x", "must match '^https?://'"),
+        ("callback_url", "gopher://x", "must begin with https:// or http://"),
     ],
 )
 def test_a_bad_value_is_named_with_what_would_be_right(field, value, right):
     assert faults({"to": "+49", "text": "x", field: value}) == {field: right}
+
+
+def test_a_text_of_the_wrong_form_is_told_the_form_in_words():
+    client = faults({"name": "Acme Ltd", "currency": "EURO", "allowed_countries": ["DE", "de"]}, NewClient)
+    assert client == {
+        "name": "must be of lower-case letters, digits, - and _, at most 63, "
+        "and begin with a letter or a digit",
+        "currency": "must be three capital letters, as in EUR",
+        "allowed_countries[1]": "must be two capital letters, as in DE",
+    }
+    credit = faults({"amount": "5 EUR", "reference": "x" * 256, "reason": "\0"}, CreditRequest)
+    assert credit == {
+        "amount": "must be an amount like 100.00 or -5.00, with a point and at most six decimals",
+        "reference": "must be 1 to 255 letters, digits and signs of ASCII, without a space",
+        "reason": "must not hold NUL",
+    }
 
 
 def test_all_faults_of_a_document_are_told_at_once():
