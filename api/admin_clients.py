@@ -1,6 +1,8 @@
 """Operators: clients. A change is in force within a second and stands in the audit trail (RULES 25, 32)."""
 
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -25,11 +27,15 @@ from api.routing import Call
 from api.schemas import time_text
 from shared.domain.callback_urls import CallbackUrlError, parse_callback_url
 from shared.domain.currencies import CURRENCIES
+from shared.domain.numbering import regions
 from shared.domain.problems import ProblemCode
 from shared.domain.senders import RULE as SENDER_RULE
 from shared.domain.senders import is_sender
 from shared.storage import clients
 from shared.storage.clients import ClientAccount, ClientNameTaken, ClientSettings, NoSuchClient
+
+# What is written for a country often, and what ISO 3166-1 calls it.
+COUNTRY_MEANT: Final = MappingProxyType({"UK": "GB", "EL": "GR"})
 
 
 async def create_client(resources: Resources, call: Call, *, body: NewClient) -> ClientShown:
@@ -40,6 +46,7 @@ async def create_client(resources: Resources, call: Call, *, body: NewClient) ->
     _refuse_partial_charge(body)
     refuse_unknown_currency(body.currency)
     _refuse_senders(body)
+    _refuse_countries(body)
     _refuse_hosts(resources, body)
     settings = msgspec.to_builtins(body)
     name, currency, reason = (settings.pop(field) for field in ("name", "currency", "reason"))
@@ -86,6 +93,7 @@ async def change_client(
     """
     _refuse_partial_charge(body)
     _refuse_senders(body)
+    _refuse_countries(body)
     _refuse_hosts(resources, body)
     changes = {
         field: getattr(body, field)
@@ -116,6 +124,20 @@ def _refuse_senders(body: NewClient | ClientChange) -> None:
     wrong = [field for field, text in named.items() if isinstance(text, str) and not is_sender(text)]
     if wrong:
         raise invalid(FieldError(field, SENDER_RULE) for field in wrong)
+
+
+def _refuse_countries(body: NewClient | ClientChange) -> None:
+    """Refuse countries that no number is of: alone in a list they would refuse every destination."""
+    countries = body.allowed_countries
+    wrong = []
+    for place, country in enumerate(countries if isinstance(countries, list) else ()):
+        if country not in regions():
+            right = f"must be a country of ISO 3166-1 with numbers of its own, which {country} is not"
+            if country in COUNTRY_MEANT:
+                right += f"; did you mean {COUNTRY_MEANT[country]}?"
+            wrong.append(FieldError(f"allowed_countries[{place}]", right))
+    if wrong:
+        raise invalid(wrong)
 
 
 def _refuse_hosts(resources: Resources, body: NewClient | ClientChange) -> None:

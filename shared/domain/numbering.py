@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _CALLING_CODE_DIGITS_MAX = 3
 # The lengths that phonenumbers itself lets through before it asks the metadata.
 _NATIONAL_DIGITS = range(2, 18)
+# Worldwide codes, such as those of satellites, belong to no region.
+_WORLDWIDE = "001"
 
 
 class NumberingPlan:
@@ -111,6 +113,16 @@ def _calling_codes() -> frozenset[str]:
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
     return frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
+
+
+@cache
+def regions() -> frozenset[str]:
+    """Return the regions that numbers are of, as ISO 3166-1 names them: two letters."""
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
+
+    return frozenset(region for shared in COUNTRY_CODE_TO_REGION_CODE.values() for region in shared) - {
+        _WORLDWIDE
+    }
 
 
 def calling_code_of(digits: str) -> str | None:

@@ -92,3 +92,25 @@ async def test_a_currency_that_is_none_becomes_no_clients_for_ever(rig):
         assert refused_field(await rig.call("PUT", "/admin/v1/rates", key=operator, body=rates)) == "currency"
         ended = {"currency": currency, "rates": [{**line, "price": None}]}
         assert (await rig.call("PUT", "/admin/v1/rates", key=operator, body=ended)).body == {"changed": 0}
+
+
+async def test_a_country_that_no_number_is_of_is_refused_with_the_one_that_is_meant(rig):
+    await rig.client("acme")
+    key = await rig.operator()
+    wrong = {"allowed_countries": ["DE", "UK", "XX"]}
+    for method, path, named in (
+        ("POST", "/admin/v1/clients", {"name": "beta"}),
+        ("PATCH", "/admin/v1/clients/acme", {}),
+    ):
+        answer = await rig.call(method, path, key=key, body={**named, **wrong})
+        assert (answer.status, answer.code) == (422, "validation_failed")
+        right = "must be a country of ISO 3166-1 with numbers of its own, which {} is not"
+        assert answer.body["errors"] == [
+            {
+                "field": "allowed_countries[1]",
+                "detail": right.format("UK") + "; did you mean GB?",
+            },
+            {"field": "allowed_countries[2]", "detail": right.format("XX")},
+        ]
+    meant = {"allowed_countries": ["GB", "GR", "US"]}
+    assert (await rig.call("PATCH", "/admin/v1/clients/acme", key=key, body=meant)).status == 200
