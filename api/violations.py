@@ -4,6 +4,7 @@ Nothing here runs for a valid request. After a failed decode the document is wal
 and each fault becomes the field's name and a sentence that says what would be right.
 """
 
+import json
 import re
 import types
 import typing
@@ -24,6 +25,7 @@ RFC3339 = "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z
 IN_A_QUERY = "; the + of a zone is %2B in a URL"
 
 _PATTERN = re.compile(r"Expected `\w+` matching regex .+")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _AT = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`$")
 _WORDS = (
     (re.compile(r"Expected `datetime( \| null)?`.+|Invalid RFC3339 .+"), RFC3339),
@@ -41,6 +43,8 @@ def refuse_body(error: Exception, raw: bytes, kind: Any) -> Refusal:
     try:
         document = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        if halves := list(islice(_half_pairs(raw), FIELD_ERRORS_MAX)):
+            return invalid(halves)
         return Refusal(ProblemCode.INVALID_JSON, reason=str(fault) if raw else "it is empty")
     return invalid(_found(error, document, kind, where=""))
 
@@ -48,6 +52,28 @@ def refuse_body(error: Exception, raw: bytes, kind: Any) -> Refusal:
 def refuse_values(error: Exception, values: Mapping[str, Any], kind: Any, *, where: str) -> Refusal:
     """The refusal of values, such as query parameters, that are not a ``kind``; ``where`` they stand."""
     return invalid(_found(error, dict(values), kind, where=where))
+
+
+def _half_pairs(raw: bytes) -> Iterator[FieldError]:
+    """The texts with half of a surrogate pair in them: JSON by its grammar, and no text that could be sent.
+
+    Whoever cuts a text by UTF-16 units cuts emoji in two.
+    """
+    try:
+        waiting: list[tuple[str, Any]] = [("", json.loads(raw))]
+    except (ValueError, RecursionError):
+        return
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            names = {name: path if _HALF_PAIR.search(name) else _join(path, name) for name in value}
+            waiting += [(names[name], inner) for name, inner in reversed(value.items())]
+            waiting += [(path, name) for name in value if names[name] == path]
+        elif isinstance(value, list):
+            waiting += [(f"{path}[{index}]", value[index]) for index in reversed(range(len(value)))]
+        elif isinstance(value, str) and (half := _HALF_PAIR.search(value)):
+            what = f"must hold whole characters: {ascii(half[0])[1:-1]} is half of a surrogate pair"
+            yield FieldError(path or "body", what)
 
 
 def _found(error: Exception, document: Any, kind: Any, *, where: str) -> list[FieldError]:

@@ -124,3 +124,37 @@ def test_whatever_is_wrong_there_is_a_fault_with_a_name(document):
         assert isinstance(refusal, Refusal)
         assert 1 <= len(refusal.errors) <= FIELD_ERRORS_MAX
         assert all(fault.field and fault.detail for fault in refusal.errors)
+
+
+def refused(raw: bytes, kind: Any = MessageRequest) -> Refusal:
+    with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError, RecursionError)) as caught:
+        msgspec.json.decode(raw, type=kind)
+    return refuse_body(caught.value, raw, kind)
+
+
+@pytest.mark.parametrize("half", [r"\ud83d", r"\ude00", r"\ud83dx", r"x\ud83d\ud83d\ude00", r"\ud83d\n"])
+def test_half_of_an_emoji_is_told_by_its_field(half):
+    what = "must hold whole characters: {} is half of a surrogate pair"
+    told = what.format(r"\ude00" if "ud83d" not in half else r"\ud83d")
+    body = rf'{{"to":"+49","text":"{half}"}}'.encode()
+    refusal = refused(body)
+    assert (refusal.status, refusal.code) == (422, "validation_failed")
+    assert {error.field: error.detail for error in refusal.errors} == {"text": told}
+    batch = refused(b'{"messages":[{"to":"+49","text":"x"},' + body + b"]}", BatchRequest)
+    assert [error.field for error in batch.errors] == ["messages[1].text"]
+    name = refused(rf'{{"to":"+49","text":"x","{half}":1}}'.encode())
+    assert [error.field for error in name.errors] == ["body"]
+    assert name.body("r1")
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"to":"+49"', rb'{"text":"\ud83d"', b'{"text":"\xff"}', b"", b"[" * 100_000]
+)
+def test_what_is_no_json_is_still_told_so(raw):
+    refusal = refused(raw)
+    assert (refusal.status, refusal.code) == (400, "invalid_json")
+
+
+def test_a_flood_of_halves_is_cut():
+    refusal = refused(b'{"messages":[' + b",".join([rb'{"text":"\ud83d"}'] * 1_000) + b"]}", BatchRequest)
+    assert len(refusal.errors) == FIELD_ERRORS_MAX
