@@ -61,6 +61,14 @@ class UrlPolicy:
         """Return whether this port may be called."""
         return port in self.ports or (self.allow_private and port >= UNPRIVILEGED_PORT_MIN)
 
+    @property
+    def ports_in_words(self) -> str:
+        """The ports that may be called, as "80, 443 and all from 1024 on"."""
+        first_of_all = UNPRIVILEGED_PORT_MIN if self.allow_private else PORT_MAX + 1
+        named = ", ".join(str(port) for port in sorted(self.ports) if port < first_of_all)
+        rest = f"all from {UNPRIVILEGED_PORT_MIN} on" if self.allow_private else ""
+        return " and ".join(filter(None, (named, rest)))
+
     def refusal(self, address: IPAddress, port: int) -> str | None:
         """Return why this address may not be connected to, or None."""
         return refusal(address, port, allow_private=self.allow_private, denied=self.denied)
@@ -170,8 +178,7 @@ def _parse_port(text: str | None, scheme: str, policy: UrlPolicy) -> int:
             raise CallbackUrlError(f"{text[:20]!r} is no port; write a number from 1 to {PORT_MAX}")
         port = int(text)
     if not policy.allows_port(port):
-        allowed = ", ".join(str(number) for number in sorted(policy.ports))
-        raise CallbackUrlError(f"port {port} is not called; the ports that are: {allowed}")
+        raise CallbackUrlError(f"port {port} is not called; the ports that are: {policy.ports_in_words}")
     return port
 
 

@@ -199,6 +199,20 @@ def test_plain_http_is_a_choice_of_the_operator() -> None:
     assert parse_callback_url("http://example.com/", policy).authority == "example.com"
 
 
+@pytest.mark.parametrize(
+    ("policy", "ports"),
+    [
+        (UrlPolicy(), "80, 443, 8080, 8443"),
+        (UrlPolicy(allow_private=True), "80, 443 and all from 1024 on"),
+        (UrlPolicy(allow_private=True, ports=frozenset({9443})), "all from 1024 on"),
+    ],
+)
+def test_a_port_that_is_not_called_is_told_with_all_that_are(policy: UrlPolicy, ports: str) -> None:
+    with pytest.raises(CallbackUrlError) as caught:
+        parse_callback_url("https://example.com:99/", policy)
+    assert str(caught.value) == f"port 99 is not called; the ports that are: {ports}"
+
+
 def test_an_operator_chooses_the_ports() -> None:
     policy = policy_from(PORTS="443,9443")
 
