@@ -48,9 +48,10 @@ begin
                     order by y.is_open desc, coalesce(y.msisdn = k.msisdn, false) desc, y.submitted_at desc, y.attempt_no desc, y.part_no
                     limit 1) c on k.settled_at is null
                 -- Where the reference alone finds nothing (its reply was lost), too much, or another message than the carrier echoes, our own id
-                -- decides, if everything else fits: this carrier had this attempt of this message to this number. Which of several parts, it
-                -- does not say. What the reference finds and is closed is a repetition: the id would lead it to another part. So would it
-                -- where the reference stands for several parts of this message: then only an attempt of that name fits.
+                -- decides, if everything else fits: this carrier had this attempt of this message to this number, and has not refused it, or has
+                -- told of it all the same. Which of several parts, it does not say. What the reference finds and is closed is a repetition: the id
+                -- would lead it to another part. So would it where the reference stands for several parts of this message: then only an attempt
+                -- of that name fits.
                 left join lateral (
                     select y.message_id, y.attempt_no, y.part_no, y.client_id,
                            -- Of several attempts without a name it may be any: the answers that are still to come say which. Delivered is
@@ -64,7 +65,7 @@ begin
                           where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
                             and (k.part_no is null or a.part_no = k.part_no or (select c.parts_total = 1 from tollwire.message_states c where c.message_id = a.message_id))
                             and (k.msisdn is null or m.msisdn = k.msisdn or m.msisdn like c_erased)
-                            and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and a.claimed_at > k.received_at - c_match_window
+                            and (a.outcome is null or a.outcome in ('submitted', 'uncertain') or a.receipt is not null) and a.claimed_at > k.received_at - c_match_window
                             -- What has a name of its own is not meant by another, unless it was the only try, or any try is the same submit.
                             and (a.reference is null or a.reference = k.reference or k.echo_attempt_no is not null or i.idempotent_submit or not exists (
                                 select from tollwire.attempts o

@@ -79,16 +79,16 @@ begin
                                    else r.state end,
                     receipt_at = case when a.receipt in ('enroute', 'accepted') and r.state = 'unknown' then a.receipt_at else coalesce(r.done_at, v_now) end,
                     reference = case when a.attempt_no = r.attempt_no then coalesce(a.reference, r.reference) else a.reference end,
-                    -- What the carrier has was submitted, though its answer was lost.
-                    outcome = case when v_has_it and a.outcome = 'uncertain' then 'submitted' else a.outcome end,
-                    outcome_at = case when v_has_it and a.outcome = 'uncertain' then v_now else a.outcome_at end
+                    -- What the carrier has was submitted, though its answer was lost, or another's who refused it.
+                    outcome = case when v_has_it and a.outcome <> 'submitted' then 'submitted' else a.outcome end,
+                    outcome_at = case when v_has_it and a.outcome <> 'submitted' then v_now else a.outcome_at end
                 where a.message_id = r.message_id and a.part_no = r.part_no
                   -- To a carrier that knows our ids every attempt is the same submit, also one that is on its way or unanswered.
                   and (a.attempt_no = r.attempt_no or a.carrier_id = r.carrier_id and (
                       a.reference = r.reference and a.outcome = 'submitted'
                       or r.knows_ids and (a.outcome is null or a.outcome in ('submitted', 'uncertain'))))
                   and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'));
-            if v_has_it and v_answer = 'uncertain' then
+            if v_has_it and v_answer <> 'submitted' then
                 insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
                     select c.carrier_id, c.reference, v_now, c.message_id, c.attempt_no, c.part_no
                     from tollwire.attempts c where c.message_id = r.message_id and c.attempt_no = r.attempt_no and c.part_no = r.part_no;
@@ -99,7 +99,7 @@ begin
     -- Fold each message that got news over all its attempts that may have reached the carrier.
     for r in
         select n.message_id, s.state, s.submitted_at, l.state as lock_state, c.waive_late_capture,
-               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired, p.over,
+               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired, p.over, p.submitted,
                l.state = 'HELD' and m.charge = 'submitted' and p.taken >= s.parts_total as pays_submit
         from (select distinct x.message_id
               from unnest(p_message, v_outcome) x(message_id, outcome) where x.outcome = 'noted') n
@@ -110,8 +110,9 @@ begin
         join lateral (
             -- A part that some attempt delivered waits for nobody.
             select count(*) filter (where q.is_delivered) as delivered, count(*) filter (where q.is_open and not q.is_delivered) as open,
-                   count(*) filter (where q.is_expired) as expired, count(*) filter (where q.is_taken) as taken, count(*) filter (where q.is_over and not q.is_delivered) as over
-            from (select coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
+                   count(*) filter (where q.is_expired) as expired, count(*) filter (where q.is_taken) as taken, count(*) filter (where q.is_over and not q.is_delivered) as over,
+                   count(*) filter (where q.is_submitted) as submitted
+            from (select coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, bool_or(a.outcome = 'submitted') as is_submitted, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
                          bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open,
                          coalesce(bool_or(a.outcome = 'submitted' or a.receipt in ('enroute', 'accepted', 'delivered', 'undelivered', 'expired')), false) as is_taken,
                          coalesce(bool_or(a.receipt in ('undelivered', 'expired', 'rejected')
@@ -136,8 +137,9 @@ begin
                 l_id := l_id || r.message_id;
                 l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
             end if;
-        -- What waits to be asked again is over too, when the one that knows the id has said so: it would not send it again.
-        elsif r.open = 0 and (r.state in ('SENT', 'UNKNOWN', 'SENDING') or r.state in ('QUEUED', 'FAILED_TEMP') and r.over > 0) then
+        -- What waits to be asked again is over too, when the one that knows the id has said so: it would not send it again. Or when carriers
+        -- had every part: what they took and lost is not sent again, whether or not it was SENT between the two.
+        elsif r.open = 0 and (r.state in ('SENT', 'UNKNOWN', 'SENDING') or r.state in ('QUEUED', 'FAILED_TEMP') and (r.over > 0 or r.submitted >= r.parts_total)) then
             f_id := f_id || r.message_id;
             f_event := f_event || case when r.expired > 0 and r.delivered = 0 then 'carrier_expired'::tollwire.message_event else 'undelivered' end;
             f_reason := f_reason || case when r.expired > 0 and r.delivered = 0 then 'expired_by_carrier' when r.delivered > 0 then 'delivered_in_part' else 'undelivered' end;

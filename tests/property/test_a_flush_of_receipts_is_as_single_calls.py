@@ -1,7 +1,7 @@
 """Receipts of one submit in one flush do what each of them does alone, one after the other (RULES 5).
 
 Every two and some three words of a carrier that contradicts itself as it likes, for each plan, before and
-after the answer to the submit, and where that was lost.
+after the answer to the submit, where that was lost, and where it was refused in spite of a word on it.
 """
 
 import random
@@ -17,7 +17,8 @@ from tests.support.servers import Database
 
 WORDS: Final = ("enroute", "accepted", "unknown", "rejected", "undelivered", "expired", "delivered")
 PLANS: Final = ("submitted", "delivered")
-ANSWERS: Final = (None, "uncertain", "submitted")
+REFUSALS: Final = ("refused_temp", "refused_perm")
+ANSWERS: Final = (None, "uncertain", "submitted", *REFUSALS)
 THREES: Final = 60
 ROW: Final = """
     select s.state::text, s.parts_delivered, s.error_code, s.late_receipt, l.state::text,
@@ -38,11 +39,24 @@ async def submits(flow: Flow, carrier: int, number: int) -> list[list[UUID]]:
     for plan, answer in product(PLANS, ANSWERS):
         messages = await flow.accepted(client, number, charge=plan, carrier_id=carrier)
         await flow.claim(messages, carrier)
+        if answer in REFUSALS:
+            await told(flow, [word_on(flow, carrier, id_, "unknown") for id_ in messages])
         if answer:
             lines = [outcome(id_, 1, answer, reference=None) for id_ in messages]
             await flow.record(lines, carrier)
         groups.append(messages)
     return groups
+
+
+def word_on(flow: Flow, carrier: int, message: UUID, word: str) -> ReceivedReceipt:
+    """What the carrier says of the only submit."""
+    return flow.new_receipt(carrier, f"of {message}", word, echo_message_id=message)
+
+
+async def told(flow: Flow, flush: Sequence[ReceivedReceipt]) -> None:
+    """Keep and settle receipts together."""
+    await store.receive_batch(flow.pool, flush)
+    await flow.settle([receipt.receipt_id for receipt in flush])
 
 
 async def play(flow: Flow, stories: Sequence[Sequence[str]], *, is_together: bool) -> list[Any]:
@@ -52,15 +66,14 @@ async def play(flow: Flow, stories: Sequence[Sequence[str]], *, is_together: boo
     """
     carrier = await flow.carrier()
     groups = await submits(flow, carrier, len(stories))
-    told = [story for messages in groups for story in zip(messages, stories, strict=True)]
+    tales = [tale for messages in groups for tale in zip(messages, stories, strict=True)]
     rounds: list[list[ReceivedReceipt]] = [[], [], []]
-    for message, story in told:
+    for message, story in tales:
         for nth, word in enumerate(story):
-            rounds[nth].append(flow.new_receipt(carrier, f"of {message}", word, echo_message_id=message))
+            rounds[nth].append(word_on(flow, carrier, message, word))
     for flush in [list(chain(*rounds))] if is_together else rounds:
-        await store.receive_batch(flow.pool, flush)
-        await flow.settle([receipt.receipt_id for receipt in flush])
-    return [tuple(row) for row in await flow.pool.fetch(ROW, [message for message, _ in told])]
+        await told(flow, flush)
+    return [tuple(row) for row in await flow.pool.fetch(ROW, [message for message, _ in tales])]
 
 
 async def test_a_flush_of_receipts_is_as_single_calls(database: Database) -> None:
@@ -73,6 +86,6 @@ async def test_a_flush_of_receipts_is_as_single_calls(database: Database) -> Non
         alone = await play(flow, stories, is_together=False)
     every = [(*kind, story) for kind in product(PLANS, ANSWERS) for story in stories]
     differing = [
-        (told, one, other) for told, one, other in zip(every, together, alone, strict=True) if one != other
+        (tale, one, other) for tale, one, other in zip(every, together, alone, strict=True) if one != other
     ]
     assert differing == []

@@ -27,8 +27,9 @@ begin
 
     with noted as (
         update tollwire.attempts a
-            -- An answer without a name, or none, takes nothing from what a receipt has named, nor from its word that the carrier has it.
-            set outcome = case when x.outcome = 'uncertain' and a.receipt in ('enroute', 'accepted', 'delivered') then 'submitted' else x.outcome end, outcome_at = v_now,
+            -- An answer without a name, or none, takes nothing from what a receipt has named, nor from its word that the carrier has it. Nor does
+            -- a refusal: it was somebody's before the carrier, and what is not sent again is not sent twice.
+            set outcome = case when a.receipt in ('enroute', 'accepted', 'delivered') then 'submitted' else x.outcome end, outcome_at = v_now,
                 reference = coalesce(x.reference, a.reference), error_code = x.error, error_detail = left(x.detail, 200)
             from (select distinct on (y.message_id, y.attempt_no, y.part_no) y.*
                   from unnest(p_message, p_attempt, p_part, p_outcome, p_reference, p_error, p_detail) with ordinality
@@ -37,7 +38,7 @@ begin
             where a.message_id = x.message_id and a.attempt_no = x.attempt_no and a.part_no = x.part_no
               and a.message_id = any (p_message) and a.message_id between v_min and v_max
               and (a.outcome is null or a.outcome = 'uncertain' and x.outcome <> 'uncertain')
-        returning a.message_id, a.attempt_no, a.part_no, a.outcome, case when x.outcome = 'uncertain' then a.reference else x.reference end as reference
+        returning a.message_id, a.attempt_no, a.part_no, a.outcome, case when x.outcome = 'submitted' then x.reference else a.reference end as reference
     )
     insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
         select p_carrier, n.reference, v_now, n.message_id, n.attempt_no, n.part_no
@@ -56,7 +57,7 @@ begin
     -- know decides; what it knew already, because this call was made before, is answered as it was then (RULES 4).
     for r in
         select x.message_id, x.attempt_no, min(x.nth)::integer as nth, array_agg(x.nth::integer) as positions,
-               bool_or(a.outcome_at = v_now) as is_news, bool_and(a.outcome = x.outcome or x.outcome = 'uncertain' and a.outcome = 'submitted') as is_known,
+               bool_or(a.outcome_at = v_now) as is_news, bool_and(a.outcome in (x.outcome, 'submitted')) as is_known,
                bool_or(x.outcome = 'submitted') as is_answered,
                case when bool_or(f.outcome = 'uncertain') then 'uncertain' when bool_or(f.outcome = 'refused_perm') then 'refused_perm'
                     when bool_or(f.outcome = 'refused_temp') then 'refused_temp' when bool_or(f.outcome = 'throttled') then 'throttled'
@@ -175,10 +176,10 @@ end $$;
 --                  late, when the attempt was given up as uncertain: nothing of it left (so with unclaimed)
 --   refused_temp   FAILED_TEMP and again after p_retry_seconds; after the last try, or past the validity, as refused_perm
 --   refused_perm   FAILED_PERM and release; but UNKNOWN while an earlier attempt may have reached the carrier
---   uncertain      as submitted, where a receipt has said that the carrier has it; else UNKNOWN; asked again when p_ask_again (the
---                  carrier knows our ids), sent again once when the policy is at_least_once (then possible_duplicate), else it waits
---                  for a receipt until min(validity, receipt wait)
+--   uncertain      UNKNOWN; asked again when p_ask_again (the carrier knows our ids), sent again once when the policy is at_least_once
+--                  (then possible_duplicate), else it waits for a receipt until min(validity, receipt wait)
 --   unclaimed      QUEUED at once: nothing was written to the carrier
+-- Each of them is as submitted where a receipt has said before it that the carrier has it; the journal keeps the answer's error.
 -- p_next_carrier names the carrier to try next, where it is another one. o_receipts names receipts that waited for this reference: wake dlr with them.
 create function tollwire.record_batch_v1(
     p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],

@@ -114,9 +114,7 @@ def record(t: Tables, lines: list[Line], carrier: int) -> list[tuple[Any, ...]]:
         known = [a for a in attempts if a is not None]
         if not any(a.outcome_us == t.now for a in known):
             is_known = bool(known) and all(
-                a.outcome == x.outcome or (x.outcome, a.outcome) == ("uncertain", "submitted")
-                for a, x in zip(attempts, group, strict=True)
-                if a
+                a.outcome in (x.outcome, "submitted") for a, x in zip(attempts, group, strict=True) if a
             )
             moved[places[0]] = message.attempt_no == number and is_known
             continue
@@ -165,7 +163,7 @@ def _note(t: Tables, lines: list[Line], carrier: int, may_ask_again: bool) -> No
             continue
         if attempt.outcome is not None and (attempt.outcome != "uncertain" or line.outcome == "uncertain"):
             continue
-        is_proved = line.outcome == "uncertain" and attempt.receipt in HAS_IT_WORDS
+        is_proved = line.outcome != "submitted" and attempt.receipt in HAS_IT_WORDS
         attempt.outcome, attempt.outcome_us = "submitted" if is_proved else line.outcome, t.now
         if line.reference is not None:
             attempt.reference = line.reference

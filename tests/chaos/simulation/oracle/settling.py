@@ -187,7 +187,7 @@ def _echoed(t: Tables, receipt: Receipt, named: set[UUID]) -> list[Place]:
         if a.carrier == receipt.carrier
         and receipt.echo_attempt in (None, number)
         and _may_name(receipt, message, part)
-        and a.outcome in (None, "submitted", "uncertain")
+        and (a.outcome in REACHED or a.receipt is not None)
         and a.claimed_us > receipt.received_us - MATCH_US
         and (
             a.reference in (None, receipt.reference)
@@ -260,12 +260,12 @@ def _write(t: Tables, message: Message, place: Place, receipt: Receipt) -> None:
             attempt.receipt = _standing(attempt, receipt.state)
             if number == place.attempt:
                 attempt.reference = attempt.reference or receipt.reference
-            if attempt.outcome == "uncertain" and receipt.state in HAS_IT_WORDS:
+            if attempt.outcome not in (None, "submitted") and receipt.state in HAS_IT_WORDS:
                 _prove(t, message, number, part, is_named=number == place.attempt)
 
 
 def _prove(t: Tables, message: Message, number: int, part: int, *, is_named: bool) -> None:
-    """What the carrier has was submitted, though its answer was lost."""
+    """What the carrier has was submitted, though its answer was lost, or was a refusal."""
     attempt = message.attempts[number, part]
     attempt.outcome, attempt.outcome_us = "submitted", t.now
     if is_named and attempt.reference is not None:
@@ -315,6 +315,14 @@ def _is_over(t: Tables, parts: dict[int, list[Attempt]], delivered: set[int]) ->
     )
 
 
+def _is_asked_for_nothing(
+    t: Tables, message: Message, parts: dict[int, list[Attempt]], delivered: set[int]
+) -> bool:
+    """It waits to be sent again, and carriers had every part, or that would be of no use."""
+    taken = sum(any(a.outcome == "submitted" for a in each) for each in parts.values())
+    return message.state in WAITS and (taken >= message.parts or _is_over(t, parts, delivered))
+
+
 def _fold_one(
     t: Tables,
     message: Message,
@@ -334,9 +342,7 @@ def _fold_one(
             told[message.id] = _end(t, message, "delivered", "capture", "delivered")
         elif message.state is not S.DELIVERED and not message.is_late:
             late.append(message)
-    elif not waiting and (
-        message.state in MAY_END or (message.state in WAITS and _is_over(t, parts, delivered))
-    ):
+    elif not waiting and (message.state in MAY_END or _is_asked_for_nothing(t, message, parts, delivered)):
         event = "carrier_expired" if is_expired and not delivered else "undelivered"
         reason = "delivered_in_part" if delivered else "undelivered"
         told[message.id] = _end(
