@@ -5,7 +5,6 @@ import time
 from collections import Counter as Tally
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from functools import partial
 from typing import Any, Final, Protocol, cast
 from uuid import UUID
@@ -202,18 +201,18 @@ class Settle(WithParts):
         callbacks = [answer.told for answer in settled if answer.callback_id is not None]
         self._deliver.deliver_soon([work for work in callbacks if work.event_type is not None])
         self._deliver.load_soon([work.callback_id for work in callbacks if work.event_type is None])
-        self._facts.add_all([_fact(answer) for answer in settled if answer.outcome == "moved"])
+        self._facts.add_all([_fact(answer) for answer in settled if answer.state is not None])
         _count(settled)
 
 
 def _fact(settled: Settled) -> Fact:
-    """Tell that a message has reached its end; everything of it is there."""
+    """Tell that a message has reached its end, or is SENT; everything of it is there."""
     told = settled.told
     return fact_of(
         cast("UUID", told.message_id),
         cast("int", settled.client_id),
         cast("str", told.state),
-        cast("datetime", told.final_at),
+        told.created_at,
         cast("str", settled.region),
         cast("str", settled.lane),
         cast("int", told.segments),

@@ -75,7 +75,8 @@ class CallbackWork(NamedTuple):
 class Settled(NamedTuple):
     """What a receipt did; ``outcome`` as in functions/settle_batch_v1.sql.
 
-    ``told`` is the message that moved as its callback tells it; there may be no such callback.
+    ``told`` is the message that moved as its callback tells it; there may be no such callback. What moved to
+    SENT is "noted", and has none here: its callback is for the sweep.
     """
 
     outcome: str
@@ -93,7 +94,7 @@ class Settled(NamedTuple):
 
     @property
     def state(self) -> str | None:
-        """The final state that it reached by this receipt."""
+        """The state that it reached by this receipt: a final one, or SENT."""
         return self.told.state
 
     @property

@@ -2,7 +2,7 @@
 -- (DESIGN 3, RULES 17, 23, 24). For each position:
 --   moved          this message reached its final state by this call; o_callback is its callback, leased to the caller
 --   noted          kept on the attempt; it ends nothing (an intermediate report, a part of several, a retry under way). What the carrier
---                  has whole, though its answer was lost, is SENT
+--                  has whole, though its answer was lost, is SENT: told by o_state, and by o_created_at when
 --   repeated       the part has its final receipt already; the first stands
 --   late_capture   delivered after the hold was released: taken by an entry of its own kind; one callback tells it
 --   late           after the end, and nothing to take (over 7 days after the submit, waived, or not delivered)
@@ -171,7 +171,7 @@ begin
         select z.outcome, m.client_id, m.region, m.lane, z.carrier_id, s_submitted[width_bucket(m.id, s_id)],
                z.callback_id, z.skip, z.endpoint_id, z.url, tollwire.event_type_v1(z.state), z.sequence, 0::smallint, z.at,
                z.message_id, z.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency, z.charged, z.error, z.attempts, z.twice,
-               false, z.parts_delivered, m.created_at, z.at
+               false, z.parts_delivered, m.created_at, case when z.outcome = 'moved' then z.at end
         from (select x.nth, 'moved' as outcome, x.message_id, x.state, x.callback_id, (s_sequence[x.i] + 1)::smallint as sequence, 1::smallint as attempts, s_carrier[x.i] as carrier_id,
                      case x.state when 'EXPIRED' then 'expired_by_carrier' when 'UNDELIVERED' then 'undelivered' end as error, s_twice[x.i] as twice,
                      (x.state = 'DELIVERED')::integer::smallint as parts_delivered, x.at, l_state[x.i] = 'CAPTURED' or coalesce(x.kind = 'capture', false) as charged, x.endpoint_id, x.url, x.skip

@@ -1,7 +1,7 @@
 -- Settles what is not ordinary: several parts or attempts, intermediate reports, repeated and late receipts, and those without a
 -- message. Called by settle_batch_v1, which holds every lock. Shape: arrays of one length; p_outcome is null where a message was
--- found, else as match_receipts_v1 says. Outcomes as in settle_batch_v1; what tells of the message is null but for those that moved.
--- Answers in the order of the arrays.
+-- found, else as match_receipts_v1 says. Outcomes as in settle_batch_v1; what tells of the message is null but for those that moved it, to its
+-- end or to SENT; o_at is when. Answers in the order of the arrays.
 create function tollwire.settle_rest_v1(p_receipt uuid[], p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome text[], p_lease_seconds integer)
 returns table (o_nth integer, o_outcome text, o_message uuid, o_state tollwire.message_state, o_callback uuid, o_sequence smallint, o_attempts smallint,
                o_carrier_id smallint, o_error text, o_possible_duplicate boolean, o_parts_delivered smallint, o_at timestamptz, o_charged boolean,
@@ -153,7 +153,7 @@ begin
     perform ledger.settle_holds_v1(c_id, array_fill('capture'::ledger.entry_kind, array[cardinality(c_id)]), array_fill('submitted'::text, array[cardinality(c_id)]));
     -- Nothing more is sent of what the carrier has whole.
     if cardinality(t_id) > 0 then
-        perform tollwire.end_taken_v1(t_id, 'receipt');
+        select coalesce(array_agg(t.o_message), '{}') into t_id from tollwire.end_taken_v1(t_id, 'receipt') t;
     end if;
     select coalesce(array_agg(t.o_message), '{}'), coalesce(array_agg(t.o_state), '{}'), coalesce(array_agg(t.o_callback), '{}'),
            coalesce(array_agg(t.o_endpoint), '{}'), coalesce(array_agg(t.o_url), '{}'), coalesce(array_agg(t.o_skip), '{}')
@@ -171,20 +171,22 @@ begin
         end loop;
     end if;
 
-    -- One position tells each end, the first of a final word; the others of the same message say "noted". Lists of one flush meet here: each by each would be
-    -- a quarter of a million pairs.
+    -- One position tells each move, the first of a final word; the others of the same message say "noted", and so does one that tells SENT. Lists of one flush
+    -- meet here: each by each would be a quarter of a million pairs.
     perform set_config('enable_hashjoin', 'on', true);
-    for r in select (array_agg(x.nth::integer order by not x.is_final, x.nth))[1] as nth, x.message_id, f.id is not null as is_moved, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip
+    for r in select (array_agg(x.nth::integer order by not x.is_final, x.nth))[1] as nth, x.message_id, f.id is not null as is_moved, t.id is not null as is_sent, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip
              from unnest(p_message, v_outcome, v_is_final) with ordinality x(message_id, outcome, is_final, nth)
-             left join unnest(f_id) f(id) on f.id = x.message_id left join unnest(l_id, l_sent) l(id, sent) on l.id = x.message_id
+             left join unnest(f_id) f(id) on f.id = x.message_id left join unnest(t_id) t(id) on t.id = x.message_id left join unnest(l_id, l_sent) l(id, sent) on l.id = x.message_id
              left join unnest(b_id, b_state, b_callback, b_endpoint, b_url, b_skip) b(id, state, callback, endpoint, url, skip) on b.id = x.message_id
-             where x.outcome = 'noted' group by x.message_id, f.id, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip loop
+             where x.outcome = 'noted' group by x.message_id, f.id, t.id, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip loop
         v_callback[r.nth] := r.callback;
         if r.is_moved then
             v_outcome[r.nth] := 'moved';
             v_state[r.nth] := r.state; v_endpoint[r.nth] := r.endpoint; v_url[r.nth] := r.url; v_skip[r.nth] := r.skip;
         elsif r.sent is not null then
             v_outcome[r.nth] := case when r.sent then 'late_capture' else 'late' end;
+        elsif r.is_sent then
+            v_state[r.nth] := 'SENT';
         end if;
     end loop;
     perform set_config('enable_hashjoin', 'off', true);
@@ -202,13 +204,13 @@ begin
         where k.id = any (k_id) and k.id between v_min and v_max;
     return query
         select x.nth::integer, case x.outcome when 'early' then 'waiting' else x.outcome end, x.message_id, x.state, x.callback, s.sequence, s.attempt_no, s.carrier_id, s.error_code, s.possible_duplicate,
-               s.parts_delivered, s.final_at, l.state = 'CAPTURED', x.endpoint, x.url, x.skip
+               s.parts_delivered, coalesce(s.final_at, s.updated_at), l.state = 'CAPTURED', x.endpoint, x.url, x.skip
         from unnest(v_outcome, p_message, v_state, v_callback, v_endpoint, v_url, v_skip) with ordinality x(outcome, message_id, state, callback, endpoint, url, skip, nth)
         left join lateral (
             select * from tollwire.message_states c
-            where x.outcome = 'moved' and c.message_id = x.message_id and c.message_id between v_m_min and v_m_max offset 0) s on true
+            where x.state is not null and c.message_id = x.message_id and c.message_id between v_m_min and v_m_max offset 0) s on true
         left join lateral (
             select * from ledger.credit_locks c
-            where x.outcome = 'moved' and c.message_id = x.message_id and c.message_id between v_m_min and v_m_max offset 0) l on true
+            where x.state is not null and c.message_id = x.message_id and c.message_id between v_m_min and v_m_max offset 0) l on true
         order by x.nth;
 end $$;

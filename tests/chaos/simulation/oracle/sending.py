@@ -185,10 +185,10 @@ def _same_submit(t: Tables, message: Message, line: Line, carrier: int) -> None:
             attempt.outcome, attempt.outcome_us, attempt.reference = "submitted", t.now, newest.reference
 
 
-def end_taken(t: Tables, message: Message) -> None:
-    """Nothing more is sent of what a carrier has whole, though its answer was lost."""
+def end_taken(t: Tables, message: Message) -> bool:
+    """Nothing more is sent of what a carrier has whole, though its answer was lost. True: it is SENT now."""
     if message.state not in (S.QUEUED, S.FAILED_TEMP, S.UNKNOWN) or not is_taken(message):
-        return
+        return False
     taken = [
         (a.outcome_us or 0, number, a.carrier)
         for (number, _), a in message.attempts.items()
@@ -198,6 +198,7 @@ def end_taken(t: Tables, message: Message) -> None:
     message.state, message.carrier, message.submitted_us, message.error = S.SENT, max(taken)[2], t.now, None
     message.sequence += 1
     t.add_callback(message, "message.sent", 0)
+    return True
 
 
 def _may_move(message: Message, number: int, word: str) -> bool:

@@ -57,7 +57,7 @@ def receive(t: Tables, words: list[Word]) -> None:
 
 
 def settle(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
-    """(outcome, message, state, callback) for each position; state and callback only where they moved."""
+    """(outcome, message, state, callback) for each position; state and callback only where it moved."""
     ordinary = _ordinary(t, ids)
     places: list[Place | None] = []
     outcomes: list[str | None] = []
@@ -348,8 +348,8 @@ def _fold_one(
         told[message.id] = _end(
             t, message, event, "release", "expired_by_carrier" if event == "carrier_expired" else reason
         )
-    else:
-        end_taken(t, message)
+    elif end_taken(t, message):
+        told[message.id] = "noted", message.state.value, None
 
 
 def _end(t: Tables, message: Message, event: str, kind: str, reason: str) -> tuple[str, str, UUID | None]:
