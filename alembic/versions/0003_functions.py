@@ -14,6 +14,7 @@ FUNCTIONS = (
     "shared/storage/uuid7_v1",
     "shared/storage/next_state_v1",
     "shared/storage/add_callbacks_v1",
+    "shared/storage/may_be_twice_v1",
     "ledger/require_read_committed_v1",
     "ledger/entry_hash_v1",
     "ledger/system_account_v1",

@@ -29,6 +29,7 @@ declare
     v_state tollwire.message_state[] := array_fill(null::tollwire.message_state, array[v_n]);
     v_callback uuid[] := array_fill(null::uuid, array[v_n]);
     f_id uuid[] := '{}'; f_event tollwire.message_event[] := '{}'; f_kind ledger.entry_kind[] := '{}'; f_reason text[] := '{}';
+    d_id uuid[] := '{}';  -- marked as possible_duplicate
     c_id uuid[] := '{}'; l_id uuid[] := '{}'; l_sent boolean[] := '{}';
     b_id uuid[] := '{}'; b_state tollwire.message_state[] := '{}'; b_callback uuid[] := '{}'; b_endpoint bigint[] := '{}'; b_url text[] := '{}'; b_skip text[] := '{}';
     v_endpoint bigint[] := array_fill(null::bigint, array[v_n]); v_url text[] := array_fill(null::text, array[v_n]); v_skip text[] := array_fill(null::text, array[v_n]);
@@ -98,7 +99,7 @@ begin
 
     -- Fold each message that got news over all its attempts that may have reached the carrier.
     for r in
-        select n.message_id, s.state, s.submitted_at, l.state as lock_state, c.waive_late_capture,
+        select n.message_id, s.state, s.submitted_at, s.possible_duplicate, l.state as lock_state, c.waive_late_capture,
                s.parts_total, s.late_receipt, p.delivered, p.open, p.expired, p.over, p.submitted,
                l.state = 'HELD' and m.charge = 'submitted' and p.taken >= s.parts_total as pays_submit
         from (select distinct x.message_id
@@ -124,6 +125,9 @@ begin
         -- part was rejected proves nothing. What is charged is the same in either order.
         if r.pays_submit then
             c_id := c_id || r.message_id;
+        end if;
+        if r.possible_duplicate then
+            d_id := d_id || r.message_id;
         end if;
         -- Where all are delivered, the end below says so.
         if r.delivered between 1 and r.parts_total - 1 then
@@ -154,6 +158,11 @@ begin
     -- Nothing more is sent of what the carrier has whole.
     if cardinality(t_id) > 0 then
         select coalesce(array_agg(t.o_message), '{}') into t_id from tollwire.end_taken_v1(t_id, 'receipt') t;
+    end if;
+    -- Nor was anything sent twice of what was to be sent once more and was not.
+    if cardinality(d_id) > 0 then
+        update tollwire.message_states s set possible_duplicate = false
+            where s.message_id = any (d_id) and s.message_id = any (f_id) and s.message_id between v_m_min and v_m_max and not tollwire.may_be_twice_v1(s.message_id);
     end if;
     select coalesce(array_agg(t.o_message), '{}'), coalesce(array_agg(t.o_state), '{}'), coalesce(array_agg(t.o_callback), '{}'),
            coalesce(array_agg(t.o_endpoint), '{}'), coalesce(array_agg(t.o_url), '{}'), coalesce(array_agg(t.o_skip), '{}')

@@ -175,7 +175,8 @@ begin
     delete from tollwire.outbox where message_id = any (t_id);
     update tollwire.message_states s
         set state = 'SENT', carrier_id = t_carrier[width_bucket(s.message_id, t_id)], submitted_at = v_now, error_code = null, sequence = s.sequence + 1,
-            updated_at = v_now, claim_deadline = null
+            updated_at = v_now, claim_deadline = null,
+            possible_duplicate = s.possible_duplicate and (p_error = 'restored' or tollwire.may_be_twice_v1(s.message_id))
         where s.message_id = any (t_id) and s.message_id between v_min and v_max;
     perform tollwire.add_callbacks_v1(t_id, array_fill('message.sent'::text, array[cardinality(t_id)]), 0);
     return query select x, 'SENT'::tollwire.message_state from unnest(t_id) x;

@@ -131,7 +131,8 @@ begin
         end if;
         m_id := m_id || r.message_id; m_state := m_state || v_state[r.nth]; m_error := m_error || r.error; m_sent := m_sent || (r.outcome = 'submitted');
         m_tries := m_tries || (r.tries + case when r.outcome in ('throttled', 'unclaimed') then 0 else 1 end)::smallint;
-        m_twice := m_twice || (r.possible_duplicate or r.outcome = 'uncertain' and not p_ask_again and v_state[r.nth] = 'QUEUED');
+        m_twice := m_twice || case when not r.possible_duplicate then r.outcome = 'uncertain' and not p_ask_again and v_state[r.nth] = 'QUEUED'
+                                   else v_state[r.nth] <> 'SENT' or tollwire.may_be_twice_v1(r.message_id) end;
         if v_state[r.nth] <> 'SENT' then
             w_id := w_id || r.message_id; -- What this carrier may have taken is asked again of this carrier alone: another one has never seen the id.
             v_bound := p_ask_again and exists (select from tollwire.attempts a where a.message_id = r.message_id and a.carrier_id = p_carrier and a.outcome = 'uncertain');
@@ -179,7 +180,8 @@ end $$;
 --   uncertain      UNKNOWN; asked again when p_ask_again (the carrier knows our ids), sent again once when the policy is at_least_once
 --                  (then possible_duplicate), else it waits for a receipt until min(validity, receipt wait)
 --   unclaimed      QUEUED at once: nothing was written to the carrier
--- Each of them is as submitted where a receipt has said before it that the carrier has it; the journal keeps the answer's error.
+-- What is SENT at last by its first submit, late, is no possible_duplicate any more.
+-- Each of the last five is as submitted where a receipt has said before it that the carrier has it; the journal keeps the answer's error.
 -- p_next_carrier names the carrier to try next, where it is another one. o_receipts names receipts that waited for this reference: wake dlr with them.
 create function tollwire.record_batch_v1(
     p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],

@@ -113,7 +113,11 @@ IN_SQL: Final = (
     ),
     Plant(
         "possible_duplicate not set", "tollwire.record_rest_v1",
-        (("r.possible_duplicate or r.outcome = 'uncertain' and not p_ask_again", "r.possible_duplicate or false"),), 40,
+        (("then r.outcome = 'uncertain' and not p_ask_again and", "then false and"),), 40,
+    ),
+    Plant(
+        "what went once stays marked as gone twice", "tollwire.end_taken_v1",
+        (("(p_error = 'restored' or tollwire.may_be_twice_v1(s.message_id))", "true"),), 300,
     ),
     Plant(
         "dispatch number does not rise after an outcome", "tollwire.record_rest_v1",
@@ -180,7 +184,7 @@ IN_SQL: Final = (
     ),
     Plant(
         "the last word on what waits to be asked again is forgotten", "tollwire.settle_rest_v1",
-        (("and r.over > 0)", "and false)"),), 100,
+        (("(r.over > 0 or", "(false or"),), 100,
     ),
     Plant(
         "what was accepted before is sent again", "tollwire.record_rest_v1",

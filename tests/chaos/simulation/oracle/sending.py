@@ -197,6 +197,7 @@ def end_taken(t: Tables, message: Message) -> bool:
     t.outbox.pop(message.id, None)
     message.state, message.carrier, message.submitted_us, message.error = S.SENT, max(taken)[2], t.now, None
     message.sequence += 1
+    message.is_possible_duplicate &= message.may_be_twice
     t.add_callback(message, "message.sent", 0)
     return True
 
@@ -243,6 +244,7 @@ def _move(
     message.sequence += 1
     message.claim_deadline_us = None
     if state is S.SENT:
+        message.is_possible_duplicate &= message.may_be_twice
         message.submitted_us = t.now
         t.outbox.pop(message.id, None)
     else:

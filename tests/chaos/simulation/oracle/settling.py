@@ -353,6 +353,7 @@ def _fold_one(
 
 
 def _end(t: Tables, message: Message, event: str, kind: str, reason: str) -> tuple[str, str, UUID | None]:
+    message.is_possible_duplicate &= message.may_be_twice
     callback = t.finish(message, event, kind if message.lock == "HELD" else None, reason, LEASE_SECONDS)
     return "moved", message.state.value, callback
 

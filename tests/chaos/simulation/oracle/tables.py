@@ -105,6 +105,12 @@ class Message:
     def is_test(self) -> bool:
         return self.amount == 0
 
+    @property
+    def may_be_twice(self) -> bool:
+        """Two attempts of a part were made of which nobody knows that nothing was written."""
+        made = [part for (_, part), a in self.attempts.items() if a.outcome != "unclaimed"]
+        return len(made) > len(set(made))
+
     def knows(self, event: str) -> bool:
         return (self.state, MessageEvent(event)) in TRANSITIONS
 
