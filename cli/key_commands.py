@@ -8,14 +8,17 @@ import click
 from api.admin_schemas import KeyPage, KeyShown, NewKeyShown, Scope
 from cli.api_client import Api
 from cli.api_command import api_command
+from cli.failures import Exit, Failure
 from cli.listing import collect, limit_option
 from cli.output import Output, short_time_text, time_text
 from cli.target import KeyFile
 from cli.words import part
-from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
+from shared.domain.api_keys import RANDOM_BYTES, InvalidApiKey, format_api_key, new_api_key, parse_api_key
 
 KEYS = "/admin/v1/keys"
 ADMIN = "admin"
+# No id has a _ in it.
+KEY_BEGIN = "tw_"
 SCOPES: tuple[str, ...] = get_args(Scope)
 CLIENT_SCOPES = tuple(scope for scope in SCOPES if scope != ADMIN)
 
@@ -109,13 +112,30 @@ async def list_(api: Api, output: Output, client: str | None, operator: bool, li
 async def revoke(api: Api, output: Output, key_id: str, reason: str | None) -> None:
     """Revoke a key by its id; within a second no process takes it.
 
-    The id stands before the last _ of the key; `tollwire key list` shows it too.
+    The id stands before the last _ of the key; `tollwire key list` shows it too. Of a whole key only its id
+    is sent.
     """
-    answer = await api.request("DELETE", f"{KEYS}/{part(key_id)}", query={"reason": reason}, may_repeat=True)
+    path = f"{KEYS}/{part(_id_of(key_id))}"
+    answer = await api.request("DELETE", path, query={"reason": reason}, may_repeat=True)
     if output.as_json:
         output.document(answer.plain())
     else:
         output.details(_facts(answer.read(KeyShown)))
+
+
+def _id_of(typed: str) -> str:
+    """The id of a key, also where the whole key was typed: its secret belongs into no URL, and into no log.
+
+    Raises:
+        Failure: it begins as a key does, and is none.
+    """
+    if not typed.startswith(KEY_BEGIN):
+        return typed
+    try:
+        return parse_api_key(typed).key_id
+    except InvalidApiKey as error:
+        hint = "Give its id alone: `tollwire key list` shows it. Nothing was sent."
+        raise Failure("The key is not right.", detail=str(error), hint=hint, exit_code=Exit.USAGE) from None
 
 
 def _facts(shown: KeyShown) -> list[tuple[str, str | None]]:
