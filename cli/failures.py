@@ -72,7 +72,7 @@ class Failure(Exception):  # noqa: N818 - a failure of a command, told to people
             return
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print(Text.assemble((self.title, "bold red")))
-        lines = dict.fromkeys((self.detail, *map(_field_line, self.fields())))
+        lines = dict.fromkeys((*self.detail.splitlines(), *map(_field_line, self.fields())))
         for line in filter(None, lines):
             console.print(Text(f"  {line}"))
         for line in self.hint.splitlines():

@@ -199,7 +199,12 @@ class Common(ValkeyAccess, frozen=True, kw_only=True):
         int, Meta(ge=1, le=200, description="Connections at most; the sum over all processes must fit.")
     ] = 25
     keyring_file: Annotated[
-        str, Meta(min_length=1, description="File with the keys that seal texts and secrets; mode 0600.")
+        str,
+        Meta(
+            min_length=1,
+            description="File with the keys that seal texts and secrets; mode 0600.",
+            extra={"right": "the path of a file that `tollwire keyring create FILE` makes"},
+        ),
     ]
     trusted_proxies: Annotated[
         tuple[str, ...],

@@ -3,7 +3,7 @@
 A field ``postgres_dsn`` is read from ``TOLLWIRE_POSTGRES_DSN``. Its type and ``msgspec.Meta`` say what
 is right; ``Meta(description=...)`` is the line in ``.env.example``; ``extra={"secret": True}`` keeps the
 value out of errors and logs, and lets ``TOLLWIRE_POSTGRES_DSN_FILE`` name a file that holds it, as
-Kubernetes and Docker mount secrets.
+Kubernetes and Docker mount secrets; ``extra={"right": ...}`` says what is right where the type does not.
 """
 
 import math
@@ -191,6 +191,8 @@ def _convert(text: str, annotation: Any) -> Any:
 
 def _right(annotation: Any) -> str:
     """Say in words what a variable must hold."""
+    if told := _extra(annotation).get("right"):
+        return str(told)
     kind = _type(annotation)
     match kind:
         case inspect.IntType() | inspect.FloatType():
@@ -237,8 +239,12 @@ def _examples(annotation: Any) -> Sequence[str]:
 
 
 def _is_secret(annotation: Any) -> bool:
+    return bool(_extra(annotation).get("secret"))
+
+
+def _extra(annotation: Any) -> Mapping[str, Any]:
     kind = inspect.type_info(annotation)
-    return isinstance(kind, inspect.Metadata) and bool((kind.extra or {}).get("secret"))
+    return (kind.extra or {}) if isinstance(kind, inspect.Metadata) else {}
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:

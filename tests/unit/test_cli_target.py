@@ -92,6 +92,19 @@ def test_a_problem_reads_as_its_title_its_detail_and_its_fields_once(capsys):
     ]
 
 
+def test_every_line_of_a_failure_stands_below_its_title(capsys):
+    Failure("Settings are wrong.", detail="A is missing\nB is missing", hint="Set A.\nSet B.").show(
+        as_json=False
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        "Settings are wrong.",
+        "  A is missing",
+        "  B is missing",
+        "  Set A.",
+        "  Set B.",
+    ]
+
+
 def test_for_programs_it_is_the_problem_itself_with_the_exit_code(capsys):
     refused().show(as_json=True)
     document = json.loads(capsys.readouterr().err)

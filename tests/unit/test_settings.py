@@ -100,6 +100,13 @@ def test_the_shared_settings_need_a_database_and_a_keyring_and_nothing_else() ->
     assert [fault.split()[0] for fault in caught.value.faults] == list(ENOUGH)
 
 
+def test_of_a_keyring_that_is_missing_it_is_told_how_to_make_one() -> None:
+    with pytest.raises(
+        SettingsError, match="it must be the path of a file that `tollwire keyring create FILE`"
+    ):
+        load(Common, {**ENOUGH, "TOLLWIRE_KEYRING_FILE": ""})
+
+
 def test_a_wrong_dsn_is_answered_with_an_example() -> None:
     with pytest.raises(SettingsError, match="it must be like postgresql://tollwire_api:secret@"):
         load(Common, {**ENOUGH, "TOLLWIRE_POSTGRES_DSN": "mysql://db"})
