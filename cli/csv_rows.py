@@ -55,7 +55,7 @@ def read_rows(raw: bytes, columns: Sequence[str]) -> Iterator[CsvRow]:
         except StopIteration:
             break
         except csv.Error as error:
-            raise CsvFault(f"line {line}: {error}") from None
+            raise CsvFault(_in_words(str(error), line)) from None
         if not row:
             continue
         if header is None:
@@ -65,6 +65,18 @@ def read_rows(raw: bytes, columns: Sequence[str]) -> Iterator[CsvRow]:
             yield CsvRow(line, [row[place] for place in places], _behind(row, places, delimiter))
     if header is None:
         raise CsvFault(f"it is empty; the first line names the columns {','.join(columns)}")
+
+
+def _in_words(fault: str, line: int) -> str:
+    """What is wrong with the row that begins on a line, beyond what the reader of CSV says."""
+    if fault == "unexpected end of data":
+        return f"a quote opened on line {line} is never closed"
+    if fault.startswith("field larger than field limit"):
+        most = f"{FIELD_CHARACTERS_MAX:,} characters"
+        return f"line {line}: a field has more than {most}; is a quote in it never closed?"
+    if "expected after" in fault:
+        return f"line {line}: {fault}; a quote within a quoted field is written twice"
+    return f"line {line}: {fault}"
 
 
 def _decoded(raw: bytes) -> str:

@@ -73,12 +73,16 @@ def test_spaces_around_a_number_are_taken_off_and_around_a_text_kept():
         ("to,text\n+1,a\n+2,Dear Ann, your code is 1\n", "line 3 has 3 columns, the first line 2"),
         ("to;text\n+1;a;b\n", "a field that holds ';' stands in double quotes"),
         ("to,text\n+1,\n", "line 2 has no text"),
-        ('to,text\n+1,"never ends\n+2,b\n', "line 2: unexpected end of data"),
+        ('to,text\n+1,"a "word" more"\n', "a quote within a quoted field is written twice"),
+        ('to,text\n+1,"never ends\n+2,b\n', "a quote opened on line 2 is never closed"),
         ('to,text\n+1,a\n+2,"b"c\n', "line 3: "),
         (b"to,text\n+1,\xff\n", "line 2 is not UTF-8"),
         (codecs.BOM_UTF16_LE + "to,text".encode("utf-16-le"), "UTF-16"),
         ("to,text\n+1," + "x" * (csv_messages.TEXT_CHARACTERS_MAX + 1), "more than any message can hold"),
-        ("to,text\n+1," + "x" * (csv_rows.FIELD_CHARACTERS_MAX + 1), "field larger than"),
+        (
+            "to,text\n+1," + "x" * (csv_rows.FIELD_CHARACTERS_MAX + 1),
+            "line 2: a field has more than 131,072 characters",
+        ),
     ],
 )
 def test_a_file_that_is_not_right_is_refused_with_the_place(raw, words):
