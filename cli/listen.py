@@ -50,7 +50,7 @@ STOP_SECONDS: Final = 2.0
 def listen(
     *, port: int, secrets: Sequence[str], home: Path | None, status: int, count: int | None, as_json: bool
 ) -> None:
-    """Receive callbacks here, verify them, and print a line for each.
+    """Receive callbacks here, verify them, print a line for each.
 
     Without --secret the demo client's callbacks are pointed here, and their secret is kept in the home.
 

@@ -34,8 +34,9 @@ def cut(group: click.Group, columns: int) -> Iterator[str]:
     """The summaries that end in dots, of a group and all below it."""
     context = click.Context(group)
     names = group.list_commands(context)
-    # As click lays its list out: two spaces before the names, two behind them, two to spare.
-    room = columns - 6 - max(map(len, names))
+    # As click lays its list out: two columns are left free, two spaces stand before the names and two behind
+    # them, and two more are not used.
+    room = columns - 2 - 6 - max(map(len, names))
     for name in names:
         command = group.get_command(context, name)
         assert command is not None
