@@ -16,7 +16,7 @@ from cli.failures import Exit, Failure
 from cli.listing import SHOWN_DEFAULT
 from cli.output import Output, amount_text, short_time_text
 from cli.target import KeyFile
-from cli.words import part
+from cli.words import AboveZero, part
 from shared.domain.money import MoneyFormatError, format_micros, parse_micros
 
 CLIENTS = "/admin/v1/clients"
@@ -35,7 +35,11 @@ def credit() -> None:
     """Top up accounts, and see what is in them."""
 
 
-@credit.command(epilog="Example: tollwire credit add acme 250.00 --reference invoice-17")
+@credit.command(
+    cls=AboveZero,
+    below_zero="A top-up is above zero; `tollwire credit adjust` takes credit away.",
+    epilog="Example: tollwire credit add acme 250.00 --reference invoice-17",
+)
 @click.argument("client")
 @click.argument("amount")
 @reference_option

@@ -15,6 +15,7 @@ from cli.failures import Exit, Failure
 from cli.listing import collect
 from cli.output import Output, amount_text, short_time_text
 from cli.target import KeyFile
+from cli.words import AboveZero
 from shared.domain.money import MoneyFormatError, parse_micros
 
 RATES = "/admin/v1/rates"
@@ -37,6 +38,8 @@ def rate() -> None:
 
 @rate.command(
     "set",
+    cls=AboveZero,
+    below_zero="A price is not below zero; `tollwire rate remove` ends a rate.",
     epilog="""\b
 Examples:
   tollwire rate set 49 0.0750

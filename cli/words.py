@@ -1,10 +1,16 @@
 """What was typed, before it is sent anywhere."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+import click
+
 from cli.failures import Exit, Failure
+
+# As click names what it takes for an option: -5 of -5.00.
+_NUMBER_BELOW_ZERO = re.compile(r"-[0-9.]")
 
 
 def refuse_undecodable(options: Mapping[str, Any]) -> None:
@@ -29,6 +35,27 @@ def part(name: str) -> str:
     if not name:
         raise Failure("The name is empty.", exit_code=Exit.USAGE)
     return quote(name, safe="")
+
+
+class AboveZero(click.Command):
+    """A command of an amount that is never below zero, and says so where click sees an unknown option -5.
+
+    Args:
+        below_zero: what to do instead, as a sentence.
+    """
+
+    def __init__(self, *given: Any, below_zero: str, **told: Any) -> None:
+        super().__init__(*given, **told)
+        self._below_zero = below_zero
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words behind the command's name."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if _NUMBER_BELOW_ZERO.fullmatch(error.option_name):
+                raise click.UsageError(self._below_zero, ctx) from None
+            raise
 
 
 def _words(value: Any) -> Iterable[str]:

@@ -83,3 +83,22 @@ def test_a_name_is_one_part_of_a_path():
     assert part("a/b?c#d") == "a%2Fb%3Fc%23d"
     with pytest.raises(Failure, match="empty"):
         part("")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("credit", "add", "acme", "-5"),
+            "A top-up is above zero; `tollwire credit adjust` takes credit away.",
+        ),
+        (("credit", "add", "acme", "-.50"), "A top-up is above zero; `tollwire credit adjust` takes"),
+        (("rate", "set", "49", "-1.00"), "A price is not below zero; `tollwire rate remove` ends a rate."),
+        (("credit", "add", "acme", "--amuont", "5"), "No such option '--amuont'."),
+        (("credit", "add", "acme", "-x"), "No such option '-x'."),
+    ],
+)
+def test_an_amount_below_zero_is_no_unknown_option(words, told):
+    done = CliRunner().invoke(tollwire, [*words, *API])
+    assert done.exit_code == Exit.USAGE
+    assert told in done.output
