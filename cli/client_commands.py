@@ -9,7 +9,7 @@ from api.admin_schemas import ClientBacklog, ClientPage, ClientShown
 from cli.api_client import Api
 from cli.api_command import api_command
 from cli.client_options import ANY, settings_options
-from cli.credit_commands import plain_amount
+from cli.credit_commands import held_text, plain_amount
 from cli.listing import collect, limit_option
 from cli.output import Output, amount_text, time_text
 from cli.target import KeyFile
@@ -136,7 +136,7 @@ def _show(output: Output, shown: ClientShown) -> None:
         [
             ("Client", f"{shown.name}{' (suspended)' if shown.suspended else ''}"),
             ("Available", amount_text(balance.available, balance.currency)),
-            ("Held", f"{amount_text(balance.held, balance.currency)} for {balance.open_holds:,} messages"),
+            ("Held", held_text(balance)),
             ("Credit limit", amount_text(balance.credit_limit, balance.currency)),
             ("Requests", f"{shown.requests_per_minute:,} a minute, {shown.requests_burst:,} at once"),
             ("Pacing", f"{rate:,} messages a second" if rate else UNPACED),

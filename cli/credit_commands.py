@@ -10,11 +10,12 @@ import click
 
 from api.admin_schemas import ClientShown
 from api.ledger_schemas import AuditPage, CreditPosted
+from api.read_schemas import Balance
 from cli.api_client import Api
 from cli.api_command import api_command
 from cli.failures import Exit, Failure
 from cli.listing import SHOWN_DEFAULT
-from cli.output import Output, amount_text, short_time_text
+from cli.output import Output, amount_text, count_text, short_time_text
 from cli.target import KeyFile
 from cli.words import AboveZero, part
 from shared.domain.money import MoneyFormatError, format_micros, parse_micros
@@ -87,7 +88,7 @@ async def show(api: Api, output: Output, client: str) -> None:
         [
             ("Available", amount_text(balance.available, balance.currency)),
             ("Posted", amount_text(balance.posted, balance.currency)),
-            ("Held", f"{amount_text(balance.held, balance.currency)} for {balance.open_holds:,} messages"),
+            ("Held", held_text(balance)),
             ("Credit limit", amount_text(balance.credit_limit, balance.currency)),
         ]
     )
@@ -159,3 +160,8 @@ def plain_amount(amount: str) -> str:
         return format_micros(parse_micros(amount))
     except MoneyFormatError as error:
         raise Failure("The amount is not right.", detail=str(error), exit_code=Exit.USAGE) from None
+
+
+def held_text(balance: Balance) -> str:
+    """What is held, and for how many messages."""
+    return f"{amount_text(balance.held, balance.currency)} for {count_text(balance.open_holds, 'message')}"

@@ -121,6 +121,11 @@ def money_text(micros: int, currency: str = "") -> str:
     return f"{text} {currency}".rstrip()
 
 
+def count_text(count: int, thing: str) -> str:
+    """So many of something: "1 message", "2,000 messages"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def time_text(time: str | None) -> str:
     """A time of the API ("2026-11-21T10:00:00.123Z") in the local time zone, to the second."""
     if time is None:

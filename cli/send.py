@@ -16,7 +16,7 @@ from cli.follow import follow
 from cli.home import Home
 from cli.message_screen import print_message
 from cli.output import Output, amount_text, state_text
-from cli.proof import DELIVERED
+from cli.proof import DELIVERED, FINAL_STATES
 from cli.send_batches import BATCH_DEFAULT, BATCH_MAX
 from cli.send_file import FileSend, send_file
 from cli.target import KeyFile
@@ -144,6 +144,12 @@ async def _send_one(
         output.document(found.plain())
     else:
         print_message(output, found.read(MessageDetail))
+    if states[message_id] not in FINAL_STATES:
+        output.gap()
+        output.note(
+            f"Not final within {timeout_seconds:g} s, and no longer waited for: it goes on by itself."
+        )
+        output.note(f"`tollwire message show {message_id}` tells what became of it.")
     return Exit.DONE if states[message_id] == DELIVERED else Exit.FAILED
 
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from cli.csv_messages import CsvMessage
-from cli.output import Output, money_text, state_text
+from cli.output import Output, count_text, money_text, state_text
 from cli.proof import FAULTS_SHOWN_MAX, Books
 from cli.send_progress import Accepted, Done, Rejected
 from shared.domain.money import format_micros
@@ -182,10 +182,9 @@ def print_books(output: Output, books: Books) -> None:
 
 def _verdicts(books: Books) -> Iterator[tuple[str, str]]:
     if books.open_count:
-        yield (
-            f"{books.open_count:,} messages are not final yet; the books can be proved when they are.",
-            "yellow",
-        )
+        verb, they = ("is", "it is") if books.open_count == 1 else ("are", "they are")
+        waiting = count_text(books.open_count, "message")
+        yield f"{waiting} {verb} not final yet; the books can be proved when {they}.", "yellow"
     elif not books.faults:
         yield f"✓ Captured {_money(books.captured)}: to the micro what {_owed(books)} cost.", "green"
         if books.balance_moved is not None:

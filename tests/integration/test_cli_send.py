@@ -1,6 +1,10 @@
-"""`tollwire send --csv`, when the API refuses what was asked for every row of the file."""
+"""`tollwire send` where it does not go well: what the API refuses of a file, and what is not final in time.
+
+No worker runs here, so nothing becomes final.
+"""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,12 +27,16 @@ async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
         yield running
 
 
-async def send(rig: Rig, key: str, folder: Path, *options: str) -> Result:
-    file = folder / "messages.csv"
-    file.write_text("to,text\n" + "".join(f"+49151123456{row:02},hello\n" for row in range(ROWS)))
-    words = ("send", "--csv", str(file), "--api-url", rig.url, "--api-key", key, *options)
+async def send(rig: Rig, key: str, folder: Path, *words: str) -> Result:
+    words = ("send", *words, "--api-url", rig.url, "--api-key", key)
     environ = {"TOLLWIRE_HOME": str(folder / "home")}
     return await asyncio.to_thread(CliRunner(env=environ).invoke, tollwire, words)
+
+
+def file_of(rows: int, folder: Path) -> str:
+    file = folder / "messages.csv"
+    file.write_text("to,text\n" + "".join(f"+49151123456{row:02},hello\n" for row in range(rows)))
+    return str(file)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +57,8 @@ async def send(rig: Rig, key: str, folder: Path, *options: str) -> Result:
 )
 async def test_a_refused_option_is_told_once_and_can_be_mended(rig, tmp_path, option, value, told):
     key = await rig.client("acme")
-    refused = await send(rig, key, tmp_path, option, value)
+    file = file_of(ROWS, tmp_path)
+    refused = await send(rig, key, tmp_path, "--csv", file, option, value)
     assert refused.exit_code == Exit.FAILED
     assert [line.strip() for line in refused.stderr.splitlines()] == [
         f"Stopped after 0 of {ROWS} messages.",
@@ -58,4 +67,30 @@ async def test_a_refused_option_is_told_once_and_can_be_mended(rig, tmp_path, op
         "validation_failed (422)",
     ]
     assert GO_ON not in refused.stderr
-    assert (await send(rig, key, tmp_path)).exit_code == Exit.DONE
+    assert (await send(rig, key, tmp_path, "--csv", file)).exit_code == Exit.DONE
+
+
+async def test_a_message_that_is_not_final_in_time_is_told_to_go_on(rig, tmp_path):
+    key = await rig.client("acme")
+    words = ("+4915112345678", "hello", "--wait", "--timeout", "0.01")
+    done = await send(rig, key, tmp_path, *words)
+    assert done.exit_code == Exit.FAILED
+    assert "QUEUED" in done.stdout
+    assert "Not final within 0.01 s, and no longer waited for: it goes on by itself." in done.stderr
+    assert "`tollwire message show " in done.stderr
+    told = await send(rig, key, tmp_path, *words, "--json")
+    assert (json.loads(told.stdout)["status"], told.stderr) == ("QUEUED", "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (1, "1 message is not final yet; the books can be proved when it is."),
+        (2, "2 messages are not final yet; the books can be proved when they are."),
+    ],
+)
+async def test_a_file_that_is_not_final_in_time_is_told_how_much_of_it(rig, tmp_path, rows, told):
+    key = await rig.client("acme")
+    done = await send(rig, key, tmp_path, "--csv", file_of(rows, tmp_path), "--wait", "--timeout", "0.01")
+    assert done.exit_code == Exit.FAILED
+    assert told in done.stdout
