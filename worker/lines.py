@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
+from math import inf
 from typing import Final
 
 # So long a carrier may let a lane wait; then the lane's other carriers go on. A line that is younger is not
@@ -77,17 +78,20 @@ class Line:
         # Messages that were put off, as far as the carrier has not had the time for them.
         self._behind = 0.0
         self._counted_at = 0.0
-        self.seen_at = 0.0
+        self.counts_until = -inf  # when the lane may be another carrier's alone again
+        self._waited_until = -inf  # when somebody last had waited for long
 
     @contextmanager
     def wait(self, work: Sequence[tuple[str, int]], bundles: int) -> Iterator[Wait]:
         """Stand in the line with so many bundles of work, until the end of the context."""
         wait = Wait(work, bundles)
-        self.seen_at = wait.began_at
+        self.counts_until = max(self.counts_until, wait.began_at + OTHERS_SECONDS)
         self._waits[wait] = None
         try:
             yield wait
         finally:
+            if not self.is_young():
+                self._waited_until = time.monotonic()
             del self._waits[wait]
 
     @property
@@ -98,6 +102,10 @@ class Line:
     def is_young(self) -> bool:
         """Return True when nobody has waited long enough to tell how fast it goes."""
         return all(time.monotonic() - wait.began_at < SHORT_SECONDS for wait in self._waits)
+
+    def is_quick(self) -> bool:
+        """Return True when nobody waits here for long, nor did lately."""
+        return self.is_young() and time.monotonic() - self._waited_until >= OTHERS_SECONDS
 
     def is_crowded(self, wait: Wait) -> bool:
         """Return True when so much stands before this work that it is too much with it."""
@@ -159,22 +167,22 @@ class Lines:
             lines[carrier_id] = Line(FIRST_EXPRESS_SECONDS if lane == "express" else FIRST_SECONDS)
         return lines[carrier_id]
 
-    def carriers(self, lane: str) -> list[int]:
-        """The carriers whose work came by the lane."""
-        return list(self._lanes[lane])
+    def is_quick(self, lane: str) -> bool:
+        """Return True when no work of the lane waits for long, nor did lately."""
+        return all(line.is_quick() for line in self._lanes[lane].values())
 
     def note(self, lane: str, carrier_id: int) -> None:
-        """Note that work of a carrier came into the lane."""
-        self.at(lane, carrier_id).seen_at = time.monotonic()
+        """Note that work of a carrier came into the lane, and will come by."""
+        self.at(lane, carrier_id).counts_until = time.monotonic() + OTHERS_SECONDS
 
     def is_alone(self, lane: str, carrier_id: int) -> bool:
-        """Return True when no other carrier's work came by the lane lately.
+        """Return True when no other carrier's work came by the lane lately, and none is known to come.
 
         In the express lane not before it is known: what waited there before we came is not for one carrier.
         """
-        since = time.monotonic() - OTHERS_SECONDS
-        if lane == "express" and self._began_at > since:
+        now = time.monotonic()
+        if lane == "express" and now - self._began_at < OTHERS_SECONDS:
             return False
         return all(
-            line.seen_at < since for other_id, line in self._lanes[lane].items() if other_id != carrier_id
+            line.counts_until < now for other_id, line in self._lanes[lane].items() if other_id != carrier_id
         )

@@ -42,13 +42,11 @@ class Places:
         self._lines.note(lane, carrier_id)
 
     def is_waited_for(self, lane: str) -> bool:
-        """True while work of the lane waits for a carrier that is not the only one."""
-        return not self._desks.is_one and any(
-            (desk := self._desks.get(carrier_id)) is not None
-            and not self._lines.at(lane, carrier_id).is_young()
-            and desk.is_full()
-            for carrier_id in self._lines.carriers(lane)
-        )
+        """True while work of the lane waits, for whatever, or did lately, and there is not just one carrier.
+
+        Not only while its carrier is full: what comes in at a moment when that cannot be told is heard too.
+        """
+        return not self._desks.is_one and not self._lines.is_quick(lane)
 
     def may_hold_up(self, lane: str, carrier_ids: Iterable[int]) -> bool:
         """True while these carriers' work may hold up the lane."""

@@ -89,14 +89,14 @@ class ModelListener:
 
     def __init__(self, hear: Callable[[bytes], None]) -> None:
         self._hear = hear
-        self._is_wanted = False
+        self.is_wanted = False
         self.heard = 0
 
     async def keep(self, *, is_wanted: bool) -> None:
-        self._is_wanted = is_wanted
+        self.is_wanted = is_wanted
 
     def give(self, payload: bytes) -> None:
-        if self._is_wanted:
+        if self.is_wanted:
             self.heard += 1
             self._hear(payload)
 
@@ -128,6 +128,11 @@ class ModelServers:
     def heard(self) -> int:
         """Bundles that were heard beside the lane."""
         return sum([listener.heard for listener in self._listeners])
+
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether what comes in now is heard beside the lane."""
+        return all(listener.is_wanted for listener in self._listeners)
 
     @property
     def pending(self) -> int:

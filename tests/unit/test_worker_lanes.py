@@ -78,6 +78,51 @@ def test_a_message_that_comes_in_behind_another_carriers_backlog_is_not_held_up_
     play(scenario)
 
 
+# A small window goes in step: for a while all its places are with our claims, then all at the carrier, whose
+# answer takes about as long. At an instant that looks like a slow database, or like a full carrier.
+IN_STEP = [
+    pytest.param(25, 0.1, 0.045, id="25 places, answer 100 ms, claim 45 ms"),
+    pytest.param(20, 0.1, 0.035, id="20 places, answer 100 ms, claim 35 ms"),
+    pytest.param(20, 0.1, 0.04, id="20 places, answer 100 ms, claim 40 ms"),
+    pytest.param(32, 0.05, 0.03, id="32 places, answer 50 ms, claim 30 ms"),
+]
+
+
+@pytest.mark.parametrize(("window", "answer_seconds", "claim_seconds"), IN_STEP)
+def test_a_lane_that_waits_is_listened_to_without_a_pause(play, window, answer_seconds, claim_seconds):
+    async def scenario() -> None:
+        servers = ModelServers()
+        servers.database_seconds = claim_seconds
+        carriers = {1: ModelCarrier(window, answer_seconds), 2: ModelCarrier(32, 0.02)}
+        async with open_lane(servers, carriers, window_max=window):
+            servers.accept(1, 8_000, bundle=4)
+            await asyncio.sleep(5.0)
+            while servers.pending:
+                assert servers.is_listened_to
+                await asyncio.sleep(0.5)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("came_after_seconds", [9.4, 13.6])
+@pytest.mark.parametrize(("window", "answer_seconds", "claim_seconds"), IN_STEP)
+def test_whenever_it_comes_in_a_message_is_not_held_up_by_a_backlog_that_goes_in_step(
+    play, window, answer_seconds, claim_seconds, came_after_seconds
+):
+    async def scenario() -> None:
+        servers = ModelServers()
+        servers.database_seconds = claim_seconds
+        carriers = {1: ModelCarrier(window, answer_seconds), 2: ModelCarrier(32, 0.02)}
+        async with open_lane(servers, carriers, window_max=window):
+            servers.accept(1, 20_000, bundle=4)
+            await asyncio.sleep(came_after_seconds)
+            (other,) = servers.accept(2, 1)
+            await servers.until_sent([other])
+        assert servers.sent_after[other] < PASSED_SECONDS
+
+    play(scenario)
+
+
 def test_a_lane_whose_carriers_keep_up_is_not_listened_to(play):
     async def scenario() -> None:
         servers = ModelServers()

@@ -137,8 +137,21 @@ def test_a_lane_is_one_carriers_own_until_anothers_work_comes_by(clock):
     assert not lines.is_alone("normal", 1)
     clock[0] += OTHERS_SECONDS + 1.0
     assert lines.is_alone("normal", 1)
-    lines.note("normal", 2)
-    assert not lines.is_alone("normal", 1)
+
+
+def test_a_lane_is_quick_again_when_nobody_has_waited_in_it_for_a_minute(clock):
+    lines = Lines()
+    with lines.at("normal", 1).wait(work(1), 1):
+        assert lines.is_quick("normal")
+        clock[0] += SHORT_SECONDS
+        assert not lines.is_quick("normal")
+        assert lines.is_quick("bulk")
+    with lines.at("normal", 1).wait(work(1), 1):
+        clock[0] += OTHERS_SECONDS / 2
+    clock[0] += OTHERS_SECONDS - 1.0
+    assert not lines.is_quick("normal"), "who comes in while the next wait is young is heard"
+    clock[0] += 1.0
+    assert lines.is_quick("normal")
 
 
 def test_an_express_lane_is_no_carriers_own_before_it_was_watched_for_a_minute(clock):
