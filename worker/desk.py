@@ -28,6 +28,7 @@ from worker.carriers.base import (
     Uncertain,
 )
 from worker.pace import RATE_MIN_PER_SECOND, Pace
+from worker.share import Share
 from worker.window import Window
 
 # So many refused connections or messages without an answer in a row are a carrier that is down; then one
@@ -40,6 +41,9 @@ OPEN_SECONDS: Final = 5.0
 LOST_MAX: Final = 1_000
 # A carrier that has not answered a submit for so long is slow.
 SLOW_SECONDS: Final = 1.0
+# So much of its places' time is the carrier's, if it is full. With less our own claims take three times as
+# long as its answers: it is the database that is slow.
+FULL_SHARE: Final = 0.25
 # One to which nothing has gone for so long may hang; one that takes so many times less than a while ago is
 # ill, and may be well again soon.
 STEADY_SECONDS: Final = 5.0
@@ -92,6 +96,7 @@ class Desk:
         # When each submit that is not answered began, and of how many messages; the oldest first.
         self._unanswered: dict[int, tuple[float, int]] = {}
         self._submits = itertools.count()
+        self._share = Share()
         DOWN.labels(config.name).set_function(lambda: float(self.is_down))
         PLACES.labels(config.name, "used").set_function(lambda: self._window.used)
         PLACES.labels(config.name, "max").set(config.window_max)
@@ -112,10 +117,9 @@ class Desk:
     def is_full(self) -> bool:
         """Return True when what waits for places waits for the carrier, and not for our own claims.
 
-        Its pace lets nothing go, or most places are with what it has not answered.
+        Its pace lets nothing go, or a good part of the places' time is with what it has not answered.
         """
-        at_carrier, _ = self._longest()
-        return self.rest_seconds > 0 or (at_carrier > 0 and 2 * at_carrier >= self._window.used)
+        return self.rest_seconds > 0 or self._share.of_carrier() >= FULL_SHARE
 
     def _longest(self) -> tuple[int, float]:
         """How many messages the carrier has not answered, and since how long the first of them."""
@@ -162,6 +166,7 @@ class Desk:
             count = await self._take_probe(lane)
         else:
             count = await self._window.take(lane, wanted)
+            self._share.note(taken=count)
             if self._is_broken():  # while it waited
                 self.give(lane, count)
                 return 0
@@ -173,6 +178,7 @@ class Desk:
         count = 0
         try:
             count = await self._window.take(lane, 1)
+            self._share.note(taken=count)
         finally:
             self._probe_at = time.monotonic() if count else None
         return count
@@ -180,6 +186,7 @@ class Desk:
     def give(self, lane: str, count: int) -> None:
         """Give places back."""
         self._window.give(lane, count)
+        self._share.note(taken=-count)
         if self._probe_at not in (None, inf) and self._window.used == 0:
             self._probe_at = None  # it was not claimed
 
@@ -197,6 +204,7 @@ class Desk:
         self._in_flight.inc(len(submissions))
         submit = next(self._submits)
         self._unanswered[submit] = (started_at, len(submissions))
+        self._share.note(submitted=len(submissions))
         try:
             if tracing.is_on:
                 outcomes = await traces.submit(self.config.name, self._carrier, submissions)
@@ -205,6 +213,7 @@ class Desk:
         finally:
             self._in_flight.dec(len(submissions))
             del self._unanswered[submit]
+            self._share.note(submitted=-len(submissions))
             if self._probe_at is not None and started_at >= self._probe_at:
                 self._probe_at = None
         self._submit_seconds.observe(time.monotonic() - started_at, tracing.exemplar())

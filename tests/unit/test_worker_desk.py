@@ -186,26 +186,69 @@ async def test_who_waited_for_places_while_the_breaker_opened_gets_none():
     assert one._window.used == 0
 
 
-async def test_a_carrier_is_full_while_places_are_with_what_it_has_not_answered():
-    """What is being claimed waits for the database, and more of it would help nobody."""
-    one = desk(Submitted("r"), window_max=10)
-    assert not one.is_full()
+class Silent(Scripted):
+    """Answers when it is told to."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.answer = asyncio.Event()
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        await self.answer.wait()
+        return await super().submit_many(submissions)
+
+
+async def round_of(one: Desk, now: list[float], claim_seconds: float, answer_seconds: float) -> set[bool]:
+    """Claim and submit five messages in step; return what ``is_full`` said before the claim and after."""
+    carrier = one._carrier = Silent(Submitted("r"))
     await one.take("normal", 5)
-    assert not one.is_full()
-    answer = asyncio.Event()
-
-    class Silent(Scripted):
-        async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
-            await answer.wait()
-            return await super().submit_many(submissions)
-
-    one._carrier = Silent(Submitted("r"))
+    now[0] += claim_seconds
+    seen = {one.is_full()}
     submits = asyncio.create_task(one.submit([submission()] * 5))
     await asyncio.sleep(0)
-    assert one.is_full()
-    answer.set()
+    now[0] += answer_seconds
+    seen.add(one.is_full())
+    carrier.answer.set()
     await submits
+    one.give("normal", 5)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("claim_seconds", "answer_seconds", "is_full"),
+    [(0.04, 0.1, True), (0.05, 0.05, True), (0.3, 0.3, True), (0.4, 0.05, False), (5.0, 0.05, False)],
+)
+async def test_a_carrier_is_full_when_its_answers_and_not_our_claims_take_the_time(
+    monkeypatch, claim_seconds, answer_seconds, is_full
+):
+    """At no instant of a round it looks otherwise, though its places are all here or all there."""
+    now = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    one = desk(Submitted("r"), window_max=10)
     assert not one.is_full()
+    for _ in range(10):
+        await round_of(one, now, claim_seconds, answer_seconds)
+    assert await round_of(one, now, claim_seconds, answer_seconds) == {is_full}
+
+
+async def test_a_carrier_is_not_full_any_more_when_the_database_has_stood_for_a_second(monkeypatch):
+    now = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    one = desk(Submitted("r"), window_max=10)
+    assert True in await round_of(one, now, 0.01, 5.0)
+    await one.take("normal", 5)
+    now[0] += 1.0
+    assert not one.is_full(), "what waits for places waits for the claims of the others"
+
+
+async def test_a_carrier_that_answers_nothing_is_full_at_once(monkeypatch):
+    now = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    one = desk(Submitted("r"), window_max=10)
+    for _ in range(3):
+        await round_of(one, now, 0.4, 0.05)
+    assert not one.is_full()
+    assert True in await round_of(one, now, 0.4, 0.5)
 
 
 async def test_a_carrier_is_full_while_its_pace_lets_nothing_go():

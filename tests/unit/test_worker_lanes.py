@@ -85,6 +85,8 @@ IN_STEP = [
     pytest.param(20, 0.1, 0.035, id="20 places, answer 100 ms, claim 35 ms"),
     pytest.param(20, 0.1, 0.04, id="20 places, answer 100 ms, claim 40 ms"),
     pytest.param(32, 0.05, 0.03, id="32 places, answer 50 ms, claim 30 ms"),
+    pytest.param(20, 0.05, 0.05, id="20 places, answer 50 ms, claim 50 ms"),
+    pytest.param(100, 0.06, 0.04, id="100 places, answer 60 ms, claim 40 ms"),
 ]
 
 
