@@ -23,6 +23,9 @@ BUNDLES_MAX: Final = 200
 # backlog stays in the stream, where it is, and who comes by finds a lane that moves.
 OTHERS_SECONDS: Final = 60.0
 QUICK_PER_SECOND: Final = 100.0
+# What was only heard is still behind such a backlog: it counts until almost any of them is put off, some
+# 1,200 bundles a second.
+HEARD_SECONDS: Final = 600.0
 # How often those who wait look whether the worker stops, their carrier has changed or their line is too long;
 # the first time sooner, so that what is put off leaves the lane at once.
 LOOK_SECONDS: Final = 1.0
@@ -173,7 +176,7 @@ class Lines:
 
     def note(self, lane: str, carrier_id: int) -> None:
         """Note that work of a carrier came into the lane, and will come by."""
-        self.at(lane, carrier_id).counts_until = time.monotonic() + OTHERS_SECONDS
+        self.at(lane, carrier_id).counts_until = time.monotonic() + HEARD_SECONDS
 
     def is_alone(self, lane: str, carrier_id: int) -> bool:
         """Return True when no other carrier's work came by the lane lately, and none is known to come.

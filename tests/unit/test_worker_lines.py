@@ -9,6 +9,7 @@ from worker.lines import (
     EARLY_FACTOR,
     FIRST_EXPRESS_SECONDS,
     FIRST_SECONDS,
+    HEARD_SECONDS,
     LINE_SECONDS,
     OTHERS_SECONDS,
     PUT_OFF_MAX_SECONDS,
@@ -136,6 +137,18 @@ def test_a_lane_is_one_carriers_own_until_anothers_work_comes_by(clock):
         pass
     assert not lines.is_alone("normal", 1)
     clock[0] += OTHERS_SECONDS + 1.0
+    assert lines.is_alone("normal", 1)
+
+
+def test_what_was_heard_counts_until_the_longest_backlog_before_it_is_put_off(clock):
+    lines = Lines()
+    lines.note("normal", 2)
+    assert lines.is_alone("normal", 2)
+    clock[0] += OTHERS_SECONDS + 1.0
+    with lines.at("normal", 2).wait(work(1), 1):
+        clock[0] += HEARD_SECONDS - OTHERS_SECONDS - 2.0
+    assert not lines.is_alone("normal", 1), "more of it may be on the way"
+    clock[0] += 2.0
     assert lines.is_alone("normal", 1)
 
 
