@@ -83,7 +83,7 @@ they make it 1 only with --strict, or when no row is accepted.
     "--rejected",
     "rejected_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the rejected rows of a file to this CSV.",
+    help="Write the rejected rows of a file to this CSV, over what it holds.",
 )
 @click.option(
     "--strict", "is_strict", is_flag=True, help="Exit with 1 when a single row of a file is rejected."

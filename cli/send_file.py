@@ -56,7 +56,7 @@ async def send_file(api: Api, output: Output, home: Home, asked: FileSend) -> in
         Failure: the file is not right, or the API stopped taking it.
     """
     file = _read(asked.path)
-    _refuse_unwritable(asked.rejected_path)
+    _refuse_unwritable(asked.rejected_path, asked.path)
     run = run_id(file.sha256, asked.run)
     with Progress(_progress_path(api, home, run)) as progress:
         await _begin(api, progress, asked, file, run)
@@ -184,8 +184,8 @@ def _rows(progress: Progress) -> tuple[list[Accepted], list[Rejected]]:
     return sorted(accepted, key=lambda row: row.place), sorted(rejected, key=lambda row: row.place)
 
 
-def _refuse_unwritable(path: Path | None) -> None:
-    """Look before anything is sent whether the rejected rows have a place.
+def _refuse_unwritable(path: Path | None, sent: Path) -> None:
+    """Look before anything is sent whether the rejected rows have a place, beside the file that is sent.
 
     Raises:
         Failure: they have none.
@@ -193,6 +193,9 @@ def _refuse_unwritable(path: Path | None) -> None:
     if path is None:
         return
     try:
+        if path.exists() and path.samefile(sent):
+            hint = "Name another file for the rejected rows. Nothing was sent."
+            raise Failure(f"{path} is the file that is sent.", hint=hint, exit_code=Exit.USAGE)
         path.open("a").close()
     except OSError as error:
         raise of_this_machine(error, hint="Nothing was sent.", exit_code=Exit.USAGE) from None
