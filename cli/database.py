@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import click
 
 from cli.home import Home
+from cli.ownership import told_whose
 from embedded.postgres import PostgresServer
 from shared.runtime.server_settings import PostgresAccess
 from shared.runtime.settings import SettingsError, load, secret_text
@@ -77,6 +78,7 @@ def database_dsn(role: str) -> str:
 
     Raises:
         NoDatabase: none is set, and the home has no embedded PostgreSQL.
+        cli.ownership.NotOurs: the home, or the password in it, is another account's.
         click.ClickException: what is set is wrong.
     """
     if named := named_dsn(os.environ, f"TOLLWIRE_{role.upper()}_POSTGRES_DSN", POSTGRES_DSN):
@@ -85,4 +87,5 @@ def database_dsn(role: str) -> str:
     port = home.read_ports().get("postgresql")
     if port is None:
         raise NoDatabase(home)
-    return PostgresServer(home.postgres, port=port).dsn(user=f"tollwire_{role}", database=DATABASE)
+    with told_whose(home.path):
+        return PostgresServer(home.postgres, port=port).dsn(user=f"tollwire_{role}", database=DATABASE)

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from cli.database import DATABASE, POSTGRES_DSN
 from cli.home import Home
+from cli.ownership import told_whose
 from cli.screen import short
 from cli.servers import NATS_URL, NO_VALKEY, VALKEY_URL
 from embedded.nats import NatsServer
@@ -61,9 +62,14 @@ class Place:
 
 
 def find_place(environ: Environ, services: Sequence[str]) -> Place:
-    """Return what to look at; no services named are those that the settings are for."""
+    """Return what to look at; no services named are those that the settings are for.
+
+    Raises:
+        cli.ownership.NotOurs: the home is another account's.
+    """
     home = Home.of(environ)
-    embedded = _embedded(home, environ)
+    with told_whose(home.path):
+        embedded = _embedded(home, environ)
     wanted = services or _meant(environ)
     title = f"the instance in {short(home.path)}" if embedded else "the settings of this environment"
     if len(wanted) < len(SERVICES):

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cli.home import Home
 from cli.leftovers import stop_leftovers
+from cli.ownership import told_whose
 from embedded.accounts import SYSTEM_FOLDER
 from embedded.postgres_programs import COPIES
 
@@ -34,7 +35,7 @@ def down(clean: bool) -> None:
     else:
         console.print(f"Nothing runs in {home.path}.")
     if home.is_made and home.run.exists():
-        with home.lock:
+        with told_whose(home.path), home.lock:
             asyncio.run(stop_leftovers(home, lambda _: None))
     if clean:
         home.remove()

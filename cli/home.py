@@ -9,6 +9,7 @@ from typing import Any, Literal
 import click
 import msgspec
 
+from cli.ownership import refuse_for_root, told_whose
 from embedded.accounts import remove_folder
 from embedded.child import birth_of
 from embedded.files import FolderLock, write_private
@@ -85,56 +86,63 @@ class Home:
         """Make the folder when it is missing.
 
         Raises:
-            click.ClickException: it cannot be made or written, or holds things of somebody else.
+            NotOurs: it, or what is in it, belongs to another account.
+            click.ClickException: it cannot be made, or holds things that are not Tollwire's.
         """
-        try:
-            if self.path.is_dir() and not self.is_made and self._holds_something():
-                raise click.ClickException(
-                    f"{self.path} is not empty and not Tollwire's: name another folder in TOLLWIRE_HOME."
-                )
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.path.chmod(MODE_AS_ROOT if os.geteuid() == 0 else MODE)
-            for folder in (self.logs, self.run):
-                folder.mkdir(mode=MODE, exist_ok=True)
-            (self.path / MARK).write_text(MARK_TEXT)
-        except PermissionError:
-            raise self._not_ours() from None
-        except OSError as error:
-            raise click.ClickException(f"{self.path} cannot be used: {error.strerror}") from None
+        with told_whose(self.path):
+            try:
+                self._make()
+            except PermissionError:
+                raise
+            except OSError as error:
+                raise click.ClickException(f"{self.path} cannot be used: {error.strerror}") from None
+
+    def _make(self) -> None:
+        if self.is_made:
+            refuse_for_root(self.path)
+        elif self.path.is_dir() and self._holds_something():
+            raise click.ClickException(
+                f"{self.path} is not empty and not Tollwire's: name another folder in TOLLWIRE_HOME."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(MODE_AS_ROOT if os.geteuid() == 0 else MODE)
+        for folder in (self.logs, self.run):
+            folder.mkdir(mode=MODE, exist_ok=True)
+        (self.path / MARK).write_text(MARK_TEXT)
+
+    def hold(self) -> None:
+        """Take the lock of the folder.
+
+        Raises:
+            FolderInUse: another process has it.
+            NotOurs: it belongs to another account.
+        """
+        with told_whose(self.path):
+            self.lock.take()
 
     def _holds_something(self) -> bool:
         """A lock alone was left by who looked whether anything runs here."""
         return any(entry != self.lock.path for entry in self.path.iterdir())
 
-    def _not_ours(self) -> click.ClickException:
-        return click.ClickException(
-            f"{self.path} belongs to another account. Run this command as that account, "
-            "or name another folder in TOLLWIRE_HOME."
-        )
-
     @property
     def is_made(self) -> bool:
         """True when an instance was made in this folder."""
-        return (self.path / MARK).exists()
+        with told_whose(self.path):
+            return (self.path / MARK).exists()
 
     @property
     def is_running(self) -> bool:
         """True while a supervisor holds the folder. To look leaves nothing in a folder that is not ours."""
-        try:
-            if not self.is_made:
-                return False
-            return FolderLock(self.path).is_taken()
-        except PermissionError:
-            raise self._not_ours() from None
+        with told_whose(self.path):
+            return self.is_made and FolderLock(self.path).is_taken()
 
     def read_state(self) -> State | None:
         """What the last supervisor said; None when nothing ever ran here, or nothing readable."""
         try:
-            return msgspec.json.decode(self._state.read_bytes(), type=State)
+            with told_whose(self.path):
+                return msgspec.json.decode(self._state.read_bytes(), type=State)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
-        except PermissionError:
-            raise self._not_ours() from None
 
     def write_state(self, state: State) -> None:
         """Replace what is said, at once for every reader."""
@@ -150,7 +158,8 @@ class Home:
     def read_ports(self) -> dict[str, int]:
         """The ports that were used last time, by what uses them."""
         try:
-            return msgspec.json.decode(self._ports.read_bytes(), type=dict[str, int])
+            with told_whose(self.path):
+                return msgspec.json.decode(self._ports.read_bytes(), type=dict[str, int])
         except (FileNotFoundError, msgspec.MsgspecError):
             return {}
 

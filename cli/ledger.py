@@ -12,6 +12,7 @@ import click
 
 from cli.database import address_of, database_dsn
 from cli.output import Output
+from cli.ownership import NotOurs
 from cli.seals import seals
 from cli.walk_screen import WalkScreen
 from ledger import seal_files
@@ -86,7 +87,7 @@ def verify(
                     progress=shown.count,
                 )
             )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyringError) as error:
+    except (NotOurs, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyringError) as error:
         click.echo(f"The books could not be verified: {error}", err=True)
         sys.exit(NOT_CHECKED)
     click.echo(_document(findings) if as_json else _text(findings))

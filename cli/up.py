@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 
 import asyncpg
 import click
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from cli.detach import start_detached
 from cli.home import Home
 from cli.instance import Instance
+from cli.ownership import is_about, not_ours, told_whose
 from cli.screen import Screen, own_command, print_summary
 from cli.services import NAMES, parse_scale
 from embedded.files import FolderInUse
@@ -55,7 +57,7 @@ def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
     home.make()
     console = Console(quiet=in_background, highlight=False)
     try:
-        home.lock.take()
+        home.hold()
     except FolderInUse:
         _tell_running(console, home)
         if scale or observe:
@@ -66,9 +68,9 @@ def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
         return
     if detach:
         home.lock.release()
-        start_detached(
-            console, home, ["--scale", scale, *(["--observe"] if observe else [])], stop_by_command
-        )
+        with told_whose(home.path):
+            options = ["--scale", scale, *(["--observe"] if observe else [])]
+            start_detached(console, home, options, stop_by_command)
         return
     _run(console, home, counts, is_observed=observe)
 
@@ -82,8 +84,10 @@ def _run(console: Console, home: Home, counts: dict[str, int], *, is_observed: b
     try:
         asyncio.run(run())
     except PLAIN_ERRORS as error:
-        screen.record(str(error))
-        raise click.ClickException(str(error)) from None
+        told = not_ours(error, home.path) if is_about(error, home.path) else error
+        with suppress(OSError):
+            screen.record(str(told))
+        raise click.ClickException(str(told)) from None
     finally:
         home.lock.release()
     console.print("  Stopped. `make up` goes on where it was.")

@@ -74,8 +74,12 @@ class FolderLock:
 
     def is_taken(self) -> bool:
         """True while some process holds the folder; any number of processes may look at once."""
-        with self.path.open("a", encoding="utf-8") as file:
-            return not _has_locked(file, fcntl.LOCK_SH)
+        try:
+            # To read: who looks, as root may, must leave no file that the folder's owner cannot open.
+            with self.path.open(encoding="utf-8") as file:
+                return not _has_locked(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
         """Let go of the folder; releasing it twice is harmless."""
