@@ -14,7 +14,7 @@ import click
 import structlog
 
 from cli.database import address_of, database_dsn
-from cli.failures import Exit, Failure, Unreachable
+from cli.failures import Exit, Failure, Unreachable, of_this_machine
 from cli.output import Output
 from cli.words import refuse_undecodable
 from shared.runtime.postgres import OutcomeUnknown, open_pool
@@ -81,6 +81,8 @@ def run_to_exit(work: Callable[[], Awaitable[int | None]], *, as_json: bool) -> 
         except SettingsError as error:
             raise Failure("The settings are wrong.", detail=str(error), exit_code=Exit.USAGE) from error
         except (OutcomeUnknown, OSError) as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise of_this_machine(error) from error  # a file; what the network says names none
             hint = login_fault(error) or ""
             raise Unreachable("The database does not answer.", detail=str(error), hint=hint) from error
         except asyncpg.ClientConfigurationError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.database_command import database_command, run_to_exit
-from cli.failures import Exit, Failure
+from cli.failures import Exit, Failure, of_this_machine
 from cli.home import Home
 from cli.output import Output
 from cli.walk_screen import WalkScreen
@@ -47,6 +47,9 @@ def create(context: click.Context, file: Path) -> None:
             Keyring.generate(file)
         except KeyringError as error:
             raise Failure("No keyring was made.", detail=str(error), exit_code=Exit.USAGE) from error
+        except OSError as error:
+            error.filename = str(file)
+            raise of_this_machine(error) from error
         Output(as_json=False).note(f"{file}: keep a copy where the database's backups are not.")
 
     context.exit(run_to_exit(work, as_json=False))
@@ -93,7 +96,7 @@ def _rotate(file: Path | None, output: Output, *, finish: bool) -> None:
     else:
         rotated = _with_active(keys.with_new_key(), keys.active)
         note = "Restart the services, then run `tollwire keyring rotate --finish`."
-    rotated.save(path)
+    _save(rotated, path)
     if output.as_json:
         output.document({"active": rotated.active, "waiting": _waiting(rotated), "keys": rotated.key_ids})
         return
@@ -145,7 +148,7 @@ async def remove(pool: Pool, output: Output, key: str, file: Path | None) -> Non
             f"{key}: {_verdict(keys, key, used)}.", hint="`tollwire keyring status` shows what for."
         )
     left = {key_id: keys.key(key_id) for key_id in keys.key_ids if key_id != key}
-    Keyring(keys.active, left).save(path)
+    _save(Keyring(keys.active, left), path)
     if output.as_json:
         output.document({"active": keys.active, "waiting": None, "keys": tuple(left)})
     else:
@@ -183,6 +186,14 @@ def _is_down(path: Path) -> bool:
     """
     home = Home.of(os.environ)
     return path.resolve().is_relative_to(home.path.resolve()) and home.is_made and not home.is_running
+
+
+def _save(keys: Keyring, path: Path) -> None:
+    try:
+        keys.save(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise of_this_machine(error, hint="The keyring is as it was.") from error
 
 
 def _load(path: Path) -> Keyring:
