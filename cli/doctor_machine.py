@@ -11,6 +11,7 @@ import asyncpg
 from cli.doctor_findings import Finding, fault, note, ok, warning
 from cli.doctor_place import Place
 from cli.doctor_schema import missing_keys
+from cli.older_services import older_services
 from cli.status import READY, look
 from shared.runtime.keyring import Keyring, KeyringError
 from shared.runtime.postgres_hosts import connect
@@ -27,6 +28,7 @@ CONNECT_SECONDS: Final = 5.0
 GIB: Final = 2**30
 # Who may read all sealed secrets.
 READERS: Final = ("api", "ledger")
+OLDER: Final = "Restart them: what is sealed with a key that was added since, they cannot open."
 
 
 async def check_python(_place: Place) -> list[Finding]:
@@ -124,4 +126,7 @@ async def check_processes(place: Place) -> list[Finding]:
         for name, how in report.health.items()
         if how != READY
     ]
+    if older := older_services(place.home, place.home.keyring):
+        text = f"{', '.join(older)}: started before the keyring was written last"
+        findings.append(warning("processes", text, OLDER))
     return findings or [ok("processes", f"{', '.join(report.health)} are ready")]

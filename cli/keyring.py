@@ -11,7 +11,9 @@ import click
 from cli.database_command import database_command, run_to_exit
 from cli.failures import Exit, Failure, of_this_machine
 from cli.home import Home
+from cli.older_services import older_services
 from cli.output import Output
+from cli.screen import own_command
 from cli.walk_screen import WalkScreen
 from ledger.reseal import KeyUses, key_uses
 from shared.runtime.keyring import Keyring, KeyringError
@@ -67,7 +69,8 @@ def rotate(context: click.Context, file: Path | None, finish: bool, as_json: boo
 
     While services run this takes two steps, since one that does not know a key cannot open what another
     seals with it: `rotate` adds the key, you restart the services, `rotate --finish` makes it the active
-    one. When the keyring lies in TOLLWIRE_HOME and that instance is down, both are done at once.
+    one, and is refused while a service of TOLLWIRE_HOME runs that was started before. When the keyring
+    lies in TOLLWIRE_HOME and that instance is down, both are done at once.
 
     The ledger process then seals anew what is sealed with older keys.
     """
@@ -89,6 +92,8 @@ def _rotate(file: Path | None, output: Output, *, finish: bool) -> None:
             f"The key {waiting} is there already and waits.",
             hint="Restart the services, then run `tollwire keyring rotate --finish`.",
         )
+    if finish:
+        _refuse_unknown(path)
     if finish or _is_down(path):
         rotated = keys if finish else keys.with_new_key()
         rotated = _with_active(rotated, rotated.key_ids[-1])
@@ -179,13 +184,34 @@ def _path(file: Path | None) -> Path:
     return file or Home.of(os.environ).keyring
 
 
-def _is_down(path: Path) -> bool:
-    """True when the keyring lies in the home of an instance, and nothing runs there.
+def _home_of(path: Path) -> Home | None:
+    """The home in which the keyring lies, if it is an instance's.
 
     Of a keyring that lies elsewhere nobody can tell here which services use it.
     """
     home = Home.of(os.environ)
-    return path.resolve().is_relative_to(home.path.resolve()) and home.is_made and not home.is_running
+    return home if path.resolve().is_relative_to(home.path.resolve()) and home.is_made else None
+
+
+def _is_down(path: Path) -> bool:
+    """True when the keyring lies in the home of an instance, and nothing runs there."""
+    home = _home_of(path)
+    return home is not None and not home.is_running
+
+
+def _refuse_unknown(path: Path) -> None:
+    """Refuse to seal with a key that a running service cannot open anything with.
+
+    Raises:
+        Failure: services run that were started before the key was added.
+    """
+    home = _home_of(path)
+    if home is not None and (older := older_services(home, path)):
+        raise Failure(
+            "Not every service knows the key that was added.",
+            detail=f"Started before it was: {', '.join(older)}.",
+            hint=f"`{own_command('down')}` and `{own_command('up')}`, then this command again.",
+        )
 
 
 def _save(keys: Keyring, path: Path) -> None:
