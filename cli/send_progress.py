@@ -20,6 +20,9 @@ from cli.failures import Failure
 # The keys live 72 h; an hour is left for clocks that differ and for the request itself.
 KEYS_PROTECT_SECONDS: Final = 71 * 3600.0
 VERSION: Final = 1
+# Balances, message ids and key ids stand in these files.
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
 
 
 class Header(msgspec.Struct, frozen=True, tag="run"):
@@ -100,8 +103,10 @@ class Progress:
         self.done: dict[int, Done] = {}
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a+b")
+        self._path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        self._path.parent.chmod(FOLDER_MODE)  # earlier versions left it open to all
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, FILE_MODE)
+        self._file = os.fdopen(descriptor, "a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,5 +1,7 @@
 """The progress file of a send: what was answered is never asked again, whatever was cut off."""
 
+import os
+import stat
 from pathlib import Path
 
 import msgspec
@@ -27,6 +29,18 @@ def test_what_was_written_is_read_again(path):
         assert progress.run == HEADER
         assert progress.done == {0: DONE}
         assert progress.asked_at_ms == {0: 5, 1: 6}
+
+
+def test_what_a_send_remembers_is_for_its_own_account_alone(path):
+    path.parent.mkdir(mode=0o755)  # as earlier versions made it
+    umask = os.umask(0o022)
+    try:
+        with Progress(path) as progress:
+            progress.begin(HEADER)
+    finally:
+        os.umask(umask)
+    modes = [stat.S_IMODE(one.stat().st_mode) for one in (path.parent, path)]
+    assert modes == [0o700, 0o600]
 
 
 @pytest.mark.parametrize("cut_off", [1, 10, 30])
