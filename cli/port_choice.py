@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from embedded.ports import free_port, holder_of, is_free, reserve
+from embedded.ports import free_port, holder_of, is_allowed, is_free, reserve
 
 DEFAULTS = {"api": 8080}
 ANY = 0  # no wish: the port of the last start, else a free one
@@ -35,6 +35,18 @@ class PortTaken(click.ClickException):
         )
 
 
+class PortForbidden(click.ClickException):
+    """A port that this account may not listen at."""
+
+    exit_code = 2
+
+    def __init__(self, part: str, port: int, variable: str) -> None:
+        super().__init__(
+            f"Port {port} for {TITLES.get(part, part)} is not for this account: ports below 1024 need root. "
+            f"Choose another: {variable}={DEFAULTS.get(part) or free_port()} make up"
+        )
+
+
 class PortChoice:
     """Gives each part its port, and the same again at the next start if it is still free.
 
@@ -53,6 +65,7 @@ class PortChoice:
 
         Raises:
             PortTaken: the port that is set for it, or the API's default, is in use.
+            PortForbidden: this account may not listen at the port that is set.
             click.BadParameter: what is set is no port.
         """
         if part not in self.chosen:
@@ -63,6 +76,8 @@ class PortChoice:
         variable = VARIABLES.get(part, "")
         port = _parsed(variable, self._environ.get(variable) or str(DEFAULTS.get(part, ANY)))
         if port != ANY:
+            if not is_allowed(port):
+                raise PortForbidden(part, port, variable)
             if not is_free(port):
                 raise PortTaken(part, port, variable)
             return port

@@ -27,6 +27,18 @@ class NoFreePort(Exception):  # noqa: N818 - named for what happened
     """No port was free in the whole range that is tried."""
 
 
+def is_allowed(port: int, address: str = LOOPBACK) -> bool:
+    """False when this account may not listen there at all: most systems keep ports to 1023 for root."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, port))
+        except PermissionError:
+            return False
+        except OSError:  # in use
+            pass
+    return True
+
+
 def is_free(port: int, address: str = LOOPBACK) -> bool:
     """True when nothing listens on the port and it can be taken now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -3,12 +3,15 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import click
 import pytest
 
-from cli.port_choice import PortChoice, PortTaken
+from cli.port_choice import PortChoice, PortForbidden, PortTaken
 from embedded.ports import free_port, is_free
+from tests.support.accounts import IS_ROOT, another_account
 
 
 @pytest.fixture
@@ -32,6 +35,22 @@ def test_a_set_port_that_is_taken_names_who_has_it_and_what_to_change(taken):
     assert f"Port {taken} for NATS is in use by" in caught.value.message
     assert f"pid {os.getpid()}" in caught.value.message
     assert re.search(r"TOLLWIRE_NATS_PORT=\d+ make up", caught.value.message)
+
+
+FIRST_FOR_ALL = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+@pytest.mark.skipif(
+    not FIRST_FOR_ALL.exists() or FIRST_FOR_ALL.read_text().strip() == "0",
+    reason="every port is for everybody here",
+)
+def test_a_port_that_is_kept_for_root_is_not_said_to_be_in_use():
+    with another_account() if IS_ROOT else nullcontext(), pytest.raises(PortForbidden) as caught:
+        PortChoice({}, {"TOLLWIRE_PORT": "7"}).port_of("api")
+    assert caught.value.message == (
+        "Port 7 for the API is not for this account: ports below 1024 need root. "
+        "Choose another: TOLLWIRE_PORT=8080 make up"
+    )
 
 
 @pytest.mark.parametrize("text", ["65536", "http", "-1", "80.5"])
