@@ -49,9 +49,9 @@ def _wait(console: Console, home: Home, process: "subprocess.Popen[bytes]") -> S
         while True:
             is_over = process.poll() is not None
             state = _state_of(home, process.pid)
-            for line in state.steps[shown:]:
-                print_step(console, line)
-            shown = len(state.steps)
+            for step in state.screen[shown:]:
+                print_step(console, step)
+            shown = len(state.screen)
             if state.phase == "running":
                 return state
             if is_over:

@@ -23,6 +23,7 @@ Everything of one Tollwire instance: databases, secrets, logs. `tollwire down --
 postgresql/own.conf may hold settings of your own for PostgreSQL.
 """
 
+StepKind = Literal["done", "note", "warning"]
 Phase = Literal["starting", "running", "stopping", "stopped", "failed"]
 
 
@@ -37,6 +38,13 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     state: str
 
 
+class Step(msgspec.Struct, frozen=True):
+    """A line of the start's screen: something done, worth knowing, or to be set right."""
+
+    text: str
+    kind: StepKind = "done"
+
+
 class State(msgspec.Struct, kw_only=True):
     """What a running instance says about itself, in ``state.json``."""
 
@@ -48,7 +56,8 @@ class State(msgspec.Struct, kw_only=True):
     prometheus_url: str = ""
     exit_code: int = 0
     versions: dict[str, str | None] = {}
-    steps: list[str] = []
+    # Not `steps`, which were texts: `down` must understand what an earlier version left running.
+    screen: list[Step] = []
     problem: str = ""
     processes: list[ProcessState] = []
 

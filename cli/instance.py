@@ -138,7 +138,7 @@ class Instance:
         from cli.own_keyring import own_keyring
         from simulator.service import read_rules
 
-        keyring = await own_keyring(self._home.keyring, servers.dsn("api"), self._screen.note)
+        keyring = await own_keyring(self._home.keyring, servers.dsn("api"), self._screen.warn)
         is_new = not self._home.demo_key.exists()
         with self._screen.step("Client demo, with 10,000.00 of credit" if is_new else "Client demo"):
             await bootstrap(
@@ -165,7 +165,7 @@ class Instance:
         try:
             return observer_of(self._home, ports, launches)
         except NotInstalled as error:
-            self._screen.note(f"Nothing is observed: {error}")
+            self._screen.warn(f"Nothing is observed: {error}")
             return None
 
     async def _observe(self, observer: PrometheusServer) -> None:
@@ -200,7 +200,7 @@ class Instance:
         self._save()
 
     def _save(self) -> None:
-        self.state.steps = self._screen.steps
+        self.state.screen = self._screen.steps
         self.state.processes = [self._process(kept) for kept in self._supervisor.kept]
         # What is said about the processes decides nothing about them: a full disk must not.
         with suppress(OSError):

@@ -13,10 +13,10 @@ from shared.storage.sealed import is_any_sealed, what_stays_shut
 CONNECT_SECONDS: Final = 10.0
 
 
-async def own_keyring(file: Path, dsn_api: str, note: Callable[[str], None]) -> Keyring:
+async def own_keyring(file: Path, dsn_api: str, warn: Callable[[str], None]) -> Keyring:
     """Return the keyring in ``file``, which is made when nothing in the database needs one yet.
 
-    One that does not open what is there is told by ``note``, and used: an operator may have made another
+    One that does not open what is there is told by ``warn``, and used: an operator may have made another
     after the first was lost.
 
     Raises:
@@ -32,7 +32,10 @@ async def own_keyring(file: Path, dsn_api: str, note: Callable[[str], None]) -> 
                 raise StartFailed(_lost(file))
             return Keyring.generate(file)
         if shut := await what_stays_shut(connection, keyring):
-            note(f"{file} does not open {shut} that were looked at: is it the keyring of this database?")
+            warn(
+                f"{file} does not open {shut} that were looked at: is it the keyring of this database? "
+                "Put the right one back and start again, before new texts are sealed with this one."
+            )
         return keyring
     finally:
         await connection.close()

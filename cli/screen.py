@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cli.home import Home, State
+from cli.home import Home, State, Step
 
 TITLE_WIDTH = 42  # the longest title and a little air, so that the times stand in one column
+MARKS = {"done": ("✓", "green"), "note": ("·", "blue"), "warning": ("!", "yellow")}  # as doctor's
 SLOW_SECONDS = 0.05  # below that a time says nothing
 
 
@@ -28,7 +29,7 @@ class Screen:
     def __init__(self, console: Console, log: Path) -> None:
         self._console = console
         self._log = log
-        self.steps: list[str] = []
+        self.steps: list[Step] = []
 
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:
@@ -40,15 +41,22 @@ class Screen:
         done = "".join(better_titles[-1:]) or title
         waited_seconds = time.monotonic() - started_at
         line = f"{done:<{TITLE_WIDTH}}{waited_seconds:6.1f} s" if waited_seconds >= SLOW_SECONDS else done
-        self.steps.append(line)
-        print_step(self._console, line)
+        self._show_step(Step(line))
         self.record(f"{done}: done in {waited_seconds:.2f} s")
 
     def note(self, text: str) -> None:
         """Show something that needs no doing."""
-        self.steps.append(text)
-        print_step(self._console, text)
+        self._show_step(Step(text, "note"))
         self.record(text)
+
+    def warn(self, text: str) -> None:
+        """Show something that should be set right."""
+        self._show_step(Step(text, "warning"))
+        self.record(text)
+
+    def _show_step(self, step: Step) -> None:
+        self.steps.append(step)
+        print_step(self._console, step)
 
     def tell(self, text: str, *, is_bad: bool) -> None:
         """Show an event of the day, with its time."""
@@ -69,9 +77,10 @@ class Screen:
         print_summary(self._console, home, state, how_to_stop)
 
 
-def print_step(console: Console, line: str) -> None:
-    """Print one finished step."""
-    console.print(Text.assemble("  ", ("✓", "green"), " ", line), soft_wrap=True)
+def print_step(console: Console, step: Step) -> None:
+    """Print one line of the start."""
+    text = (step.text, "yellow" if step.kind == "warning" else "")
+    console.print(Text.assemble("  ", MARKS[step.kind], " ", text), soft_wrap=True)
 
 
 def print_summary(console: Console, home: Home, state: State, how_to_stop: str) -> None:

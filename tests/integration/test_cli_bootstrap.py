@@ -149,9 +149,11 @@ async def test_a_keyring_is_made_for_an_empty_database_and_never_for_one_that_ha
 
     Keyring.generate(file)  # what an operator does who lost it for good
     await own_keyring(file, dsn, notes.append)
-    assert [note.partition("own.json ")[2] for note in notes] == [
-        "does not open 1 of 1 secrets of carriers that were looked at: is it the keyring of this database?"
-    ]
+    (said,) = notes
+    assert said.partition("own.json ")[2] == (
+        "does not open 1 of 1 secrets of carriers that were looked at: is it the keyring of this database? "
+        "Put the right one back and start again, before new texts are sealed with this one."
+    )
 
 
 async def test_every_number_of_the_test_data_has_a_price(conn, boot):

@@ -15,7 +15,9 @@ def test_without_a_prometheus_a_note_says_how_to_get_one(tmp_path, monkeypatch):
     screen = Screen(Console(quiet=True), tmp_path / "log")
     instance = Instance(Home(tmp_path / "home"), {}, {"api": 1}, screen, is_observed=True)
     assert instance._observer(PortChoice({}, {}), []) is None
-    assert "Nothing is observed: prometheus was not found: apt install prometheus" in screen.steps[0]
+    (step,) = screen.steps
+    assert step.kind == "warning"
+    assert "Nothing is observed: prometheus was not found: apt install prometheus" in step.text
 
 
 def test_the_rules_of_a_checkout_are_those_of_the_chart():
