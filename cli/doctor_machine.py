@@ -13,7 +13,7 @@ from cli.doctor_place import Place
 from cli.doctor_schema import missing_keys
 from cli.older_services import older_services
 from cli.status import READY, look
-from shared.runtime.keyring import Keyring, KeyringError
+from shared.runtime.keyring import Keyring, KeyringAccessError, KeyringError
 from shared.runtime.postgres_hosts import connect
 from shared.storage.sealed import what_stays_shut
 
@@ -83,6 +83,9 @@ async def check_keyring(place: Place) -> list[Finding]:
         return []  # said by the settings
     try:
         keyring = Keyring.load(path)
+    except KeyringAccessError as error:
+        what_to_do = "The services' account must be able to read it, and no other: set its owner and mode."
+        return [fault("keyring", str(error), what_to_do)]
     except KeyringError as error:
         what_to_do = "Put the keyring of this database there; without it no text and no secret can be read."
         return [fault("keyring", str(error), what_to_do)]

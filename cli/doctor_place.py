@@ -141,6 +141,7 @@ def _environ_of(
             told[POSTGRES_DSN + end] = environ.get(_own_dsn(service) + end, "")
     if told.get(VALKEY_URL) == NO_VALKEY:
         told[VALKEY_URL] = ""
-    if not told.get(KEYRING_FILE) and home.keyring.exists():
+    # An instance that ran in the home has its keyring there, also when the file is away.
+    if not told.get(KEYRING_FILE) and (home.read_ports() or home.keyring.exists()):
         told[KEYRING_FILE] = str(home.keyring)
     return told

@@ -38,6 +38,10 @@ class KeyringError(Exception):
     """The keyring file cannot be used as it is; the text says what would be right."""
 
 
+class KeyringAccessError(KeyringError):
+    """The file may be read by others, or not by us; what is in it was not judged."""
+
+
 class SealBroken(ValueError):  # noqa: N818 - named for what happened
     """The value does not open: its key is not in the keyring, it was changed, or it is of another row."""
 
@@ -154,6 +158,8 @@ class Keyring:
             keys = {name: base64.b64decode(text, validate=True) for name, text in found.keys.items()}
         except FileNotFoundError:
             raise KeyringError(f"{path} is missing; TOLLWIRE_KEYRING_FILE names the keyring") from None
+        except PermissionError as error:
+            raise KeyringAccessError(f"{path} cannot be read: {error.strerror}") from None
         except OSError as error:
             raise KeyringError(f"{path} cannot be read: {error.strerror}") from None
         except (msgspec.DecodeError, ValueError) as error:
@@ -164,7 +170,7 @@ class Keyring:
         # What root mounts for us, as Kubernetes does with a Secret, is read by our group: PostgreSQL's rule.
         allowed = 0o700 if found_file.st_uid == os.geteuid() else 0o740
         if mode & ~allowed:
-            raise KeyringError(f"{path} can be read by others (mode {mode:o}); run chmod 600 on it")
+            raise KeyringAccessError(f"{path} can be read by others (mode {mode:o}); run chmod 600 on it")
         return cls(found.active, keys)
 
 

@@ -211,7 +211,9 @@ async def test_lost_commits_missing_days_and_a_wrong_clock_are_told(with_databas
 async def test_a_keyring_that_is_missing_open_to_others_or_lacks_a_key_is_told(with_database, database):
     keyring = with_database["TOLLWIRE_KEYRING_FILE"]
     set_mode(keyring, 0o644)
-    assert "can be read by others" in (await bad(check_keyring, with_database, "keyring")).text
+    closed = await bad(check_keyring, with_database, "keyring")
+    assert "can be read by others" in closed.text
+    assert "set its owner and mode" in closed.what_to_do
     set_mode(keyring, 0o600)
     connection = await asyncpg.connect(database.dsn())
     await connection.execute(
@@ -227,7 +229,18 @@ async def test_a_keyring_that_is_missing_open_to_others_or_lacks_a_key_is_told(w
     strange = await bad(check_keyring, {**with_database, "TOLLWIRE_KEYRING_FILE": str(other)}, "keyring")
     assert strange.text == "it does not open 1 of 1 secrets of carriers that were looked at"
     gone = {**with_database, "TOLLWIRE_KEYRING_FILE": keyring + ".gone"}
-    assert "is missing" in (await bad(check_keyring, gone, "keyring")).text
+    lost = await bad(check_keyring, gone, "keyring")
+    assert "is missing" in lost.text
+    assert lost.what_to_do.startswith("Put the keyring of this database there")
+
+
+async def test_the_keyring_that_is_gone_from_a_home_is_named_as_a_file_and_as_no_setting(with_database):
+    home = Home(Path(with_database["TOLLWIRE_HOME"]))
+    home.make()
+    home.write_ports({"api": 1})  # an instance ran here
+    told = {**with_database, "TOLLWIRE_KEYRING_FILE": ""}
+    assert (await bad(check_keyring, told, "keyring")).text.startswith(f"{home.keyring} is missing")
+    assert [one.level for one in await found(check_settings, told, "settings")] == [Level.OK]
 
 
 async def test_nats_that_is_away_or_refuses_the_token_is_told(environ):
