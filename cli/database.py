@@ -8,6 +8,7 @@ import click
 
 from cli.home import Home
 from cli.ownership import told_whose
+from cli.screen import how_to_start
 from embedded.postgres import PostgresServer
 from shared.runtime.server_settings import PostgresAccess
 from shared.runtime.settings import SettingsError, load, secret_text
@@ -81,7 +82,7 @@ def database_dsn(role: str) -> str:
         cli.ownership.NotOurs: the home, or the password in it, is another account's.
         click.ClickException: what is set is wrong.
     """
-    if named := named_dsn(os.environ, f"TOLLWIRE_{role.upper()}_POSTGRES_DSN", POSTGRES_DSN):
+    if named := _set_dsn(role):
         return named
     home = Home.of(os.environ)
     port = home.read_ports().get("postgresql")
@@ -89,3 +90,16 @@ def database_dsn(role: str) -> str:
         raise NoDatabase(home)
     with told_whose(home.path):
         return PostgresServer(home.postgres, port=port).dsn(user=f"tollwire_{role}", database=DATABASE)
+
+
+def what_starts(dsn: str | None, role: str) -> str:
+    """What helps when the database does not answer that ``dsn``, else ``database_dsn``, names.
+
+    Empty, unless it is the home's and nothing runs there.
+    """
+    home = Home.of(os.environ)
+    return "" if dsn or _set_dsn(role) or home.is_running else how_to_start(home)
+
+
+def _set_dsn(role: str) -> str:
+    return named_dsn(os.environ, f"TOLLWIRE_{role.upper()}_POSTGRES_DSN", POSTGRES_DSN)

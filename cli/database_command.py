@@ -13,7 +13,7 @@ import asyncpg
 import click
 import structlog
 
-from cli.database import address_of, database_dsn
+from cli.database import address_of, database_dsn, what_starts
 from cli.failures import Exit, Failure, Unreachable, of_this_machine
 from cli.output import Output
 from cli.words import refuse_undecodable
@@ -67,13 +67,18 @@ def database_command(work: Work) -> Callable[..., None]:
             ) as pool:
                 return await work(pool, Output(as_json=as_json), **options)
 
-        sys.exit(run_to_exit(connected, as_json=as_json))
+        sys.exit(run_to_exit(connected, as_json=as_json, cure=lambda: what_starts(dsn, "ledger")))
 
     return run
 
 
-def run_to_exit(work: Callable[[], Awaitable[int | None]], *, as_json: bool) -> int:
-    """Run a command's work and return its exit code; a failure is shown as text or JSON."""
+def run_to_exit(
+    work: Callable[[], Awaitable[int | None]], *, as_json: bool, cure: Callable[[], str] = str
+) -> int:
+    """Run a command's work and return its exit code; a failure is shown as text or JSON.
+
+    ``cure`` is asked what helps where the database does not answer.
+    """
 
     async def told() -> int | None:
         try:
@@ -83,7 +88,7 @@ def run_to_exit(work: Callable[[], Awaitable[int | None]], *, as_json: bool) -> 
         except (OutcomeUnknown, OSError) as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise of_this_machine(error) from error  # a file; what the network says names none
-            hint = login_fault(error) or ""
+            hint = login_fault(error) or cure()
             raise Unreachable("The database does not answer.", detail=str(error), hint=hint) from error
         except asyncpg.ClientConfigurationError as error:
             raise Failure("The DSN is not right.", detail=str(error), exit_code=Exit.USAGE) from error

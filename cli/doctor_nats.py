@@ -13,6 +13,7 @@ from nats.js.client import JetStreamContext
 
 from cli.doctor_findings import Finding, fault, network_trouble, note, ok, warning
 from cli.doctor_place import Access, Place
+from cli.servers import NATS_URL
 from embedded.nats import VERSION_MIN
 from shared.runtime.nats_login import NatsClient, nats_hint
 from shared.runtime.streams import MESSAGE_BYTES_MAX, STREAMS, Stream, differs
@@ -45,7 +46,8 @@ async def check_nats(place: Place) -> list[Finding]:
     """Look at each server, then log in and look at the streams."""
     settings = place.access
     urls = [url.strip() for url in settings.nats_url.split(",") if url.strip()]
-    looked = await asyncio.gather(*(_look(url) for url in urls))
+    start = place.starts(NATS_URL) or START_NATS
+    looked = await asyncio.gather(*(_look(url, start) for url in urls))
     findings = [finding for finding, _ in looked]
     infos = [info for _, info in looked if info is not None]
     if not infos:
@@ -54,7 +56,7 @@ async def check_nats(place: Place) -> list[Finding]:
     return [*findings, *await _check_jetstream(settings)]
 
 
-async def _look(url: str) -> tuple[Finding, _Info | None]:
+async def _look(url: str, start: str) -> tuple[Finding, _Info | None]:
     """Connect without logging in: a server introduces itself first."""
     parts = urlsplit(url)
     where = f"{parts.hostname}:{parts.port or PORT_DEFAULT}"
@@ -69,7 +71,7 @@ async def _look(url: str) -> tuple[Finding, _Info | None]:
                 writer.close()
     except (OSError, TimeoutError, ValueError) as error:
         text, what_to_do = network_trouble(error)
-        return fault("nats", f"{where} {text}", what_to_do or START_NATS), None
+        return fault("nats", f"{where} {text}", what_to_do or start), None
     if not said.startswith(b"INFO "):
         return fault("nats", f"{where} is no NATS server", "Set TOLLWIRE_NATS_URL right."), None
     info = msgspec.json.decode(said[len(b"INFO ") :], type=_Info)

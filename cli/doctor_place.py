@@ -11,7 +11,7 @@ from msgspec import Meta
 from cli.database import DATABASE, POSTGRES_DSN
 from cli.home import Home
 from cli.ownership import told_whose
-from cli.screen import short
+from cli.screen import how_to_start, short
 from cli.servers import NATS_URL, NO_VALKEY, VALKEY_URL
 from embedded.nats import NatsServer
 from embedded.postgres import PostgresServer
@@ -54,6 +54,14 @@ class Place:
     environs: Mapping[str, Environ]
     accesses: Mapping[str, Access]
     home: Home | None
+    idle: str = ""
+    """What starts the servers of the home, when nothing runs there."""
+    embedded: frozenset[str] = frozenset()
+    """The settings whose servers are the home's own."""
+
+    def starts(self, variable: str) -> str:
+        """What starts the server that the setting names, if it is the home's and nothing runs there."""
+        return self.idle if variable in self.embedded else ""
 
     @property
     def access(self) -> Access:
@@ -76,7 +84,16 @@ def find_place(environ: Environ, services: Sequence[str]) -> Place:
         title += f", for {' and '.join(wanted)}"
     environs = {service: _environ_of(service, home, environ, embedded) for service in wanted}
     accesses = {service: _access(told) for service, told in environs.items()}
-    return Place(title, environ, environs, accesses, home if embedded or home.is_running else None)
+    is_running = home.is_running
+    return Place(
+        title,
+        environ,
+        environs,
+        accesses,
+        home if embedded or is_running else None,
+        idle="" if is_running else how_to_start(home),
+        embedded=frozenset().union(*embedded.values()),
+    )
 
 
 def _access(environ: Environ) -> Access:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from cli.database import POSTGRES_DSN
 from cli.doctor_findings import Finding, fault, note, ok, postgres_trouble, warning
 from cli.doctor_place import Place
 from cli.doctor_schema import check_partitions, check_schema
@@ -71,7 +72,8 @@ async def check_postgres(place: Place) -> list[Finding]:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the operator wants to know
             seen[dsn] = False
             text, what_to_do = postgres_trouble(error)
-            findings.append(fault("postgresql", f"{_where(dsn)} {text}", what_to_do))
+            start = place.starts(POSTGRES_DSN) if isinstance(error, ConnectionRefusedError) else ""
+            findings.append(fault("postgresql", f"{_where(dsn)} {text}", start or what_to_do))
             continue
         try:
             seen[dsn] = True

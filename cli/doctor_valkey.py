@@ -9,6 +9,7 @@ from redis.asyncio.cluster import RedisCluster
 from api.valkey_client import Client, open_client, valkey_hint
 from cli.doctor_findings import Finding, network_trouble, note, ok, warning
 from cli.doctor_place import Place
+from cli.servers import VALKEY_URL
 
 # The oldest that is tested: DESIGN 10.
 MAJOR_MIN: Final = {"valkey": 8, "redis": 7}
@@ -34,11 +35,8 @@ async def check_valkey(place: Place) -> list[Finding]:
         return [warning("valkey", text, f"{valkey_hint(error)}. {WITHOUT}")]
     except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
         text, what_to_do = network_trouble(_cause(error))
-        return [
-            warning(
-                "valkey", f"{where} {text}", f"{valkey_hint(error) or what_to_do or 'Start it.'} {WITHOUT}"
-            )
-        ]
+        helps = valkey_hint(error) or what_to_do or place.starts(VALKEY_URL) or "Start it."
+        return [warning("valkey", f"{where} {text}", f"{helps} {WITHOUT}")]
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import click
 
-from cli.database import address_of, database_dsn
+from cli.database import address_of, database_dsn, what_starts
 from cli.output import Output
 from cli.ownership import NotOurs
 from cli.seals import seals
@@ -88,7 +88,8 @@ def verify(
                 )
             )
     except (NotOurs, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyringError) as error:
-        click.echo(f"The books could not be verified: {error}", err=True)
+        cure = what_starts(dsn, "ledger") if isinstance(error, OSError) else ""
+        click.echo("\n  ".join(filter(None, (f"The books could not be verified: {error}", cure))), err=True)
         sys.exit(NOT_CHECKED)
     click.echo(_document(findings) if as_json else _text(findings))
     if findings:

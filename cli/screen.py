@@ -136,6 +136,11 @@ def own_command(arguments: str) -> str:
     )
 
 
+def how_to_start(home: Home) -> str:
+    """What to say where something of the home is asked for, and nothing runs there."""
+    return f"Nothing runs in {short(home.path)}; `{own_command('up')}` starts it."
+
+
 def short(path: Path) -> str:
     """Return the path as a person writes it: relative to here when it is below here, else with ~."""
     for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
