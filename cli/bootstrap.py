@@ -6,7 +6,7 @@ Everything goes through the API's own role and functions, with lines in the audi
 
 import dataclasses
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,8 @@ from worker.carriers.simulated import simulator_carrier_settings
 DEMO_CLIENT: Final = "demo"
 DEMO_CREDIT_MICROS: Final = 10_000_000_000
 CREDIT_REFERENCE: Final = "bootstrap"
+DEMO_KEY: Final = "demo"
+KEYS_MAX: Final = 100  # live ones stand first
 SIMULATOR: Final = "simulator"
 ADMIN_SCOPE: Final = "admin"
 # A server that is up answers at once; the role's own limit on a statement is 5 s.
@@ -42,10 +44,28 @@ REASON: Final = "set-up of the instance"
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """The keys of the demo client and of the operator, as text. They are kept in the home's *.key files."""
+    """The keys of the demo client and of the operator, as text. They are kept in the home's *.key files.
+
+    What was done for the demo client besides is told once, and is no part of what there is.
+    """
 
     demo_key: str
     admin_key: str
+    is_credited: bool = field(default=False, compare=False)
+    is_new_key: bool = field(default=False, compare=False)
+    has_earlier_key: bool = field(default=False, compare=False)
+    """Whether the new key is not the only one that bootstrap made and that works."""
+
+    @property
+    def title(self) -> str:
+        """What was done for the demo client, in a few words."""
+        if self.is_credited:
+            return "Client demo, with 10,000.00 of credit"
+        if not self.is_new_key:
+            return "Client demo"
+        return "Client demo, with a new key" + (
+            "; the earlier one still works" if self.has_earlier_key else ""
+        )
 
 
 async def bootstrap(
@@ -72,14 +92,15 @@ async def bootstrap(
     """
     connection = await connect(dsn_api, timeout=CONNECT_SECONDS)
     try:
-        await _ensure_demo_client(connection)
+        is_credited = await _ensure_demo_client(connection)
         demo_scopes = [scope for scope in SCOPES if scope != ADMIN_SCOPE]
-        demo_key = await _ensure_key(
-            connection, home.demo_key, api_keys.NewKey(DEMO_CLIENT, "demo", demo_scopes)
+        demo_key, is_new = await _ensure_key(
+            connection, home.demo_key, api_keys.NewKey(DEMO_CLIENT, DEMO_KEY, demo_scopes)
         )
-        admin_key = await _ensure_key(
+        admin_key, _ = await _ensure_key(
             connection, home.path / "admin.key", api_keys.NewKey(None, "admin", [ADMIN_SCOPE])
         )
+        has_earlier = is_new and await _has_earlier_key(connection)
         await ensure_default_rates(connection)
         await ensure_simulated_carrier(
             connection,
@@ -90,22 +111,30 @@ async def bootstrap(
         )
     finally:
         await connection.close()
-    return Bootstrapped(demo_key, admin_key)
+    return Bootstrapped(demo_key, admin_key, is_credited, is_new, has_earlier)
 
 
-async def _ensure_demo_client(connection: Connection) -> None:
+async def _ensure_demo_client(connection: Connection) -> bool:
+    """Make the client and its credit; True when the credit was posted now."""
     try:
         await clients.client_account(connection, DEMO_CLIENT)
     except clients.NoSuchClient:
         await clients.create_client(connection, DEMO_CLIENT, CURRENCY, clients.ClientSettings(), BY, REASON)
     # Its reference makes it once, even when the start before was cut off between the two.
-    await credit.post_credit(
+    posted = await credit.post_credit(
         connection, DEMO_CLIENT, "top_up", DEMO_CREDIT_MICROS, CREDIT_REFERENCE, BY, REASON
     )
+    return not posted.is_replay
 
 
-async def _ensure_key(connection: Connection, file: Path, new: api_keys.NewKey) -> str:
-    """Return the key in ``file``; a missing, unreadable or revoked one is followed by a new one.
+async def _has_earlier_key(connection: Connection) -> bool:
+    """Whether more than one of the keys that were made here works."""
+    keys = await api_keys.list_keys(connection, DEMO_CLIENT, limit=KEYS_MAX)
+    return sum(key.name == DEMO_KEY and key.revoked_at is None for key in keys) > 1
+
+
+async def _ensure_key(connection: Connection, file: Path, new: api_keys.NewKey) -> tuple[str, bool]:
+    """Return the key in ``file``, and whether it is new: after a missing, unreadable or revoked one.
 
     The file is written first: a start that is cut off leaves no key in the database that nobody has.
     """
@@ -115,13 +144,13 @@ async def _ensure_key(connection: Connection, file: Path, new: api_keys.NewKey) 
             listing = await api_keys.key_listing(connection, parse_api_key(text).key_id)
         except api_keys.NoSuchKey:
             await api_keys.create_key(connection, parse_api_key(text), new, BY, REASON)
-            return text
+            return text, False
         if listing.revoked_at is None:
-            return text
+            return text, False
     key = new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=False)
     write_private(file, format_api_key(key) + "\n")
     await api_keys.create_key(connection, key, new, BY, REASON)
-    return format_api_key(key)
+    return format_api_key(key), True
 
 
 def _read_key(file: Path) -> str | None:

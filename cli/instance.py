@@ -139,9 +139,8 @@ class Instance:
         from simulator.service import read_rules
 
         keyring = await own_keyring(self._home.keyring, servers.dsn("api"), self._screen.warn)
-        is_new = not self._home.demo_key.exists()
-        with self._screen.step("Client demo, with 10,000.00 of credit" if is_new else "Client demo"):
-            await bootstrap(
+        with self._screen.step("Client demo") as titles:
+            made = await bootstrap(
                 servers.dsn("api"),
                 keyring,
                 simulator_url=carrier_url,
@@ -152,6 +151,7 @@ class Instance:
                     os.environ.get("TOLLWIRE_SIMULATOR_RULES", "")
                 ).recognise_repeated_id,
             )
+            titles.append(made.title)
 
     async def _start_services(self, launches: list[Launch]) -> None:
         counts = {name: count for name, count in self._scale.items() if count > 1}

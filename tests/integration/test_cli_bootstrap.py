@@ -94,6 +94,18 @@ async def test_a_revoked_demo_key_is_followed_by_a_new_one(conn, boot):
     assert second.admin_key == first.admin_key
 
 
+async def test_what_was_done_for_the_demo_client_is_told_as_it_was(conn, boot, tmp_path):
+    first = await boot()
+    assert first.title == "Client demo, with 10,000.00 of credit"
+    assert (await boot()).title == "Client demo"
+    (tmp_path / "demo.key").unlink()
+    second = await boot()
+    assert second.title == "Client demo, with a new key; the earlier one still works"
+    for made in (first, second):
+        await api_keys.revoke_key(conn, parse_api_key(made.demo_key).key_id, BY)
+    assert (await boot()).title == "Client demo, with a new key"
+
+
 async def test_a_key_that_was_written_but_not_stored_is_stored(conn, boot, database):
     made = await boot()
     key_id = parse_api_key(made.demo_key).key_id
