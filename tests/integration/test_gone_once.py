@@ -58,6 +58,17 @@ async def test_a_late_answer_unmarks_what_nothing_followed(
         assert await is_marked(flow, message) == (second_word in ("refused_temp", "throttled"))
 
 
+async def test_a_second_submit_of_what_was_never_written_is_the_first(database: Database) -> None:
+    """Its worker hung, and said after its claim was taken from it that it had not begun."""
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        message = await marked(flow, carrier)
+        await flow.record([outcome(message, 1, "unclaimed")], carrier)
+        await flow.claim([message], carrier)
+        await flow.record([outcome(message, 2, "submitted")], carrier)
+        assert (await flow.state(message), await is_marked(flow, message)) == ("SENT", False)
+
+
 async def test_what_went_twice_stays_marked(database: Database) -> None:
     async with open_flow(database) as flow:
         carrier = await flow.carrier()

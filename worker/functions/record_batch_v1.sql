@@ -180,7 +180,7 @@ end $$;
 --   uncertain      UNKNOWN; asked again when p_ask_again (the carrier knows our ids), sent again once when the policy is at_least_once
 --                  (then possible_duplicate), else it waits for a receipt until min(validity, receipt wait)
 --   unclaimed      QUEUED at once: nothing was written to the carrier
--- What is SENT at last by its first submit, late, is no possible_duplicate any more.
+-- What is SENT at last by the only submit that was written is no possible_duplicate any more.
 -- Each of the last five is as submitted where a receipt has said before it that the carrier has it; the journal keeps the answer's error.
 -- p_next_carrier names the carrier to try next, where it is another one. o_receipts names receipts that waited for this reference: wake dlr with them.
 create function tollwire.record_batch_v1(
@@ -229,8 +229,8 @@ begin
     if v_money is not null then
         perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
     end if;
-    select array_agg(s.attempt_no), array_agg(s.state = 'SENDING' and s.parts_total = 1) into s_attempt, s_is_plain
-        from (select attempt_no, state, parts_total from tollwire.message_states where message_id = any (x_id) and message_id between v_min and v_max order by message_id for update) s;
+    select array_agg(s.attempt_no), array_agg(s.state = 'SENDING' and s.parts_total = 1 and not s.possible_duplicate) into s_attempt, s_is_plain
+        from (select attempt_no, state, parts_total, possible_duplicate from tollwire.message_states where message_id = any (x_id) and message_id between v_min and v_max order by message_id for update) s;
     if v_money is not null then
         perform 1 from ledger.credit_locks where message_id = any (v_money) and message_id between v_min and v_max order by message_id for update;
     end if;
