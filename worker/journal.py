@@ -226,7 +226,8 @@ class Journal(WithParts):
         now = self._clock.now()
         self._facts.add_all(
             [
-                _fact(*one, record.state, now, carrier.id, outcome.error)
+                # What a receipt has proved to be sent has no error, whatever the answer was.
+                _fact(*one, record.state, now, carrier.id, None if record.state == "SENT" else outcome.error)
                 for one, outcome, record in zip(claimed, outcomes, recorded, strict=True)
                 if record.moved and record.state is not None
             ]

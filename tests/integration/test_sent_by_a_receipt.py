@@ -10,6 +10,8 @@ from shared.storage.facts import FactPublisher, load_facts
 from tests.support.flow import Flow, open_flow, outcome
 from tests.support.servers import Database
 from tests.support.stored_facts import stored_facts
+from tests.support.worker_rig import open_rig
+from worker.store import Claimed
 
 
 class Nobody:
@@ -67,3 +69,19 @@ async def test_what_receipts_send_is_told_once_each(database: Database, nats_ser
         ]
         expected = await load_facts(flow.pool, [*messages, ended])
     assert sorted(told, key=lambda fact: fact.message_id) == sorted(expected, key=lambda f: f.message_id)
+
+
+async def test_a_refusal_that_a_receipt_outweighs_is_no_error_of_the_message(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig:
+        carrier = rig.carrier.id
+        (message,) = await rig.flow.accepted(await rig.flow.client(), carrier_id=carrier)
+        (claim,) = await rig.journal.claim(carrier, [(message.hex, 1)], 60)
+        await rig.flow.receipt(carrier, "of a proxy's", "enroute", echo_message_id=message)
+        line = outcome(message, 1, "throttled", error="503")
+        await rig.journal.record(rig.carrier, [Claimed(message, claim)], [line])
+        (expected,) = await load_facts(rig.flow.pool, [message])
+    told = await stored_facts(nats_server.url, nats_server.token)
+    found = [(fact.status, fact.error) for fact in told if UUID(fact.message_id) == message]
+    assert found == [(expected.status, expected.error)] == [("SENT", None)]
