@@ -10,6 +10,7 @@ from prometheus_client import Counter
 
 from shared.events.bundles import Bundle, MalformedEvent, decode
 from shared.runtime.batcher import Busy
+from shared.runtime.consumers import PULL_SECONDS
 from shared.runtime.crash_points import crash_point
 from shared.runtime.jetstream import IN_PROGRESS_SECONDS, JetStream, Msg
 from shared.runtime.loops import Loop, Stop
@@ -67,7 +68,7 @@ async def _fetch_until(
     while not stop.requested:
         await places.acquire()
         await asyncio.sleep(linger_seconds)
-        messages = await consumer.fetch(FETCH_MAX, 1.0)
+        messages = await consumer.fetch(FETCH_MAX, PULL_SECONDS, stop=stop)
         is_crowd = sum([len(message.data) for message in messages]) > CROWD_BYTES
         linger_seconds = CROWD_LINGER_SECONDS if is_crowd else LINGER_SECONDS
         if not messages:

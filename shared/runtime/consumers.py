@@ -15,9 +15,11 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg as NatsMsg
+from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from shared.runtime import metrics
+from shared.runtime.loops import Stop
 from shared.runtime.nats_connection import NatsConnection
 
 # A message that is neither answered nor marked as in progress for so long goes to another worker.
@@ -30,6 +32,10 @@ ACK_PENDING_MAX: Final = 1000
 FETCH_MAX: Final = 1000
 # The server's last word on a pull comes this much after its end at the latest, or was lost.
 ANSWER_SECONDS: Final = 1.0
+# A pull waits so long for a first message: each costs the server two messages, and keeps it awake.
+PULL_SECONDS: Final = 5.0
+# How often who waits for a message looks whether the process stops or the connection is another one.
+LOOK_SECONDS: Final = 1.0
 # Between two tries while the stream or the consumer cannot be made.
 RETRY_SECONDS: Final = 0.5
 
@@ -119,20 +125,23 @@ class Consumer:
         self._arrived: asyncio.Queue[NatsMsg] = asyncio.Queue()
         self._is_made = False
         self._is_silent = False  # one line tells it, not one a second
+        self._is_idle = False  # the last pull brought nothing
         self._client: Client | None = None  # the one that our inbox is subscribed on
+        self._subscription: Subscription | None = None
         self._inbox = ""
 
-    async def fetch(self, batch_max: int, wait_seconds: float) -> list[Msg]:
+    async def fetch(self, batch_max: int, wait_seconds: float, *, stop: Stop | None = None) -> list[Msg]:
         """Return what there is, up to ``batch_max``; if nothing, the first that comes within the wait.
 
-        Returns nothing, and never raises, while NATS is away or the consumer is being made again.
+        Returns nothing, and never raises, while NATS is away or the consumer is being made again. A stop
+        ends the wait within ``LOOK_SECONDS``.
         """
         give_up_at = time.monotonic() + wait_seconds
-        if not await self._connection.wait_connected(wait_seconds):
+        if not await self._connection.wait_connected(min(wait_seconds, LOOK_SECONDS)):
             return []
         try:
             await self._prepare()
-            return await self._pull(min(batch_max, FETCH_MAX), give_up_at)
+            return await self._pull(min(batch_max, FETCH_MAX), give_up_at, stop)
         except (_Gone, nats.errors.Error, OSError, ValueError) as error:  # a ValueError: no JSON
             kind = type(error).__name__
             _log.warning("consumer is made again", consumer=self.durable, error=kind, cause=str(error))
@@ -154,7 +163,7 @@ class Consumer:
         if self._client is not client:
             self._is_made = False
             self._inbox = client.new_inbox()
-            await client.subscribe(self._inbox, cb=self._on_message)
+            self._subscription = await client.subscribe(self._inbox, cb=self._on_message)
             self._client = client
         if not self._is_made:
             await self._make(client)
@@ -179,22 +188,23 @@ class Consumer:
     async def _on_message(self, message: NatsMsg) -> None:
         self._arrived.put_nowait(message)
 
-    async def _pull(self, batch_max: int, give_up_at: float) -> list[Msg]:
+    async def _pull(self, batch_max: int, give_up_at: float, stop: Stop | None) -> list[Msg]:
         """Ask for what is there; wait for one if there is none; then ask for its neighbours.
 
         So the server hands out nothing that nobody has asked for yet: what lay here unseen would be
-        lost to the other workers for ``ACK_WAIT_SECONDS``.
+        lost to the other workers for ``ACK_WAIT_SECONDS``. Where the last pull brought nothing there is
+        hardly anything now, and the wait begins at once.
         """
-        messages = await self._ask(batch_max, 0.0)
+        messages = [] if self._is_idle else await self._ask(batch_max, 0.0, stop)
         left = give_up_at - time.monotonic()
-        if messages or left <= 0:
-            return messages
-        messages = await self._ask(1, left)
-        if messages and batch_max > 1:
-            messages += await self._ask(batch_max - 1, 0.0)
+        if not messages and left > 0:
+            messages = await self._ask(1, left, stop)
+            if messages and batch_max > 1:
+                messages += await self._ask(batch_max - 1, 0.0, stop)
+        self._is_idle = not messages
         return messages
 
-    async def _ask(self, batch_max: int, wait_seconds: float) -> list[Msg]:
+    async def _ask(self, batch_max: int, wait_seconds: float, stop: Stop | None) -> list[Msg]:
         messages = self._take_arrived(batch_max)
         if len(messages) >= batch_max:
             return messages
@@ -204,26 +214,57 @@ class Consumer:
             order = {"batch": wanted, "expires": int(wait_seconds * 1_000_000_000)}
         client = self._connection.client
         next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.durable}"
+        times_made = self._connection.times_made
         await client.publish(next_subject, msgspec.json.encode(order), reply=self._inbox)
-        try:
-            async with asyncio.timeout(wait_seconds + ANSWER_SECONDS):
-                await self._collect(messages, batch_max)
-        except TimeoutError:
-            if not self._is_silent:
-                _log.warning("NATS does not answer pulls", consumer=self.durable)
-            self._is_silent = True
-        else:
-            self._is_silent = False
+        ends_at = time.monotonic() + wait_seconds + ANSWER_SECONDS
+        while not await self._collect(messages, batch_max, ends_at):
+            if self._connection.times_made != times_made:
+                return messages  # whom we asked is gone
+            if stop is not None and stop.requested:
+                await self._leave()
+                return messages
+            if time.monotonic() >= ends_at:
+                self._note_silence()
+                return messages
+        self._is_silent = False
         return messages
 
-    async def _collect(self, messages: list[Msg], batch_max: int) -> None:
-        """Add what arrives to the list until it is full, or the server says that no more will come."""
-        while len(messages) < batch_max:
-            message = await self._arrived.get()
-            if _is_end(message):
-                return
-            if not _is_heartbeat(message):
-                messages.append(self._receive(message))
+    async def _collect(self, messages: list[Msg], batch_max: int, ends_at: float) -> bool:
+        """Add what arrives; return True when it is full, or the server says that no more will come.
+
+        False after ``LOOK_SECONDS`` at the latest, and when the time is over.
+        """
+        look_seconds = min(LOOK_SECONDS, ends_at - time.monotonic())
+        try:
+            async with asyncio.timeout(look_seconds):
+                while len(messages) < batch_max:
+                    message = await self._arrived.get()
+                    if _is_end(message):
+                        break
+                    if not _is_heartbeat(message):
+                        messages.append(self._receive(message))
+        except TimeoutError:
+            return False
+        return True
+
+    def _note_silence(self) -> None:
+        if not self._is_silent:
+            _log.warning("NATS does not answer pulls", consumer=self.durable)
+        self._is_silent = True
+
+    async def _leave(self) -> None:
+        """Take back what was asked for: what comes to nobody is not handed out.
+
+        What came all the same, between the stop and the server's hearing of it, is given back.
+        """
+        client, subscription = self._client, self._subscription
+        self._client = self._subscription = None
+        if client is None or subscription is None:
+            return
+        await subscription.unsubscribe()
+        await client.flush(timeout=ANSWER_SECONDS)  # type: ignore[arg-type] # seconds; a float works
+        for message in self._take_arrived(FETCH_MAX):
+            await message.nak()
 
     def _take_arrived(self, batch_max: int) -> list[Msg]:
         """Take what came after an earlier pull was given up; its status messages mean nothing now."""

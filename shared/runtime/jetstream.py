@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 import nats.errors
 import nats.js.errors
 import structlog
+from nats.js.api import StreamInfo
 from nats.js.client import JetStreamContext
 
-from shared.runtime import metrics
+from shared.runtime import consumers, metrics
 from shared.runtime.consumers import ACK_WAIT_SECONDS, IN_PROGRESS_SECONDS, Backlog, Consumer, Msg
 from shared.runtime.listener import Listener
 from shared.runtime.loops import Stop, cancel_all
@@ -45,8 +46,6 @@ PUBLISHES_MAX: Final = 2000
 UNSENT_BYTES_MAX: Final = 2 * 2**20
 # How soon a stream that was deleted behind our back is noticed and made again.
 CHECK_SECONDS: Final = 5.0
-# A pull waits this long for a first message, so a consumer reacts to the stop within it.
-PULL_SECONDS: Final = 1.0
 # JetStream's codes for a stream that is full: nothing that a repeat within seconds could mend.
 _FULL: Final = frozenset({10077, 10047, 10023, 10054})
 # What nats-py raises, besides its own, when what answered is not JetStream.
@@ -161,19 +160,20 @@ class JetStream:
             if self._ensured_at >= asked_at:
                 return  # somebody else looked while we waited
             started_at = time.monotonic()
+            found = {info.config.name: info for info in await self._api().streams_info()}
             for stream in STREAMS:
-                await self._ensure(stream)
+                await self._ensure(stream, found.get(stream.name))
             self._ensured_at = started_at
 
-    async def _ensure(self, stream: Stream) -> None:
+    async def _ensure(self, stream: Stream, info: StreamInfo | None) -> None:
         wanted = stream.config(
             replicas=self._settings.nats_replicas,
             store_bytes=self._settings.nats_store_bytes,
             compression=self._settings.nats_compression,
         )
         api = self._api()
-        try:
-            info = await api.stream_info(stream.name)
+        try:  # the list has 256 at most, and an account may have more
+            info = info or await api.stream_info(stream.name)
         except nats.js.errors.NotFoundError:
             info = await api.add_stream(wanted)
             _log.info("stream made", stream=stream.name)
@@ -249,7 +249,7 @@ class JetStream:
         """
         consumer = self.consumer(stream, durable, subject)
         while stop is None or not stop.requested:
-            messages = await consumer.fetch(batch_max, PULL_SECONDS)
+            messages = await consumer.fetch(batch_max, consumers.PULL_SECONDS, stop=stop)
             if messages:
                 yield messages
 

@@ -35,6 +35,8 @@ class NatsConnection:
         self._name = name
         self.client = NatsClient(settings)
         self.is_closing = False
+        self.times_made = 0
+        """How often there was a connection: what was asked on an earlier one is not answered any more."""
         self._is_up = asyncio.Event()
         self._is_closed = asyncio.Event()
         self._changed = asyncio.Event()
@@ -118,6 +120,7 @@ class NatsConnection:
         url = client.connected_url
         _log.info("NATS connected", server=url and url.netloc.rpartition("@")[2])
         self._last_error = ""
+        self.times_made += 1
         self._is_up.set()
         self._changed.set()
         metrics.CONNECTED.labels("nats").set(1)

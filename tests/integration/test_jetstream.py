@@ -22,6 +22,7 @@ from shared.runtime.server_settings import NatsAccess
 from shared.runtime.streams import STREAMS
 
 WAIT_SECONDS = 20.0
+PULLS = "$JS.API.CONSUMER.MSG.NEXT.SMS_SEND.express"
 EXPRESS = "sms.send.express"
 STORE_BYTES = 256 * 2**20
 
@@ -174,6 +175,53 @@ async def test_the_stop_ends_a_consumer(settings: NatsAccess) -> None:
             seen += messages
             stop.request("test")
         assert len(seen) == 1
+
+
+async def test_an_idle_consumer_asks_the_server_seldom(settings: NatsAccess) -> None:
+    """Each question keeps the server awake: one for what is there, one that waits, none in between."""
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+        asked: list[bytes] = []
+
+        async def note(message: Any) -> None:
+            asked.append(message.data)
+
+        await client.subscribe(PULLS, cb=note)
+        for _ in range(3):
+            assert await consumer.fetch(10, 0.3) == []
+        await client.flush()
+        assert [b"no_wait" in order for order in asked] == [True, False, False, False]
+
+
+async def test_a_stop_takes_back_what_was_asked_for(settings: NatsAccess) -> None:
+    """Else the next message would be handed to who has gone, and lie there until its answer is overdue."""
+    stop = Stop()
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        waiting = asyncio.create_task(
+            jetstream.consumer("SMS_SEND", "express", EXPRESS).fetch(10, WAIT_SECONDS, stop=stop)
+        )
+        await waits_at_the_server(client, "express")
+        stop.request("test")
+        async with asyncio.timeout(WAIT_SECONDS / 2):
+            assert await waiting == []
+        await jetstream.publish(EXPRESS, b"for another", message_id="1")
+        (message,) = await jetstream.consumer("SMS_SEND", "express", EXPRESS).fetch(10, WAIT_SECONDS)
+        assert (message.data, message.deliveries) == (b"for another", 1)
+
+
+async def test_who_waits_asks_again_when_the_server_has_come_back(own_server: NatsServer) -> None:
+    """The pull of before is forgotten with the server that had it: nobody waits for its end."""
+    await own_server.start_async()
+    async with connected(access(own_server)) as jetstream:
+        consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+        waiting = asyncio.create_task(consumer.fetch(10, 3_600.0))
+        async with bare_client(access(own_server)) as client:
+            await waits_at_the_server(client, "express")
+        own_server.child.send(signal.SIGKILL)
+        await own_server.stop_async()
+        await own_server.start_async()
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert await waiting == []
 
 
 async def test_a_deleted_consumer_is_made_again_and_starts_at_the_oldest_message(

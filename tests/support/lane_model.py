@@ -176,9 +176,9 @@ class ModelServers:
         self._listeners.append(ModelListener(hear))
         return self._listeners[-1]
 
-    async def fetch(self, number: int, wait_seconds: float) -> list[Any]:
+    async def fetch(self, number: int, wait_seconds: float, *, stop: Stop) -> list[Any]:
         if not self._stream:
-            await asyncio.sleep(wait_seconds / 10)
+            await asyncio.sleep(min(wait_seconds, 0.1))
         return [self._message() for _ in range(min(number, len(self._stream)))]
 
     def _message(self) -> Any:
