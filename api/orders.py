@@ -1,8 +1,12 @@
 """From a request to an item of the accept flush: quoted, sealed, complete."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
+
+from msgspec import field
+from msgspec.structs import replace
 
 from api.callers import Client
 from api.problems import Refusal, invalid_field
@@ -10,7 +14,7 @@ from api.quote import Prices, Quote, quote
 from api.schemas import OUT_OF_TIME, SEND_AT_MAX_DAYS, Delivery, MessageRequest, is_strange
 from api.store import AcceptItem
 from shared.domain.callback_urls import CallbackUrlError, UrlPolicy, parse_callback_url
-from shared.domain.fingerprint import fingerprint
+from shared.domain.fingerprint import Plain, fingerprint
 from shared.domain.money import MoneyFormatError, parse_micros
 from shared.domain.problems import ProblemCode
 from shared.events.bundles import Lane
@@ -26,7 +30,25 @@ NO_ENDPOINT: Final = "needs an endpoint first (PUT /v1/callback): its secret sig
 ROUTE_REPLAY: Final = "/admin/v1/dead-letters/{id}/replay"
 
 
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
 Spelled = TypeVar("Spelled", str, int)
+
+
+class _Asked(Plain, frozen=True, gc=False):
+    """What was asked, as it is compared with what comes under the same idempotency key."""
+
+    to: str
+    text: str
+    sender: str | None = field(name="from")
+    lane: str | None
+    client_ref: str | None
+    send_at: str | None
+    delivery: str | None
+    valid_for_seconds: int | None
+    max_price: str | None
+    callback_url: str | None
+    is_test: bool
 
 
 class Sending(NamedTuple):
@@ -96,7 +118,7 @@ class Orders:
         """
         item, quoted = self.item(sending, request, ROUTE_REPLAY, number)
         # No client's key has a space in it, so nobody else can hold this one.
-        return item._replace(key=f"replay {replay_of} {number}", replay_of=replay_of), quoted
+        return replace(item, key=f"replay {replay_of} {number}", replay_of=replay_of), quoted
 
     def _send_at(self, send_at: datetime | None) -> datetime | None:
         if send_at is None:
@@ -135,7 +157,7 @@ def _max_price(text: str | None) -> int | None:
 
 def _refuse_unstorable(text: str | None, field: str) -> None:
     """Refuse what PostgreSQL cannot store, before one client's text can fail a whole flush (RULES 8)."""
-    if text is not None and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):
+    if text is not None and _UNSTORABLE.search(text):
         raise invalid_field(field, "must not hold NUL or unpaired surrogates")
 
 
@@ -148,14 +170,14 @@ def fingerprint_of(route: str, request: MessageRequest, *, is_test: bool) -> byt
     return fingerprint(
         "POST",
         route,
-        {
-            "to": request.to, "text": request.text, "from": request.sender,
-            "lane": _spelled(request.lane, LANE_DEFAULT),
-            "client_ref": request.client_ref, "send_at": send_at,
-            "delivery": _spelled(request.delivery, _delivery_default(request.lane)),
-            "valid_for_seconds": _spelled(request.valid_for_seconds, VALID_FOR_DEFAULT_SECONDS),
-            "max_price": request.max_price, "callback_url": request.callback_url, "is_test": is_test,
-        },
+        _Asked(
+            to=request.to, text=request.text, sender=request.sender,
+            lane=_spelled(request.lane, LANE_DEFAULT),
+            client_ref=request.client_ref, send_at=send_at,
+            delivery=_spelled(request.delivery, _delivery_default(request.lane)),
+            valid_for_seconds=_spelled(request.valid_for_seconds, VALID_FOR_DEFAULT_SECONDS),
+            max_price=request.max_price, callback_url=request.callback_url, is_test=is_test,
+        ),
     )  # fmt: skip
 
 

@@ -65,15 +65,17 @@ class Publisher:
         crash_point("accept.after_commit")
         if tracing.is_on:
             traces.accepted(items, answers)
+        facts: list[Fact] = []
         bundles: dict[tuple[Lane, int], list[tuple[str, int]]] = {}
         for item, answer in zip(items, answers, strict=True):
             if answer.outcome != "accepted":
                 continue
-            self._facts.add(_fact(item, answer))
+            fact = _fact(item, answer)
+            facts.append(fact)
             if answer.dispatch_now:
-                bundles.setdefault((item.lane, item.carrier_id), []).append(
-                    (item.message_id.hex, FIRST_DISPATCH)
-                )
+                work = bundles.setdefault((item.lane, item.carrier_id), [])
+                work.append((fact.message_id, FIRST_DISPATCH))
+        self._facts.add_all(facts)
         if not is_leased:
             return
         for (lane, carrier_id), work in bundles.items():

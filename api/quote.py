@@ -1,7 +1,9 @@
 """What a message would be and cost: the one function behind the preview and the bill (RULES 14)."""
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from api.callers import Client
 from api.problems import Refusal, invalid_field
@@ -29,7 +31,7 @@ class Prices:
         return self.rates.get((client.id, client.currency)) or self.rates.get((EVERYBODY, client.currency))
 
 
-class Quote(NamedTuple):
+class Quote(Struct, frozen=True, gc=False):
     """A message, measured and priced. ``blocked`` is the refusal that stands under its idempotency key."""
 
     msisdn: Msisdn

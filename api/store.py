@@ -5,6 +5,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from msgspec import Struct
+from msgspec.structs import astuple
+
 from shared.domain.fingerprint import FINGERPRINT_VERSION
 from shared.events.bundles import Lane
 from shared.runtime.postgres import Pool, call
@@ -15,8 +18,11 @@ PUBLISH_LEASE_SECONDS: Final = 60
 ACCEPT_DEADLINE_SECONDS: Final = 10.0
 
 
-class AcceptItem(NamedTuple):
-    """One message to accept; the fields stand in the order of the function's arrays."""
+class AcceptItem(Struct, frozen=True, gc=False):
+    """One message to accept; the fields stand in the order of the function's arrays.
+
+    A Struct is made by name in a fifth of a tuple's time, and is nothing to the collector.
+    """
 
     account_id: int
     message_id: UUID
@@ -73,7 +79,7 @@ async def accept_batch(
     Raises:
         shared.runtime.postgres.OutcomeUnknown: the database never answered; the messages may be there.
     """
-    columns = [list(column) for column in zip(*items, strict=True)]
+    columns = [list(column) for column in zip(*map(astuple, items), strict=True)]
     rows = await call(
         pool,
         ACCEPT,

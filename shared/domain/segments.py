@@ -11,8 +11,9 @@ would give other capacities and other unit counts: see ``shared.domain.alphabet`
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+
+from msgspec import Struct
 
 from shared.domain.alphabet import DEFAULT_CHARACTERS, EXTENSION_CHARACTERS, Encoding
 from shared.domain.graphemes import is_boundary
@@ -69,22 +70,25 @@ class TextTooLong(TextError):  # noqa: N818 - named for what happened
         self.segments_max = segments_max
 
 
-@dataclass(frozen=True, slots=True)
-class Segmented:
-    """A text in its parts, whose concatenation is the text. ``units``: septets or UTF-16 units of all."""
+class Segmented(Struct, frozen=True, gc=False):
+    """A measured text. ``count`` segments are sent and billed; ``units``: septets or UTF-16 units of all."""
 
+    text: str
     encoding: Encoding
-    segments: tuple[str, ...]
+    count: int
     units: int
 
     @property
-    def count(self) -> int:
-        """How many segments are sent and billed."""
-        return len(self.segments)
+    def segments(self) -> tuple[str, ...]:
+        """The ``count`` parts, whose concatenation is the text; cut anew at each asking, as few ask."""
+        if self.count == 1:
+            return (self.text,)
+        offsets = _offsets(self.text, self.encoding, self.units)
+        return _split(self.text, offsets, _PART_UNITS[self.encoding], self.count)
 
 
 def segment(text: str, *, segments_max: int = SEGMENTS_MAX) -> Segmented:
-    """Split a text into the fewest segments that hold it.
+    """Measure a text, and say into how few segments it is split.
 
     No escape pair and no surrogate pair is ever cut. A grapheme cluster (an emoji with its joiners, a
     flag, a letter with its marks) stays whole wherever that takes no further segment.
@@ -100,13 +104,10 @@ def segment(text: str, *, segments_max: int = SEGMENTS_MAX) -> Segmented:
     if not text:
         raise TextEmpty("the text is empty")
     encoding, units = _measure(text)
-    if units <= _SINGLE_UNITS[encoding]:
-        return Segmented(encoding, (text,), units)
-    offsets = _offsets(text, encoding, units)
-    needed = _parts_from(0, offsets, _PART_UNITS[encoding])
+    needed = _needed(text, encoding, units)
     if needed > segments_max:
         raise TextTooLong(encoding, needed, segments_max)
-    return Segmented(encoding, _split(text, offsets, _PART_UNITS[encoding], needed), units)
+    return Segmented(text, encoding, needed, units)
 
 
 def _measure(text: str) -> tuple[Encoding, int]:
@@ -120,6 +121,15 @@ def _measure(text: str) -> tuple[Encoding, int]:
         return Encoding.UCS2, len(text.encode("utf-16-le")) // 2
     except UnicodeEncodeError as error:
         raise TextNotStorable(f"the text holds half of a surrogate pair at character {error.start}") from None
+
+
+def _needed(text: str, encoding: Encoding, units: int) -> int:
+    if units <= _SINGLE_UNITS[encoding]:
+        return 1
+    part_units = _PART_UNITS[encoding]
+    if units == len(text):  # each character is one unit, so no cut wastes any
+        return -(-units // part_units)
+    return _parts_from(0, _offsets(text, encoding, units), part_units)
 
 
 def _offsets(text: str, encoding: Encoding, units: int) -> Sequence[int]:

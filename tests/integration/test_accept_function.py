@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from api import store
 from tests.support.flow import PRICE_MICROS, Flow, accept_item, new_id, open_flow
@@ -48,7 +49,7 @@ async def test_accounts_in_one_flush_do_not_touch_each_other(database: Database)
     async with open_flow(database) as flow:
         poor, rich, dollars = await flow.client(5), await flow.client(), await flow.client(currency="USD")
         items = [accept_item(client) for client in (rich, poor, dollars, poor, rich)]
-        items[2] = items[2]._replace(currency="USD")
+        items[2] = replace(items[2], currency="USD")
         assert await outcomes(flow, *items) == ["accepted", "refused", "accepted", "refused", "accepted"]
         assert [(await flow.account(c))["open_holds"] for c in (poor, rich, dollars)] == [0, 2, 1]
 
@@ -59,7 +60,7 @@ async def test_a_refusal_stays_under_its_key_after_a_top_up(database: Database) 
         item = accept_item(client, key="otp")
         assert await outcomes(flow, item) == ["refused"]
         await flow.credit(client, "top_up", 10**6, "later")
-        (again,) = await flow.accept([item._replace(message_id=new_id())])
+        (again,) = await flow.accept([replace(item, message_id=new_id())])
         assert (again.outcome, again.problem, again.message_id) == (
             "refused_before", "insufficient_credit", item.message_id,
         )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from dlr import store as dlr_store
 from dlr.store import ReceivedReceipt
@@ -189,7 +190,7 @@ async def snapshot(flow: Flow, ids: list[UUID]) -> list[Any]:
 async def stages(flow: Flow, client: int, carrier: int) -> dict[str, tuple[list[UUID], Action]]:
     """Calls with fixed ids: made once or more often, the world must be the same."""
     items = [accept_item(client, key=f"k{n}", carrier_id=carrier) for n in range(3)]
-    items[2] = items[2]._replace(amount_micros=2**40)
+    items[2] = replace(items[2], amount_micros=2**40)
     queued = await flow.accepted(client, 3)
     claimed = await flow.accepted(client, 4)
     claims = await flow.claim(claimed, carrier)

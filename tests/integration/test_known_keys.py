@@ -2,6 +2,8 @@
 
 import asyncio
 
+from msgspec.structs import astuple
+
 from api import store
 from api.store import KeyAsked
 from tests.support.flow import accept_item, open_flow
@@ -35,7 +37,7 @@ async def test_nothing_is_said_before_an_accept_under_way_is_decided(database: D
     async with open_flow(database) as flow:
         client = await flow.client()
         item = accept_item(client, key="k")
-        columns = [list(column) for column in zip(item, strict=True)]
+        columns = [list(column) for column in zip(astuple(item), strict=True)]
         async with flow.pool.acquire() as slow:
             accept = slow.transaction()
             await accept.start()

@@ -13,6 +13,7 @@ import asyncpg
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from msgspec.structs import replace
 
 from api.store import AcceptItem
 from ledger import clockwork_store
@@ -91,7 +92,7 @@ class LedgerMachine(RuleBasedStateMachine):
             values["max_price_micros"] = values.pop("max_price")
             item = accept_item(0, carrier_id=self.carrier_of(values["account_id"]), **values)
             # Sometimes the very same position stands twice in a call (RULES 5).
-            items.append(items[-1] if is_again else item._replace(valid_seconds=VALID_SECONDS))
+            items.append(items[-1] if is_again else replace(item, valid_seconds=VALID_SECONDS))
         self.last_call = items
         self.accepted_as_by_oracle(items)
 

@@ -11,6 +11,7 @@ def test_the_segments_rejoin_to_the_text_and_each_fits(text):
     parts = segment(text, segments_max=SEGMENTS_LIMIT)
     assert "".join(parts.segments) == text
     assert all(parts.segments)
+    assert len(parts.segments) == parts.count, "what is billed is what is shown"
     room = SINGLE_UNITS[parts.encoding] if parts.count == 1 else PART_UNITS[parts.encoding]
     sizes = [sum(units_of(c, parts.encoding) for c in part) for part in parts.segments]
     assert max(sizes) <= room

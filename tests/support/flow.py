@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+from msgspec.structs import replace
 
 from api import store as api_store
 from api.store import AcceptAnswer, AcceptItem
@@ -52,7 +53,7 @@ def accept_item(client: int, **changes: Any) -> AcceptItem:
         valid_seconds=172_800, callback_url=None, is_test=False, text_sealed=b"sealed", text_days=7,
         carrier_id=1, parts=1, replay_of=None,
     )  # fmt: skip
-    return item._replace(**changes)
+    return replace(item, **changes)
 
 
 @dataclass(frozen=True, slots=True)
