@@ -22,25 +22,25 @@ class Follower:
     What clients change themselves, their callback endpoints, renews the keys of those clients alone.
     """
 
-    def __init__(self, pool: Pool, prices: ConfigWatch[Prices], authenticator: Authenticator) -> None:
+    def __init__(self, pool: Pool, authenticator: Authenticator) -> None:
         self._pool = pool
-        self._prices = prices
+        self.prices = ConfigWatch(pool, load_prices, read_version=key_store.READ_VERSIONS)
         self._authenticator = authenticator
         self._is_behind = False
-        self._callbacks: key_store.CallbacksVersion | None = None
+        self._before: key_store.Versions | None = None
 
     async def poll(self) -> None:
         """Look once. What fails half-way is made up for by the next poll."""
-        self._is_behind |= await self._prices.refresh()
+        self._is_behind |= await self.prices.refresh()
         if self._is_behind:
             await self._authenticator.refresh()
             self._is_behind = False
-        await self._follow_callbacks()
+        await self._follow_callbacks(key_store.Versions(*self.prices.seen))
 
-    async def _follow_callbacks(self) -> None:
-        found, before = await key_store.read_callbacks_version(self._pool), self._callbacks
+    async def _follow_callbacks(self, found: key_store.Versions) -> None:
+        before = self._before
         # At the first look no key was loaded yet.
-        if before is not None and found.version != before.version:
+        if before is not None and found.callbacks != before.callbacks:
             changed = await key_store.clients_with_new_endpoints(self._pool, before.read_at)
             await self._authenticator.refresh(changed)
-        self._callbacks = found
+        self._before = found

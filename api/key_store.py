@@ -58,22 +58,17 @@ async def load_client(pool: Pool, client_id: int) -> Client:
     return _client(row)
 
 
-class CallbacksVersion(NamedTuple):
-    """The version of the clients' endpoints, and when it was read, by the database's clock."""
+class Versions(NamedTuple):
+    """The versions of the configuration and of the clients' endpoints, and when they were read, by the
+    database's clock.
+    """
 
-    version: int
+    config: int
+    callbacks: int
     read_at: datetime
 
 
-READ_CALLBACKS_VERSION = "select callbacks, clock_timestamp() from tollwire.config_version"
-
-
-async def read_callbacks_version(pool: Pool) -> CallbacksVersion:
-    """Return the version of the clients' endpoints as of now."""
-    row = await pool.fetchrow(READ_CALLBACKS_VERSION, timeout=LOAD_TIMEOUT_SECONDS)
-    if row is None:
-        raise LookupError("config_version")
-    return CallbacksVersion(*row)
+READ_VERSIONS = "select version, callbacks, clock_timestamp() from tollwire.config_version"
 
 
 CLIENTS_WITH_NEW_ENDPOINTS = """

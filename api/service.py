@@ -10,7 +10,7 @@ from api.accept import Accept
 from api.admission import Admission
 from api.authenticate import Authenticator
 from api.counted import WATCHED
-from api.follow import Follower, load_prices
+from api.follow import Follower
 from api.health import Health
 from api.in_flight import InFlight
 from api.key_loader import KeyLoader
@@ -33,7 +33,7 @@ from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import Pool, open_pool, open_second_pool
 from shared.runtime.settings import load
 from shared.runtime.statistics import Statistics
-from shared.storage.config import POLL_SECONDS, ConfigWatch
+from shared.storage.config import POLL_SECONDS
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import startup_checks, wait_for_schema
 from shared.storage.sealed import tell_what_stays_shut
@@ -55,9 +55,10 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         KeyLoader(pool) as keys,
         open_reader(settings, others) as reader,
     ):
-        prices, uses, url_policy = ConfigWatch(pool, load_prices), KeyUses(pool), _url_policy()
+        uses, url_policy = KeyUses(pool), _url_policy()
         authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
-        follower = Follower(pool, prices, authenticator)
+        follower = Follower(pool, authenticator)
+        prices = follower.prices
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         async with (
             Accept(pool, Orders(prices, keyring, clock, url_policy), publisher) as accept,

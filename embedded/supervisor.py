@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from embedded.unit import StartFailed, Unit, await_through
 
-WATCH_SECONDS = 0.1  # between two looks at a child: a death is seen at once for a person
+WATCH_SECONDS = 0.25  # between two looks at a child: a death is seen at once for a person
 BACKOFF_FIRST_SECONDS = 0.2
 BACKOFF_MAX_SECONDS = 30.0
 # One that ran this long did not die of its start: the next restart is quick again.

@@ -143,8 +143,8 @@ class Clockwork:
 
     async def end_lost_leases(self) -> None:
         """Make due what was leased to be published and is not in the stream: its publisher is gone."""
-        if not self._can_dispatch:
-            return
+        if not self._can_dispatch or not await store.has_leases(self._pool):
+            return  # with an empty outbox NATS is left asleep
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
         try:
             oldest = await self._oldest()

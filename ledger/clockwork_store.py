@@ -109,6 +109,19 @@ async def dispatch_due(
     return [Dispatch(*row) for row in rows]
 
 
+# What is not due within a minute is leased to nobody (c_first_lease in end_lost_leases_v1.sql).
+HAS_LEASES = """
+    select due_at from tollwire.outbox
+    where due_at > clock_timestamp() and due_at <= clock_timestamp() + interval '60 seconds'
+    order by due_at limit 1
+"""
+
+
+async def has_leases(pool: Pool) -> bool:
+    """Whether any row of the outbox may be leased to be published."""
+    return bool(await call(pool, HAS_LEASES, deadline_seconds=CALL_DEADLINE_SECONDS))
+
+
 END_LOST_LEASES = "select ended, reached from tollwire.end_lost_leases_v1($1, $2, $3, $4)"
 
 

@@ -37,7 +37,7 @@ BACKOFF_MIN_SECONDS: Final = 0.1
 # A task that cleans up after its cancellation is left in peace for so long.
 CANCEL_AGAIN_SECONDS: Final = 1.0
 # How often the event loop's lag is measured.
-LAG_INTERVAL_SECONDS: Final = 0.5
+LAG_INTERVAL_SECONDS: Final = 1.0
 
 EXIT_STOPPED: Final = 0
 EXIT_FAILED: Final = 1

@@ -116,6 +116,7 @@ async def load_routes(connection: Connection) -> Routes:
 VERSION: Final = Gauge("tollwire_config_version", "The configuration's version that is in force here")
 LOADED: Final = Gauge("tollwire_config_loaded_timestamp_seconds", "When the configuration was last loaded")
 
+# Each reads one row: the version, and what else is watched.
 READ_VERSION = "select version from tollwire.config_version"
 # For who needs clients' endpoints and secrets, too. Both only grow, so their sum changes with either.
 READ_VERSION_WITH_CALLBACKS = "select version + callbacks from tollwire.config_version"
@@ -130,6 +131,8 @@ class ConfigWatch(Generic[C]):
         self._look = read_version
         self._listeners: list[Callable[[C], None]] = []
         self.version = 0
+        self.seen: tuple[Any, ...] = ()
+        """What the last ``refresh`` read before anything else: the version, and what stands behind it."""
         self._current: C | None = None
 
     @property
@@ -169,8 +172,12 @@ class ConfigWatch(Generic[C]):
 
     async def _read_version(self, connection: Connection) -> int:
         try:
-            return int(await connection.fetchval(self._look, timeout=VERSION_SECONDS))
+            row = await connection.fetchrow(self._look, timeout=VERSION_SECONDS)
         except TimeoutError:
             connection.terminate()  # else the pool would wait for it to confirm that the query is cancelled
             await self._pool.expire_connections()
             raise
+        if row is None:
+            raise LookupError("config_version")
+        self.seen = tuple(row)
+        return int(row[0])

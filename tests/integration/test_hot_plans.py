@@ -137,6 +137,7 @@ async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> No
             "known_keys": api_store.known_keys(flow.pool, [KeyAsked(id_, "0-0", 0) for id_ in clients]),
             "cancel": flow.cancel(clients[0], due[200:250]),
             "look_due": clockwork_store.look_due(flow.pool, 500),
+            "has_leases": clockwork_store.has_leases(flow.pool),
             "end_lost_leases": clockwork_store.end_lost_leases(flow.pool, [None] * 3, 2, None, 500),
             "dispatch_due": clockwork_store.dispatch_due(flow.pool, due[150:200], [None] * 3, 1),
             "expire_due": clockwork_store.expire_due(flow.pool, due[150:200]),
