@@ -58,14 +58,13 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         uses, url_policy = KeyUses(pool), _url_policy()
         authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
         follower = Follower(pool, authenticator)
-        prices = follower.prices
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         async with (
-            Accept(pool, Orders(prices, keyring, clock, url_policy), publisher) as accept,
+            Accept(pool, Orders(follower.prices, keyring, clock, url_policy), publisher) as accept,
             open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
         ):
             resources = Resources(
-                others, accept, prices, limits, InFlight(), keyring, clock, health, url_policy, facts, reader,
+                others, accept, follower.prices, limits, InFlight(), keyring, clock, health, url_policy, facts, reader,
                 ClientPlaces(others.get_max_size()),
             )  # fmt: skip
             await _wait_for_database(others, keyring)

@@ -237,10 +237,7 @@ class Consumer:
         look_seconds = min(LOOK_SECONDS, ends_at - time.monotonic())
         try:
             async with asyncio.timeout(look_seconds):
-                while len(messages) < batch_max:
-                    message = await self._arrived.get()
-                    if _is_end(message):
-                        break
+                while len(messages) < batch_max and not _is_end(message := await self._arrived.get()):
                     if not _is_heartbeat(message):
                         messages.append(self._receive(message))
         except TimeoutError:
