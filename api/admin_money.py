@@ -27,7 +27,7 @@ from shared.domain.problems import ProblemCode
 from shared.domain.rates import InvalidRate, Rate
 from shared.storage import credit, rates
 from shared.storage.clients import NoSuchClient
-from shared.storage.credit import CreditKind, ImpossibleAmount, ReferenceConflict
+from shared.storage.credit import AccountOutOfRange, CreditKind, ImpossibleAmount, ReferenceConflict
 
 # A rate's currency and prefix.
 PLACE: Final = re.compile(r"([A-Z]{3})\.([0-9]{0,15})")
@@ -37,6 +37,9 @@ POSSIBLE: Final[Mapping[CreditKind, str]] = {
     "adjustment": "must be above or below 0",
     "credit_limit": "must be 0 or above",
 }
+IN_RANGE: Final = (
+    "must leave the balance between -1,000,000,000,000 and 1,000,000,000,000, and a limit no higher"
+)
 
 
 async def post_credit(
@@ -59,6 +62,8 @@ async def post_credit(
         raise Refusal(ProblemCode.REFERENCE_CONFLICT, reference=body.reference) from None
     except ImpossibleAmount:
         raise invalid_field("amount", POSSIBLE[body.kind]) from None
+    except AccountOutOfRange:
+        raise invalid_field("amount", IN_RANGE) from None
     return CreditPosted(
         replayed=posted.is_replay,
         entry_version=posted.version,

@@ -31,7 +31,7 @@ begin
     end if;
     if p_amount not between -c_most_micros and c_most_micros
        or p_kind <> 'credit_limit' and a.posted_micros + p_amount not between -c_most_micros and c_most_micros then
-        raise exception 'an account holds % at most, and has a credit limit of as much', c_most_micros / 1000000 using errcode = 'invalid_parameter_value';
+        raise exception 'an account holds % at most, and has a credit limit of as much', c_most_micros / 1000000 using errcode = 'numeric_value_out_of_range';
     end if;
     -- After all before it, also where the clock was set back: which limit was of when is read from these times.
     a.last_entry_at := greatest(clock_timestamp(), a.last_entry_at + interval '1 microsecond');

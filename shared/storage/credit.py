@@ -19,10 +19,11 @@ class ReferenceConflict(Exception):  # noqa: N818 - named for what happened
 
 
 class ImpossibleAmount(ValueError):  # noqa: N818 - named for what happened
-    """A top-up adds more than nothing, an adjustment is not nothing, a credit limit is not below zero.
+    """A top-up adds more than nothing, an adjustment is not nothing, a credit limit is not below zero."""
 
-    And neither the balance nor the limit is more than a million million.
-    """
+
+class AccountOutOfRange(ValueError):  # noqa: N818 - named for what happened
+    """The balance, above or below nothing, or the credit limit would be more than a million million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ async def post_credit(
         shared.storage.clients.NoSuchClient: there is none with this name.
         ReferenceConflict: the reference stands for another operation or amount.
         ImpossibleAmount: the amount is not possible for this kind.
+        AccountOutOfRange: the amount is too much for the account.
     """
     async with conn.transaction():
         account = await client_account(conn, client)
@@ -74,6 +76,8 @@ async def post_credit(
             raise ReferenceConflict(reference) from None
         except asyncpg.InvalidParameterValueError as error:
             raise ImpossibleAmount(str(error)) from None
+        except asyncpg.NumericValueOutOfRangeError as error:
+            raise AccountOutOfRange(str(error)) from None
         if row is None:
             raise RuntimeError("ledger.post_credit_v1 answered nothing")
         answer = dict(row.items())

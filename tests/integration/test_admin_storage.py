@@ -100,20 +100,24 @@ async def test_a_top_up_is_posted_once_for_each_reference(conn, acme):
         await credit.post_credit(conn, acme, "top_up", 6_000_000, "invoice-1", BY, None)
 
 
-async def test_an_amount_that_makes_no_sense_is_refused(conn, acme):
+@pytest.mark.parametrize(
+    ("kind", "amount"),
+    [("top_up", 0), ("top_up", -2 * 10**18), ("adjustment", 0), ("credit_limit", -1)],
+)
+async def test_an_amount_that_makes_no_sense_is_refused(conn, acme, kind, amount):
     with pytest.raises(credit.ImpossibleAmount):
-        await credit.post_credit(conn, acme, "top_up", 0, "nothing", BY, None)
+        await credit.post_credit(conn, acme, kind, amount, "nothing", BY, None)
 
 
 @pytest.mark.parametrize("kind", ["top_up", "credit_limit", "adjustment"])
 async def test_no_account_comes_near_the_end_of_its_numbers(conn, acme, kind):
     most = 10**18
     for amount in (2**63 - 1, most + 1):
-        with pytest.raises(credit.ImpossibleAmount, match="1000000000000 at most"):
+        with pytest.raises(credit.AccountOutOfRange, match="1000000000000 at most"):
             await credit.post_credit(conn, acme, kind, amount, f"over-{amount}", BY, None)
     await credit.post_credit(conn, acme, kind, most, "most", BY, None)
     if kind != "credit_limit":
-        with pytest.raises(credit.ImpossibleAmount):
+        with pytest.raises(credit.AccountOutOfRange):
             await credit.post_credit(conn, acme, "top_up", 1, "one more", BY, None)
     # What was done is done, whatever bounds are drawn later.
     assert (await credit.post_credit(conn, acme, kind, most, "most", BY, None)).is_replay

@@ -12,6 +12,7 @@ from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
 SETTINGS = {"url": "https://carrier.example.org/submit", "body": {"to": "$msisdn", "text": "$text"}}
+MOST = "must leave the balance between -1,000,000,000,000 and 1,000,000,000,000, and a limit no higher"
 
 
 @pytest.fixture
@@ -95,14 +96,36 @@ async def test_credit_is_posted_once_for_each_reference(rig):
     assert (await rig.call("POST", path, key=operator, body=limit)).body["available"] == "15.0000"
     nothing = await rig.call("POST", path, key=operator, body={"amount": "0", "reference": "r"})
     assert nothing.body["errors"][0]["field"] == "amount"
-    for kind, amount, right in (
-        ("top_up", "-5", "must be above 0"),
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "right"),
+    [
+        ("top_up", "-5", "must be above 0; to take credit away is an adjustment"),
+        ("top_up", "0", "must be above 0; to take credit away is an adjustment"),
+        ("top_up", "2", MOST),
         ("adjustment", "0", "must be above or below 0"),
+        ("adjustment", "1.000001", MOST),
         ("credit_limit", "-1", "must be 0 or above"),
-    ):
-        wrong = {"kind": kind, "amount": amount, "reference": "r"}
-        [error] = (await rig.call("POST", path, key=operator, body=wrong)).body["errors"]
-        assert (error["field"], error["detail"].partition(";")[0]) == ("amount", right)
+    ],
+)
+async def test_an_amount_that_cannot_be_posted_is_told_what_would_be_right(rig, kind, amount, right):
+    operator = await rig.operator()
+    await rig.client("acme", credit_micros=999_999_999_999_000_000)
+    path, body = "/admin/v1/clients/acme/credit", {"kind": kind, "amount": amount, "reference": "r"}
+    refused = await rig.call("POST", path, key=operator, body=body)
+    assert (refused.status, refused.code) == (422, "validation_failed")
+    assert refused.body["errors"] == [{"field": "amount", "detail": right}]
+
+
+async def test_a_balance_is_not_taken_further_below_nothing_than_above_it(rig):
+    operator = await rig.operator()
+    await rig.client("acme", credit_micros=0)
+    path, least = "/admin/v1/clients/acme/credit", {"kind": "adjustment", "amount": "-999999999999.999999"}
+    taken = await rig.call("POST", path, key=operator, body={**least, "reference": "all"})
+    assert (taken.status, taken.body["posted"]) == (200, "-999999999999.999999")
+    refused = await rig.call("POST", path, key=operator, body={**least, "reference": "more"})
+    assert refused.body["errors"] == [{"field": "amount", "detail": MOST}]
 
 
 async def test_rates_are_set_listed_and_ended(rig):
