@@ -3,6 +3,7 @@
 from typing import Annotated, Final
 from uuid import UUID
 
+import structlog
 from asyncpg import Record
 from msgspec import Meta, Struct
 
@@ -22,6 +23,15 @@ from shared.storage.audit import note
 
 # Whoever replays a message more often than this has a carrier to mend, not a message to send.
 NUMBER_MAX: Final = 100
+GONE: Final = "The message's text is gone: its retention has ended, or it was erased."
+SHUT: Final = (
+    "The message's text is kept, but does not open: {error}. Nothing was accepted. "
+    "Mend that, then replay the message again."
+)
+# A person mends a keyring, and longer than a command has patience: it says so at once.
+SHUT_RETRY_SECONDS: Final = 60
+
+_log = structlog.get_logger(__name__)
 
 
 class DeadLetterPath(Struct, frozen=True):
@@ -94,10 +104,14 @@ async def replay_dead_letter(
 
 
 def _text(resources: Resources, message_id: UUID, sealed: bytes | None) -> str:
-    gone = "The message's text is gone: its retention has ended, or it was erased."
     if sealed is None:
-        raise Refusal(ProblemCode.NOT_FOUND, detail=gone)
+        raise Refusal(ProblemCode.NOT_FOUND, detail=GONE)
     try:
         return resources.keyring.unseal(sealed, message_id.bytes).decode()
-    except SealBroken:
-        raise Refusal(ProblemCode.NOT_FOUND, detail=gone) from None
+    except SealBroken as error:
+        _log.error("text cannot be opened", message_id=str(message_id), error=str(error))
+        raise Refusal(
+            ProblemCode.UNAVAILABLE,
+            detail=SHUT.format(error=error),
+            retry_after_seconds=SHUT_RETRY_SECONDS,
+        ) from None

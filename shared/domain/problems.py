@@ -285,7 +285,7 @@ _KINDS = (
         _C.UNAVAILABLE,
         "The service is not available",
         "The database cannot be reached. Nothing was accepted.",
-        "Send the same again after Retry-After.",
+        "Send the same again after Retry-After. What the answer says is to be mended comes first.",
         repeatable=True,
     ),
 )

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from api import admin_reads
 from cli.__main__ import tollwire
@@ -143,6 +144,51 @@ async def test_a_replay_that_was_refused_may_be_asked_for_again(rig):
     assert refused == ["insufficient_credit"] * 2
     assert (first.status, second.body["id"]) == (202, first.body["id"])
     assert (await rig.call("GET", "/v1/balance", key=key)).body["open_holds"] == 1
+
+
+async def test_a_text_that_does_not_open_is_replayed_when_the_keyring_is_mended(rig, database, tmp_path):
+    key, operator, message_id = await buried(rig)
+    (tmp_path / "other").mkdir()
+    with capture_logs() as logs:
+        async with open_api(database, tmp_path / "other") as other:
+            refused = await replay(other, operator, message_id)
+    assert (refused.status, refused.code) == (503, "unavailable")
+    assert refused.body["detail"] == (
+        "The message's text is kept, but does not open: the key that sealed this is not in the keyring. "
+        "Nothing was accepted. Mend that, then replay the message again."
+    )
+    assert refused.headers["Retry-After"] == "60"
+    said = [line for line in logs if line["event"] == "text cannot be opened"]
+    assert [(line["log_level"], line["message_id"]) for line in said] == [("error", message_id)]
+    trail = await rig.call("GET", f"/admin/v1/audit?target=message/{message_id}", key=operator)
+    assert trail.body["lines"] == []
+    replayed = await replay(rig, operator, message_id)
+    assert replayed.status == 202
+    found = await rig.call("GET", f"/v1/messages/{replayed.body['id']}", key=key)
+    assert found.body["text"] == "hello"
+
+
+async def test_a_command_does_not_wait_for_a_text_that_does_not_open(rig, database, tmp_path):
+    """Else each letter of `--all` would be asked for again until patience ends."""
+    _, operator, message_id = await buried(rig)
+    (tmp_path / "other").mkdir()
+    async with open_api(database, tmp_path / "other") as other:
+        words = ["dlq", "replay", "--all", "--json", "--api-url", other.url, "--api-key", operator]
+        with capture_logs() as logs:
+            done = await asyncio.to_thread(CliRunner().invoke, tollwire, words)
+    [one] = json.loads(done.output)["refused"]
+    assert (one["replay_of"], one["problem"]["code"]) == (message_id, "unavailable")
+    assert [line["event"] for line in logs].count("text cannot be opened") == 1
+
+
+async def test_a_letter_whose_text_is_gone_is_not_replayed(rig):
+    _, operator, message_id = await buried(rig)
+    connection = await asyncpg.connect(rig.database.dsn())
+    await connection.execute("delete from tollwire.message_texts where message_id = $1", UUID(message_id))
+    await connection.close()
+    refused = await replay(rig, operator, message_id)
+    assert (refused.status, refused.code) == (404, "not_found")
+    assert "its retention has ended, or it was erased" in refused.body["detail"]
 
 
 async def test_what_is_no_dead_letter_is_not_found(rig):
