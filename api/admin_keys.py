@@ -22,7 +22,7 @@ from api.admin_schemas import (
 from api.callback import actor_of
 from api.cursors import cursor_after, read_place
 from api.faults import connected
-from api.problems import Refusal, invalid_field
+from api.problems import FieldError, Refusal, invalid, invalid_field
 from api.resources import Resources
 from api.routing import Call
 from api.schemas import optional_time_text, time_text
@@ -37,6 +37,10 @@ from shared.storage.clients import NoSuchClient
 PLACE: Final = re.compile(r"([01])\.([0-9]{1,16})\.([0-9A-Za-z]{12})")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
+NETWORK_RULE: Final = (
+    "must be an address or a network in full, without a zone and with host bits of 0, "
+    "as in 198.51.100.7 or 198.51.100.0/24"
+)
 
 
 async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -> NewKeyShown:
@@ -51,16 +55,28 @@ async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -
     if body.expires_at is not None and body.expires_at.timestamp() * 1000 <= resources.clock.now_ms():
         raise invalid_field("expires_at", "must lie ahead: the key would never work")
     key = new_api_key(secrets.token_bytes(RANDOM_BYTES), is_test=body.test)
-    networks = None if body.allowed_ips is None else [network_as_read(text) for text in body.allowed_ips]
-    new = NewKey(body.client, body.name, list(body.scopes), networks, body.expires_at)
+    new = NewKey(body.client, body.name, list(body.scopes), _networks(body), body.expires_at)
     try:
         async with connected(resources.pool) as connection:
             made = await api_keys.create_key(connection, key, new, actor_of(call), body.reason)
     except NoSuchClient:
         raise no_client() from None
     except asyncpg.InvalidTextRepresentationError:
-        raise invalid_field("allowed_ips", "must be addresses or networks, as in 198.51.100.0/24") from None
+        raise invalid_field("allowed_ips", NETWORK_RULE) from None
     return NewKeyShown(**msgspec.structs.asdict(_shown(made)), key=format_api_key(key))
+
+
+def _networks(body: NewKeyRequest) -> list[str] | None:
+    """Read them here: PostgreSQL completes a shortened address to a far larger network, and drops a zone."""
+    networks, wrong = [], []
+    for place, text in enumerate(body.allowed_ips or ()):
+        try:
+            networks.append(network_as_read(text))
+        except ValueError:
+            wrong.append(FieldError(f"allowed_ips[{place}]", NETWORK_RULE))
+    if wrong:
+        raise invalid(wrong)
+    return None if body.allowed_ips is None else networks
 
 
 def _refuse_mixed(body: NewKeyRequest) -> None:

@@ -195,7 +195,7 @@ class NewKeyRequest(Timed, frozen=True, forbid_unknown_fields=True, kw_only=True
     allowed_ips: (
         Annotated[
             list[Annotated[str, text_of(STORABLE, STORABLE_RIGHT)]],
-            Meta(min_length=1, max_length=NETWORKS_MAX, description="Addresses or networks."),
+            Meta(min_length=1, max_length=NETWORKS_MAX, description="Addresses or networks, in full."),
         ]
         | None
     ) = None

@@ -99,15 +99,16 @@ def read_address(text: str) -> Address | None:
 def network_as_read(text: str) -> str:
     """A network as its callers are read: one of IPv4 addresses written as IPv6 is that IPv4 network.
 
-    What is no network stays as it is.
+    Raises:
+        ValueError: it is none, is shortened, has a zone, or bits behind its prefix.
     """
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError:
-        return text
+    # A zone is a name on one machine, and no caller is read with one.
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone")
+    network = ipaddress.ip_network(text)
     mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
     if mapped is None or network.prefixlen < MAPPED_PREFIX_BITS:
-        return text
+        return str(network)
     return f"{mapped}/{network.prefixlen - MAPPED_PREFIX_BITS}"
 
 

@@ -77,6 +77,44 @@ async def test_a_key_for_an_ipv4_address_written_as_ipv6_may_be_used_from_it(rig
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "10",
+        "10.1",
+        "10/8",
+        "198.51.100",
+        "198.51.100.7/24",
+        "198.51.100.0/33",
+        "fe80::1%eth0",
+        "fe80::%eth0/64",
+        "::ffff:1.2.3.4%eth0",
+        "",
+        " 198.51.100.7",
+        "nonsense",
+    ],
+)
+async def test_what_is_no_network_in_full_makes_no_key(rig, text):
+    """PostgreSQL reads 10 as 10.0.0.0/8: a shortened address would let 16 million addresses in."""
+    await rig.client("acme")
+    refused = await made(rig, client="acme", scopes=["balance:read"], allowed_ips=["192.0.2.1", text])
+    assert (refused.status, refused.code) == (422, "validation_failed")
+    [error] = refused.body["errors"]
+    assert error["field"] == "allowed_ips[1]"
+    assert error["detail"] == (
+        "must be an address or a network in full, without a zone and with host bits of 0, "
+        "as in 198.51.100.7 or 198.51.100.0/24"
+    )
+
+
+async def test_networks_are_shown_as_they_are_checked(rig):
+    await rig.client("acme")
+    written = ["198.51.100.7", "198.51.100.0/24", "2001:DB8::/32", "::ffff:10.0.0.0/104", "::/0"]
+    key = await made(rig, client="acme", scopes=["balance:read"], allowed_ips=written)
+    shown = ["198.51.100.7/32", "198.51.100.0/24", "2001:db8::/32", "10.0.0.0/8", "::/0"]
+    assert (key.status, key.body["allowed_ips"]) == (201, shown)
+
+
+@pytest.mark.parametrize(
     ("client", "scopes", "is_test"), [("acme", ["admin"], False), (None, ["admin"], True)]
 )
 async def test_the_database_takes_no_such_key_either(rig, client, scopes, is_test):

@@ -1,5 +1,7 @@
 """Whose request it is, behind proxies that are trusted and before those that are not (RULES 37)."""
 
+import re
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -80,11 +82,21 @@ def test_an_ipv6_customer_is_limited_as_one():
         ("::/0", "::/0"),
         ("2001:db8::/32", "2001:db8::/32"),
         ("198.51.100.0/24", "198.51.100.0/24"),
-        ("nonsense", "nonsense"),
+        ("198.51.100.0/255.255.255.0", "198.51.100.0/24"),
+        ("198.51.100.7", "198.51.100.7/32"),
     ],
 )
 def test_a_network_is_written_as_its_callers_are_read(text, network):
     assert network_as_read(text) == network
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nonsense", " 10.1.2.3", "10", "10.1", "10.1.2.3/8", "fe80::1%1", "fe80::%1/64", "::ffff:1.2.3.4%1/128"],
+)
+def test_what_is_no_network_in_full_is_read_as_none(text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        network_as_read(text)
 
 
 def test_an_ipv4_address_written_as_ipv6_is_that_address():
