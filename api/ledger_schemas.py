@@ -25,7 +25,7 @@ SignedAmount = Annotated[
     str,
     text_of(
         r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$",
-        "must be an amount like 100.00 or -5.00, with a point and at most six decimals",
+        "must be an amount like 100.00 or -5.00, with at most 12 digits, a point and at most six decimals",
         examples=["100.00"],
     ),
 ]

@@ -15,6 +15,10 @@ from api.schemas import BatchRequest, MessageRequest
 from api.violations import FIELD_NAME_MAX, refuse_body
 from shared.domain.http_settings import HttpSettings
 
+AMOUNT_RULE = (
+    "must be an amount like 100.00 or -5.00, with at most 12 digits, a point and at most six decimals"
+)
+
 
 def faults(document: Any, kind: Any = MessageRequest) -> dict[str, str]:
     raw = msgspec.json.encode(document)
@@ -62,10 +66,14 @@ def test_a_text_of_the_wrong_form_is_told_the_form_in_words():
     }
     credit = faults({"amount": "5 EUR", "reference": "x" * 256, "reason": "\0"}, CreditRequest)
     assert credit == {
-        "amount": "must be an amount like 100.00 or -5.00, with a point and at most six decimals",
+        "amount": AMOUNT_RULE,
         "reference": "must be 1 to 255 letters, digits and signs of ASCII, without a space",
         "reason": "must not hold NUL",
     }
+
+
+def test_an_amount_with_more_digits_than_a_balance_has_is_told_how_many_it_may_have():
+    assert faults({"amount": "1000000000000", "reference": "x"}, CreditRequest) == {"amount": AMOUNT_RULE}
 
 
 def test_all_faults_of_a_document_are_told_at_once():
