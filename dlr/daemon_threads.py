@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,25 +31,19 @@ class DaemonThreads(Executor):
         self._futures: set[Future[Any]] = set()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call a function in a thread, as soon as one is free."""
+        """Call a function in a thread, as soon as one is free.
+
+        Raises:
+            RuntimeError: none is free, and the system gives the process no further one; it is not called.
+        """
+        if not self._idle.acquire(blocking=False) and self._started < self._threads_max:
+            name = f"{self._name}-{self._started + 1}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+            self._started += 1
         future: Future[T] = Future()
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
-
-        def job() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is the caller's, whatever it is
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self._jobs.put(job)
-        if not self._idle.acquire(blocking=False) and self._started < self._threads_max:
-            self._started += 1
-            threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
+        self._jobs.put(partial(self._run, future, partial(fn, *args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:
@@ -68,4 +63,17 @@ class DaemonThreads(Executor):
         while (job := self._jobs.get()) is not None:
             job()
             del job  # it holds its caller's arguments
+
+    def _run(self, future: Future[T], call: Callable[[], T]) -> None:
+        if not future.set_running_or_notify_cancel():
             self._idle.release()
+            return
+        # The thread is free before the caller hears of it, who may come with the next call.
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, whatever it is
+            self._idle.release()
+            future.set_exception(error)
+        else:
+            self._idle.release()
+            future.set_result(result)

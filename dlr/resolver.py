@@ -5,15 +5,22 @@ those that last, and names that did the last time, share a part of the threads.
 """
 
 import asyncio
+import math
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from dlr.daemon_threads import DaemonThreads
 
 # Names of which it is known that they were slow the last time; those of half a minute with room.
 SLOW_NAMES_MAX = 10_000
+# That the system gives no further threads is told so seldom: look-ups may be many.
+TELL_SHORT_SECONDS = 60.0
+
+_log = structlog.get_logger(__name__)
 
 
 class ResolverBusyError(Exception):
@@ -73,6 +80,7 @@ class Resolver:
         self._quick: set[str] = set()
         self._slow: set[str] = set()
         self._slow_names: OrderedDict[str, None] = OrderedDict()
+        self._told_short_at = -math.inf
 
     async def __call__(self, name: str) -> list[str]:
         """Return the addresses of a name, in the order to try them.
@@ -104,19 +112,36 @@ class Resolver:
         lines = ((self._line, self._quick, limits.quick_max), (self._slow_line, self._slow, limits.slow_max))
         for line, running, running_max in lines:
             while line and len(running) < running_max and self._running < limits.threads_max:
-                name, _ = line.popitem(last=False)
-                running.add(name)
-                self._begin(name)
+                name = next(iter(line))
+                if self._begin(name):
+                    del line[name]
+                    running.add(name)
+                elif self._running:
+                    return  # it stays in its line: the thread of one that ends is free for it
+                else:
+                    self._refuse(name, self._asked[name])
 
     @property
     def _running(self) -> int:
         return len(self._quick) + len(self._slow)
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str) -> bool:
+        """Look it up; False: there is no thread for it."""
         loop = asyncio.get_running_loop()
+        try:
+            call = loop.run_in_executor(self._threads, self._look_up, name)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the name is not at fault
+            self._tell_short(error)
+            return False
         watch = loop.call_later(self._limits.slow_seconds, self._lasts, name)
-        call = loop.run_in_executor(self._threads, self._look_up, name)
         call.add_done_callback(lambda done: self._ended(name, watch, done))
+        return True
+
+    def _tell_short(self, error: Exception) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._told_short_at > TELL_SHORT_SECONDS:
+            self._told_short_at = now
+            _log.warning("no further thread for look-ups", running=self._running, error=str(error))
 
     def _lasts(self, name: str) -> None:
         """Count it as a slow one from now on: another may begin beside it."""

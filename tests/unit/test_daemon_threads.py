@@ -58,3 +58,20 @@ def test_what_runs_is_left_alone_and_what_waits_is_cancelled() -> None:
     assert not wait([running], WAIT_SECONDS).not_done
     with pytest.raises(ValueError, match="left behind"):
         threads.shutdown(wait=True)
+
+
+def test_a_call_for_which_no_thread_starts_is_refused_and_costs_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads, called = DaemonThreads(2, "t"), threading.Event()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_thread)
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="can't start"):
+                threads.submit(called.set)
+    assert names_of(threads, 2) == {"t-1", "t-2"}
+    assert not called.is_set()
+    threads.shutdown()

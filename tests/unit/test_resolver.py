@@ -101,6 +101,75 @@ async def test_a_close_refuses_what_has_not_begun(names: Names) -> None:
         assert not running.done()
 
 
+class Threads:
+    """As many threads as the machine has left for the process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 0
+        self._start = threading.Thread.start
+        made = self
+
+        def start(thread: threading.Thread) -> None:
+            made.start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    def start(self, thread: threading.Thread) -> None:
+        if self.left == 0:
+            raise RuntimeError("can't start new thread")
+        self.left -= 1
+        self._start(thread)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    return Threads(monkeypatch)
+
+
+async def test_where_no_thread_starts_nothing_is_known_and_the_next_look_up_is_as_ever(
+    names: Names, threads: Threads
+) -> None:
+    resolver = Resolver(names, LookUpLimits(4, quick_max=2, slow_max=2, slow_seconds=0.02))
+    for one in range(10):
+        with pytest.raises(ResolverBusyError):
+            await resolver(f"good{one % 5}.example.")
+    assert names.asked == []
+    threads.left = 2
+    async with asking(resolver, 1):
+        for one in range(5):
+            assert await resolver(f"good{one}.example.") == [ADDRESS]
+    resolver.close()
+
+
+async def test_where_no_further_thread_starts_a_name_waits_for_one_of_those_that_run(
+    names: Names, threads: Threads
+) -> None:
+    threads.left = 1
+    resolver = Resolver(names, LookUpLimits(wait_seconds=LONG_SECONDS))
+    async with asking(resolver, 1) as dead:
+        good = asyncio.create_task(resolver("good.example."))
+        await asyncio.sleep(0)
+        names.let_go.set()
+        assert await good == [ADDRESS]
+        await asyncio.wait(dead)
+    resolver.close()
+
+
+async def test_where_those_that_run_hang_a_name_is_refused_in_time_and_counts_as_no_slow_one(
+    names: Names, threads: Threads
+) -> None:
+    threads.left = 1
+    limits = LookUpLimits(4, quick_max=2, slow_max=1, slow_seconds=0.01, wait_seconds=0.05)
+    resolver = Resolver(names, limits)
+    async with asking(resolver, 1):
+        with pytest.raises(ResolverBusyError):
+            await resolver("good.example.")
+        assert names.asked == ["dead0.example."]
+        threads.left = 1
+        assert await resolver("good.example.") == [ADDRESS], "the place of slow names is taken"
+    resolver.close()
+
+
 class Clock:
     """A time that a test sets."""
 
