@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Histogram
 
-from dlr import store, traces
+from dlr import records, store, traces
 from dlr.behind import Behind
 from dlr.bodies import body_of
 from dlr.endpoint_book import EndpointBook
@@ -27,7 +27,6 @@ from shared.domain.callbacks import (
     DisableEndpoint,
     GiveUp,
     Outcome,
-    Posted,
     Rejected,
     RejectReason,
     RetryIn,
@@ -50,16 +49,9 @@ HELD_MAX: Final = 10_000
 LEASE_SECONDS: Final = 60
 # What could not end within its lease is not begun: it may be another process's then. Loading takes of it too.
 LEASE_ROOM_SECONDS: Final = 5.0
-ANSWER_KEPT_BYTES: Final = 1024
 # Messages of which this process remembers that it tells their end: of some seconds at full load, longer than
 # a load that read them before can take.
 ENDED_MAX: Final = 20_000
-# What the column of tries holds; a callback that is replayed again and again is counted no further.
-ATTEMPTS_MAX: Final = 32_767
-# An endpoint without a usable secret is looked at again when its operator has mended it.
-NO_SECRET_SECONDS: Final = 300.0
-# What found no connection or look-up free here comes again, and that was no try of it.
-NO_CONNECTION_SECONDS: Final = 5.0
 # How long the news of an endpoint may take to every process, with much room: the poll is half a second.
 NEWS_SECONDS: Final = 30.0
 
@@ -187,7 +179,7 @@ class Deliver(WithParts):
             elif work.skip in ("superseded", "disabled", "gone"):
                 outcome = "superseded" if work.skip == "superseded" else "discarded"
                 CALLBACKS.labels(outcome).inc()
-                note = _ending(work, outcome)
+                note = records.ended(work, outcome)
         finally:
             if note is None:
                 self._held.let_go(work.callback_id)
@@ -220,7 +212,7 @@ class Deliver(WithParts):
             return None  # its endpoint's breaker is open or its queue full: a sweep comes back to it
         if isinstance(outcome, Rejected) and outcome.reason is RejectReason.NO_CONNECTION_FREE:
             SENT_BACK.inc()
-            return _again(work, work.attempts, None, NO_CONNECTION_SECONDS)
+            return records.without_connection(work)
         if tracing.is_on:
             traces.called_back(work, outcome)
         return self._note(work, outcome, is_endpoint=not host)
@@ -228,31 +220,29 @@ class Deliver(WithParts):
     def _without_secret(self, work: CallbackWork) -> CallbackRecord:
         """An endpoint that was set a moment ago is not known here yet: that is no failed try."""
         if self._age_seconds(work.created_at) < NEWS_SECONDS:
-            return _again(work, work.attempts, None, POLL_SECONDS)
-        return _again(work, min(work.attempts + 1, ATTEMPTS_MAX), "no_secret", NO_SECRET_SECONDS)
+            return records.again(work, POLL_SECONDS)
+        return records.without_secret(work)
 
     def _barred(self, work: CallbackWork, host: str) -> CallbackRecord:
         """What names a host that is not the client's: taken off its list, or put there a moment ago."""
         if self._age_seconds(work.created_at) < NEWS_SECONDS:
-            return _again(work, work.attempts, None, POLL_SECONDS)
+            return records.again(work, POLL_SECONDS)
         CALLBACKS.labels("gave_up").inc()
-        attempt_no = min(work.attempts + 1, ATTEMPTS_MAX)
-        error = f"host_not_allowed: {host} is not registered any more"
-        return CallbackRecord(work.callback_id, attempt_no, "gave_up", None, error, None, None, None, 0.0)
+        return records.barred(work, host)
 
     def _age_seconds(self, moment: datetime) -> float:
         return max(self._clock.now_ms() / 1000 - moment.timestamp(), 0.0)
 
     def _note(self, work: CallbackWork, outcome: Outcome, *, is_endpoint: bool) -> CallbackRecord:
-        attempt_no = min(work.attempts + 1, ATTEMPTS_MAX)
+        keeps = self._book is not None and self._book.keeps_answers(work.endpoint_id)
         if is_success(outcome):
             DELAY.observe(self._age_seconds(work.created_at))
             _DELIVERED.inc()
-            return self._as_record(work, outcome, attempt_no, "delivered", 0.0)
+            return records.tried(work, outcome, "delivered", 0.0, keeps_answer=keeps)
         jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
         ending: str | None = None
         retry_seconds = 0.0
-        match decide(outcome, attempt_no, jitter, self._clock.now()):
+        match decide(outcome, records.next_attempt(work), jitter, self._clock.now()):
             case RetryIn(seconds):
                 retry_seconds = seconds
             case DisableEndpoint() if is_endpoint:
@@ -261,35 +251,4 @@ class Deliver(WithParts):
             case GiveUp() | DisableEndpoint():
                 ending = "gave_up"
         CALLBACKS.labels(ending or "failed").inc()
-        return self._as_record(work, outcome, attempt_no, ending, retry_seconds)
-
-    def _as_record(
-        self, work: CallbackWork, outcome: Outcome, attempt_no: int, ending: str | None, retry_seconds: float
-    ) -> CallbackRecord:
-        keeps = self._book is not None and self._book.keeps_answers(work.endpoint_id)
-        status, head, error = None, None, None
-        if isinstance(outcome, Posted):
-            status = outcome.status
-            head = outcome.answer_head[:ANSWER_KEPT_BYTES] if keeps else None
-            error = None if ending == "delivered" else f"HTTP {outcome.status}"
-        else:
-            error = f"{outcome.reason.value}: {outcome.detail}"
-        return CallbackRecord(
-            work.callback_id,
-            attempt_no,
-            ending,
-            status,
-            error,
-            outcome.duration_ms,
-            outcome.resolved_ip,
-            head,
-            retry_seconds,
-        )
-
-
-def _ending(work: CallbackWork, outcome: str) -> CallbackRecord:
-    return CallbackRecord(work.callback_id, work.attempts, outcome, None, None, None, None, None, 0.0)
-
-
-def _again(work: CallbackWork, attempt_no: int, error: str | None, seconds: float) -> CallbackRecord:
-    return CallbackRecord(work.callback_id, attempt_no, None, None, error, None, None, None, seconds)
+        return records.tried(work, outcome, ending, retry_seconds, keeps_answer=keeps)

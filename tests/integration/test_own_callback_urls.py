@@ -8,7 +8,8 @@ import pytest
 
 from dlr import store
 from dlr.breaker import FAILURES_TO_OPEN
-from dlr.deliver import ATTEMPTS_MAX, NEWS_SECONDS, Deliver
+from dlr.deliver import NEWS_SECONDS, Deliver
+from dlr.records import ATTEMPTS_MAX
 from dlr.store import CallbackWork
 from tests.support.deliveries import client_at, open_deliver
 from tests.support.endpoints import Reply, Request, answer, endpoint
