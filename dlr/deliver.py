@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -15,7 +16,7 @@ from prometheus_client import Counter, Histogram
 from dlr import records, store, traces
 from dlr.behind import Behind
 from dlr.bodies import body_of
-from dlr.endpoint_book import EndpointBook
+from dlr.endpoint_book import EndpointBook, LatestBook
 from dlr.endpoints import SENT_BACK, Endpoints
 from dlr.held import UNKNOWN, Held
 from dlr.notes import CallbackNotes
@@ -33,6 +34,7 @@ from shared.domain.callbacks import (
     decide,
     is_success,
 )
+from shared.domain.retry import CALLBACK_ATTEMPTS_MAX
 from shared.runtime import tracing
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
@@ -40,7 +42,6 @@ from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import Pool
-from shared.storage.config import POLL_SECONDS
 
 # Callbacks loaded at once; a sweep may bring more.
 LOAD_MAX: Final = 500
@@ -52,8 +53,6 @@ LEASE_ROOM_SECONDS: Final = 5.0
 # Messages of which this process remembers that it tells their end: of some seconds at full load, longer than
 # a load that read them before can take.
 ENDED_MAX: Final = 20_000
-# How long the news of an endpoint may take to every process, with much room: the poll is half a second.
-NEWS_SECONDS: Final = 30.0
 
 CALLBACKS: Final = Counter("tollwire_callbacks_total", "Tries of callbacks, by what came of them", ["result"])
 DELAY: Final = Histogram(
@@ -73,7 +72,7 @@ class Deliver(WithParts):
         self._poster = poster
         self._endpoints = endpoints
         self._clock = clock
-        self._book: EndpointBook | None = None
+        self._latest = LatestBook()
         self._held = Held(HELD_MAX)
         self._piles = Piles()
         self._ended: OrderedDict[UUID | None, None] = OrderedDict()
@@ -87,8 +86,7 @@ class Deliver(WithParts):
         return [self._notes, self._behind]
 
     async def __aexit__(self, *_: object) -> None:
-        self._endpoints.stop()
-        self._behind.release_all()
+        self._begin_no_more()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await super().__aexit__()
@@ -100,17 +98,21 @@ class Deliver(WithParts):
         """
         await stop.wait()
         self._is_stopping = True
+        self._begin_no_more()
+
+    def _begin_no_more(self) -> None:
         self._endpoints.stop()
         self._behind.release_all()
+        self._latest.close()
 
     @property
     def lease_seconds(self) -> int:
         """How long a callback that is made now is this process's alone; 0: not at all, it is stopping."""
         return 0 if self._is_stopping else LEASE_SECONDS
 
-    def apply(self, book: EndpointBook) -> None:
-        """Follow the configuration."""
-        self._book = book
+    def apply(self, book: EndpointBook, true_at: float) -> None:
+        """Follow the configuration; ``true_at``: a time of the clock since which it was read, or found so."""
+        self._latest.put(book, true_at)
 
     def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
         """Take callbacks that are leased to this process; what does not fit is swept when its lease ends."""
@@ -197,13 +199,18 @@ class Deliver(WithParts):
         return False
 
     async def _post(self, work: CallbackWork, leased_at: float) -> CallbackRecord | None:
-        secrets = self._book.secrets(work.endpoint_id, self._clock) if self._book else ()
-        if self._book is None or not secrets or work.url is None:
-            return self._without_secret(work)
+        now = self._clock.monotonic()
         until = leased_at + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
-        host = self._book.other_host(work.endpoint_id, work.url)
-        if host and not self._book.may_call(work.endpoint_id, host):
-            return self._barred(work, host)
+        host = _own_host(work)
+        if self._needs_news(work, host) and not await self._latest.wait_for_news(now, until - now):
+            return None  # whether it may be posted is not known here: a sweep comes back to it
+        book = self._latest.book
+        secrets = book.secrets(work.endpoint_id, self._clock) if book else ()
+        if book is None or not secrets or work.url is None:
+            return records.without_secret(work)
+        if host and not book.may_call(work.endpoint_id, host):
+            CALLBACKS.labels("gave_up").inc()
+            return records.barred(work, host)
         delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work), host)
         crash_point("callback.before_post")
         outcome = await self._endpoints.post(self._poster, delivery, until=until)
@@ -217,24 +224,23 @@ class Deliver(WithParts):
             traces.called_back(work, outcome)
         return self._note(work, outcome, is_endpoint=not host)
 
-    def _without_secret(self, work: CallbackWork) -> CallbackRecord:
-        """An endpoint that was set a moment ago is not known here yet: that is no failed try."""
-        if self._age_seconds(work.created_at) < NEWS_SECONDS:
-            return records.again(work, POLL_SECONDS)
-        return records.without_secret(work)
+    def _needs_news(self, work: CallbackWork, host: str) -> bool:
+        """Whether a book that is older than the callback could be the end of it.
 
-    def _barred(self, work: CallbackWork, host: str) -> CallbackRecord:
-        """What names a host that is not the client's: taken off its list, or put there a moment ago."""
-        if self._age_seconds(work.created_at) < NEWS_SECONDS:
-            return records.again(work, POLL_SECONDS)
-        CALLBACKS.labels("gave_up").inc()
-        return records.barred(work, host)
+        It has no secret yet, or not the host; or the secret was rotated since, and there is no further try.
+        """
+        book = self._latest.book
+        if book is None or work.attempts + 1 >= CALLBACK_ATTEMPTS_MAX:
+            return True
+        is_barred = bool(host) and not book.may_call(work.endpoint_id, host)
+        return is_barred or not book.secrets(work.endpoint_id, self._clock)
 
     def _age_seconds(self, moment: datetime) -> float:
         return max(self._clock.now_ms() / 1000 - moment.timestamp(), 0.0)
 
     def _note(self, work: CallbackWork, outcome: Outcome, *, is_endpoint: bool) -> CallbackRecord:
-        keeps = self._book is not None and self._book.keeps_answers(work.endpoint_id)
+        book = self._latest.book
+        keeps = book is not None and book.keeps_answers(work.endpoint_id)
         if is_success(outcome):
             DELAY.observe(self._age_seconds(work.created_at))
             _DELIVERED.inc()
@@ -252,3 +258,8 @@ class Deliver(WithParts):
                 ending = "gave_up"
         CALLBACKS.labels(ending or "failed").inc()
         return records.tried(work, outcome, ending, retry_seconds, keeps_answer=keeps)
+
+
+def _own_host(work: CallbackWork) -> str:
+    """The host that the message named itself; empty where it is the endpoint's own URL."""
+    return urlsplit(work.url).hostname or "" if work.is_own_url and work.url else ""

@@ -1,5 +1,7 @@
 """What dlr knows of endpoints beside their URL: the secrets that sign, and whether answers are kept."""
 
+import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -59,11 +61,6 @@ class EndpointBook:
         page = self.pages.get(endpoint_id)
         return page is not None and page.keeps_answers
 
-    def other_host(self, endpoint_id: int, url: str) -> str:
-        """The host of a URL that a message named itself; empty where it is the endpoint's own URL."""
-        page = self.pages.get(endpoint_id)
-        return "" if page is None or page.url == url else urlsplit(url).hostname or ""
-
     def may_call(self, endpoint_id: int, host: str) -> bool:
         """Whether a message may still name this host: it was looked at when the message came, days ago."""
         page = self.pages.get(endpoint_id)
@@ -92,6 +89,44 @@ class EndpointBook:
             except (SealBroken, SecretFormatError, UnicodeDecodeError) as error:
                 _log.error("callback secret cannot be opened", endpoint_id=endpoint_id, error=str(error))
         return opened
+
+
+class LatestBook:
+    """The book that is in force here, and the time of the clock at which it was last found to be true.
+
+    What the database tells of a callback may be newer than the book: a client has just moved its endpoint,
+    an operator has just registered a host. Only a book that was read after the callback refuses it.
+    """
+
+    def __init__(self) -> None:
+        self.book: EndpointBook | None = None
+        self._true_at = -math.inf
+        self._is_closed = False
+        self._changed = asyncio.Event()
+
+    def put(self, book: EndpointBook, true_at: float) -> None:
+        """Have it in force; what stands in it was so at ``true_at``, of the clock, or later."""
+        self.book, self._true_at = book, true_at
+        self._wake()
+
+    def close(self) -> None:
+        """No newer one comes; nobody waits for it any more."""
+        self._is_closed = True
+        self._wake()
+
+    async def wait_for_news(self, since: float, timeout_seconds: float) -> bool:
+        """Wait until what is in force was true at ``since``, of the clock, or later; False: it never was."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while self._true_at < since and not self._is_closed:
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        return self._true_at >= since
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 async def load_endpoint_book(

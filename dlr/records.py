@@ -61,12 +61,7 @@ def without_secret(work: CallbackWork) -> CallbackRecord:
 
 def without_connection(work: CallbackWork) -> CallbackRecord:
     """There was no connection or look-up for it: it comes again soon."""
-    return again(work, NO_CONNECTION_SECONDS)
-
-
-def again(work: CallbackWork, seconds: float) -> CallbackRecord:
-    """It was not tried, and comes again."""
-    return _again(work, work.attempts, None, seconds)
+    return _again(work, work.attempts, None, NO_CONNECTION_SECONDS)
 
 
 def _again(work: CallbackWork, attempt_no: int, error: str | None, seconds: float) -> CallbackRecord:

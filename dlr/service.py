@@ -93,9 +93,10 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
         watch = ConfigWatch(pool, load_with(keyring), read_version=READ_VERSION_WITH_CALLBACKS)
 
         async def follow() -> None:
+            asked_at = clock.monotonic()
             if await watch.refresh():
                 receive.apply(watch.current.carriers)
-                deliver.apply(watch.current.book)
+            deliver.apply(watch.current.book, asked_at)
 
         await wait_for_schema(pool)
         await follow()

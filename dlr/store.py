@@ -42,14 +42,16 @@ class CallbackWork(NamedTuple):
     """A callback and everything its body tells, in the order in which the functions return it.
 
     ``skip`` says why it is not to be posted now: done, gone (its message is dropped), superseded, disabled,
-    open or behind (an earlier event of the message is not told yet). ``event_type`` is None where only the
-    id is told: the rest is to load.
+    open or behind (an earlier event of the message is not told yet). ``is_own_url``: the message named the
+    URL itself, and it is not the endpoint's. ``event_type`` is None where only the id is told: the rest is
+    to load.
     """
 
     callback_id: UUID
     skip: str | None
     endpoint_id: int
     url: str | None
+    is_own_url: bool | None
     event_type: str | None
     sequence: int
     attempts: int

@@ -1,9 +1,9 @@
 -- Everything that is needed to send callbacks. The ids are leased to the caller (by settle or by lease_callbacks_v1).
 -- o_skip: done (already), gone (its message's day is dropped: there is nothing left to tell), superseded (a final event follows), disabled
 -- (no live endpoint), open (the endpoint's breaker) or behind (the event before it is not told yet: an end waits for a "sent" that is
--- leased, a late receipt for the end).
+-- leased, a late receipt for the end). o_own_url: o_url is another than the endpoint's, named by the message itself.
 create function tollwire.load_callbacks_v1(p_callback uuid[])
-returns table (o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
+returns table (o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_own_url boolean, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
                o_price bigint, o_currency text, o_charged boolean, o_error text, o_message_attempts smallint, o_possible_duplicate boolean,
                o_late_receipt boolean, o_parts_delivered smallint, o_message_created_at timestamptz, o_final_at timestamptz)
@@ -22,7 +22,7 @@ begin
                     when c.event_type = 'message.sent' and s.final_at is not null then 'superseded'
                     when h.open_until > v_now and coalesce(m.callback_url, e.url) = e.url then 'open'
                     when b.due_at > v_now and b.due_at <= v_now + c_lease_max or c.event_type = 'message.late_receipt' and b.id is not null then 'behind' end,
-               c.endpoint_id, coalesce(m.callback_url, e.url), c.event_type, c.sequence, c.attempts, c.created_at,
+               c.endpoint_id, coalesce(m.callback_url, e.url), coalesce(m.callback_url <> e.url, false), c.event_type, c.sequence, c.attempts, c.created_at,
                m.id, s.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency,
                l.state = 'CAPTURED' or l.late_captured_at is not null, s.error_code, s.attempt_no, s.possible_duplicate,
                s.late_receipt, s.parts_delivered, m.created_at, s.final_at

@@ -17,7 +17,7 @@
 -- goes through settle_rest_v1, in the same call and under the same locks. How rows are found: see ledger/functions/settle_holds_v1.sql.
 create function tollwire.settle_batch_v1(p_receipt uuid[], p_lease_seconds integer, p_keep_hours integer)
 returns table (o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint, o_submitted_at timestamptz,
-               o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
+               o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_own_url boolean, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
                o_price bigint, o_currency text, o_charged boolean, o_error text, o_message_attempts smallint, o_possible_duplicate boolean,
                o_late_receipt boolean, o_parts_delivered smallint, o_message_created_at timestamptz, o_final_at timestamptz)
@@ -43,7 +43,7 @@ declare
     k_id uuid[]; k_state tollwire.receipt_state[]; k_at timestamptz[]; k_open boolean[];
     -- The ordinary ends, by message; and their receipts.
     f_nth integer[]; f_id uuid[]; f_word tollwire.receipt_state[]; f_at timestamptz[]; f_kind ledger.entry_kind[];
-    f_state tollwire.message_state[]; f_callback uuid[]; f_final timestamptz[]; f_endpoint bigint[]; f_url text[]; f_skip text[];
+    f_state tollwire.message_state[]; f_callback uuid[]; f_final timestamptz[]; f_endpoint bigint[]; f_url text[]; f_own boolean[]; f_skip text[];
     g_id uuid[]; g_message uuid[];
 begin
     perform ledger.require_read_committed_v1();
@@ -147,8 +147,8 @@ begin
         update tollwire.attempts a
             set receipt = f_word[width_bucket(a.message_id, f_id)], receipt_at = f_at[width_bucket(a.message_id, f_id)]
             where a.message_id = any (f_id) and a.message_id between v_m_min and v_m_max and a.attempt_no = 1 and a.part_no = 1;
-        select array_agg(t.o_state), array_agg(t.o_callback), array_agg(t.o_at), array_agg(t.o_endpoint), array_agg(t.o_url), array_agg(t.o_skip)
-            into f_state, f_callback, f_final, f_endpoint, f_url, f_skip
+        select array_agg(t.o_state), array_agg(t.o_callback), array_agg(t.o_at), array_agg(t.o_endpoint), array_agg(t.o_url), array_agg(t.o_own_url), array_agg(t.o_skip)
+            into f_state, f_callback, f_final, f_endpoint, f_url, f_own, f_skip
             from tollwire.finish_v1(
                 f_id,
                 (select array_agg(case w when 'delivered' then 'delivered'::tollwire.message_event when 'expired' then 'carrier_expired' else 'undelivered' end order by n)
@@ -169,18 +169,18 @@ begin
 
     return query
         select z.outcome, m.client_id, m.region, m.lane, z.carrier_id, s_submitted[width_bucket(m.id, s_id)],
-               z.callback_id, z.skip, z.endpoint_id, z.url, tollwire.event_type_v1(z.state), z.sequence, 0::smallint, z.at,
+               z.callback_id, z.skip, z.endpoint_id, z.url, z.own_url, tollwire.event_type_v1(z.state), z.sequence, 0::smallint, z.at,
                z.message_id, z.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency, z.charged, z.error, z.attempts, z.twice,
                false, z.parts_delivered, m.created_at, case when z.outcome = 'moved' then z.at end
         from (select x.nth, 'moved' as outcome, x.message_id, x.state, x.callback_id, (s_sequence[x.i] + 1)::smallint as sequence, 1::smallint as attempts, s_carrier[x.i] as carrier_id,
                      case x.state when 'EXPIRED' then 'expired_by_carrier' when 'UNDELIVERED' then 'undelivered' end as error, s_twice[x.i] as twice,
-                     (x.state = 'DELIVERED')::integer::smallint as parts_delivered, x.at, l_state[x.i] = 'CAPTURED' or coalesce(x.kind = 'capture', false) as charged, x.endpoint_id, x.url, x.skip
+                     (x.state = 'DELIVERED')::integer::smallint as parts_delivered, x.at, l_state[x.i] = 'CAPTURED' or coalesce(x.kind = 'capture', false) as charged, x.endpoint_id, x.url, x.own_url, x.skip
               from (select y.*, width_bucket(y.message_id, s_id) as i
-                    from unnest(f_nth, f_id, f_state, f_callback, f_kind, f_final, f_endpoint, f_url, f_skip)
-                         y(nth, message_id, state, callback_id, kind, at, endpoint_id, url, skip) offset 0) x
+                    from unnest(f_nth, f_id, f_state, f_callback, f_kind, f_final, f_endpoint, f_url, f_own, f_skip)
+                         y(nth, message_id, state, callback_id, kind, at, endpoint_id, url, own_url, skip) offset 0) x
               union all
               select r_nth[t.o_nth], t.o_outcome, t.o_message, t.o_state, t.o_callback, t.o_sequence, t.o_attempts, t.o_carrier_id, t.o_error, t.o_possible_duplicate,
-                     t.o_parts_delivered, t.o_at, t.o_charged, t.o_endpoint, t.o_url, t.o_skip
+                     t.o_parts_delivered, t.o_at, t.o_charged, t.o_endpoint, t.o_url, t.o_own_url, t.o_skip
               from tollwire.settle_rest_v1((select array_agg(p_receipt[n] order by k) from unnest(r_nth) with ordinality x(n, k)),
                                            r_message, r_attempt, r_part, r_outcome, p_lease_seconds) t) z
         left join lateral (select * from tollwire.messages c where c.id = z.message_id and c.id between v_m_min and v_m_max offset 0) m on true

@@ -5,7 +5,7 @@
 create function tollwire.settle_rest_v1(p_receipt uuid[], p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome text[], p_lease_seconds integer)
 returns table (o_nth integer, o_outcome text, o_message uuid, o_state tollwire.message_state, o_callback uuid, o_sequence smallint, o_attempts smallint,
                o_carrier_id smallint, o_error text, o_possible_duplicate boolean, o_parts_delivered smallint, o_at timestamptz, o_charged boolean,
-               o_endpoint bigint, o_url text, o_skip text)
+               o_endpoint bigint, o_url text, o_own_url boolean, o_skip text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_seqscan = off set enable_bitmapscan = off as $$
@@ -31,8 +31,8 @@ declare
     f_id uuid[] := '{}'; f_event tollwire.message_event[] := '{}'; f_kind ledger.entry_kind[] := '{}'; f_reason text[] := '{}';
     d_id uuid[] := '{}';  -- marked as possible_duplicate
     c_id uuid[] := '{}'; l_id uuid[] := '{}'; l_sent boolean[] := '{}';
-    b_id uuid[] := '{}'; b_state tollwire.message_state[] := '{}'; b_callback uuid[] := '{}'; b_endpoint bigint[] := '{}'; b_url text[] := '{}'; b_skip text[] := '{}';
-    v_endpoint bigint[] := array_fill(null::bigint, array[v_n]); v_url text[] := array_fill(null::text, array[v_n]); v_skip text[] := array_fill(null::text, array[v_n]);
+    b_id uuid[] := '{}'; b_state tollwire.message_state[] := '{}'; b_callback uuid[] := '{}'; b_endpoint bigint[] := '{}'; b_url text[] := '{}'; b_own boolean[] := '{}'; b_skip text[] := '{}';
+    v_endpoint bigint[] := array_fill(null::bigint, array[v_n]); v_url text[] := array_fill(null::text, array[v_n]); v_own boolean[] := array_fill(null::boolean, array[v_n]); v_skip text[] := array_fill(null::text, array[v_n]);
     k_id uuid[]; k_outcome text[]; k_message uuid[]; k_attempt smallint[]; k_part smallint[];
 begin
     if v_n = 0 then
@@ -165,8 +165,8 @@ begin
             where s.message_id = any (d_id) and s.message_id = any (f_id) and s.message_id between v_m_min and v_m_max and not tollwire.may_be_twice_v1(s.message_id);
     end if;
     select coalesce(array_agg(t.o_message), '{}'), coalesce(array_agg(t.o_state), '{}'), coalesce(array_agg(t.o_callback), '{}'),
-           coalesce(array_agg(t.o_endpoint), '{}'), coalesce(array_agg(t.o_url), '{}'), coalesce(array_agg(t.o_skip), '{}')
-        into b_id, b_state, b_callback, b_endpoint, b_url, b_skip
+           coalesce(array_agg(t.o_endpoint), '{}'), coalesce(array_agg(t.o_url), '{}'), coalesce(array_agg(t.o_own_url), '{}'), coalesce(array_agg(t.o_skip), '{}')
+        into b_id, b_state, b_callback, b_endpoint, b_url, b_own, b_skip
         from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, p_lease_seconds) t;
     if cardinality(l_id) > 0 then
         perform ledger.settle_holds_v1((select array_agg(x.id order by x.id) from unnest(l_id, l_sent) x(id, take) where x.take),
@@ -176,22 +176,22 @@ begin
             where s.message_id = any (l_id) and s.message_id between v_m_min and v_m_max;
         for r in select t.o_message, t.o_callback from tollwire.add_callbacks_v1(l_id, array_fill('message.late_receipt'::text, array[cardinality(l_id)]), p_lease_seconds) t loop
             b_id := b_id || r.o_message; b_state := b_state || null::tollwire.message_state; b_callback := b_callback || r.o_callback;
-            b_endpoint := b_endpoint || null::bigint; b_url := b_url || null::text; b_skip := b_skip || null::text;
+            b_endpoint := b_endpoint || null::bigint; b_url := b_url || null::text; b_own := b_own || null::boolean; b_skip := b_skip || null::text;
         end loop;
     end if;
 
     -- One position tells each move, the first of a final word; the others of the same message say "noted", and so does one that tells SENT. Lists of one flush
     -- meet here: each by each would be a quarter of a million pairs.
     perform set_config('enable_hashjoin', 'on', true);
-    for r in select (array_agg(x.nth::integer order by not x.is_final, x.nth))[1] as nth, x.message_id, f.id is not null as is_moved, t.id is not null as is_sent, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip
+    for r in select (array_agg(x.nth::integer order by not x.is_final, x.nth))[1] as nth, x.message_id, f.id is not null as is_moved, t.id is not null as is_sent, l.sent, b.state, b.callback, b.endpoint, b.url, b.own_url, b.skip
              from unnest(p_message, v_outcome, v_is_final) with ordinality x(message_id, outcome, is_final, nth)
              left join unnest(f_id) f(id) on f.id = x.message_id left join unnest(t_id) t(id) on t.id = x.message_id left join unnest(l_id, l_sent) l(id, sent) on l.id = x.message_id
-             left join unnest(b_id, b_state, b_callback, b_endpoint, b_url, b_skip) b(id, state, callback, endpoint, url, skip) on b.id = x.message_id
-             where x.outcome = 'noted' group by x.message_id, f.id, t.id, l.sent, b.state, b.callback, b.endpoint, b.url, b.skip loop
+             left join unnest(b_id, b_state, b_callback, b_endpoint, b_url, b_own, b_skip) b(id, state, callback, endpoint, url, own_url, skip) on b.id = x.message_id
+             where x.outcome = 'noted' group by x.message_id, f.id, t.id, l.sent, b.state, b.callback, b.endpoint, b.url, b.own_url, b.skip loop
         v_callback[r.nth] := r.callback;
         if r.is_moved then
             v_outcome[r.nth] := 'moved';
-            v_state[r.nth] := r.state; v_endpoint[r.nth] := r.endpoint; v_url[r.nth] := r.url; v_skip[r.nth] := r.skip;
+            v_state[r.nth] := r.state; v_endpoint[r.nth] := r.endpoint; v_url[r.nth] := r.url; v_own[r.nth] := r.own_url; v_skip[r.nth] := r.skip;
         elsif r.sent is not null then
             v_outcome[r.nth] := case when r.sent then 'late_capture' else 'late' end;
         elsif r.is_sent then
@@ -213,8 +213,8 @@ begin
         where k.id = any (k_id) and k.id between v_min and v_max;
     return query
         select x.nth::integer, case x.outcome when 'early' then 'waiting' else x.outcome end, x.message_id, x.state, x.callback, s.sequence, s.attempt_no, s.carrier_id, s.error_code, s.possible_duplicate,
-               s.parts_delivered, coalesce(s.final_at, s.updated_at), l.state = 'CAPTURED', x.endpoint, x.url, x.skip
-        from unnest(v_outcome, p_message, v_state, v_callback, v_endpoint, v_url, v_skip) with ordinality x(outcome, message_id, state, callback, endpoint, url, skip, nth)
+               s.parts_delivered, coalesce(s.final_at, s.updated_at), l.state = 'CAPTURED', x.endpoint, x.url, x.own_url, x.skip
+        from unnest(v_outcome, p_message, v_state, v_callback, v_endpoint, v_url, v_own, v_skip) with ordinality x(outcome, message_id, state, callback, endpoint, url, own_url, skip, nth)
         left join lateral (
             select * from tollwire.message_states c
             where x.state is not null and c.message_id = x.message_id and c.message_id between v_m_min and v_m_max offset 0) s on true

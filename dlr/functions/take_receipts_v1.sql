@@ -5,7 +5,7 @@ create function tollwire.take_receipts_v1(p_id uuid[], p_carrier smallint[], p_r
                                           p_msisdn text[], p_error text[], p_part smallint[], p_echo_message uuid[], p_echo_attempt smallint[],
                                           p_receipt_lease_seconds integer, p_lease_seconds integer, p_keep_hours integer)
 returns table (o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint, o_submitted_at timestamptz,
-               o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
+               o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_own_url boolean, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
                o_price bigint, o_currency text, o_charged boolean, o_error text, o_message_attempts smallint, o_possible_duplicate boolean,
                o_late_receipt boolean, o_parts_delivered smallint, o_message_created_at timestamptz, o_final_at timestamptz)

@@ -3,7 +3,7 @@
 -- o_event_type: it is to be loaded. Nothing for any other receipt. The order is that of the receipts' ids.
 create function tollwire.tell_again_v1(p_receipt uuid[])
 returns table (o_receipt uuid, o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint, o_submitted_at timestamptz,
-               o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
+               o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_own_url boolean, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
                o_price bigint, o_currency text, o_charged boolean, o_error text, o_message_attempts smallint, o_possible_duplicate boolean,
                o_late_receipt boolean, o_parts_delivered smallint, o_message_created_at timestamptz, o_final_at timestamptz)
@@ -15,7 +15,7 @@ declare
 begin
     return query
         select k.id, k.outcome, m.client_id, m.region, m.lane, s.carrier_id, s.submitted_at,
-               b.id, null::text, coalesce(b.endpoint_id, 0), null::text, null::text, s.sequence, 0::smallint, s.final_at,
+               b.id, null::text, coalesce(b.endpoint_id, 0), null::text, null::boolean, null::text, s.sequence, 0::smallint, s.final_at,
                m.id, s.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency,
                l.state = 'CAPTURED' or l.late_captured_at is not null, s.error_code, s.attempt_no, s.possible_duplicate,
                s.late_receipt, s.parts_delivered, m.created_at, s.final_at

@@ -3,9 +3,10 @@
 -- (it was captured at the submit). p_reason goes to the journal and, but for deliveries, to the message's error code.
 -- The caller has locked accounts, states, locks and outbox in that order, and knows that the state table has the move.
 -- Answers in the order of the message ids. o_callback is leased for p_lease_seconds (0: due at once, for whoever sweeps); it goes to
--- o_endpoint, unless o_skip says that the endpoint is disabled, its breaker open, or the callback behind the message's "sent".
+-- o_endpoint at o_url (o_own_url: another than the endpoint's, that the message named), unless o_skip says that the endpoint is
+-- disabled, its breaker open, or the callback behind the message's "sent".
 create function tollwire.finish_v1(p_message uuid[], p_event tollwire.message_event[], p_kind ledger.entry_kind[], p_reason text[], p_lease_seconds integer)
-returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid, o_at timestamptz, o_endpoint bigint, o_url text, o_skip text)
+returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid, o_at timestamptz, o_endpoint bigint, o_url text, o_own_url boolean, o_skip text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_seqscan = off set enable_bitmapscan = off as $$
@@ -13,7 +14,7 @@ declare
     v_now timestamptz;
     v_min uuid; v_max uuid;
     m_id uuid[]; m_event tollwire.message_event[]; m_kind ledger.entry_kind[]; m_reason text[];
-    f_id uuid[]; f_state tollwire.message_state[]; f_callback uuid[]; f_endpoint bigint[]; f_url text[]; f_skip text[];
+    f_id uuid[]; f_state tollwire.message_state[]; f_callback uuid[]; f_endpoint bigint[]; f_url text[]; f_own boolean[]; f_skip text[];
     f_sent uuid[];  -- callbacks that may have told the submit
     v_leased uuid[];
 begin
@@ -42,14 +43,15 @@ begin
             where s.message_id = any (m_id) and s.message_id between v_min and v_max
         returning s.message_id, s.state, s.sequence, s.attempt_no, s.error_code, s.submitted_at
     ), asked as materialized (
-        select v.*, m.client_id, e.id as endpoint_id, e.url, e.skip, e.event_type,
+        select v.*, m.client_id, e.id as endpoint_id, e.url, e.own_url, e.skip, e.event_type,
                case when e.id is not null then tollwire.callback_id_v1(v_now, v.message_id, v.sequence) end as callback_id,
                case when e.tells_sent then tollwire.callback_id_v1(v.submitted_at, v.message_id, (v.sequence - 1)::smallint) end as sent_id
         from moved v
         cross join lateral (
             select c.client_id, c.callback_url from tollwire.messages c where c.id = v.message_id and c.id between v_min and v_max offset 0) m
         left join lateral (
-            select c.id, 'message.sent' = any (c.events) as tells_sent, coalesce(m.callback_url, c.url) as url, tollwire.event_type_v1(v.state) as event_type,
+            select c.id, 'message.sent' = any (c.events) as tells_sent, coalesce(m.callback_url, c.url) as url, coalesce(m.callback_url <> c.url, false) as own_url,
+                   tollwire.event_type_v1(v.state) as event_type,
                    case when h.disabled_at is not null then 'disabled' when h.open_until > v_now and coalesce(m.callback_url, c.url) = c.url then 'open' end as skip
             from tollwire.callback_endpoints c
             left join tollwire.callback_health h on h.endpoint_id = c.id
@@ -70,9 +72,9 @@ begin
             select a.callback_id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now
             from asked a where a.callback_id is not null order by a.callback_id
     )
-    select array_agg(a.message_id), array_agg(a.state), array_agg(a.callback_id), array_agg(a.endpoint_id), array_agg(a.url), array_agg(a.skip),
+    select array_agg(a.message_id), array_agg(a.state), array_agg(a.callback_id), array_agg(a.endpoint_id), array_agg(a.url), array_agg(a.own_url), array_agg(a.skip),
            array_agg(a.sent_id)
-        into f_id, f_state, f_callback, f_endpoint, f_url, f_skip, f_sent
+        into f_id, f_state, f_callback, f_endpoint, f_url, f_own, f_skip, f_sent
         from (select * from asked order by message_id) a;
     -- Few subscribe to submits. What nobody has begun to tell is overtaken; what somebody may be telling goes first (docs/adr/0016).
     if array_remove(f_sent, null) <> '{}' then
@@ -82,6 +84,6 @@ begin
                 into f_skip from unnest(f_sent, f_skip) with ordinality x(sent_id, skip, nth);
         end if;
     end if;
-    return query select x.message_id, x.state, x.callback_id, v_now, x.endpoint_id, x.url, x.skip
-        from unnest(f_id, f_state, f_callback, f_endpoint, f_url, f_skip) x(message_id, state, callback_id, endpoint_id, url, skip);
+    return query select x.message_id, x.state, x.callback_id, v_now, x.endpoint_id, x.url, x.own_url, x.skip
+        from unnest(f_id, f_state, f_callback, f_endpoint, f_url, f_own, f_skip) x(message_id, state, callback_id, endpoint_id, url, own_url, skip);
 end $$;

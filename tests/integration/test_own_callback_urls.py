@@ -1,49 +1,20 @@
 """A message's own callback_url has turns and a breaker of its own: what fails there is not the endpoint's."""
 
 import asyncio
-from datetime import timedelta
-from uuid import UUID
 
 import pytest
 
 from dlr import store
 from dlr.breaker import FAILURES_TO_OPEN
-from dlr.deliver import NEWS_SECONDS, Deliver
 from dlr.records import ATTEMPTS_MAX
-from dlr.store import CallbackWork
-from tests.support.deliveries import client_at, open_deliver
-from tests.support.endpoints import Reply, Request, answer, endpoint
+from tests.support.deliveries import OUTCOMES, by_its_path, client_at, ended, open_deliver, told
+from tests.support.endpoints import endpoint
 from tests.support.flow import Flow, open_flow
 from tests.support.servers import Database
 
 HEALTH = "select disabled_at, open_until from tollwire.callback_health"
-UNTRIED = "select count(*) from tollwire.callbacks where id = any ($1) and status is null"
-DUE = "select due_at from tollwire.callbacks where id = $1"
 WAITING = "select done_at is null from tollwire.callbacks where id = $1"
 ERROR = "select error from tollwire.callback_attempts where callback_id = $1"
-OUTCOMES = "select outcome from tollwire.callbacks where id = any ($1) order by array_position($1, id)"
-
-
-async def by_its_path(request: Request, reply: Reply) -> None:
-    """Answer with the status that the path names."""
-    await reply.send(answer(int(request.line.split(" ")[1].strip("/"))))
-
-
-async def ended(flow: Flow, client: int, url: str | None, number: int = 1) -> list[CallbackWork]:
-    """Messages that were delivered, with this callback_url: what is to be told of them."""
-    carrier = await flow.carrier()
-    references = await flow.submitted(await flow.accepted(client, number, callback_url=url), carrier)
-    return [(await flow.receipt(carrier, reference, "delivered")).told for reference in references]
-
-
-async def told(flow: Flow, deliver: Deliver, works: list[CallbackWork]) -> list[str | None]:
-    """What became of them once each was tried."""
-    ids: list[UUID] = [work.callback_id for work in works]
-    deliver.deliver_soon(works)
-    async with asyncio.timeout(10):
-        while await flow.pool.fetchval(UNTRIED, ids):  # noqa: ASYNC110 - see below
-            await asyncio.sleep(0.02)  # a database gives no event
-    return [row[0] for row in await flow.pool.fetch(OUTCOMES, ids)]
 
 
 async def is_written(flow: Flow, column: str) -> None:
@@ -85,30 +56,13 @@ async def test_a_host_that_an_operator_takes_off_the_list_is_not_called_any_more
             assert await told(flow, deliver, own[:1]) == ["delivered"]
         await flow.pool.execute(allow, client, [])
         async with open_deliver(flow) as deliver:
-            long_ago = own[1].created_at - timedelta(seconds=NEWS_SECONDS)
-            deliver.deliver_soon([own[1]._replace(created_at=long_ago)])
+            deliver.deliver_soon(own[1:])
             async with asyncio.timeout(10):
                 while await flow.pool.fetchval(WAITING, own[1].callback_id):  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.02)
         [row] = await flow.pool.fetch(OUTCOMES, [own[1].callback_id])
         assert row[0] == "gave_up"
         assert "not registered any more" in await flow.pool.fetchval(ERROR, own[1].callback_id)
-
-
-async def test_a_host_whose_registration_is_not_known_here_yet_is_called_a_little_later(
-    database: Database,
-) -> None:
-    async with open_flow(database) as flow, endpoint(by_its_path) as server:
-        client = await client_at(flow, "https://elsewhere.example.org/")
-        own = await ended(flow, client, server.url(target="/200"))
-        leased_until = await flow.pool.fetchval(DUE, own[0].callback_id)
-        async with open_deliver(flow) as deliver:
-            deliver.deliver_soon(own)
-            async with asyncio.timeout(10):
-                while await flow.pool.fetchval(DUE, own[0].callback_id) == leased_until:  # noqa: ASYNC110 - as above
-                    await asyncio.sleep(0.02)
-        assert await flow.pool.fetchval(WAITING, own[0].callback_id)
-        assert await flow.pool.fetchval(ERROR, own[0].callback_id) is None
 
 
 async def test_an_endpoint_that_is_left_alone_keeps_no_other_url_waiting(database: Database) -> None:
@@ -120,7 +74,8 @@ async def test_an_endpoint_that_is_left_alone_keeps_no_other_url_waiting(databas
             assert [work.skip for work in await ended(flow, client, None)] == ["open"]
             own = await ended(flow, client, server.url(target="/200"))
             loaded = await store.load_callbacks(flow.pool, [work.callback_id for work in own])
-            assert [work.skip for work in [*own, *loaded]] == [None, None]
+            assert own == loaded
+            assert [work.skip for work in own] == [None]
             assert await told(flow, deliver, own) == ["delivered"]
 
 
