@@ -64,8 +64,8 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
             open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
         ):
             resources = Resources(
-                others, accept, follower.prices, limits, InFlight(), keyring, clock, health, url_policy, facts, reader,
-                ClientPlaces(others.get_max_size()),
+                others, accept, follower.prices, limits, InFlight(), keyring, clock, health, url_policy,
+                facts, reader, ClientPlaces(others.get_max_size()),
             )  # fmt: skip
             await _wait_for_database(others, keyring)
             await follower.poll()

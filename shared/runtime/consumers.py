@@ -234,14 +234,17 @@ class Consumer:
 
         False after ``LOOK_SECONDS`` at the latest, and when the time is over.
         """
-        look_seconds = min(LOOK_SECONDS, ends_at - time.monotonic())
-        try:
-            async with asyncio.timeout(look_seconds):
-                while len(messages) < batch_max and not _is_end(message := await self._arrived.get()):
-                    if not _is_heartbeat(message):
-                        messages.append(self._receive(message))
-        except TimeoutError:
-            return False
+        look_until = min(time.monotonic() + LOOK_SECONDS, ends_at)
+        while len(messages) < batch_max:
+            try:
+                async with asyncio.timeout(look_until - time.monotonic()):
+                    message = await self._arrived.get()
+            except TimeoutError:
+                return False
+            if _is_end(message):
+                return True
+            if not _is_heartbeat(message):
+                messages.append(self._receive(message))
         return True
 
     def _note_silence(self) -> None:
