@@ -154,7 +154,9 @@ def _show(output: Output, shown: ClientShown) -> None:
 def _waiting(backlog: ClientBacklog | None) -> list[tuple[str, str]]:
     if backlog is None:
         return []
-    lines = [("Waiting", f"{backlog.dispatchable:,} to send, {backlog.scheduled:,} for their time")]
+    lines = [
+        ("Waiting", f"{backlog.dispatchable:,} to send, {backlog.scheduled:,} later (time, pace or a retry)")
+    ]
     if backlog.dispatchable:
         lines.append(("Oldest", f"{backlog.oldest_seconds:,.0f} s"))
     if backlog.callbacks:

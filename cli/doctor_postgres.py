@@ -8,6 +8,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from cli.database import POSTGRES_DSN
+from cli.doctor_carriers import check_carriers
 from cli.doctor_findings import Finding, fault, note, ok, postgres_trouble, warning
 from cli.doctor_place import Place
 from cli.doctor_schema import check_partitions, check_schema
@@ -108,7 +109,9 @@ async def _check_server(connection: Connection, dsn: str) -> list[Finding]:
     if row is None:
         return []
     findings = [_version(row, dsn), await _clock(connection), *_durability(row), *_connections(row)]
-    return [*findings, *await check_schema(connection), *await check_partitions(connection)]
+    for check in (check_schema, check_partitions, check_carriers):
+        findings += await check(connection)
+    return findings
 
 
 def _version(row: asyncpg.Record, dsn: str) -> Finding:

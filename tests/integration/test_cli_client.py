@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import asyncpg
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
@@ -11,6 +12,7 @@ from api.problems import Refusal
 from cli.__main__ import tollwire
 from cli.failures import Exit
 from shared.domain.problems import ProblemCode
+from tests.support.api_rig import open_api, prepare
 from tests.support.faulty_http import FaultyServer, faulty_server, http
 
 
@@ -35,3 +37,21 @@ async def test_a_change_that_is_refused_leaves_the_credit_limit_as_it_was():
         done = await run(server, "set", "beta", "--credit-limit", "50", "--messages-per-second", "5")
     assert done.exit_code == Exit.FAILED
     assert [json.loads(request.body) for request in server.requests] == [{"messages_per_second": 5}]
+
+
+async def test_what_waits_for_another_try_is_not_said_to_wait_for_its_time(database, tmp_path):
+    await prepare(database)
+    async with open_api(database, tmp_path) as rig:
+        sent = await rig.send(await rig.client("acme"))
+        owner = await asyncpg.connect(database.dsn())
+        # As it is while its carrier is stopped: given back for another try.
+        await owner.execute(
+            "update tollwire.outbox set dispatch_at = clock_timestamp() + interval '1 minute' "
+            "where message_id = $1",
+            sent.body["id"],
+        )
+        await owner.close()
+        words = ("client", "show", "acme", "--api-url", rig.url, "--api-key", await rig.operator())
+        done = await asyncio.to_thread(CliRunner().invoke, tollwire, words)
+    assert "0 to send, 1 later (time, pace or a retry)" in done.stdout
+    assert "for 1 message\n" in done.stdout
