@@ -103,6 +103,8 @@ class Home:
                 self._make()
             except PermissionError:
                 raise
+            except (FileExistsError, NotADirectoryError):
+                raise self._no_folder() from None
             except OSError as error:
                 raise click.ClickException(f"{self.path} cannot be used: {error.strerror}") from None
 
@@ -132,6 +134,12 @@ class Home:
     def _holds_something(self) -> bool:
         """A lock alone was left by who looked whether anything runs here."""
         return any(entry != self.lock.path for entry in self.path.iterdir())
+
+    def _no_folder(self) -> click.ClickException:
+        """A file stands where the home, a folder in it or one above it has to be."""
+        places = (self.logs, self.run, self.path, *self.path.parents)
+        file = next((place for place in places if place.exists() and not place.is_dir()), self.path)
+        return click.ClickException(f"{file} cannot be used: it is a file. Name a folder in TOLLWIRE_HOME.")
 
     @property
     def is_made(self) -> bool:

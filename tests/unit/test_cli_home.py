@@ -72,6 +72,19 @@ def test_a_folder_that_is_no_home_is_neither_used_nor_removed(tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
+def test_a_file_in_the_place_of_a_home_is_named(home, tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    for path in (file, file / "home"):
+        with pytest.raises(click.ClickException, match=r"notes\.txt cannot be used: it is a file"):
+            Home(path).make()
+    assert file.read_text() == "mine"
+    home.logs.rmdir()
+    home.logs.touch()
+    with pytest.raises(click.ClickException, match="/logs cannot be used: it is a file"):
+        home.make()
+
+
 def test_to_look_whether_anything_runs_leaves_nothing_in_a_folder_that_is_not_ours(tmp_path):
     """A watchdog asks `status` before the first `up`, in the empty folder that the service's unit made."""
     assert not Home(tmp_path).is_running
