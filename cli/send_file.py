@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cli.api_client import Api
 from cli.csv_messages import FILE_BYTES_MAX, CsvFile, read_csv
 from cli.csv_rows import CsvFault
-from cli.failures import Exit, Failure, Refused, of_this_machine
+from cli.failures import Exit, Failure, Unreachable, of_this_machine
 from cli.follow import OnLook, follow
 from cli.home import Home
 from cli.journal import Snapshot, entries_back_to, snapshot
@@ -27,8 +27,6 @@ from cli.send_run import PATIENCE_SECONDS, Sender
 from shared.domain.api_keys import InvalidApiKey, parse_api_key
 
 GO_ON = "The same command goes on where it stopped; nothing is sent twice."
-# Statuses below it say what was wrong with the request.
-FAULT_OF_THE_API: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +150,14 @@ async def _send(api: Api, output: Output, progress: Progress, asked: FileSend, f
             await sender.send(list(cut(file.messages, asked.batch_size)))
     except (Failure, OSError, asyncio.CancelledError) as error:
         answered = sum(len(done.accepted) + len(done.rejected) for done in progress.done.values())
-        how = "" if _is_refused(error) else f" {GO_ON}"
+        how = "" if _is_for_good(error) else f" {GO_ON}"
         output.note(f"Stopped after {answered:,} of {len(file.messages):,} messages.{how}")
         raise
 
 
-def _is_refused(error: BaseException) -> bool:
-    """Whether the same command would be refused again, however often it is given."""
-    return isinstance(error, Refused) and not error.is_passing and error.problem.status < FAULT_OF_THE_API
+def _is_for_good(error: BaseException) -> bool:
+    """Whether the same command would end in the same way, however often it is given."""
+    return isinstance(error, Failure) and not isinstance(error, Unreachable) and not error.is_passing
 
 
 def _outcome(progress: Progress, asked: FileSend, file: CsvFile, earlier: int) -> Outcome:

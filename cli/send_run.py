@@ -108,7 +108,7 @@ class Sender:
                 return answer
             if time.monotonic() > give_up_at:
                 failure = Refused(undecided[0], what=f"{len(undecided)} messages of a batch")
-                failure.may_be_done = True
+                failure.may_be_done = failure.is_passing = True
                 raise failure
             await asyncio.sleep(ITEM_PAUSE_SECONDS + random.random())  # noqa: S311 - spreads load
 

@@ -70,6 +70,18 @@ async def test_a_refused_option_is_told_once_and_can_be_mended(rig, tmp_path, op
     assert (await send(rig, key, tmp_path, "--csv", file)).exit_code == Exit.DONE
 
 
+async def test_a_file_that_was_begun_in_another_way_is_not_said_to_go_on(rig, tmp_path):
+    key = await rig.client("acme")
+    file = file_of(ROWS, tmp_path)
+    assert (await send(rig, key, tmp_path, "--csv", file)).exit_code == Exit.DONE
+    for memory in (tmp_path / "home" / "sends").iterdir():
+        memory.unlink()
+    refused = await send(rig, key, tmp_path, "--csv", file, "--lane", "bulk")
+    assert refused.exit_code == Exit.FAILED
+    assert "This file was begun in another way" in refused.stderr
+    assert GO_ON not in refused.stderr
+
+
 async def test_a_message_that_is_not_final_in_time_is_told_to_go_on(rig, tmp_path):
     key = await rig.client("acme")
     words = ("+4915112345678", "hello", "--wait", "--timeout", "0.01")
