@@ -30,9 +30,10 @@ async def check_carriers(connection: Connection) -> list[Finding]:
     if not stopped:
         return [ok("carriers", f"{started:,} started, none stopped")] if started else []
     start = f"`tollwire carrier start {stopped[0]}` starts one."
-    if without:
-        text = f"every carrier for {_numbers(without)} is stopped: {_shown(stopped)}"
-        return [warning("carriers", text, f"Messages wait there, and then expire. {start}")]
+    if without or not started:
+        numbers = f" for {_numbers(without)}" if started else ""
+        text = f"every carrier{numbers} is stopped: {_shown(stopped)}"
+        return [warning("carriers", text, f"Messages wait, and expire in the end. {start}")]
     return [note("carriers", f"stopped: {_shown(stopped)}; every prefix has another carrier", start)]
 
 

@@ -11,11 +11,11 @@ from tests.support.servers import Database
 
 CARRIERS = """
     insert into tollwire.carriers (id, name, kind, settings)
-    values (101, 'alpha', 'http', '{}'), (102, 'beta', 'http', '{}')
+    values (101, 'alpha', 'http', '{}'), (102, 'beta', 'http', '{}'), (103, 'gamma', 'http', '{}')
 """
 ROUTES = """
     insert into tollwire.routes (prefix, priority, carrier_id)
-    values ('', 1, 101), ('49', 1, 101), ('49', 2, 102), ('33', 1, 102)
+    values ('', 1, 101), ('49', 1, 101), ('49', 2, 102), ('33', 1, 102), ('44', 1, 103)
 """
 
 
@@ -44,17 +44,18 @@ async def test_a_carrier_that_is_stopped_is_told_and_whose_numbers_nobody_carrie
     await owner.execute(ROUTES)
     started = await looked(database)
     assert started is not None
-    assert (started.level, started.text) == (Level.OK, "2 started, none stopped")
+    assert (started.level, started.text) == (Level.OK, "3 started, none stopped")
     others = "all numbers without a longer prefix"
     for names, numbers in (
-        (["beta"], "numbers that begin with 33"),
-        (["alpha"], others),
-        (["alpha", "beta"], f"{others} and numbers that begin with 33, 49"),
+        (["beta"], " for numbers that begin with 33"),
+        (["alpha"], f" for {others}"),
+        (["alpha", "gamma"], f" for {others} and numbers that begin with 44"),
+        (["alpha", "beta", "gamma"], ""),
     ):
         await stop(owner, *names)
         seen = await looked(database)
         assert seen is not None
-        text = f"every carrier for {numbers} is stopped: {', '.join(names)}"
+        text = f"every carrier{numbers} is stopped: {', '.join(names)}"
         assert (seen.level, seen.text) == (Level.WARNING, text)
         assert seen.what_to_do.endswith(f"`tollwire carrier start {names[0]}` starts one.")
     await owner.execute("delete from tollwire.routes where prefix = '33'")
