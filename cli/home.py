@@ -110,7 +110,7 @@ class Home:
 
     def _make(self) -> None:
         if self.is_made:
-            refuse_for_root(self.path)
+            refuse_for_root(self.path, self.path / MARK)
         elif self.path.is_dir() and self._holds_something():
             raise click.ClickException(
                 f"{self.path} is not empty and not Tollwire's: name another folder in TOLLWIRE_HOME."

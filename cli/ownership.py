@@ -48,13 +48,17 @@ def is_about(error: BaseException, home: Path) -> TypeGuard[PermissionError]:
     )
 
 
-def refuse_for_root(home: Path) -> None:
+def refuse_for_root(home: Path, mark: Path) -> None:
     """Refuse what would leave files of root in another account's home: its owner could not read them.
 
+    Args:
+        home: named when it is refused.
+        mark: a file of who made the home. The folder may be another's: a container's root finds it mounted.
+
     Raises:
-        NotOurs: we are root, and the home is not root's.
+        NotOurs: we are root, and another account made the home.
     """
-    found = home.stat()
+    found = mark.stat()
     if os.geteuid() == 0 != found.st_uid:
         owner = _name(found.st_uid)
         raise NotOurs(

@@ -54,6 +54,14 @@ def test_root_writes_nothing_into_a_home_of_another_account_and_leaves_its_mode(
 
 
 @for_root
+def test_root_goes_on_in_a_home_that_it_made_in_a_folder_of_another_account(home):
+    """As in a container: the folder that is mounted is its user's, all that is in it root's."""
+    shutil.chown(home.path, "nobody")
+    home.make()
+    assert home.is_made
+
+
+@for_root
 @pytest.mark.parametrize("use", [Home.make, Home.read_state, Home.read_ports, lambda home: home.is_running])
 def test_who_may_not_use_a_home_is_told_whose_it_is(home, use: Callable[[Home], object]):
     home.path.chmod(0o700)
