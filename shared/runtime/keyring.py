@@ -118,13 +118,15 @@ class Keyring:
         return type(self)(name, {**self._raw, name: secrets.token_bytes(KEY_BYTES)})
 
     def save(self, path: Path) -> None:
-        """Write the file anew, readable by its owner only, all or nothing."""
+        """Write the file anew, readable by its owner only, all or nothing; root leaves it to who has it."""
         keys = {name: base64.b64encode(key).decode() for name, key in self._raw.items()}
         text = msgspec.json.format(msgspec.json.encode(_File(self.active, keys)), indent=2)
         beside = path.with_name(path.name + ".new")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, FILE_MODE)  # a leftover of a crash keeps the mode it had
+            if os.geteuid() == 0 and path.exists():
+                os.fchown(descriptor, path.stat().st_uid, path.stat().st_gid)
             file.write(text + b"\n")
             file.flush()
             os.fsync(file.fileno())

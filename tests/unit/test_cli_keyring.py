@@ -15,6 +15,7 @@ from cli.failures import Exit
 from cli.home import Home, ProcessState, State
 from cli.keyring import keyring
 from shared.runtime.keyring import Keyring
+from tests.support.accounts import IS_ROOT, NEEDS_ROOT, give_away
 
 ROTATE = keyring.commands["rotate"]
 
@@ -72,6 +73,17 @@ def test_no_key_becomes_active_that_a_running_service_does_not_know(running: Hom
     assert warnings(running) == []
     assert finish().exit_code == Exit.DONE
     assert Keyring.load(running.keyring).active == Keyring.load(running.keyring).key_ids[-1]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason=NEEDS_ROOT)
+def test_root_rotates_the_keyring_of_another_account_and_leaves_it_to_it(tmp_path: Path):
+    file = tmp_path / "keyring.json"
+    Keyring.generate(file)
+    give_away(file)
+    owner = (file.stat().st_uid, file.stat().st_gid)
+    assert CliRunner().invoke(ROTATE, ["--keyring", str(file)]).exit_code == Exit.DONE
+    assert len(Keyring.load(file).key_ids) == 2
+    assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o777) == (*owner, 0o600)
 
 
 @pytest.mark.parametrize("action", ["create", "rotate"])
