@@ -253,7 +253,7 @@ class Deliver(WithParts):
                 retry_seconds = seconds
             case DisableEndpoint() if is_endpoint:
                 ending = "discarded"
-                self._endpoints.disable(work.endpoint_id, "the endpoint answered 410 Gone")
+                self._endpoints.disable(work.endpoint_id, "the endpoint answered 410 Gone", work.url or "")
             case GiveUp() | DisableEndpoint():
                 ending = "gave_up"
         CALLBACKS.labels(ending or "failed").inc()

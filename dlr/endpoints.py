@@ -18,9 +18,8 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from dlr.breaker import OPEN_SECONDS_MIN
-from dlr.health import Failing
+from dlr.health import Failing, Health
 from dlr.poster import Delivery
-from dlr.store import Health
 from dlr.turns import Lane, Limits, Place, Turns
 from dlr.watch import Watch
 from shared.domain.callbacks import Outcome, Posted, RejectReason, is_success, retry_after_seconds
@@ -130,13 +129,13 @@ class Endpoints:
             lane.breaker.abandon()
         self._turns.give_back(lane)
 
-    def disable(self, endpoint_id: int, reason: str) -> None:
-        """Switch an endpoint off until its client sets it anew."""
+    def disable(self, endpoint_id: int, reason: str, url: str) -> None:
+        """Switch an endpoint off until its client sets it anew, unless it has another URL by now."""
         lane = self._lane(endpoint_id)
         lane.is_disabled = True
         self._turns.send_away(lane)
         _log.warning("callback endpoint switched off", endpoint_id=endpoint_id, reason=reason)
-        self._note(lane, open_seconds=None, disabled_reason=reason)
+        self._note(lane, open_seconds=None, disabled_reason=reason, of_url=url)
 
     def rooms(self, few: int, piled: Mapping[int, int]) -> dict[int, int]:
         """How many more may be brought of piles in PostgreSQL, of endpoints where that is not ``few``.
@@ -241,12 +240,19 @@ class Endpoints:
             return retry_after_seconds(outcome.retry_after, self._clock.now())
         return None
 
-    def _note(self, lane: Lane, *, open_seconds: float | None, disabled_reason: str | None) -> None:
+    def _note(
+        self,
+        lane: Lane,
+        *,
+        open_seconds: float | None,
+        disabled_reason: str | None,
+        of_url: str | None = None,
+    ) -> None:
         until = None if open_seconds is None else self._clock.now() + timedelta(seconds=open_seconds)
         lane.is_noted = True
         failures, unless = lane.breaker.failures, DISABLE_AFTER if disabled_reason == _SILENT else None
         self._health.note(
-            Health(lane.endpoint_id, failures, lane.failing_since, until, disabled_reason, unless)
+            Health(lane.endpoint_id, failures, lane.failing_since, until, disabled_reason, unless, of_url)
         )
 
     def _adopt(self, entry: Failing) -> None:

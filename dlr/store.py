@@ -1,7 +1,7 @@
 """dlr's SQL: receipts in, settlements, callbacks; one function call a flush (RULES 1, 24, 36)."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -259,42 +259,3 @@ async def record_callbacks(pool: Pool, records: Sequence[CallbackRecord]) -> Non
     """Note tries of callbacks."""
     columns = [list(column) for column in zip(*records, strict=True)]
     await call(pool, RECORD_CALLBACKS, *columns, deadline_seconds=CALL_DEADLINE_SECONDS)
-
-
-class Health(NamedTuple):
-    """How an endpoint fares, as it is persisted.
-
-    ``unless_taken_for``: the reason to switch it off does not hold if the endpoint took a callback, from
-    whichever process, in this time until now.
-    """
-
-    endpoint_id: int
-    consecutive_failures: int
-    failing_since: datetime | None
-    open_until: datetime | None
-    disabled_reason: str | None
-    unless_taken_for: timedelta | None = None
-
-
-NOTE_HEALTH = """
-    with word as (
-        select case when $6::interval is null then $5::text
-                    when not tollwire.has_taken_callbacks_v1($1, $6::interval) then $5::text end as reason
-    )
-    insert into tollwire.callback_health
-        (endpoint_id, consecutive_failures, failing_since, open_until, disabled_at, disabled_reason)
-    select $1, $2, case when reason is distinct from $5::text then clock_timestamp() else $3 end, $4,
-           case when reason is not null then clock_timestamp() end, reason
-    from word where exists (select from tollwire.callback_endpoints where id = $1)
-    on conflict (endpoint_id) do update
-        set consecutive_failures = $2, failing_since = excluded.failing_since, open_until = $4,
-            disabled_at = coalesce(callback_health.disabled_at, excluded.disabled_at),
-            disabled_reason = coalesce(callback_health.disabled_reason, excluded.disabled_reason)
-    returning disabled_at is not null
-"""
-
-
-async def note_health(pool: Pool, health: Health) -> bool:
-    """Persist an endpoint's health: one row, whatever its pile is (RULES 36). True: it is switched off."""
-    rows = await call(pool, NOTE_HEALTH, *health, deadline_seconds=CALL_DEADLINE_SECONDS)
-    return bool(rows and rows[0][0])

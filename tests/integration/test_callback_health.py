@@ -9,9 +9,8 @@ from datetime import timedelta
 from dlr import store
 from dlr.breaker import FAILURES_TO_OPEN, OPEN_SECONDS_MAX, OPEN_SECONDS_MIN
 from dlr.endpoints import DISABLE_AFTER, Endpoints
-from dlr.health import HealthNotes
+from dlr.health import Health, HealthNotes
 from dlr.poster import Delivery
-from dlr.store import Health
 from shared.domain.callbacks import Outcome, Posted
 from shared.runtime.clock import Clock
 from shared.storage.audit import Actor
@@ -97,12 +96,20 @@ async def test_a_word_that_is_not_written_yet_is_newer_than_the_row(database: Da
     ]
 
 
+async def url_of(flow: Flow, endpoint_id: int) -> str:
+    return str(
+        await flow.pool.fetchval("select url from tollwire.callback_endpoints where id = $1", endpoint_id)
+    )
+
+
 async def test_an_endpoint_that_its_client_sets_anew_is_on_again(database: Database) -> None:
     async with open_flow(database, "dlr") as flow, open_flow(database) as owner:
         client = await owner.client()
         endpoint_id = await owner.endpoint(client)
         async with process(flow, await clock_of(flow)) as it:
-            it.endpoints.disable(endpoint_id, "the endpoint answered 410 Gone")
+            it.endpoints.disable(
+                endpoint_id, "the endpoint answered 410 Gone", await url_of(owner, endpoint_id)
+            )
             async with it.notes:
                 pass
             await it.endpoints.follow()

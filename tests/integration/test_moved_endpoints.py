@@ -116,6 +116,21 @@ async def test_a_410_of_the_url_that_the_endpoint_has_left_is_not_its_fault(data
         assert not [row for row in await flow.pool.fetch(HEALTH) if row["disabled_at"]]
 
 
+async def test_a_410_of_the_old_url_that_comes_after_the_move_leaves_the_endpoint_on(
+    database: Database,
+) -> None:
+    """A client moves because the old URL is gone, and says so there: what was on its way meets it."""
+    async with open_flow(database) as flow, endpoint(by_its_path) as server:
+        client = await client_at(flow, server.url(target="/410"))
+        async with open_deliver(flow) as deliver:
+            on_their_way = await ended(flow, client, None)
+            await move(flow, client, server.url(target="/200"))
+            assert await told(flow, deliver, on_their_way) == ["discarded"]
+        assert not [row for row in await flow.pool.fetch(HEALTH) if row["disabled_at"]]
+        async with open_deliver(flow) as deliver:
+            assert await told(flow, deliver, await ended(flow, client, None)) == ["delivered"]
+
+
 async def test_a_replay_to_a_host_that_was_registered_a_moment_ago_is_told(database: Database) -> None:
     async with open_flow(database) as flow, endpoint(by_its_path) as server:
         client = await client_at(flow, "https://elsewhere.example.org/")

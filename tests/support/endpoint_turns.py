@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from dlr.health import Failing
+from dlr.health import Failing, Health
 from dlr.poster import Delivery
-from dlr.store import Health
 from shared.runtime.clock import Clock
 
 

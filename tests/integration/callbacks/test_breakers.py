@@ -142,7 +142,7 @@ async def test_410_lets_nothing_through_until_the_client_has_set_it_right() -> N
         it.answer = answer(410)
         posts = [asyncio.create_task(it.post()) for _ in range(10)]
         outcomes = await asyncio.gather(*posts)
-        it.endpoints.disable(ENDPOINT, "the endpoint answered 410 Gone")
+        it.endpoints.disable(ENDPOINT, "the endpoint answered 410 Gone", it.server.url())
         it.clock.seconds += OPEN_SECONDS_MAX
 
         assert len(it.server.requests) == 1
