@@ -54,10 +54,11 @@ begin
     end if;
 
     -- One verdict a message and attempt: what its parts say together, the worst for certainty first. Only what the journal did not
-    -- know decides; what it knew already, because this call was made before, is answered as it was then (RULES 4).
+    -- know decides; what it knew already, because this call was made before, is answered as it was then (RULES 4). Of a taken attempt only an
+    -- answer that was outweighed has left an error.
     for r in
         select x.message_id, x.attempt_no, min(x.nth)::integer as nth, array_agg(x.nth::integer) as positions,
-               bool_or(a.outcome_at = v_now) as is_news, bool_and(a.outcome in (x.outcome, 'submitted')) as is_known,
+               bool_or(a.outcome_at = v_now) as is_news, bool_and(a.outcome = x.outcome or a.outcome = 'submitted' and coalesce(a.error_code = x.error, false)) as is_known,
                bool_or(x.outcome = 'submitted') as is_answered,
                case when bool_or(f.outcome = 'uncertain') then 'uncertain' when bool_or(f.outcome = 'refused_perm') then 'refused_perm'
                     when bool_or(f.outcome = 'refused_temp') then 'refused_temp' when bool_or(f.outcome = 'throttled') then 'throttled'

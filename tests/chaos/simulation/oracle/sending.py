@@ -114,7 +114,10 @@ def record(t: Tables, lines: list[Line], carrier: int) -> list[tuple[Any, ...]]:
         known = [a for a in attempts if a is not None]
         if not any(a.outcome_us == t.now for a in known):
             is_known = bool(known) and all(
-                a.outcome in (x.outcome, "submitted") for a, x in zip(attempts, group, strict=True) if a
+                a.outcome == x.outcome
+                or (a.outcome == "submitted" and a.error is not None and a.error == x.error)
+                for a, x in zip(attempts, group, strict=True)
+                if a
             )
             moved[places[0]] = message.attempt_no == number and is_known
             continue
@@ -155,6 +158,12 @@ def _groups(lines: list[Line]) -> Iterator[tuple[tuple[UUID, int], list[int]]]:
     yield from sorted(groups.items())
 
 
+def _knows(attempt: Attempt, line: Line) -> bool:
+    """Whether this answer was recorded before: a receipt may have outweighed it then."""
+    is_outweighed = attempt.outcome == "submitted" and attempt.error is not None
+    return attempt.outcome == line.outcome or (is_outweighed and attempt.error == line.error)
+
+
 def _note(t: Tables, lines: list[Line], carrier: int, may_ask_again: bool) -> None:
     for line in lines:
         message = t.messages[line.message]
@@ -165,6 +174,7 @@ def _note(t: Tables, lines: list[Line], carrier: int, may_ask_again: bool) -> No
             continue
         is_proved = line.outcome != "submitted" and attempt.receipt in HAS_IT_WORDS
         attempt.outcome, attempt.outcome_us = "submitted" if is_proved else line.outcome, t.now
+        attempt.error = line.error
         if line.reference is not None:
             attempt.reference = line.reference
         name = attempt.reference if is_proved else line.reference

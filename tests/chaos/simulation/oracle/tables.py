@@ -49,6 +49,7 @@ class Attempt:
     outcome_us: int | None = None
     reference: str | None = None
     receipt: str | None = None
+    error: str | None = None
 
     @property
     def is_unanswered(self) -> bool:
