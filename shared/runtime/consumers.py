@@ -7,6 +7,7 @@ acknowledged. Fenced claims in PostgreSQL decide who does what (RULES 15).
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
@@ -253,16 +254,14 @@ class Consumer:
         self._is_silent = True
 
     async def _leave(self) -> None:
-        """Take back what was asked for: what comes to nobody is not handed out.
-
-        What came all the same, between the stop and the server's hearing of it, is given back.
-        """
-        client, subscription = self._client, self._subscription
+        """Take back what was asked for, and give back what comes before the server has heard of it."""
+        subscription = self._subscription
         self._client = self._subscription = None
-        if client is None or subscription is None:
+        if subscription is None:
             return
-        await subscription.unsubscribe()
-        await client.flush(timeout=ANSWER_SECONDS)  # type: ignore[arg-type] # seconds; a float works
+        with suppress(nats.errors.Error, OSError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await subscription.drain()  # type: ignore[no-untyped-call] # unsubscribe() drops what came
         for message in self._take_arrived(FETCH_MAX):
             await message.nak()
 

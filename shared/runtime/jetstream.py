@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
 import nats.errors
@@ -160,7 +160,9 @@ class JetStream:
             if self._ensured_at >= asked_at:
                 return  # somebody else looked while we waited
             started_at = time.monotonic()
-            found = {info.config.name: info for info in await self._api().streams_info()}
+            found: dict[str | None, StreamInfo] = {}
+            with suppress(*_ANSWER_ERRORS):  # a stream without a leader, a foreign one too, holds the list up
+                found = {info.config.name: info for info in await self._api().streams_info()}
             for stream in STREAMS:
                 await self._ensure(stream, found.get(stream.name))
             self._ensured_at = started_at

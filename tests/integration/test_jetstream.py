@@ -209,6 +209,50 @@ async def test_a_stop_takes_back_what_was_asked_for(settings: NatsAccess) -> Non
         assert (message.data, message.deliveries) == (b"for another", 1)
 
 
+async def test_what_comes_while_a_consumer_stops_goes_to_another_at_once(settings: NatsAccess) -> None:
+    """Not when its answer is overdue, half a minute later."""
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        for turn in range(12):
+            stop = Stop()
+            stopping = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+            waiting = asyncio.create_task(stopping.fetch(1, WAIT_SECONDS, stop=stop))
+            await waits_at_the_server(client, "express")
+            leave = stopping._leave
+
+            async def leave_in_a_crowd(turn: int = turn, leave: Any = leave) -> None:
+                publishing = asyncio.create_task(
+                    jetstream.publish(EXPRESS, b"%d" % turn, message_id=f"in a crowd {turn}")
+                )
+                for _ in range(turn):
+                    await asyncio.sleep(0)
+                await leave()
+                await publishing
+
+            stopping._leave = leave_in_a_crowd  # type: ignore[method-assign]
+            stop.request("test")
+            assert await waiting == []
+            another = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+            (message,) = await another.fetch(10, WAIT_SECONDS)
+            assert message.data == b"%d" % turn
+            await message.ack()
+
+
+async def test_streams_are_looked_after_while_a_foreign_one_holds_up_their_list(
+    settings: NatsAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cluster the list waits for streams without a leader longer than we do."""
+
+    async def silent(*_: object, **_options: object) -> list[Any]:
+        raise nats.errors.TimeoutError
+
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        before = jetstream.stream_incarnation("SMS_SEND")
+        await delete_wholly(client, "SMS_SEND")
+        monkeypatch.setattr(nats.js.JetStreamContext, "streams_info", silent)
+        await jetstream.ensure_streams()
+        assert jetstream.stream_incarnation("SMS_SEND") > before > 0
+
+
 async def test_who_waits_asks_again_when_the_server_has_come_back(own_server: NatsServer) -> None:
     """The pull of before is forgotten with the server that had it: nobody waits for its end."""
     await own_server.start_async()

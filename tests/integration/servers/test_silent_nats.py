@@ -242,6 +242,6 @@ async def test_who_hears_an_answer_that_makes_no_sense_asks_again(tmp_path: Path
         settings = NatsAccess(nats_url=server.url, nats_store_bytes=256 * 2**20)
         async with open_jetstream(settings) as jetstream:
             for _ in range(3):
-                assert "STREAM.LIST" in await questions.get()
+                assert "$JS.API.STREAM." in await questions.get()
             assert await jetstream.consumer("SMS_SEND", "express", EXPRESS).fetch(1, SLACK_SECONDS) == []
         await other.close()
