@@ -52,7 +52,7 @@ def decide(
 
     A refused request uses up nothing: its TAT is the one it found.
     """
-    found = tat_us if tat_us > now_us else now_us  # noqa: FURB136 - max() takes longer than all the rest
+    found = tat_us if tat_us > now_us else now_us  # noqa: FURB136 - twice a request, and a call costs more
     after = found + count * interval_us
     room_us = burst * interval_us - (after - now_us)
     if room_us < 0:

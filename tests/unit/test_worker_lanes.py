@@ -1,7 +1,8 @@
 """What a lane does while one of its carriers has more than it takes: hours, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -90,13 +91,22 @@ IN_STEP = [
 ]
 
 
+@asynccontextmanager
+async def lane_in_step(
+    window: int, answer_seconds: float, claim_seconds: float
+) -> AsyncIterator[ModelServers]:
+    """Carrier 1 has this window, carrier 2 is quick."""
+    servers = ModelServers()
+    servers.database_seconds = claim_seconds
+    carriers = {1: ModelCarrier(window, answer_seconds), 2: ModelCarrier(32, 0.02)}
+    async with open_lane(servers, carriers, window_max=window):
+        yield servers
+
+
 @pytest.mark.parametrize(("window", "answer_seconds", "claim_seconds"), IN_STEP)
 def test_a_lane_that_waits_is_listened_to_without_a_pause(play, window, answer_seconds, claim_seconds):
     async def scenario() -> None:
-        servers = ModelServers()
-        servers.database_seconds = claim_seconds
-        carriers = {1: ModelCarrier(window, answer_seconds), 2: ModelCarrier(32, 0.02)}
-        async with open_lane(servers, carriers, window_max=window):
+        async with lane_in_step(window, answer_seconds, claim_seconds) as servers:
             servers.accept(1, 8_000, bundle=4)
             await asyncio.sleep(5.0)
             while servers.pending:
@@ -112,10 +122,7 @@ def test_whenever_it_comes_in_a_message_is_not_held_up_by_a_backlog_that_goes_in
     play, window, answer_seconds, claim_seconds, came_after_seconds
 ):
     async def scenario() -> None:
-        servers = ModelServers()
-        servers.database_seconds = claim_seconds
-        carriers = {1: ModelCarrier(window, answer_seconds), 2: ModelCarrier(32, 0.02)}
-        async with open_lane(servers, carriers, window_max=window):
+        async with lane_in_step(window, answer_seconds, claim_seconds) as servers:
             servers.accept(1, 20_000, bundle=4)
             await asyncio.sleep(came_after_seconds)
             (other,) = servers.accept(2, 1)
