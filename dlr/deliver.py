@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -28,6 +29,7 @@ from shared.domain.callbacks import (
     DisableEndpoint,
     GiveUp,
     Outcome,
+    Posted,
     Rejected,
     RejectReason,
     RetryIn,
@@ -222,7 +224,17 @@ class Deliver(WithParts):
             return records.without_connection(work)
         if tracing.is_on:
             traces.called_back(work, outcome)
+        is_gone = not host and isinstance(outcome, Posted) and outcome.status == HTTPStatus.GONE
+        if is_gone and await self._may_have_left(work, until):
+            return records.moved(work, outcome)
         return self._note(work, outcome, is_endpoint=not host)
+
+    async def _may_have_left(self, work: CallbackWork, until: float) -> bool:
+        """Whether the endpoint has left the URL that is gone; yes, too, while that is not known here."""
+        now = self._clock.monotonic()
+        is_news = await self._latest.wait_for_news(now, max(until - now, 0.0))
+        book = self._latest.book
+        return not is_news or book is None or book.has_left(work.endpoint_id, work.url or "")
 
     def _needs_news(self, work: CallbackWork, host: str) -> bool:
         """Whether a book that is older than the callback could be the end of it.

@@ -61,6 +61,11 @@ class EndpointBook:
         page = self.pages.get(endpoint_id)
         return page is not None and page.keeps_answers
 
+    def has_left(self, endpoint_id: int, url: str) -> bool:
+        """Whether the endpoint has another URL than this one."""
+        page = self.pages.get(endpoint_id)
+        return page is not None and page.url != url
+
     def may_call(self, endpoint_id: int, host: str) -> bool:
         """Whether a message may still name this host: it was looked at when the message came, days ago."""
         page = self.pages.get(endpoint_id)

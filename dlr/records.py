@@ -10,6 +10,8 @@ ANSWER_KEPT_BYTES: Final = 1024
 ATTEMPTS_MAX: Final = 32_767
 # An endpoint without a usable secret is looked at again when its operator has mended it.
 NO_SECRET_SECONDS: Final = 300.0
+# What met a URL that its endpoint has left goes to the new one.
+MOVED_SECONDS: Final = 1.0
 # What found no connection or look-up free here comes again, and that was no try of it.
 NO_CONNECTION_SECONDS: Final = 5.0
 
@@ -41,6 +43,11 @@ def tried(
         head,
         retry_seconds,
     )
+
+
+def moved(work: CallbackWork, outcome: Outcome) -> CallbackRecord:
+    """A failed try at a URL that the endpoint has left: it comes again, to the new one."""
+    return tried(work, outcome, None, MOVED_SECONDS, keeps_answer=False)
 
 
 def ended(work: CallbackWork, outcome: str) -> CallbackRecord:
