@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import structlog
 
+from shared.runtime.postgres_arrays import ask_types
 from shared.runtime.postgres_hosts import Hosts
 from shared.runtime.server_calls import CONNECT_SECONDS, RELEASE_SECONDS
 
@@ -62,6 +63,7 @@ async def make_pool(hosts: Hosts, *, min_size: int, max_size: int, **options: An
         max_size: never more than these.
         options: ``init`` and ``reset`` of a pool, and those of ``Hosts.connect``.
     """
+    ask_types()
     connect: Any = hosts.connect  # asyncpg's type of it names each of the options
     return await LimitedPool(
         connect=connect,
