@@ -66,7 +66,11 @@ def run(
     options = Options(rounds, folder, counts, stored, soak_minutes)
     report = Report()
     told = about()
-    click.echo(f"{told['commit'][:10]}{' (changed)' if told['is_changed'] else ''}, {told['cores']} cores")
+    build = "" if told["is_python_optimized"] else " (built without optimizations)"
+    click.echo(
+        f"{told['commit'][:10]}{' (changed)' if told['is_changed'] else ''}, {told['cores']} cores, "
+        f"Python {told['python']}{build}"
+    )
     try:
         for one in chosen:
             click.echo(f"{one.name}: {one.about}")

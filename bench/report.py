@@ -15,6 +15,7 @@ import msgspec
 
 from bench.figures import Spread, ratio, spread_of
 from bench.programs import OUT
+from shared.runtime.interpreter import is_optimized
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LATEST: Final = "latest.json"
@@ -127,6 +128,7 @@ def about() -> dict[str, Any]:
         "cores": cpu_count(),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
+        "is_python_optimized": is_optimized(),
         "versions": {part: version(part) for part in parts},
     }
 

@@ -104,7 +104,7 @@ async def test_where_nothing_is_wrong_only_the_forgetful_database_of_the_tests_i
     }
     sound = {one.check for one in report.findings if one.level is Level.OK}
     assert sound >= {f"role {service}" for service in SERVICES} | {
-        "settings", "python", "keyring", "postgresql", "clock", "schema", "partitions", "nats", "streams",
+        "settings", "keyring", "postgresql", "clock", "schema", "partitions", "nats", "streams",
         "valkey",
     }  # fmt: skip
     words = repr(report.findings)
