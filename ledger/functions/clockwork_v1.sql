@@ -283,13 +283,17 @@ end $$;
 
 -- The walk over holds (RULES 22, 28): which HELD locks have ids in [p_from, p_to), at most p_limit, in id order.
 create function ledger.walk_holds_v1(p_from uuid, p_to uuid, p_limit integer) returns table (o_message uuid, o_held boolean)
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    -- A plan that captured at the submit has nothing held, and its message still has to end.
-    select l.message_id, l.state = 'HELD' or l.state = 'CAPTURED' and exists (
-        select from tollwire.message_states s where s.message_id = l.message_id and s.final_at is null)
-    from ledger.credit_locks l
-    where l.message_id >= p_from and l.message_id < p_to order by l.message_id limit p_limit
-$$;
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+begin
+    return query
+        -- A plan that captured at the submit has nothing held, and its message still has to end. Its state is looked up for each lock;
+        -- of an "exists" the planner may make one list of all open messages, and read every state that there is for it.
+        select l.message_id, l.state = 'HELD' or l.state = 'CAPTURED' and coalesce(
+            (select s.final_at is null from tollwire.message_states s where s.message_id = l.message_id), false)
+        from ledger.credit_locks l
+        where l.message_id >= p_from and l.message_id < p_to order by l.message_id limit p_limit;
+end $$;
 
 -- Ends the holds of SENT messages whose receipt never came, by their carrier's policy, at no_receipt_seconds after the last submit.
 -- What is held and not due yet is watched by its own time; what is not sent yet, an hour later at most: its clock starts at the submit.

@@ -142,6 +142,7 @@ async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> No
             "dispatch_due": clockwork_store.dispatch_due(flow.pool, due[150:200], [None] * 3, 1),
             "expire_due": clockwork_store.expire_due(flow.pool, due[150:200]),
             "expire_holds": clockwork_store.expire_holds(flow.pool, due[:50]),
+            "walk_holds": walk(flow),
             "start_scheduled": clockwork_store.start_scheduled(flow.pool, due[150:200]),
             "recover_claims": clockwork_store.recover_claims(flow.pool, due[50:100], 10),
         }
@@ -160,6 +161,14 @@ async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> No
             "entries": 1,
         }
     assert not faults, "\n".join(faults)
+
+
+async def walk(flow: Flow) -> None:
+    """Walk holds, with what a new connection knows of its bounds and with what a busy one has kept."""
+    sql = "select o_held from ledger.walk_holds_v1($1, $2, 500)"
+    for _ in range(7):
+        held = await flow.pool.fetch(sql, id_of_day(DAYS[0] - 1), id_of_day(DAYS[-1] + 1))
+        assert len(held) == 500
 
 
 REMOVED = re.compile(r"Rows Removed by (?:Join )?Filter: (\d+)")
