@@ -91,7 +91,7 @@ async def fill(wish: Wish, tell: Tell) -> None:
     rate = written / max(time.monotonic() - began, 0.001)
     tell(f"{written:,} messages in {_since(began)}: {rate:,.0f}/s")
     began = time.monotonic()
-    await database.settle_in(wish.dsn, plan.today)
+    await database.settle_in(wish.dsn)
     tell(f"vacuumed in {_since(began)}")
     if wish.is_sealed and wish.keyring is not None:
         began = time.monotonic()
@@ -109,6 +109,7 @@ async def _prepare(connection: Connection, wish: Wish) -> Plan:
             f"the days up to {sealed} are sealed: what is added to them would break the books"
         )
     await database.make_partitions(connection, days[0], today, today)
+    await database.walk_past(connection, today)  # before a ledger process could begin to walk them
     clients = await database.make_clients(connection, CURRENCY, wish.clients, days[0], wish.callback_url)
     midnight = datetime(today.year, today.month, today.day, tzinfo=UTC)
     span = (max(now - BACKLOG_SPAN, midnight), now)

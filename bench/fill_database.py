@@ -130,10 +130,14 @@ where n.nspname in ('tollwire', 'ledger') and c.relkind = 'r' order by pg_relati
 """
 
 
-async def settle_in(dsn: str, today: date) -> None:
-    """Leave it as it would be after all these days: the walk over holds is past them, tables are vacuumed."""
+async def walk_past(connection: Connection, today: date) -> None:
+    """Have the walk over holds be past the days before this one, as if they had passed."""
+    await connection.execute(WALKED, str(day_floor(today)))
+
+
+async def settle_in(dsn: str) -> None:
+    """Leave it as it would be after all these days: tables are vacuumed."""
     async with connected(dsn) as connection:
-        await connection.execute(WALKED, str(day_floor(today)))
         names = [name for (name,) in await connection.fetch(FILLED)]
     await asyncio.gather(*(_vacuum(dsn, names[place::CONNECTIONS]) for place in range(CONNECTIONS)))
 
