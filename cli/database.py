@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import click
 
@@ -10,6 +9,7 @@ from cli.home import Home
 from cli.ownership import told_whose
 from cli.screen import how_to_start
 from embedded.postgres import PostgresServer
+from shared.runtime.postgres_dsn import split_dsn
 from shared.runtime.server_settings import PostgresAccess
 from shared.runtime.settings import SettingsError, load, secret_text
 
@@ -63,7 +63,7 @@ def address_of(dsn: str) -> str:
         click.UsageError: it is none.
     """
     try:
-        if urlsplit(dsn).scheme in {"postgres", "postgresql"}:
+        if split_dsn(dsn).scheme in {"postgres", "postgresql"}:
             return dsn
     except ValueError:  # brackets without an address
         pass

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
@@ -16,6 +15,7 @@ from cli.servers import NATS_URL, NO_VALKEY, VALKEY_URL
 from embedded.nats import NatsServer
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer, find_valkey
+from shared.runtime.postgres_dsn import split_dsn
 from shared.runtime.server_settings import ValkeyAccess
 from shared.runtime.settings import FILE, PREFIX, SECRET, SettingsError, load, secret_text
 
@@ -111,7 +111,7 @@ def _access(environ: Environ) -> Access:
 def _meant(environ: Environ) -> Sequence[str]:
     """One service where the DSN is that of its role, as in a pod; else all."""
     try:
-        user = urlsplit(secret_text(POSTGRES_DSN, environ)).username or ""
+        user = split_dsn(secret_text(POSTGRES_DSN, environ)).username or ""
     except (SettingsError, ValueError):  # told by the check of the settings
         user = ""
     service = user.removeprefix("tollwire_")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -14,6 +13,7 @@ from cli.doctor_place import Place
 from cli.doctor_schema import check_partitions, check_schema
 from shared.runtime.clock import SKEW_MAX_SECONDS, measure
 from shared.runtime.postgres import SERVER_VERSION_MIN, Connection
+from shared.runtime.postgres_dsn import split_dsn
 from shared.runtime.postgres_hosts import connect
 
 CONNECT_SECONDS: Final = 5.0
@@ -99,7 +99,7 @@ async def _connect(dsn: str) -> Connection:
 
 def _where(dsn: str) -> str:
     """Host, port and database; never the password."""
-    parts = urlsplit(dsn)
+    parts = split_dsn(dsn)
     user = f"{parts.username} at " if parts.username else ""
     return f"{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -122,7 +122,7 @@ def _version(row: asyncpg.Record, dsn: str) -> Finding:
             f"{_where(dsn)} is PostgreSQL {row['version']}; Tollwire needs {needed} or newer",
             "Upgrade it: the roles' time-outs need transaction_timeout.",
         )
-    return ok("postgresql", f"{row['version']} answers at {urlsplit(dsn).netloc.rpartition('@')[2]}")
+    return ok("postgresql", f"{row['version']} answers at {split_dsn(dsn).netloc.rpartition('@')[2]}")
 
 
 async def _clock(connection: Connection) -> Finding:

@@ -1,15 +1,34 @@
 """A PostgreSQL DSN that says all: what stands in settings beside it becomes part of it."""
 
+import re
 import ssl
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from shared.runtime.tls import TlsFiles
 
 # As libpq's sslrootcert=system; asyncpg wants the file's name. The last is Debian's.
 _SYSTEM: Final = ssl.get_default_verify_paths()
 SYSTEM_CA_FILE: Final = _SYSTEM.cafile or "/etc/ssl/certs/ca-certificates.crt"
+_NETLOC: Final = re.compile("[^/?#]*")
 _VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
+
+
+def split_dsn(dsn: str) -> SplitResult:
+    """Split a DSN that may name several hosts, each looked at by itself.
+
+    Newer Pythons, and those that Debian mends, refuse a host in brackets behind another one.
+
+    Raises:
+        ValueError: a host's brackets do not close, or hold no address.
+    """
+    scheme, begins, rest = dsn.partition("://")
+    if not begins:
+        return urlsplit(dsn)
+    netloc = _NETLOC.match(rest)[0]  # type: ignore[index] # it matches nothing, too
+    for host in netloc.rpartition("@")[2].split(","):
+        urlsplit(f"//{host}")
+    return urlsplit(f"{scheme}://{rest[len(netloc) :]}")._replace(netloc=netloc)
 
 
 def complete_dsn(dsn: str, password: str, tls: str, files: TlsFiles) -> str:
@@ -21,7 +40,7 @@ def complete_dsn(dsn: str, password: str, tls: str, files: TlsFiles) -> str:
         tls: an sslmode; empty: the DSN's own, or verify-full when files are named.
         files: those of TLS.
     """
-    parts = urlsplit(dsn)
+    parts = split_dsn(dsn)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     mode = tls or query.get("sslmode") or ("verify-full" if files.any else "")
     if mode:

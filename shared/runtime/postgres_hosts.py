@@ -3,11 +3,12 @@
 import asyncio
 import time
 from typing import Any, Final, TypeAlias
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from shared.runtime.postgres_dsn import split_dsn
 from shared.runtime.server_calls import CONNECT_SECONDS
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -27,7 +28,7 @@ class Hosts:
     """
 
     def __init__(self, dsn: str) -> None:
-        parts = urlsplit(dsn)
+        parts = split_dsn(dsn)
         self._dsns = list(dict.fromkeys(_by_host(dsn, parts)))
         wanted = dict(parse_qsl(parts.query)).get("target_session_attrs")
         self._prefers_standby = wanted == SessionAttribute.prefer_standby.value
