@@ -19,6 +19,7 @@ from shared.runtime.metrics import AGE_BUCKETS, SECONDS_BUCKETS
 from shared.storage.config import CarrierConfig
 from worker import traces
 from worker.carriers.base import (
+    BUSY,
     UNREACHABLE,
     Carrier,
     Outcome,
@@ -49,10 +50,11 @@ FULL_SHARE: Final = 0.25
 STEADY_SECONDS: Final = 5.0
 ILL_FACTOR: Final = 4.0
 
-# "failed" may go better the next time, "refused" never: the message is at fault, not the carrier.
+# "failed" may go better the next time, "refused" never: the message is at fault, not the carrier. "busy" was
+# not written: there are fewer connections than messages in the window, and the carrier is slow or hangs.
 OUTCOMES: Final = Counter(
     "tollwire_submits_total",
-    "Submits by outcome: submitted, refused (for ever), failed, unreachable, throttled, uncertain",
+    "Submits by outcome: submitted, refused (for ever), failed, unreachable, busy, throttled, uncertain",
     ["carrier", "outcome"],
 )
 SUBMIT_SECONDS: Final = Histogram(
@@ -73,6 +75,9 @@ TURN_WAIT: Final = Histogram(
     ["carrier", "lane"],
     buckets=AGE_BUCKETS,
 )
+
+# Refusals that are ours, by their codes.
+_OWN_KINDS: Final = {UNREACHABLE: "unreachable", BUSY: "busy"}
 
 _log = structlog.get_logger(__name__)
 
@@ -232,8 +237,9 @@ class Desk:
             if not self._is_lost_again(message_id):
                 self._failed()
             return
-        if isinstance(outcome, Refused) and outcome.code == UNREACHABLE:
-            self._failed()
+        if isinstance(outcome, Refused) and not outcome.permanent and outcome.code in _OWN_KINDS:
+            if outcome.code == UNREACHABLE:
+                self._failed()
             return
         if isinstance(outcome, Throttled):
             self._pace.slow_down(outcome.retry_after_seconds)
@@ -265,4 +271,4 @@ def _kind(outcome: Outcome) -> str:
         return type(outcome).__name__.lower()
     if outcome.permanent:
         return "refused"
-    return "unreachable" if outcome.code == UNREACHABLE else "failed"
+    return _OWN_KINDS.get(outcome.code, "failed")

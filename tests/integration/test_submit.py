@@ -8,10 +8,12 @@ from structlog.testing import capture_logs
 from embedded.nats import NatsServer
 from shared.domain.retry import PATIENT_ATTEMPTS
 from shared.runtime.keyring import Keyring
+from shared.runtime.loops import Stop
 from shared.storage.config import Routes
-from tests.support.faulty_http import http
+from tests.support.faulty_http import Reply, faulty_server, http
 from tests.support.servers import Database
 from tests.support.worker_rig import LANES, NO_ROUTES, open_rig
+from worker.desk import FAILURES_TO_OPEN
 
 # Where a message's counter ends: what raises it any further fails.
 SEQUENCE_MAX = 2**15 - 1
@@ -20,6 +22,10 @@ with tried as (
     insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at, outcome)
     select $1, n, 1, $3::smallint, now(), 'unclaimed' from generate_series(1, $2::smallint) n)
 update tollwire.message_states set attempt_no = $2 where message_id = $1
+"""
+TRIES = """
+select state::text, tries, count(*) from tollwire.message_states where message_id = any ($1)
+group by state, tries order by 1, 2
 """
 WORN_OUT = "update tollwire.message_states set sequence = $2 where message_id = $1"
 
@@ -124,6 +130,27 @@ async def test_a_gateway_that_loses_all_answers_burns_a_window_and_not_a_campaig
             await rig.bundle(ids[start : start + 10])
         assert len(rig.server.requests) < 50
         assert (await rig.states(ids)).count("QUEUED") > 250
+
+
+async def test_what_finds_no_connection_at_a_carrier_that_hangs_uses_up_no_try(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """Nothing of it was written, and the carrier is not back for that: the others find it down."""
+    settings = {"connections_max": FAILURES_TO_OPEN}
+    async with open_rig(database, nats_server) as rig, faulty_server(lambda _: Reply(b"", "hang")) as bad:
+        other = await rig.another(bad.url, settings, submit_deadline_seconds=4)
+        ids = await rig.accepted(20, carrier_id=other.id)
+        with capture_logs() as logs:
+            await rig.submit.carry("normal", other.id, [(id_.hex, 1) for id_ in ids], 1, Stop())
+        desk = rig.desks.get(other.id)
+        assert desk is not None
+        assert desk.is_down
+        assert [line["event"] for line in logs if line["event"].startswith("carrier is")] == [
+            "carrier is down"
+        ]
+        tries = await rig.flow.pool.fetch(TRIES, ids)
+        assert [tuple(row) for row in tries] == [("QUEUED", 0, 15), ("UNKNOWN", 1, FAILURES_TO_OPEN)]
+        assert len(bad.requests) == FAILURES_TO_OPEN
 
 
 async def test_a_text_whose_key_is_away_waits_for_it_and_uses_up_no_try(

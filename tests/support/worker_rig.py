@@ -1,9 +1,10 @@
 """A worker without its loops, on real PostgreSQL and JetStream, and carriers that it submits to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -52,9 +53,11 @@ class Rig:
         assert desk is not None
         return desk
 
-    async def another(self, url: str, **columns: Any) -> CarrierConfig:
+    async def another(
+        self, url: str, settings: Mapping[str, object] = MappingProxyType({}), **columns: Any
+    ) -> CarrierConfig:
         """Open one more carrier."""
-        settings = {"url": url, "body": {"id": "$message_id"}}
+        settings = {"url": url, "body": {"id": "$message_id"}, **settings}
         carrier_id = await self.flow.carrier(settings=settings, **columns)
         async with self.flow.pool.acquire() as connection:
             carriers = await load_carriers(connection)

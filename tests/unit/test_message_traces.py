@@ -12,7 +12,7 @@ from shared.domain.alphabet import Encoding
 from shared.events.traces import Traced, read_traces, write_traces
 from shared.runtime import tracing
 from worker import traces
-from worker.carriers.base import Outcome, Refused, Submission, Submitted, Throttled, Uncertain
+from worker.carriers.base import BUSY, Outcome, Refused, Submission, Submitted, Throttled, Uncertain
 
 ONE = Traced("01890a5d" * 4, 2**127 + 1, 2**63 + 5)
 OTHER = Traced("ff" * 16, 1, 1)
@@ -64,8 +64,15 @@ def submission(number: int) -> Submission:
 
 
 async def test_only_failed_submits_of_unsampled_messages_are_told(exporter) -> None:
-    outcomes = (Submitted("r1"), Refused("blocked", "", permanent=True), Throttled(1.0), Uncertain("lost"))
-    answers = await traces.submit("example", Carrier(*outcomes), [submission(n) for n in range(1, 5)])
+    busy = Refused(BUSY, "", permanent=False)
+    outcomes = (
+        Submitted("r1"),
+        Refused("blocked", "", permanent=True),
+        Throttled(1.0),
+        Uncertain("lost"),
+        busy,
+    )
+    answers = await traces.submit("example", Carrier(*outcomes), [submission(n) for n in range(1, 6)])
     assert answers == list(outcomes)
     told = {
         span.context.trace_id: dict(span.attributes or {})["error.type"]

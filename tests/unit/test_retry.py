@@ -13,7 +13,7 @@ from shared.domain.retry import (
     callback_delay_seconds,
     patience_seconds,
 )
-from worker.carriers.base import Refused, Throttled
+from worker.carriers.base import BUSY, Refused, Throttled
 from worker.words import verdict
 
 SMALLINT_MAX = 2**15 - 1
@@ -88,6 +88,17 @@ def test_the_longest_life_of_a_message_fits_into_its_counters():
         claims += 1
         seconds += verdict(Throttled(0.001), 1, claims, seconds)[-1]
     assert 2 * claims + 10 < SMALLINT_MAX, "a claim and its end raise the sequence by one each"
+
+
+def test_what_found_no_connection_uses_up_no_try():
+    """Nothing was written, however often: a slow carrier's messages wait, and are no dead letters."""
+    for _ in range(200):
+        word, error, detail, wait_seconds = verdict(
+            Refused(BUSY, "none was free", permanent=False), 9, 1, 30.0
+        )
+        assert (word, error, detail) == ("throttled", BUSY, "none was free")
+        assert 1.0 <= wait_seconds < 2.0
+    assert verdict(Refused(BUSY, "a carrier's own word", permanent=True), 1, 1, 0.0)[0] == "refused_perm"
 
 
 def test_a_first_refusal_after_many_lost_answers_is_no_ninth_one():

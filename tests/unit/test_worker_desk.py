@@ -12,7 +12,16 @@ import pytest
 
 from shared.domain.alphabet import Encoding
 from shared.storage.config import CarrierConfig
-from worker.carriers.base import UNREACHABLE, Outcome, Refused, Submission, Submitted, Throttled, Uncertain
+from worker.carriers.base import (
+    BUSY,
+    UNREACHABLE,
+    Outcome,
+    Refused,
+    Submission,
+    Submitted,
+    Throttled,
+    Uncertain,
+)
 from worker.desk import FAILURES_TO_OPEN, Desk
 
 LANES = ("express", "normal", "bulk")
@@ -136,6 +145,30 @@ async def test_lost_answers_in_a_row_open_the_breaker_and_any_answer_forgets_the
     assert not one.is_down
     await one.submit([submission()])
     assert one.is_down
+
+
+class FewConnections(Scripted):
+    """Loses the answers of the first so many of a submit; for the others no connection was free."""
+
+    def __init__(self, lost: int) -> None:
+        super().__init__(Uncertain("timed out"))
+        self._lost = lost
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        lost = await super().submit_many(submissions[: self._lost])
+        return [
+            *lost,
+            *[Refused(BUSY, "no connection was free", permanent=False)] * len(submissions[self._lost :]),
+        ]
+
+
+async def test_what_was_not_written_for_want_of_a_connection_says_nothing_of_the_carrier():
+    one = desk(Refused(BUSY, "no connection was free", permanent=False), window_max=1_000)
+    await one.submit([submission() for _ in range(20)])
+    assert not one.is_down
+    one._carrier = FewConnections(FAILURES_TO_OPEN)
+    await one.submit([submission() for _ in range(20)])
+    assert one.is_down, "a carrier that hangs is not back for what it never got"
 
 
 async def test_one_message_that_never_gets_an_answer_is_not_the_carriers_fault():

@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 # Codes of refusals that are ours: nothing was written, so the message may go out again, here or elsewhere.
+# That nobody could be connected to is the carrier's fault, and a try. That none of our connections was free
+# in time says nothing of the carrier, which may be slow or hang, and is no try.
 UNREACHABLE = "carrier_unreachable"
 BUSY = "carrier_busy"
 
