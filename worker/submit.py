@@ -155,17 +155,20 @@ class Submit:
         started_at = time.monotonic()
         won = await self._claim(desk.config.id, work, deadline_seconds)
         crash_point("claim.after_commit")
-        seconds_left = deadline_seconds - (time.monotonic() - started_at)
-        readable, submissions, unreadable = self._read(won, seconds_left)
+        gone_seconds = time.monotonic() - started_at
+        readable, submissions, unreadable = self._read(won, deadline_seconds, gone_seconds)
         crash_point("submit.before_write")
         outcomes = await desk.submit(submissions) if submissions else []
         crash_point("submit.after_write")
         return [*readable, *unreadable], [*outcomes, *[_SHUT_TEXT] * len(unreadable)]
 
     def _read(
-        self, won: Sequence[Claimed], seconds_left: float
+        self, won: Sequence[Claimed], deadline_seconds: float, gone_seconds: float
     ) -> tuple[list[Claimed], list[Submission], list[Claimed]]:
-        """Open the texts: what can be submitted, the submissions, and what cannot."""
+        """Open the texts: what can be submitted, the submissions, and what cannot.
+
+        ``gone_seconds``: since the claim was asked for.
+        """
         readable, submissions, unreadable = [], [], []
         now_seconds = self._clock.now_ms() / 1000
         ages: dict[str, list[float]] = {}
@@ -175,7 +178,7 @@ class Submit:
                 age_seconds = max(now_seconds - claim.due_since.timestamp(), 0.0)
                 ages.setdefault(claim.lane, []).append(age_seconds)
             try:
-                submissions.append(self._submission(claimed, seconds_left))
+                submissions.append(self._submission(claimed, deadline_seconds, gone_seconds))
                 readable.append(claimed)
             except SealBroken:
                 _log.error("text cannot be opened", message_id=str(claimed.message_id))
@@ -211,7 +214,7 @@ class Submit:
         if records:
             await self._journal.record(config, won, records)
 
-    def _submission(self, claimed: Claimed, seconds_left: float) -> Submission:
+    def _submission(self, claimed: Claimed, deadline_seconds: float, gone_seconds: float) -> Submission:
         claim = claimed.claim
         return Submission(
             message_id=claimed.message_id,
@@ -222,8 +225,9 @@ class Submit:
             text=self._keyring.unseal(claim.text_sealed, claimed.message_id.bytes).decode(),
             encoding=_ENCODINGS[claim.encoding],
             segments=claim.segments,
-            valid_for_seconds=max(int(claim.valid_seconds), 1),
-            deadline_seconds=seconds_left,
+            # Told by the claim, which came a moment after it was asked for: never more than there is.
+            valid_for_seconds=claim.valid_seconds - gone_seconds,
+            deadline_seconds=deadline_seconds - gone_seconds,
         )
 
     def _recording_of(self, desk: Desk, claimed: Claimed, outcome: Outcome) -> Recording:

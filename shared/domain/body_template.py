@@ -28,7 +28,7 @@ PLACEHOLDERS: Mapping[str, Fill] = MappingProxyType(
         "text": attrgetter("text"),
         "encoding": attrgetter("encoding"),  # a StrEnum: its value, in JSON as in a text
         "segments": attrgetter("segments"),
-        "valid_for_seconds": attrgetter("valid_for_seconds"),
+        "valid_for_seconds": lambda submission: _whole_seconds(submission.valid_for_seconds),
     }
 )
 # A template is written by a person; deeper is a slip, and would only slow every message.
@@ -92,6 +92,11 @@ def _compile_text(text: str) -> Fill:
         return _PLACEHOLDER.sub(lambda match: "$" if match[1] == "$" else _spell(spelled[match[1]]), text)
 
     return fill_text
+
+
+def _whole_seconds(seconds: float | None) -> int | None:
+    """Rounded down, so that nothing arrives late; 1 at least: 0 is the word of some for their own default."""
+    return None if seconds is None else max(int(seconds), 1)
 
 
 def _spell(value: Json) -> str:

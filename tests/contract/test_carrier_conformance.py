@@ -136,11 +136,29 @@ async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(na
 
 
 @every_rig
-@pytest.mark.parametrize("deadline_seconds", [0.0, -1.0])
-async def test_what_is_too_late_already_is_not_written(name, deadline_seconds):
+async def test_what_finds_no_place_before_its_validity_ends_is_not_written(name):
+    patient = {"total_timeout_seconds": 60.0, "connections_max": 1}
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, patient) as rig:
+        first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
+        await rig.until_one_arrived()
+        async with asyncio.timeout(10):
+            outcomes = await rig.carrier.submit_many(
+                [submission(2, valid_for_seconds=0.5), submission(3, valid_for_seconds=0.25)]
+            )
+        assert [essence(outcome) for outcome in outcomes] == [(Refused, "carrier_busy", False)] * 2
+        assert [message_id for message_id, _ in await rig.reached()] == [str(submission(1).message_id)]
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+@every_rig
+@pytest.mark.parametrize("field", ["deadline_seconds", "valid_for_seconds"])
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+async def test_what_is_too_late_already_is_not_written(name, field, seconds):
     async with RIGS[name].open(Behaviour.TAKES, {}) as rig:
         await rig.carrier.submit_many([submission(1)])  # so that a connection is at hand
-        outcomes = await rig.carrier.submit_many([submission(2, deadline_seconds=deadline_seconds)] * 2)
+        outcomes = await rig.carrier.submit_many([submission(2, **{field: seconds})] * 2)
         assert [essence(outcome) for outcome in outcomes] == [(Refused, "carrier_busy", False)] * 2
         assert len(await rig.reached()) == 1
 

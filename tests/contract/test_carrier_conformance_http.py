@@ -127,6 +127,21 @@ async def test_an_answer_that_is_not_http_is_uncertain(raw, then):
     assert isinstance(await outcome_of(Reply(raw, then)), Uncertain)
 
 
+@pytest.mark.parametrize("batch_max", [1, 2])
+async def test_the_validity_is_what_is_left_of_it_when_its_turn_has_come(batch_max):
+    """The carrier counts from when it is told: what waited for a connection has less by then."""
+    settings = {"body": {"ttl": "$valid_for_seconds"}, "connections_max": 1}
+    settings |= {"total_timeout_seconds": 0.25, "connect_timeout_seconds": 0.25}
+    async with faulty_server(lambda _: Reply(b"", "hang")) as server:
+        settings |= {"url": server.url, "bulk": {"url": server.url, "batch_max": batch_max}}
+        async with HttpCarrier.from_settings("c", settings, None) as carrier:
+            await carrier.submit_many([submission(n, valid_for_seconds=600.2) for n in range(2 * batch_max)])
+        sent = [msgspec.json.decode(request.body) for request in server.requests]
+    lists = [one if isinstance(one, list) else [one] for one in sent]
+    assert lists[0][0] == {"ttl": 600}
+    assert lists[-1][-1] == {"ttl": 599}
+
+
 async def test_a_refusal_stands_even_if_its_body_breaks_off():
     reply = Reply(b'HTTP/1.1 422 X\r\nContent-Length: 99\r\n\r\n{"error":', "close")
     assert await outcome_of(reply) == Refused("http_422", "status 422", permanent=True)

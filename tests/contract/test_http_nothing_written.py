@@ -9,7 +9,7 @@ import pytest
 from tests.support.faulty_http import faulty_server, http
 from tests.support.submissions import submission
 from worker.carriers import http_exchange
-from worker.carriers.base import UNREACHABLE, Refused, Uncertain
+from worker.carriers.base import BUSY, UNREACHABLE, Refused, Uncertain
 from worker.carriers.http import HttpCarrier
 
 BODY = {"to": "$msisdn", "text": "$text", "id": "$message_id"}
@@ -68,6 +68,25 @@ async def test_a_handshake_that_fails_has_written_nothing(greeting):
             (outcome,) = await carrier.submit_many([submission(1)])
     assert isinstance(outcome, Refused)
     assert (outcome.code, outcome.permanent) == (UNREACHABLE, False)
+
+
+async def test_a_connection_that_comes_when_the_validity_is_over_carries_nothing(monkeypatch):
+    """That is nobody's fault: neither the carrier's, which was reached, nor the message's try."""
+    valid_for_seconds = 0.2
+
+    async def note_late(*about: Any) -> None:
+        await asyncio.sleep(valid_for_seconds)  # as long as the connection took to come
+        await note_written(*about)
+
+    note_written = http_exchange._note_written
+    monkeypatch.setattr(http_exchange, "_note_written", note_late)
+    async with (
+        faulty_server(lambda _: http(200, b"{}")) as server,
+        HttpCarrier.from_settings("c", {"url": server.url, "body": BODY}, None) as carrier,
+    ):
+        (outcome,) = await carrier.submit_many([submission(1, valid_for_seconds=valid_for_seconds)])
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.permanent, server.requests) == (BUSY, False, [])
 
 
 async def test_the_line_is_drawn_before_the_first_byte(monkeypatch):

@@ -1,8 +1,10 @@
 """A worker's way of a bundle, on the real journal: from the places at a desk to the recorded outcome."""
 
 import asyncio
+import time
 from dataclasses import replace
 
+import pytest
 from structlog.testing import capture_logs
 
 from embedded.nats import NatsServer
@@ -22,6 +24,11 @@ with tried as (
     insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at, outcome)
     select $1, n, 1, $3::smallint, now(), 'unclaimed' from generate_series(1, $2::smallint) n)
 update tollwire.message_states set attempt_no = $2 where message_id = $1
+"""
+# Enough for a claim.
+LEFT_SECONDS = 2.0
+ENDS_SOON = """
+update tollwire.messages set valid_until = clock_timestamp() + $2 * interval '1 second' where id = $1
 """
 TRIES = """
 select state::text, tries, count(*) from tollwire.message_states where message_id = any ($1)
@@ -151,6 +158,28 @@ async def test_what_finds_no_connection_at_a_carrier_that_hangs_uses_up_no_try(
         tries = await rig.flow.pool.fetch(TRIES, ids)
         assert [tuple(row) for row in tries] == [("QUEUED", 0, 15), ("UNKNOWN", 1, FAILURES_TO_OPEN)]
         assert len(bad.requests) == FAILURES_TO_OPEN
+
+
+async def test_what_a_worker_comes_to_after_its_validity_is_not_sent(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was valid when it was claimed. Not written, it uses up no try, and ends as what is too late does."""
+
+    def stand_still(name: str) -> None:
+        if name == "claim.after_commit":
+            time.sleep(LEFT_SECONDS)
+
+    monkeypatch.setattr("worker.submit.crash_point", stand_still)
+    async with open_rig(database, nats_server) as rig:
+        (id_,) = await rig.accepted(1)
+        await rig.flow.pool.execute(ENDS_SOON, id_, LEFT_SECONDS)
+        await rig.bundle([id_])
+        row = await rig.flow.state_row(id_)
+        assert (row["state"], row["attempt_no"], row["tries"]) == ("QUEUED", 1, 0)
+        assert rig.server.requests == []
+        await rig.clockwork.turn()
+        assert await rig.states([id_]) == ["EXPIRED"]
+        assert (await rig.flow.lock(id_))["state"] == "RELEASED"
 
 
 async def test_a_text_whose_key_is_away_waits_for_it_and_uses_up_no_try(

@@ -49,6 +49,14 @@ def test_a_template_puts_each_field_where_it_is_wanted_with_its_type():
     }
 
 
+@pytest.mark.parametrize(("seconds", "written"), [(60.9, 60), (1.0, 1), (0.2, 1)])
+def test_a_validity_is_whole_seconds_and_never_none(seconds, written):
+    """Rounded down, so that nothing arrives late; but 0 would be a carrier's word for its own default."""
+    assert compile_template({"ttl": "$valid_for_seconds"})(submission(valid_for_seconds=seconds)) == {
+        "ttl": written
+    }
+
+
 def test_an_absent_field_is_left_out_and_spelled_as_nothing():
     fill = compile_template({"ttl": "$valid_for_seconds", "note": "for $valid_for_seconds s"})
     assert fill(submission(valid_for_seconds=None)) == {"note": "for  s"}

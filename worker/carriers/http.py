@@ -63,23 +63,31 @@ class HttpCarrier:
 
     async def _submit_group(self, group: Sequence[Submission]) -> list[Outcome]:
         if self._settings.bulk is None or len(group) == 1:
-            return [await self._submit_one(group[0], group[0].deadline_seconds)]
+            return [await self._submit_one(group[0])]
         return await self._submit_bulk(self._settings.bulk, group)
 
-    async def _submit_one(self, submission: Submission, deadline_seconds: float) -> Outcome:
-        body = msgspec.json.encode(self._fill(submission))
-        came = await self._exchange.post(self._settings.url, body, deadline_seconds)
+    async def _submit_one(self, submission: Submission) -> Outcome:
+        def body(waited_seconds: float) -> bytes:
+            return msgspec.json.encode(self._fill(submission.later(waited_seconds)))
+
+        came = await self._exchange.post(
+            self._settings.url, body, submission.write_within_seconds, submission.deadline_seconds
+        )
         if isinstance(came, Answer):
             return self._judge(came, submission.message_id)
         return _unanswered(came)
 
     async def _submit_bulk(self, bulk: BulkSettings, group: Sequence[Submission]) -> list[Outcome]:
         clock = asyncio.get_running_loop().time
-        deadline_seconds = min(submission.deadline_seconds for submission in group)
-        end = clock() + deadline_seconds
-        items = [self._fill(submission) for submission in group]
-        body = msgspec.json.encode(items if bulk.items is None else {bulk.items: items})
-        came = await self._exchange.post(bulk.url, body, deadline_seconds)
+        began_at = clock()
+
+        def body(waited_seconds: float) -> bytes:
+            items = [self._fill(submission.later(waited_seconds)) for submission in group]
+            return msgspec.json.encode(items if bulk.items is None else {bulk.items: items})
+
+        write_within_seconds = min([submission.write_within_seconds for submission in group])
+        deadline_seconds = min([submission.deadline_seconds for submission in group])
+        came = await self._exchange.post(bulk.url, body, write_within_seconds, deadline_seconds)
         if not isinstance(came, Answer):
             return [_unanswered(came)] * len(group)
         answers = look_up(came.document, bulk.answers)
@@ -89,8 +97,8 @@ class HttpCarrier:
         outcome = self._judge(came, group[0].message_id)
         if isinstance(outcome, Refused) and outcome.permanent:
             # The whole was refused for the fault of one: nothing was taken, so ask for each alone.
-            left_seconds = end - clock()
-            return list(await asyncio.gather(*(self._submit_one(one, left_seconds) for one in group)))
+            gone_seconds = clock() - began_at
+            return list(await asyncio.gather(*(self._submit_one(one.later(gone_seconds)) for one in group)))
         return [_of_the_whole(outcome)] * len(group)
 
     def _judge_position(self, whole: Answer, answer: object, submission: Submission) -> Outcome:

@@ -7,6 +7,7 @@ the message's fate open. Nothing but a cancellation is raised, for who is raised
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace, TracebackType
@@ -44,8 +45,13 @@ class Lost:
     why: str
 
 
+class _TooLate(Exception):  # noqa: N818 - named for what happened
+    """The connection came when nothing may be written any more."""
+
+
 @dataclass(slots=True)
 class _Progress:
+    write_by: float
     is_written: bool = False
 
 
@@ -86,23 +92,32 @@ class HttpExchange:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: str, body: bytes, deadline_seconds: float) -> Answer | NotSent | Lost:
+    async def post(
+        self,
+        url: str,
+        body: Callable[[float], bytes],
+        write_within_seconds: float,
+        deadline_seconds: float,
+    ) -> Answer | NotSent | Lost:
         """Send one request and read its answer, within the settings' timeouts and the deadline.
 
-        Nothing is written after half of the deadline. A redirect is an answer; it is not followed.
+        Its turn may take a while to come: ``body`` is made then, and is told how many seconds it has waited.
+        Nothing is written after ``write_within_seconds``, half of the deadline at most. A redirect is an
+        answer; it is not followed.
         """
         clock = asyncio.get_running_loop().time
-        write_by, answer_by = clock() + deadline_seconds / 2, clock() + deadline_seconds
+        asked_at = clock()
+        progress = _Progress(write_by=asked_at + write_within_seconds)
         try:
-            async with asyncio.timeout_at(write_by):
+            async with asyncio.timeout_at(progress.write_by):
                 await self._places.acquire()
         except TimeoutError:
-            return NotSent(BUSY, "no connection was free before half of the deadline")
-        progress = _Progress()
+            return NotSent(BUSY, "no connection was free in time")
         try:
-            if clock() >= write_by:  # with everything free at once it may be late all the same
-                return NotSent(BUSY, "half of the deadline had passed")
-            return await self._exchange(url, body, progress, write_by, answer_by)
+            _refuse_when_late(progress)  # with everything free at once it may be late all the same
+            return await self._exchange(url, body(clock() - asked_at), progress, asked_at, deadline_seconds)
+        except _TooLate:
+            return NotSent(BUSY, "it was too late to write it")
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -113,10 +128,12 @@ class HttpExchange:
             self._places.release()
 
     async def _exchange(
-        self, url: str, body: bytes, progress: _Progress, write_by: float, answer_by: float
+        self, url: str, body: bytes, progress: _Progress, asked_at: float, deadline_seconds: float
     ) -> Answer:
         now = asyncio.get_running_loop().time()
-        connect_seconds = min(self._settings.connect_timeout_seconds, write_by - now)
+        # By the deadline alone: a carrier that a message's last moment is too short for is not unreachable.
+        connect_by, answer_by = asked_at + deadline_seconds / 2, asked_at + deadline_seconds
+        connect_seconds = min(self._settings.connect_timeout_seconds, connect_by - now)
         # math.inf: aiohttp would round a timeout of more than 5 s up to a whole second, past the deadline.
         timeout = aiohttp.ClientTimeout(connect=connect_seconds, ceil_threshold=math.inf)
         async with (
@@ -161,5 +178,11 @@ async def _document(response: aiohttp.ClientResponse) -> object | Unread:
         return Unread("its body is not JSON")
 
 
+def _refuse_when_late(progress: _Progress) -> None:
+    if asyncio.get_running_loop().time() >= progress.write_by:
+        raise _TooLate
+
+
 async def _note_written(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    _refuse_when_late(context.trace_request_ctx)
     context.trace_request_ctx.is_written = True
