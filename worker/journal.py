@@ -20,8 +20,9 @@ from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.halves import in_halves
 from shared.runtime.jetstream import JetStream, PublishFailed
+from shared.runtime.metrics import BATCH_ERRORS
 from shared.runtime.parts import WithParts
-from shared.runtime.postgres import Pool, is_retryable
+from shared.runtime.postgres import Pool
 from shared.runtime.server_calls import sqlstate_of
 from shared.storage.config import CarrierConfig
 from shared.storage.facts import FactPublisher
@@ -73,7 +74,6 @@ class Journal(WithParts):
             batch_max=CHUNKS_MAX,
             queue_max=CHUNKS_WAITING_MAX,
             concurrency=FLUSHES_IN_FLIGHT,
-            is_retryable=is_retryable,
         )
         self._records: Batcher[_RecordChunk, list[Recorded]] = Batcher(
             self._flush_records,
@@ -82,7 +82,6 @@ class Journal(WithParts):
             queue_max=CHUNKS_WAITING_MAX,
             concurrency=FLUSHES_IN_FLIGHT,
             linger_seconds=LINGER_SECONDS,
-            is_retryable=is_retryable,
         )
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
@@ -148,6 +147,7 @@ class Journal(WithParts):
             try:
                 claims = iter(await self._claim_apart(carrier_id, work, deadline_seconds))
             except Exception as error:  # noqa: BLE001 - answered to this carrier's chunks; the others' claims stand
+                BATCH_ERRORS.labels("claim", "answered").inc()
                 answers.update((index, error) for index in indices)
                 continue
             for index in indices:
@@ -173,14 +173,19 @@ class Journal(WithParts):
         return claims
 
     async def _flush_records(self, chunks: Sequence[_RecordChunk]) -> Sequence[list[Recorded] | Exception]:
-        answers: dict[int, list[Recorded]] = {}
+        answers: dict[int, list[Recorded] | Exception] = {}
         groups: dict[int, list[int]] = {}
         for index, chunk in enumerate(chunks):
             groups.setdefault(chunk.carrier.id, []).append(index)
         for indices in groups.values():
             carrier = chunks[indices[0]].carrier
             outcomes = [outcome for index in indices for outcome in chunks[index].outcomes]
-            recorded = iter(await self._record_apart(carrier, outcomes))
+            try:
+                recorded = iter(await self._record_apart(carrier, outcomes))
+            except Exception as error:  # noqa: BLE001 - answered to this carrier's chunks; the others' are recorded
+                BATCH_ERRORS.labels("record", "answered").inc()
+                answers.update((index, error) for index in indices)
+                continue
             for index in indices:
                 answers[index] = [next(recorded) for _ in chunks[index].outcomes]
         return [answers[index] for index in range(len(chunks))]

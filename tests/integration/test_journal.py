@@ -1,0 +1,53 @@
+"""The journal's flushes carry several carriers' work: what goes wrong with one of them is its own affair."""
+
+import asyncio
+from typing import NamedTuple
+
+import pytest
+
+from embedded.nats import NatsServer
+from shared.runtime.postgres import OutcomeUnknown
+from shared.storage.config import CarrierConfig
+from tests.support.flow import outcome
+from tests.support.servers import Database
+from tests.support.worker_rig import Rig, open_rig
+from worker.store import Claimed, Outcome
+
+HOLD = "select 1 from tollwire.message_states where message_id = $1 for update"
+
+
+class Submitted(NamedTuple):
+    """A carrier's claimed message and its answer, as they are recorded."""
+
+    carrier: CarrierConfig
+    claimed: list[Claimed]
+    outcomes: list[Outcome]
+
+
+async def submitted(rig: Rig, carrier: CarrierConfig) -> Submitted:
+    (id_,) = await rig.accepted(1, carrier_id=carrier.id)
+    (claim,) = await rig.journal.claim(carrier.id, [(id_.hex, 1)], 60)
+    return Submitted(carrier, [Claimed(id_, claim)], [outcome(id_, claim.attempt_no, "submitted")])
+
+
+@pytest.mark.parametrize("is_stuck_first", [True, False])
+async def test_what_cannot_be_recorded_costs_no_other_carrier_its_outcomes(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, is_stuck_first: bool
+) -> None:
+    """Nor its answer: what was recorded beside it is known to be."""
+    monkeypatch.setattr("worker.store.RECORD_DEADLINE_SECONDS", 1.0)
+    async with open_rig(database, nats_server) as rig:
+        stuck = await submitted(rig, rig.carrier)
+        free = await submitted(rig, await rig.another(rig.server.url))
+        chunks = [stuck, free] if is_stuck_first else [free, stuck]
+        async with rig.flow.pool.acquire() as connection, connection.transaction():
+            await connection.execute(HOLD, stuck.claimed[0].message_id)
+            heard = await asyncio.gather(
+                *(rig.journal.record(*chunk) for chunk in chunks), return_exceptions=True
+            )
+        answers = dict(zip([chunk.carrier.name for chunk in chunks], heard, strict=True))
+        assert isinstance(answers[stuck.carrier.name], OutcomeUnknown)
+        recorded = answers[free.carrier.name]
+        assert not isinstance(recorded, BaseException)
+        assert [one.state for one in recorded] == ["SENT"]
+        assert [one.state for one in await rig.journal.record(*stuck)] == ["SENT"]
