@@ -139,12 +139,13 @@ begin
         select l.message_id, l.dispatch_no, l.lane, l.carrier_id from leased l where not l.in_stream;
 end $$;
 
--- What could not be published: due again at once.
+-- What could not be published: due again at once. Its lease has its first length again: the doubling is for what was lost, and each round of
+-- an outage would count as a loss.
 create function tollwire.return_leases_v1(p_message uuid[], p_dispatch integer[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
-    update tollwire.outbox o set due_at = least(o.due_at, clock_timestamp()), incarnation = 0
+    update tollwire.outbox o set due_at = least(o.due_at, clock_timestamp()), incarnation = 0, lease_seconds = 60
     from unnest(p_message, p_dispatch) x(id, dispatch_no) where o.message_id = x.id and o.dispatch_no = x.dispatch_no;
 end $$;
 

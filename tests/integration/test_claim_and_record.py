@@ -9,6 +9,7 @@ import pytest
 from ledger import clockwork_store
 from tests.support.flow import TRIES_MAX, Flow, open_flow, outcome
 from tests.support.servers import Database
+from worker.store import claim_batch
 
 
 async def one_claimed(flow: Flow, carrier: int, **changes: Any) -> tuple[int, UUID, int]:
@@ -40,6 +41,27 @@ async def test_a_claim_made_again_finds_its_own(database: Database) -> None:
         assert [(c.refusal, c.attempt_no) for c in first] == [(c.refusal, c.attempt_no) for c in again]
         stranger = await flow.claim(ids, carrier, dispatch_no=1)
         assert {claim.refusal for claim in stranger} == {"stale"}
+
+
+@pytest.mark.parametrize("numbers", [[1, 2], [2, 1]])
+async def test_a_stale_pair_takes_nothing_from_the_valid_one_of_its_message(
+    database: Database, numbers: list[int]
+) -> None:
+    """A publish that was stored but not acknowledged in time: two bundles have the message."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        twice, other = await flow.accepted(client, 2)
+        await flow.later([twice], 61)
+        (dispatch,) = await clockwork_store.dispatch_due(flow.pool, [twice], [None] * 3, 1)
+        assert dispatch.dispatch_no == 2
+        work = [*((twice.hex, number) for number in numbers), (other.hex, 1), (twice.hex, 2), (twice.hex, 1)]
+        expected = [None if number == 2 else "stale" for number in numbers] + [None, "lost", "lost"]
+        name = uuid4()
+        for _ in range(2):  # the second call is the first one's, whose answer was lost
+            claims = await claim_batch(flow.pool, work, carrier, 60, name)
+            assert [claim.refusal for claim in claims] == expected
+            assert {claim.attempt_no for claim in claims if claim.refusal is None} == {1}
+        assert await flow.pool.fetchval("select count(*) from tollwire.attempts") == 2
 
 
 @pytest.mark.parametrize("beside", [[], [UUID(int=1)]], ids=["by columns", "beside a stranger"])

@@ -124,6 +124,22 @@ async def test_what_could_not_be_published_is_due_at_once(database: Database) ->
         assert await work_for(flow, message) == "dispatch"
 
 
+async def test_what_could_not_be_published_has_no_longer_lease_afterwards_than_what_was_lost_once(
+    database: Database,
+) -> None:
+    """Each round of an outage of NATS would double it, and what is lost after it wait for an hour."""
+    async with open_flow(database) as flow:
+        (message,) = await flow.accepted(await flow.client())
+        for _ in range(6):
+            await flow.later([message], 3_700)
+            (dispatch,) = await store.dispatch_due(flow.pool, [message], NONE_IN_STREAM, 1)
+            await store.return_leases(flow.pool, [dispatch])
+        await flow.later([message], 1)
+        await store.dispatch_due(flow.pool, [message], NONE_IN_STREAM, 1)
+        row = await row_of(flow, message)
+        assert (row["dispatch_no"], (row["due_at"] - row["leased_at"]).total_seconds()) == (8, 120)
+
+
 async def test_work_that_is_put_off_is_due_later_under_a_new_number_and_not_in_the_stream(
     database: Database,
 ) -> None:

@@ -1,7 +1,8 @@
 -- Claims work for a worker (RULES 15, 16). A claim succeeds when, under the row's lock: state QUEUED or FAILED_TEMP, the dispatch
 -- number is the asked one, dispatch_at has come, validity has not ended, and the hold is HELD (or was captured by an earlier attempt,
 -- where the plan charges the submit). It raises the attempt number, which is the token that the outcome must carry.
--- The same message twice in one call is won once. p_claim names the call: sent again after a lost answer, it gets the same claims
+-- The same message twice in one call is won once, by a pair with the asked number: a stale one beside it, of a bundle that was published
+-- again, takes nothing from it. p_claim names the call: sent again after a lost answer, it gets the same claims
 -- again (RULES 4). o_parts are the parts to submit: those that no attempt before had accepted (RULES 17). Answers in the order of
 -- the arrays; o_refusal says why not: stale, early, expired, suspended, no_hold, lost. o_due_since is when the message might first go:
 -- when it was accepted, or the later time that its client or its client's pace had set; a carrier that was away puts off nothing of it.
@@ -79,8 +80,8 @@ begin
     v_now := clock_timestamp();
     return query
         with asked as materialized (
-            select x.message_id, x.nth, row_number() over (partition by x.message_id order by x.nth) > 1 as again, x.dispatch_no,
-                   s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim, false) as ours, o.dispatch_no as wanted, o.dispatch_at, l.state as lock_state, c.suspended,
+            select x.message_id, x.nth, row_number() over (partition by x.message_id, x.dispatch_no order by x.nth) > 1 as again, x.dispatch_no,
+                   s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim and o.dispatch_no = x.dispatch_no, false) as ours, o.dispatch_no as wanted, o.dispatch_at, l.state as lock_state, c.suspended,
                    m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.send_at, m.price_micros, m.currency, m.charge, t.sealed
             from unnest(p_message, p_dispatch) with ordinality x(message_id, dispatch_no, nth)
             left join lateral (select b.* from tollwire.message_states b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) s on true

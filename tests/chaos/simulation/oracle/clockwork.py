@@ -106,7 +106,7 @@ def return_leases(t: Tables, work: list[tuple[UUID, int]]) -> None:
         row = t.outbox.get(message_id)
         if row is not None and row.dispatch_no == number:
             row.due_us = min(row.due_us, t.now)
-            row.incarnation = 0
+            row.incarnation, row.lease_seconds = 0, 60
 
 
 def expire_due(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:

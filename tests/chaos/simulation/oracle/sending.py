@@ -33,14 +33,15 @@ PUT_OFF_LEAST_US = 5 * SECOND
 def claim(t: Tables, work: list[tuple[UUID, int]], carrier: int, claim_id: UUID) -> list[tuple[Any, ...]]:
     """(refusal, attempt, parts) for each position."""
     answers: list[tuple[Any, ...]] = []
-    seen: set[UUID] = set()
+    seen: set[tuple[UUID, int]] = set()
     for message_id, dispatch_no in work:
-        message = t.messages[message_id]
-        if message_id in seen:
+        message, row = t.messages[message_id], t.outbox.get(message_id)
+        if (message_id, dispatch_no) in seen:
             answers.append(("lost", None, None))
             continue
-        seen.add(message_id)
-        if message.state is S.SENDING and message.claim == claim_id:
+        seen.add((message_id, dispatch_no))
+        is_asked = row is not None and row.dispatch_no == dispatch_no
+        if is_asked and message.state is S.SENDING and message.claim == claim_id:
             answers.append((None, message.attempt_no, _parts(message, message.attempt_no)))
             continue
         refusal = _refusal(t, message, dispatch_no)
