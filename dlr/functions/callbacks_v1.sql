@@ -81,14 +81,21 @@ end $$;
 -- room for in place of p_each: what it could only send back is not leased, loaded and kept from others.
 -- Endpoints come by their ids, those after p_after first and then the others: who was cut off by p_limit goes on there, and no sweep ends
 -- before it is full or has been round.
+-- Beyond a month only what a client replayed is open. Whether any of it is due is looked up once; if not, no endpoint is looked for there.
 create function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[], p_after bigint)
 returns table (o_callback uuid, o_endpoint bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_from timestamptz := v_now - interval '31 days';
+    c_first constant uuid := '00000000-0000-0000-0000-000000000000';
+    v_from uuid := tollwire.uuid7_floor_v1(v_now - interval '31 days');
 begin
+    -- In an order, so that it is read from the index of what is open, which has none of what is done.
+    perform 1 from tollwire.callbacks c where c.done_at is null and c.due_at <= v_now and c.id <= v_from order by c.endpoint_id limit 1;
+    if found then
+        v_from := c_first;
+    end if;
     return query
         with recursive ends(endpoint_id, is_round) as (
             select p_after, false
@@ -97,7 +104,7 @@ begin
             select coalesce(n.endpoint_id, 0), ends.is_round or n.endpoint_id is null
             from ends left join lateral (
                 select c.endpoint_id from tollwire.callbacks c
-                where c.done_at is null and c.endpoint_id > ends.endpoint_id and c.id > tollwire.uuid7_floor_v1(v_from)
+                where c.done_at is null and c.endpoint_id > ends.endpoint_id and c.id > v_from
                 order by c.endpoint_id limit 1) n on true
             where not ends.is_round or n.endpoint_id <= p_after
         ), chosen as materialized (
@@ -106,7 +113,7 @@ begin
             cross join lateral width_bucket(ends.endpoint_id, p_endpoint) w(i)
             cross join lateral (
                 select c.id from tollwire.callbacks c
-                where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.due_at <= v_now and c.id > tollwire.uuid7_floor_v1(v_from)
+                where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.due_at <= v_now and c.id > v_from
                 order by c.due_at limit least(case when p_endpoint[w.i] = ends.endpoint_id then p_room[w.i] else p_each end,
                                                 case when h.consecutive_failures > 0 then 1 end)
                 for update skip locked) d
@@ -114,7 +121,7 @@ begin
             limit p_limit
         )
         update tollwire.callbacks c set due_at = v_now + p_lease_seconds * interval '1 second'
-        from chosen where c.id = chosen.id and c.id > tollwire.uuid7_floor_v1(v_from) returning c.id, c.endpoint_id;
+        from chosen where c.id = chosen.id and c.id > v_from returning c.id, c.endpoint_id;
 end $$;
 
 -- Whether an endpoint took a callback at its own URL in the time until now, from whichever process. It looks at the client's latest callbacks

@@ -158,7 +158,7 @@ begin
 end $$;
 
 -- Ends what nobody looks after any more, so that it cannot keep a day for ever: callbacks 6 days after they were due (their schedule
--- lasts 3, a sweep looks back 5) and receipts after 14 days (they match within 7). At most p_limit of each.
+-- lasts 3, and a replay makes them due) and receipts after 14 days (they match within 7). At most p_limit of each.
 create function tollwire.end_forgotten_v1(p_limit integer) returns table (o_callbacks integer, o_receipts integer)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
