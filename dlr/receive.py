@@ -228,7 +228,9 @@ class Receive(WithParts):
             OutcomeUnknown: the database did not answer.
             Busy: too many wait already.
         """
-        await self._batcher.submit(post)
+        # A carrier may find nothing to tell, or ask whether we are here: there is nothing to keep then.
+        if post:
+            await self._batcher.submit(post)
 
     async def _flush(self, posts: Sequence[_Post]) -> Sequence[Exception | None]:
         """One transaction, one answer for all; a row that is at fault is found by the batcher's halves."""

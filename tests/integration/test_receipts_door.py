@@ -51,14 +51,14 @@ class Door:
         self._url = url
         self._now_seconds = now_seconds
 
-    async def post(self, address: str, secret: str = SECRET) -> tuple[int, str | None]:
+    async def post(self, address: str, secret: str = SECRET, body: bytes = RECEIPT) -> tuple[int, str | None]:
         """The status and Retry-After."""
         headers = {
-            SIGNATURE_HEADER: sign_receipts(secret, RECEIPT, self._now_seconds),
+            SIGNATURE_HEADER: sign_receipts(secret, body, self._now_seconds),
             "X-Forwarded-For": address,
             "Content-Type": "application/json",
         }
-        async with self._session.post(self._url, data=RECEIPT, headers=headers) as answer:
+        async with self._session.post(self._url, data=body, headers=headers) as answer:
             return answer.status, answer.headers.get("Retry-After")
 
     async def post_compressed(self) -> int:
@@ -143,6 +143,14 @@ async def test_who_proves_nothing_is_told_to_wait_and_the_carrier_is_let_in(
         assert await door.post(STRANGER, "guessed") == (429, "1")
         assert (await door.post(OTHER, "guessed"))[0] == 401
         assert (await door.post(address))[0] == 200
+
+
+async def test_a_list_of_no_receipts_is_received_from_the_carrier_alone(database: Database) -> None:
+    async with open_carriers_door(database) as door:
+        await door.change("settings", {"receipts": {"auth": {"kind": "hmac"}, "items": "receipts"}})
+        nothing = b'{"receipts": []}'
+        assert await door.post(OTHER, body=nothing) == (200, None)
+        assert await door.post(OTHER, "guessed", body=nothing) == (401, None)
 
 
 async def test_a_carriers_networks_are_looked_for_behind_the_trusted_proxy(database: Database) -> None:

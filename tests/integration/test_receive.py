@@ -182,6 +182,16 @@ async def test_what_is_kept_is_not_refused_for_the_fault_of_another_flush(
         assert isinstance(answers[1], asyncpg.InternalServerError)
 
 
+async def test_a_post_without_receipts_sets_nobody_apart(database: Database, nats_server: NatsServer) -> None:
+    async with open_receive(database, nats_server) as (flow, receive):
+        carrier, client = await flow.carrier(), await flow.client()
+        (message_id,) = ids = await flow.accepted(client)
+        (reference,) = await flow.submitted(ids, carrier)
+        await receive.keep([])
+        await receive.take(post(flow, carrier, reference))
+        assert await flow.state(message_id) == "DELIVERED"
+
+
 async def test_a_fault_of_one_receipt_does_not_set_the_others_apart(
     database: Database, nats_server: NatsServer
 ) -> None:
