@@ -17,7 +17,8 @@ local now = time[1] * 1000000 + time[2]
 local answers = {}
 for i, ask in ipairs(cmsgpack.unpack(ARGV[1])) do
     local subject, interval, burst, wanted = ask[1], ask[2], ask[3], ask[4]
-    local found = math.max(tonumber(redis.call('GET', subject) or '0') - ask[5] * interval, now)
+    local known = math.min(tonumber(redis.call('GET', subject) or '0'), now + burst * interval)
+    local found = math.max(known - ask[5] * interval, now)
     local room = burst * interval - (found - now)
     local granted = math.min(wanted, math.floor(room / interval))
     if granted < 0 then granted = 0 end

@@ -50,12 +50,16 @@ def decide(
 ) -> tuple[Taken, float]:
     """Return the answer for one more request, or ``count`` at once, and the TAT to keep.
 
-    A refused request uses up nothing: its TAT is the one it found.
+    A refused request uses up nothing: its TAT is the one it found, or the end of a burst from now. What lies
+    beyond that is no TAT of this quota and this clock: the quota was raised, or the clock went back.
     """
     found = tat_us if tat_us > now_us else now_us  # noqa: FURB136 - twice a request, and a call costs more
     after = found + count * interval_us
     room_us = burst * interval_us - (after - now_us)
     if room_us < 0:
+        full = now_us + burst * interval_us
+        if found > full:
+            found, room_us = full, -count * interval_us
         return Taken(False, 0, found - now_us, -room_us), found
     return Taken(True, int(room_us / interval_us), after - now_us, 0), after
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
+from redis.asyncio import Redis
 
 from api.limits import Limits
 from api.valkey_script import open_script
 from embedded.valkey import ValkeyServer
-from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota
+from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota, decide
 from shared.runtime.server_settings import ValkeyAccess
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
@@ -106,6 +107,27 @@ async def test_a_raised_limit_ends_a_refusal(limits):
         assert (await limits.take("acme", TEN)).is_allowed
     assert not (await limits.take("acme", TEN)).is_allowed
     assert (await limits.take("acme", Quota(requests_per_minute=60, burst=20))).is_allowed
+
+
+async def test_a_raised_limit_is_in_force_though_a_long_burst_is_used_up(limits):
+    slow, raised = Quota(requests_per_minute=60, burst=1_000), Quota(requests_per_minute=10_000, burst=1_000)
+    assert (await limits.take_many("acme", slow, slow.burst)).is_allowed
+    taken = await limits.take("acme", raised)
+    assert taken.is_allowed or taken.retry_us <= raised.interval_us
+
+
+@pytest.mark.parametrize("ahead_seconds", [5, 10, 3600])
+async def test_valkey_and_the_process_take_what_they_find_alike(limits, valkey_server, ahead_seconds):
+    """Also where Valkey's clock has gone back, so that what it kept is further ahead than any burst."""
+    async with Redis.from_url(valkey_server.url) as client:
+        seconds, micros = await client.time()
+        await client.set("tw:l:acme", (seconds + ahead_seconds) * MICROSECONDS + micros)
+    own, _ = decide(ahead_seconds * MICROSECONDS, 0, TEN.interval_us, TEN.burst)
+    shared = await limits.take("acme", TEN)
+    assert (shared.is_allowed, shared.remaining) == (own.is_allowed, own.remaining)
+    assert shared.reset_us <= TEN.burst * TEN.interval_us
+    assert shared.retry_us == pytest.approx(own.retry_us, abs=200_000)
+    assert shared.reset_us == pytest.approx(own.reset_us, abs=200_000)
 
 
 async def test_without_valkey_each_process_limits_by_itself():

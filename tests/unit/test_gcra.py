@@ -66,6 +66,24 @@ def test_a_refused_request_uses_nothing_up():
     assert tat == START + 10 * MICROSECONDS
 
 
+@given(QUOTAS, st.integers(0, 86_400 * MICROSECONDS), st.integers(1, 1_000))
+def test_what_lies_beyond_a_whole_burst_is_as_its_end(quota, ahead_us, count):
+    """A clock that went back, or a quota that was raised, keeps nobody out for longer than a used burst."""
+    end = START + quota.burst * quota.interval_us
+    found = decide(START + ahead_us, START, quota.interval_us, quota.burst, count)
+    assert found == decide(min(START + ahead_us, end), START, quota.interval_us, quota.burst, count)
+    assert found[1] <= end
+    assert found[0].retry_us <= count * quota.interval_us
+
+
+def test_a_raised_quota_is_in_force_though_a_burst_of_the_old_one_is_used_up():
+    limiter, raised = LocalLimiter(), Quota(requests_per_minute=10_000, burst=1_000)
+    assert limiter.take("a", Quota(requests_per_minute=60, burst=1_000), float(START), 1_000).is_allowed
+    refused = limiter.take("a", raised, float(START))
+    assert refused == (False, 0, raised.burst * raised.interval_us, raised.interval_us)
+    assert limiter.take("a", raised, START + raised.interval_us).is_allowed
+
+
 def test_a_quota_says_how_long_its_burst_takes_to_come_back():
     assert Quota(requests_per_minute=10_000, burst=1_000).burst_window_seconds == 6
     assert Quota(requests_per_minute=60, burst=1).burst_window_seconds == 1
