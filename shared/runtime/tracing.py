@@ -212,7 +212,10 @@ def group(
     finally:
         _current.reset(token)
         _forget(work)
-        _followed.update({subject: span for subject, span in before.items() if span is not None})
+        for subject, outer in before.items():
+            # Of a request that has ended meanwhile nobody would take it out again.
+            if outer is not None and outer.is_recording():
+                _followed[subject] = outer
         for span in spans:
             recorder.end(span, failure)
 

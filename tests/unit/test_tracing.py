@@ -133,6 +133,35 @@ def test_a_group_gives_each_subject_a_span_of_its_own(exporter) -> None:
     assert tracing.context_of(SUBJECT) is None
 
 
+def test_after_a_group_its_subject_is_its_requests_again(exporter) -> None:
+    with tracing.request("x", {"traceparent": PARENT}):
+        tracing.follow(SUBJECT)
+        context = tracing.context_of(SUBJECT)
+        assert context is not None
+        with tracing.group("send", "producer", {SUBJECT: context}, {}):
+            assert tracing.context_of(SUBJECT) != context
+        assert tracing.context_of(SUBJECT) == context
+
+
+async def test_a_group_that_outlives_its_request_leaves_nothing_followed(exporter) -> None:
+    """A bundle is published beside the answer, and often after it."""
+    may_end = asyncio.Event()
+
+    async def send() -> None:
+        context = tracing.context_of(SUBJECT)
+        assert context is not None
+        with tracing.group("send", "producer", {SUBJECT: context}, {}):
+            await may_end.wait()
+
+    with tracing.request("x", {"traceparent": PARENT}):
+        tracing.follow(SUBJECT)
+        sending = asyncio.create_task(send())
+        await asyncio.sleep(0)
+    may_end.set()
+    await sending
+    assert tracing.context_of(SUBJECT) is None
+
+
 def test_a_group_that_raises_is_an_error_of_each(exporter) -> None:
     parents = {SUBJECT: tracing.remote(1, 2)}
     with pytest.raises(RuntimeError), tracing.group("process", "consumer", parents, {}):
