@@ -26,12 +26,12 @@ from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
 from shared.runtime.statistics import Statistics, Watched
 from shared.storage.config import (
-    POLL_SECONDS,
     READ_VERSION_WITH_CALLBACKS,
     CarrierConfig,
     ConfigWatch,
     Load,
     load_carriers,
+    polling,
 )
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
@@ -107,7 +107,7 @@ async def dlr() -> AsyncIterator[Sequence[Loop]]:
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=deliver.sweep),
                 partial(every, interval_seconds=SWEEP_SECONDS, run_once=endpoints.follow),
                 deliver.stop_with,
-                partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
+                polling(follow),
                 partial(keep_clock, clock, pool),
                 facts.run,
                 Statistics(WATCHED).run,

@@ -14,7 +14,7 @@ from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.settings import load
 from shared.runtime.statistics import Statistics, Watched
-from shared.storage.config import POLL_SECONDS, CarrierConfig, ConfigWatch, Routes, load_carriers, load_routes
+from shared.storage.config import CarrierConfig, ConfigWatch, Routes, load_carriers, load_routes, polling
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
 from worker.consume import BUNDLES, lane_loops
@@ -74,7 +74,7 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
         yield [
             *lane_loops(jetstream, settings.lanes, submit),
             partial(every, interval_seconds=LOOK_SECONDS, run_once=overhear.look),
-            partial(every, interval_seconds=POLL_SECONDS, run_once=follow),
+            polling(follow),
             partial(keep_clock, clock, pool),
             facts.run,
             Statistics(WATCHED).run,

@@ -29,7 +29,7 @@ GRACE_SECONDS: Final = 25.0
 FIRM_SECONDS: Final = 3.0
 # What start-up made lives as long as the process: freeze it, then collect seldom (the prototype's values).
 GC_THRESHOLDS: Final = (50_000, 50, 50)
-# A failing loop is tried again after 1 s (or its interval, if shorter), doubled to 30 s.
+# A failing loop is tried again after 1 s (or its interval, if shorter), doubled to 30 s unless it says less.
 BACKOFF_FIRST_SECONDS: Final = 1.0
 BACKOFF_MAX_SECONDS: Final = 30.0
 # Even a loop of a few milliseconds waits this long after an error, so that it cannot spin.
@@ -84,12 +84,17 @@ OpenService = Callable[[], AbstractAsyncContextManager[Sequence[Loop]]]
 
 
 async def every(
-    stop: Stop, interval_seconds: float, run_once: Callable[[], Awaitable[object]], *, name: str | None = None
+    stop: Stop,
+    interval_seconds: float,
+    run_once: Callable[[], Awaitable[object]],
+    *,
+    name: str | None = None,
+    backoff_max_seconds: float = BACKOFF_MAX_SECONDS,
 ) -> None:
     """Run something now and again after each interval, until the stop.
 
     An error is logged and counted (``tollwire_loop_failures_total``) and the next try waits longer each
-    time, at most ``BACKOFF_MAX_SECONDS`` or the interval, whichever is more. Never ends by an error.
+    time, at most ``backoff_max_seconds`` or the interval, whichever is more. Never ends by an error.
     """
     loop_name = name or _name_of(run_once)
     failures = 0
@@ -102,16 +107,16 @@ async def every(
             _log.exception("loop failed, will try again", loop=loop_name, failures=failures)
         else:
             failures = 0
-        if await stop.wait(_pause_seconds(interval_seconds, failures)):
+        if await stop.wait(_pause_seconds(interval_seconds, failures, backoff_max_seconds)):
             return
 
 
-def _pause_seconds(interval_seconds: float, failures: int) -> float:
+def _pause_seconds(interval_seconds: float, failures: int, backoff_max_seconds: float) -> float:
     if failures == 0:
         return interval_seconds
     first = max(min(interval_seconds, BACKOFF_FIRST_SECONDS), BACKOFF_MIN_SECONDS)
     doublings = min(failures - 1, 30)  # beyond that any pause is past its cap
-    return min(first * 2.0**doublings, max(interval_seconds, BACKOFF_MAX_SECONDS))
+    return min(first * 2.0**doublings, max(interval_seconds, backoff_max_seconds))
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:

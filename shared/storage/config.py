@@ -6,16 +6,20 @@ everywhere within a second (RULES 32); a message over NATS may make it faster, n
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from prometheus_client import Gauge
 
 from shared.domain.rates import Rate, RateTable
+from shared.runtime.loops import Loop, every
 from shared.runtime.postgres import Connection, Pool
 from shared.runtime.server_calls import CONNECT_SECONDS
 from shared.storage.finals import know_carriers
 
 POLL_SECONDS: Final = 0.5
+# A look that failed is followed by the next one so soon: what changed in an outage is known right after it.
+POLL_BACKOFF_SECONDS: Final = 1.0
 # One row by one round trip. A server whose host has vanished says nothing at all, and TCP waits for minutes.
 VERSION_SECONDS: Final = 2.0
 
@@ -181,3 +185,10 @@ class ConfigWatch(Generic[C]):
             raise LookupError("config_version")
         self.seen = tuple(row)
         return int(row[0])
+
+
+def polling(look: Callable[[], Awaitable[object]]) -> Loop:
+    """Return the loop that looks at the configuration for as long as a process lives (RULES 32)."""
+    return partial(
+        every, interval_seconds=POLL_SECONDS, run_once=look, backoff_max_seconds=POLL_BACKOFF_SECONDS
+    )

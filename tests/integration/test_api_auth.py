@@ -6,8 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.support.api_rig import Rig, open_api, prepare
+from shared.runtime.metrics import LOOP_FAILURES
+from shared.storage import api_keys
+from tests.support.api_rig import BY, Rig, open_api, prepare
+from tests.support.postgres_proxy import open_proxy
 from tests.support.servers import Database
 
 # RULES 32: within a second in every process. The poll itself is twice as fast.
@@ -101,6 +105,29 @@ async def test_a_revoked_key_is_refused_within_a_second_in_every_process(rig, da
         assert (revoked.status, revoked.body["revoked_at"] is not None) == (200, True)
         took = await asyncio.gather(*(_until(process, key, 401) for process in processes))
     assert max(took) <= WITHIN_SECONDS
+
+
+async def test_a_key_that_is_revoked_in_an_outage_is_refused_soon_after_it(database, tmp_path):
+    """It was half a minute, by looks that failed and waited longer each time."""
+    await prepare(database)
+    async with (
+        open_proxy(database.dsn("api")) as (proxy, dsn),
+        open_api(database, tmp_path, postgres_dsn=dsn) as rig,
+    ):
+        key = await rig.client("acme")
+        assert (await rig.call("GET", "/v1/balance", key=key)).status == 200
+        failures = LOOP_FAILURES.labels("Follower.poll")._value
+        before = failures.get()
+        proxy.cut()
+        with capture_logs():  # stacks as they are written for people take seconds
+            async with asyncio.timeout(20):
+                while failures.get() < before + 4:  # noqa: ASYNC110 - counted, not told
+                    await asyncio.sleep(0.02)
+        async with rig.connection() as conn:
+            await api_keys.revoke_key(conn, key[3:15], BY)
+        proxy.heal()
+        took = await _until(rig, key, 401)
+    assert took <= 2 * WITHIN_SECONDS
 
 
 async def test_a_suspended_client_reads_but_does_not_send_within_a_second(rig):

@@ -8,6 +8,7 @@ import pytest
 from shared.runtime import loops as module
 from shared.runtime import metrics
 from shared.runtime.loops import Stop, cancel_all, every
+from shared.storage.config import polling
 
 
 async def test_the_first_reason_for_a_stop_stands() -> None:
@@ -47,11 +48,10 @@ class Work:
 
 async def test_work_is_repeated_after_errors_and_each_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BACKOFF_MIN_SECONDS", 0.0)
-    monkeypatch.setattr(module, "BACKOFF_MAX_SECONDS", 0.0)
     work = Work(failures=3)
     counter = metrics.LOOP_FAILURES.labels("repeated")
     before = counter._value.get()
-    await every(work.stop, 0.001, work.run_once, name="repeated")
+    await every(work.stop, 0.001, work.run_once, name="repeated", backoff_max_seconds=0.0)
     assert work.runs == 4
     assert counter._value.get() - before == 3
 
@@ -83,8 +83,28 @@ async def test_a_cancelled_loop_ends() -> None:
     ],
 )
 def test_errors_make_the_pause_longer_up_to_a_cap(interval_seconds: float, pauses: list[float]) -> None:
-    assert [module._pause_seconds(interval_seconds, failures) for failures in range(8)] == pauses
-    assert module._pause_seconds(interval_seconds, 10_000) == max(interval_seconds, 30.0)
+    found = [module._pause_seconds(interval_seconds, failures, 30.0) for failures in range(8)]
+    assert found == pauses
+    assert module._pause_seconds(interval_seconds, 10_000, 30.0) == max(interval_seconds, 30.0)
+
+
+class Waits(Stop):
+    """Notes how long it is waited for, and comes after so many waits."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+        self.count = count
+
+    async def wait(self, timeout_seconds: float | None = None) -> bool:
+        self.seconds.append(timeout_seconds)
+        return len(self.seconds) == self.count
+
+
+async def test_a_look_at_the_configuration_that_fails_is_followed_by_another_within_a_second() -> None:
+    stop, work = Waits(8), Work(failures=8)
+    await polling(work.run_once)(stop)
+    assert stop.seconds == [0.5] + [1.0] * 7
 
 
 def test_a_loop_is_named_by_its_function() -> None:
@@ -93,6 +113,7 @@ def test_a_loop_is_named_by_its_function() -> None:
     assert module._name_of(partial(partial(every, Stop()), 1.0)) == "every"
     assert module._name_of(partial(every, interval_seconds=1.0, run_once=work.run_once)) == "Work.run_once"
     assert module._name_of(partial(every, run_once=work.run_once, name="work")) == "work"
+    assert module._name_of(polling(work.run_once)) == "Work.run_once"
     assert module._name_of(work) == "Work"
 
 
