@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -60,6 +61,7 @@ class Authenticator:
         # A key of this process only: the hashes in memory are worth nothing elsewhere.
         self._pepper = secrets.token_bytes(32)
         self._records: OrderedDict[bytes, KeyRecord] = OrderedDict()
+        self._outdated: set[bytes] = set()
         self._rejected: OrderedDict[bytes, float] = OrderedDict()
         self._flights: dict[bytes, asyncio.Task[KeyRecord | None]] = {}
         self._verifier = verifier or Verifier()
@@ -92,19 +94,24 @@ class Authenticator:
             raise Refusal(ProblemCode.ADDRESS_NOT_ALLOWED, address=address)
         return record
 
-    async def refresh(self, clients: Collection[int] | None = None) -> None:
-        """Look at every cached key again, or at those of some clients, when the configuration has changed.
-
-        A revoked key is gone, a changed client or scope is seen, when this returns. If it raises, the
-        old records stay and it must be called again.
-        """
+    def outdate(self, clients: Collection[int] | None = None) -> None:
+        """Have the next ``refresh`` look at every cached key again, or at those of some clients too."""
         self._generation += 1
-        digests = [digest for digest, record in self._records.items() if _is_of(record, clients)]
-        for start in range(0, len(digests), REFRESH_CHUNK):
-            chunk = [digest for digest in digests[start : start + REFRESH_CHUNK] if digest in self._records]
-            live = await self._load([self._records[digest].key_id for digest in chunk])
-            for digest in chunk:
+        self._outdated.update(digest for digest, record in self._records.items() if _is_of(record, clients))
+
+    async def refresh(self) -> None:
+        """Look again at the cached keys that are outdated, because the configuration has changed.
+
+        A revoked key is gone, a changed client or scope is seen, when this returns. If it raises, it must
+        be called again, and goes on with those that were not looked at yet.
+        """
+        while self._outdated:
+            chunk = list(islice(self._outdated, REFRESH_CHUNK))
+            known = [digest for digest in chunk if digest in self._records]
+            live = await self._load([self._records[digest].key_id for digest in known])
+            for digest in known:
                 self._renew(digest, live)
+            self._outdated.difference_update(chunk)
         _cached.set(len(self._records))
 
     def _renew(self, digest: bytes, live: Mapping[str, KeyRecord]) -> None:

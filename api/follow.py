@@ -26,21 +26,21 @@ class Follower:
         self._pool = pool
         self.prices = ConfigWatch(pool, load_prices, read_version=key_store.READ_VERSIONS)
         self._authenticator = authenticator
-        self._is_behind = False
         self._before: key_store.Versions | None = None
 
     async def poll(self) -> None:
         """Look once. What fails half-way is made up for by the next poll."""
-        self._is_behind |= await self.prices.refresh()
-        if self._is_behind:
-            await self._authenticator.refresh()
-            self._is_behind = False
+        if await self.prices.refresh():
+            self._authenticator.outdate()
+        await self._authenticator.refresh()
         await self._follow_callbacks(key_store.Versions(*self.prices.seen))
 
     async def _follow_callbacks(self, found: key_store.Versions) -> None:
         before = self._before
         # At the first look no key was loaded yet.
         if before is not None and found.callbacks != before.callbacks:
-            changed = await key_store.clients_with_new_endpoints(self._pool, before.read_at)
-            await self._authenticator.refresh(changed)
+            self._authenticator.outdate(
+                await key_store.clients_with_new_endpoints(self._pool, before.read_at)
+            )
         self._before = found
+        await self._authenticator.refresh()

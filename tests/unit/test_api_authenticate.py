@@ -2,13 +2,13 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha512
 
 import bcrypt
 import pytest
 
-from api import verify
+from api import authenticate, verify
 from api.authenticate import Authenticator
 from api.callers import Client, KeyRecord
 from api.problems import Refusal
@@ -45,6 +45,11 @@ class Rows:
         found = {key_id: self.records[key_id] for key_id in key_ids if key_id in self.records}
         await self.may_answer.wait()
         return found
+
+
+async def refresh(authenticator: Authenticator, clients: Collection[int] | None = None) -> None:
+    authenticator.outdate(clients)
+    await authenticator.refresh()
 
 
 async def refused(authenticator: Authenticator, text: str, address: str = HOME) -> ProblemCode:
@@ -174,11 +179,35 @@ async def test_a_revoked_key_is_gone_after_a_refresh():
     for one in (key, kept):
         await authenticator.authenticate(format_api_key(one), HOME)
     del rows.records[key.key_id]
-    await authenticator.refresh()
+    await refresh(authenticator)
     asked = rows.asked
     assert (await authenticator.authenticate(format_api_key(kept), HOME)).key_id == kept.key_id
     assert rows.asked == asked
     assert await refused(authenticator, format_api_key(key)) is ProblemCode.UNAUTHORIZED
+
+
+async def test_a_refresh_that_failed_goes_on_with_the_keys_it_has_not_looked_at(monkeypatch):
+    monkeypatch.setattr(authenticate, "REFRESH_CHUNK", 1)
+    keys = [key_of(number) for number in range(1, 5)]
+    rows = Rows(*map(record_of, keys))
+    is_there = [True] * 4 + [True, True, False, True, True]
+
+    async def load(key_ids: Sequence[str]) -> dict[str, KeyRecord]:
+        if not is_there.pop(0):
+            raise ConnectionError("it is away")
+        return await rows.load(key_ids)
+
+    authenticator = Authenticator(load)
+    for key in keys:
+        await authenticator.authenticate(format_api_key(key), HOME)
+    for key_id, record in rows.records.items():
+        rows.records[key_id] = dataclasses.replace(record, scopes=frozenset())
+    with pytest.raises(ConnectionError, match="away"):
+        await refresh(authenticator)
+    await authenticator.refresh()
+    assert is_there == []
+    for key in keys:
+        assert (await authenticator.authenticate(format_api_key(key), HOME)).scopes == frozenset()
 
 
 async def test_a_wrong_key_stays_known_as_wrong_whatever_is_changed():
@@ -187,7 +216,7 @@ async def test_a_wrong_key_stays_known_as_wrong_whatever_is_changed():
     text = format_api_key(key_of(1))
     for changed in (None, frozenset({1}), None):
         assert await refused(authenticator, text) is ProblemCode.UNAUTHORIZED
-        await authenticator.refresh(changed)
+        await refresh(authenticator, changed)
     assert rows.asked == 1
 
 
@@ -203,9 +232,9 @@ async def test_a_refresh_for_some_clients_looks_at_their_keys_alone():
     for one in (key, other):
         await authenticator.authenticate(format_api_key(one), HOME)
     rows.records.clear()
-    await authenticator.refresh(frozenset({8}))
+    await refresh(authenticator, frozenset({8}))
     assert (await authenticator.authenticate(format_api_key(key), HOME)).client == client
-    await authenticator.refresh(frozenset({7}))
+    await refresh(authenticator, frozenset({7}))
     assert await refused(authenticator, format_api_key(key)) is ProblemCode.UNAUTHORIZED
     assert (await authenticator.authenticate(format_api_key(other), HOME)).key_id == other.key_id
 
@@ -216,7 +245,7 @@ async def test_a_refresh_brings_new_scopes_without_a_new_verification():
     authenticator = Authenticator(rows.load)
     await authenticator.authenticate(format_api_key(key), HOME)
     rows.records[key.key_id] = dataclasses.replace(rows.records[key.key_id], scopes=frozenset())
-    await authenticator.refresh()
+    await refresh(authenticator)
     assert (await authenticator.authenticate(format_api_key(key), HOME)).scopes == frozenset()
 
 
@@ -229,7 +258,7 @@ async def test_a_revocation_during_the_verification_wins():
     asking = asyncio.create_task(authenticator.authenticate(format_api_key(key), HOME))
     await rows.was_asked.acquire()
     del rows.records[key.key_id]
-    refreshing = asyncio.create_task(authenticator.refresh())
+    refreshing = asyncio.create_task(refresh(authenticator))
     await asyncio.sleep(0)
     rows.may_answer.set()
     await refreshing
