@@ -134,21 +134,22 @@ class Consumer:
     async def fetch(self, batch_max: int, wait_seconds: float, *, stop: Stop | None = None) -> list[Msg]:
         """Return what there is, up to ``batch_max``; if nothing, the first that comes within the wait.
 
-        Returns nothing, and never raises, while NATS is away or the consumer is being made again. A stop
-        ends the wait within ``LOOK_SECONDS``.
+        Returns what has come, and never raises, where NATS goes away or the consumer has to be made again. A
+        stop ends the wait within ``LOOK_SECONDS``.
         """
+        messages: list[Msg] = []
         give_up_at = time.monotonic() + wait_seconds
         if not await self._connection.wait_connected(min(wait_seconds, LOOK_SECONDS)):
             return []
         try:
             await self._prepare()
-            return await self._pull(min(batch_max, FETCH_MAX), give_up_at, stop)
+            await self._pull(messages, min(batch_max, FETCH_MAX), give_up_at, stop)
         except (_Gone, nats.errors.Error, OSError, ValueError) as error:  # a ValueError: no JSON
             kind = type(error).__name__
             _log.warning("consumer is made again", consumer=self.durable, error=kind, cause=str(error))
             self._is_made = False
-            await asyncio.sleep(min(RETRY_SECONDS, wait_seconds))
-            return []
+            await asyncio.sleep(0.0 if messages else min(RETRY_SECONDS, wait_seconds))
+        return messages
 
     async def answer(self, message: NatsMsg, word: bytes, name: str) -> None:
         """Send one of JetStream's answers; one that cannot be sent is counted and forgotten."""
@@ -189,26 +190,27 @@ class Consumer:
     async def _on_message(self, message: NatsMsg) -> None:
         self._arrived.put_nowait(message)
 
-    async def _pull(self, batch_max: int, give_up_at: float, stop: Stop | None) -> list[Msg]:
+    async def _pull(self, messages: list[Msg], batch_max: int, give_up_at: float, stop: Stop | None) -> None:
         """Ask for what is there; wait for one if there is none; then ask for its neighbours.
 
         So the server hands out nothing that nobody has asked for yet: what lay here unseen would be
         lost to the other workers for ``ACK_WAIT_SECONDS``. Where the last pull brought nothing there is
         hardly anything now, and the wait begins at once.
         """
-        messages = [] if self._is_idle else await self._ask(batch_max, 0.0, stop)
+        if not self._is_idle:
+            await self._ask(messages, batch_max, 0.0, stop)
         left = give_up_at - time.monotonic()
         if not messages and left > 0:
-            messages = await self._ask(1, left, stop)
-            if messages and batch_max > 1:
-                messages += await self._ask(batch_max - 1, 0.0, stop)
+            await self._ask(messages, 1, left, stop)
+            if messages:
+                await self._ask(messages, batch_max, 0.0, stop)
         self._is_idle = not messages
-        return messages
 
-    async def _ask(self, batch_max: int, wait_seconds: float, stop: Stop | None) -> list[Msg]:
-        messages = self._take_arrived(batch_max)
+    async def _ask(self, messages: list[Msg], batch_max: int, wait_seconds: float, stop: Stop | None) -> None:
+        """Add what comes, up to ``batch_max`` in all; what was added stays when this raises."""
+        messages += self._take_arrived(batch_max - len(messages))
         if len(messages) >= batch_max:
-            return messages
+            return
         wanted = batch_max - len(messages)
         order: dict[str, object] = {"batch": wanted, "no_wait": True}
         if wait_seconds > 0 and not messages:
@@ -220,15 +222,14 @@ class Consumer:
         ends_at = time.monotonic() + wait_seconds + ANSWER_SECONDS
         while not await self._collect(messages, batch_max, ends_at):
             if self._connection.times_made != times_made:
-                return messages  # whom we asked is gone
+                return  # whom we asked is gone
             if stop is not None and stop.requested:
                 await self._leave()
-                return messages
+                return
             if time.monotonic() >= ends_at:
                 self._note_silence()
-                return messages
+                return
         self._is_silent = False
-        return messages
 
     async def _collect(self, messages: list[Msg], batch_max: int, ends_at: float) -> bool:
         """Add what arrives; return True when it is full, or the server says that no more will come.

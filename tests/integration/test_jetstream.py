@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import nats
 import pytest
+from nats.aio.msg import Msg as NatsMsg
 
 from embedded.nats import NatsServer
 from shared.runtime import jetstream as runtime
@@ -235,6 +236,48 @@ async def test_what_comes_while_a_consumer_stops_goes_to_another_at_once(setting
             (message,) = await another.fetch(10, WAIT_SECONDS)
             assert message.data == b"%d" % turn
             await message.ack()
+
+
+@pytest.mark.parametrize("status", ["409", "503"])
+async def test_what_has_come_when_its_pull_ends_badly_is_worked_off(
+    settings: NatsAccess, status: str
+) -> None:
+    """Not by another worker when its answer is overdue, which is the life of a one-time password."""
+    async with connected(settings) as jetstream:
+        for number in range(3):
+            await jetstream.publish(EXPRESS, b"%d" % number, message_id=str(number))
+        consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+        arrive = consumer._on_message
+
+        async def end_after_two(message: NatsMsg) -> None:
+            await arrive(message)
+            if message.data == b"1":
+                await arrive(NatsMsg(message._client, headers={"Status": status}))
+
+        consumer._on_message = end_after_two  # type: ignore[method-assign]
+        assert [message.data for message in await consumer.fetch(10, 1.0)] == [b"0", b"1"]
+        (message,) = await consumer.fetch(10, WAIT_SECONDS)
+        assert (message.data, message.deliveries) == (b"2", 1)
+
+
+async def test_what_has_come_when_its_neighbours_cannot_be_asked_for_is_worked_off(
+    settings: NatsAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(settings) as jetstream:
+        consumer = jetstream.consumer("SMS_SEND", "express", EXPRESS)
+        assert await consumer.fetch(10, 0.1) == []  # so that the next one waits, and asks again then
+        await jetstream.publish(EXPRESS, b"alone", message_id="1")
+        client = jetstream._connection.client
+        publish = client.publish
+
+        async def break_off(subject: str, payload: bytes = b"", *rest: Any, **options: Any) -> None:
+            if b"no_wait" in payload:
+                raise nats.errors.ConnectionClosedError
+            await publish(subject, payload, *rest, **options)
+
+        monkeypatch.setattr(client, "publish", break_off)
+        (message,) = await consumer.fetch(10, WAIT_SECONDS)
+        assert (message.data, message.deliveries) == (b"alone", 1)
 
 
 async def test_streams_are_looked_after_while_a_foreign_one_holds_up_their_list(
