@@ -28,7 +28,14 @@ from ledger.verify_books import Account
 from ledger.verify_chain import Chains
 from ledger.verify_journal import Pass
 from ledger.verify_messages import Locks
-from ledger.verify_ranges import day_sizes, entry_spans, first_entries_day, first_kept_message, id_ranges
+from ledger.verify_ranges import (
+    day_sizes,
+    entry_spans,
+    first_entries_day,
+    first_kept_message,
+    id_ranges,
+    keep_days,
+)
 from ledger.verify_seals import check_seal, compare_exported
 from ledger.verify_span import Span
 from shared.runtime.postgres import Connection
@@ -142,7 +149,11 @@ async def verify_snapshot(
     open_others: Sequence[Callable[[], Awaitable[Connection]]] = (),
     progress: Progress = _untold,
 ) -> list[Finding]:
-    """Verify what this connection's open transaction sees; ``open_others`` open more that see the same."""
+    """Verify what this connection's open transaction sees; ``open_others`` open more that see the same.
+
+    If it has seen nothing yet, no day that it sees is dropped before it ends.
+    """
+    await keep_days(conn)
     since = await first_entries_day(conn, full=full)
     found = _Books(await books.load_accounts(conn, since), since, await first_kept_message(conn))
     work = deque[Work]()

@@ -22,12 +22,12 @@ from ledger.findings import Finding
 from ledger.verify_books import Account
 from ledger.verify_chain import Chains, State
 from ledger.verify_messages import Locks
-from ledger.verify_ranges import ID_LAST, first_entries_day, first_kept_message
+from ledger.verify_ranges import ID_LAST, first_entries_day, first_kept_message, keep_days
 from ledger.verify_span import LAST, Span
 from shared.runtime.postgres import Connection, Pool
 
 # A step is taken in bites of some 10 ms with rests between them, so that no request waits for a step: of two
-# CPUs one would be away for a tenth of a second. It takes no locks.
+# CPUs one would be away for a tenth of a second. It locks nothing but the days, against being dropped.
 BITES_A_STEP: Final = 10
 ENTRIES_A_BITE: Final = 2_000
 ACCOUNTS_A_BITE: Final = 200
@@ -112,6 +112,7 @@ class OnlineVerifier:
 async def _snapshot(conn: Connection) -> AsyncIterator[None]:
     """One snapshot. A step wants few rows of large tables: planned for these, never reading them all."""
     async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await keep_days(conn)
         await conn.execute("set local enable_seqscan = off; set local plan_cache_mode = force_custom_plan")
         yield
 

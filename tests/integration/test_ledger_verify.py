@@ -7,13 +7,14 @@ from datetime import UTC, date, datetime
 import asyncpg
 import pytest
 
-from ledger import verify_ranges
+from ledger import retention_store, verify, verify_ranges
 from ledger.checkpoints import close_day, unsealed_days
+from ledger.retention_store import Partition
 from ledger.verify import Finding, verify_database, verify_snapshot
 from shared.runtime.postgres import Connection
 from tests.support import old_days
-from tests.support.flow import open_flow
-from tests.support.old_days import days_ago, make_day
+from tests.support.flow import Flow, open_flow
+from tests.support.old_days import days_ago, delivered_on, make_day
 from tests.support.plants import PLANTS
 from tests.support.scene import PAST_TOP_UP, SIGNER, past_account, scene
 from tests.support.servers import Database
@@ -170,3 +171,50 @@ async def test_the_ledger_role_closes_a_day(database: Database) -> None:
     conn = await asyncpg.connect(database.dsn("ledger"))
     assert (await close_day(conn, yesterday(), SIGNER)).accounts == 1
     await conn.close()
+
+
+MESSAGES = (
+    "ledger.credit_locks", "tollwire.messages", "tollwire.message_states", "tollwire.attempts",
+    "tollwire.dead_letters",
+)  # fmt: skip
+
+
+async def dropped(flow: Flow, day: date) -> list[str]:
+    """Which tables of a retired day go now."""
+    gone = []
+    for parent in MESSAGES:
+        name = f"{parent.split('.')[1]}_{day:%Y%m%d}"
+        partition = Partition(parent, name, "uuid", day, is_attached=True)
+        try:
+            assert await retention_store.detach(flow.pool, partition) is None
+            assert await retention_store.drop(flow.pool, partition) is None
+        except asyncpg.LockNotAvailableError:
+            continue
+        gone.append(parent)
+    return gone
+
+
+async def test_no_day_is_dropped_under_a_verification(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables would go after the look at which days there are and before the first read of them."""
+    monkeypatch.setattr(verify, "ENTRIES_FOR_TWO", 0)
+    day, gone = days_ago(100), list[str]()
+    conn, other = [await asyncpg.connect(database.dsn("readonly")) for _ in range(2)]
+    async with open_flow(database) as flow:
+        await delivered_on(flow, day, await flow.client(), await flow.carrier(), 3)
+        await flow.pool.execute("insert into tollwire.retired_days (day, manifest) values ($1, '{}')", day)
+
+        async def see_the_same_after_the_drop() -> Connection:
+            gone.extend(await dropped(flow, day))
+            name = await conn.fetchval("select pg_export_snapshot()")
+            await other.execute(f"begin isolation level repeatable read; set transaction snapshot '{name}'")
+            return other
+
+        async with conn.transaction(isolation="repeatable_read", readonly=True):
+            assert await verify_snapshot(conn, open_others=[see_the_same_after_the_drop]) == []
+        await other.execute("commit")
+        assert gone == []
+        assert await dropped(flow, day) == list(MESSAGES)
+    await conn.close()
+    await other.close()
