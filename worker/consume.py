@@ -118,7 +118,7 @@ async def _work_off(lane: str, submit: Submit, carrier_id: int, part: Sequence[_
         crash_point("record.after_ack")
         BUNDLES.labels(lane, "done").inc(len(messages))
     except (OutcomeUnknown, Busy) as error:
-        # What was claimed is recovered at its deadline; what was not comes again.
+        # What was claimed the journal gives back, or its deadline recovers it; what was not comes again.
         _log.warning("bundles given back", lane=lane, bundles=len(messages), error=str(error))
         await _give_back(lane, messages)
     except Exception:  # noqa: BLE001 - logged and given back; the others are not to suffer

@@ -22,12 +22,13 @@ from shared.runtime.halves import in_halves
 from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.metrics import BATCH_ERRORS
 from shared.runtime.parts import WithParts
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import OutcomeUnknown, Pool
 from shared.runtime.server_calls import sqlstate_of
 from shared.storage.config import CarrierConfig
 from shared.storage.facts import FactPublisher
 from shared.storage.finals import FINALS
 from worker import store
+from worker.lost_claims import LostClaim, LostClaims
 from worker.store import UNCLAIMABLE, UNRECORDABLE, Claim, Claimed, Outcome, Recorded
 
 # Only accept is in a hurry: outcomes gather this long when there is traffic. What is to be claimed has
@@ -83,10 +84,11 @@ class Journal(WithParts):
             concurrency=FLUSHES_IN_FLIGHT,
             linger_seconds=LINGER_SECONDS,
         )
+        self._lost_claims = LostClaims(pool, self.carrier, self.record)
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
-        """The batchers."""
-        return [self._records, self._claims]
+        """The batchers, and what became of the claims that they lost."""
+        return [self._records, self._lost_claims, self._claims]
 
     def apply(self, carriers: Mapping[int, CarrierConfig]) -> None:
         """Follow the configuration."""
@@ -102,7 +104,7 @@ class Journal(WithParts):
         """Claim work; an answer for each position.
 
         Raises:
-            OutcomeUnknown: the database did not answer; what was claimed is recovered at its deadline.
+            OutcomeUnknown: the database did not answer; what was claimed is given back when it does.
         """
         return await self._claims.submit(_ClaimChunk(carrier_id, deadline_seconds, work))
 
@@ -161,7 +163,12 @@ class Journal(WithParts):
 
         async def claim(work: Sequence[tuple[str, int]]) -> list[Claim]:
             claim_id = self._clock.new_uuid7()
-            return await store.claim_batch(self._pool, work, carrier_id, deadline_seconds, claim_id)
+            try:
+                return await store.claim_batch(self._pool, work, carrier_id, deadline_seconds, claim_id)
+            except OutcomeUnknown as error:
+                if error.was_sent:
+                    self._lost_claims.add(LostClaim(claim_id, carrier_id, deadline_seconds, work))
+                raise
 
         claims: list[Claim] = []
         for (message_id, _), claimed in zip(work, await in_halves(claim, work), strict=True):

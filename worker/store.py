@@ -10,6 +10,8 @@ from shared.runtime.postgres import Pool, call
 CALL_DEADLINE_SECONDS: Final = 15.0
 # An outcome in hand is worth a failover's wait: it is idempotent, and taken however late.
 RECORD_DEADLINE_SECONDS: Final = 120.0
+# So is what nobody submits, and would be taken for submitted.
+ASK_AGAIN_SECONDS: Final = 120.0
 
 
 class Claim(NamedTuple):
@@ -44,20 +46,37 @@ CLAIM = "select * from tollwire.claim_batch_v1($1, $2, $3, $4, $5)"
 async def claim_batch(
     pool: Pool, work: Sequence[tuple[str, int]], carrier_id: int, deadline_seconds: int, claim_id: UUID
 ) -> list[Claim]:
-    """Claim (message id, dispatch number) pairs for a carrier; an answer for each position."""
-    messages, dispatches = (list(column) for column in zip(*work, strict=True))
-    rows = await call(
-        pool,
-        CLAIM,
-        messages,
-        dispatches,
-        carrier_id,
-        deadline_seconds,
-        claim_id,
-        # The same call with the same claim id, as long as there is time left to submit (RULES 4, 16).
-        deadline_seconds=deadline_seconds / 2,
-    )
-    return list(map(Claim._make, rows))
+    """Claim (message id, dispatch number) pairs for a carrier; an answer for each position.
+
+    Raises:
+        OutcomeUnknown: no answer while there was time left to submit.
+    """
+    # The same call with the same claim id, as long as there is time left to submit (RULES 4, 16).
+    return await _claim(pool, work, carrier_id, deadline_seconds, claim_id, deadline_seconds / 2)
+
+
+async def claim_again(
+    pool: Pool, work: Sequence[tuple[str, int]], carrier_id: int, deadline_seconds: int, claim_id: UUID
+) -> list[Claim]:
+    """Make a call of ``claim_batch`` again that was not answered. It is too late to submit what it wins.
+
+    Raises:
+        OutcomeUnknown: no answer for ``ASK_AGAIN_SECONDS``.
+    """
+    return await _claim(pool, work, carrier_id, deadline_seconds, claim_id, ASK_AGAIN_SECONDS)
+
+
+async def _claim(
+    pool: Pool,
+    work: Sequence[tuple[str, int]],
+    carrier_id: int,
+    deadline_seconds: int,
+    claim_id: UUID,
+    patience_seconds: float,
+) -> list[Claim]:
+    columns = [list(column) for column in zip(*work, strict=True)]
+    args = (*columns, carrier_id, deadline_seconds, claim_id)
+    return list(map(Claim._make, await call(pool, CLAIM, *args, deadline_seconds=patience_seconds)))
 
 
 class Claimed(NamedTuple):

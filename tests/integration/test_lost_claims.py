@@ -1,0 +1,76 @@
+"""A claim whose answer was lost: whoever lives knows that nothing of it was submitted, and gives it back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from embedded.nats import NatsServer
+from shared.runtime.clock import open_clock
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.postgres import OutcomeUnknown, open_pool
+from shared.runtime.server_settings import NatsAccess
+from shared.storage.config import load_carriers
+from shared.storage.facts import FactPublisher
+from tests.support.flow import Flow, PoolSettings, open_flow
+from tests.support.postgres_proxy import Proxy, open_proxy
+from tests.support.servers import Database
+from worker.journal import Journal
+
+# Half of it the claim is asked for again, and then given up.
+DEADLINE_SECONDS = 2
+
+
+@asynccontextmanager
+async def open_journal(database: Database, nats_server: NatsServer) -> AsyncIterator[tuple[Journal, Proxy]]:
+    """A journal behind a proxy."""
+    nats = NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)
+    async with (
+        open_proxy(database.dsn("worker")) as (proxy, dsn),
+        open_pool(PoolSettings(dsn), application_name="tollwire-test") as pool,
+        open_clock(pool) as clock,
+        open_jetstream(nats) as jetstream,
+        FactPublisher(jetstream) as facts,
+        Journal(pool, jetstream, facts, clock) as journal,
+    ):
+        yield journal, proxy
+
+
+async def until_given_back(flow: Flow, messages: list[UUID]) -> None:
+    sql = "select count(*) from tollwire.outbox where message_id = any ($1) and dispatch_no = 2"
+    async with asyncio.timeout(10):
+        while await flow.pool.fetchval(sql, messages) < len(messages):  # noqa: ASYNC110 - the server's
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+async def test_what_a_lost_call_claimed_is_given_back_and_not_taken_for_sent(
+    database: Database, nats_server: NatsServer, is_done: bool
+) -> None:
+    async with open_flow(database) as flow, open_journal(database, nats_server) as (journal, proxy):
+        client, carrier = await flow.client(), await flow.carrier()
+        async with flow.pool.acquire() as connection:
+            journal.apply(await load_carriers(connection))
+        warm, *messages = await flow.accepted(client, 4)
+        await journal.claim(carrier, [(warm.hex, 1)], DEADLINE_SECONDS)
+        async with flow.pool.acquire() as other, other.transaction():
+            if is_done:
+                proxy.break_instead_of_answering(messages[0].bytes)
+            else:
+                await other.execute("select from tollwire.message_states for update")
+            with pytest.raises(OutcomeUnknown) as caught:
+                await journal.claim(carrier, [(id_.hex, 1) for id_ in messages], DEADLINE_SECONDS)
+            assert {await flow.state(id_) for id_ in messages} == {"SENDING" if is_done else "QUEUED"}
+        assert caught.value.was_sent
+        proxy.heal()
+        await until_given_back(flow, messages)
+        for message in messages:
+            row = await flow.outbox(message)
+            assert row is not None
+            assert row["due_at"] <= await flow.pool.fetchval("select clock_timestamp()")
+            assert await flow.state(message) == "QUEUED"
+        sql = "select outcome::text from tollwire.attempts where message_id = any ($1)"
+        rows = await flow.pool.fetch(sql, messages)
+        assert [row[0] for row in rows] == ["unclaimed"] * len(messages)
