@@ -93,20 +93,25 @@ async def every(
 ) -> None:
     """Run something now and again after each interval, until the stop.
 
-    An error is logged and counted (``tollwire_loop_failures_total``) and the next try waits longer each
-    time, at most ``backoff_max_seconds`` or the interval, whichever is more. Never ends by an error.
+    An error is counted (``tollwire_loop_failures_total``) and the next try waits longer each time, at most
+    ``backoff_max_seconds`` or the interval, whichever is more. It is logged, the same one again every
+    ``BACKOFF_MAX_SECONDS``. Never ends by an error.
     """
     loop_name = name or _name_of(run_once)
     failures = 0
+    told, silent_until = "", 0.0
     while not stop.requested:
         try:
             await run_once()
-        except Exception:  # noqa: BLE001 - a loop outlives whatever its work raises; logged and counted
+        except Exception as error:  # noqa: BLE001 - a loop outlives whatever its work raises; logged and counted
             failures += 1
             metrics.LOOP_FAILURES.labels(loop_name).inc()
-            _log.exception("loop failed, will try again", loop=loop_name, failures=failures)
+            now = time.monotonic()
+            if repr(error) != told or now >= silent_until:
+                told, silent_until = repr(error), now + BACKOFF_MAX_SECONDS
+                _log.exception("loop failed, will try again", loop=loop_name, failures=failures)
         else:
-            failures = 0
+            failures, told = 0, ""
         if await stop.wait(_pause_seconds(interval_seconds, failures, backoff_max_seconds)):
             return
 

@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.runtime import loops as module
 from shared.runtime import metrics
@@ -54,6 +55,18 @@ async def test_work_is_repeated_after_errors_and_each_is_counted(monkeypatch: py
     await every(work.stop, 0.001, work.run_once, name="repeated", backoff_max_seconds=0.0)
     assert work.runs == 4
     assert counter._value.get() - before == 3
+
+
+@pytest.mark.parametrize(("silence_seconds", "told"), [(60.0, [1]), (0.0, [1, 2, 3, 4])])
+async def test_an_error_that_stays_is_logged_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, silence_seconds: float, told: list[int]
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF_MIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "BACKOFF_MAX_SECONDS", silence_seconds)
+    work = Work(failures=4)
+    with capture_logs() as lines:
+        await every(work.stop, 0.001, work.run_once, name="told", backoff_max_seconds=0.0)
+    assert [line["failures"] for line in lines] == told
 
 
 async def test_nothing_is_run_after_the_stop() -> None:
