@@ -4,6 +4,7 @@ One poll of a version number is the guarantee that a revoked key or a suspended 
 everywhere within a second (RULES 32); a message over NATS may make it faster, never replace it.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,9 @@ POLL_SECONDS: Final = 0.5
 POLL_BACKOFF_SECONDS: Final = 1.0
 # One row by one round trip. A server whose host has vanished says nothing at all, and TCP waits for minutes.
 VERSION_SECONDS: Final = 2.0
+# A host that says nothing took all of the pool's connections with it. One that is only slow must not be
+# connected to anew by every process after each look: such a look ends its own connection alone.
+EXPIRE_AGAIN_SECONDS: Final = 30.0
 
 C = TypeVar("C")
 Load = Callable[[Connection, int], Awaitable[C]]
@@ -138,6 +142,7 @@ class ConfigWatch(Generic[C]):
         self.seen: tuple[Any, ...] = ()
         """What the last ``refresh`` read before anything else: the version, and what stands behind it."""
         self._current: C | None = None
+        self._expires_from = 0.0  # monotonic: before it the pool's connections stay
 
     @property
     def current(self) -> C:
@@ -159,7 +164,7 @@ class ConfigWatch(Generic[C]):
 
         Raises:
             TimeoutError: the server says nothing. The pool's other connections are made anew when they are
-                next used: they led to the same host.
+                next used, once in ``EXPIRE_AGAIN_SECONDS``: they led to the same host.
         """
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
             if await self._read_version(connection) == self.version:
@@ -179,7 +184,9 @@ class ConfigWatch(Generic[C]):
             row = await connection.fetchrow(self._look, timeout=VERSION_SECONDS)
         except TimeoutError:
             connection.terminate()  # else the pool would wait for it to confirm that the query is cancelled
-            await self._pool.expire_connections()
+            if time.monotonic() >= self._expires_from:
+                self._expires_from = time.monotonic() + EXPIRE_AGAIN_SECONDS
+                await self._pool.expire_connections()
             raise
         if row is None:
             raise LookupError("config_version")

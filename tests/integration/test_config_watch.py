@@ -1,8 +1,12 @@
-"""Following the configuration when the server's host vanishes without a word."""
+"""Following the configuration when the server's host vanishes without a word, or is slow."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from shared.runtime.postgres import Connection, open_pool
+import asyncpg
+
+from shared.runtime.postgres import Connection, Pool, open_pool
 from shared.storage.config import ConfigWatch
 from tests.support.flow import PoolSettings
 from tests.support.postgres_proxy import open_proxy
@@ -31,6 +35,41 @@ async def test_a_host_that_vanished_holds_one_look_up_and_no_connection(database
                 answers = await asyncio.gather(*(pool.fetchval("select 1") for _ in range(CONNECTIONS)))
             assert looks == 2
             assert answers == [1] * CONNECTIONS
+
+
+async def test_looks_at_a_slow_server_leave_the_other_connections_alone(database: Database) -> None:
+    settings = PoolSettings(database.dsn(), CONNECTIONS, CONNECTIONS)  # a role's lock_timeout is shorter
+    async with (
+        asyncpg_connection(database) as other,
+        open_pool(settings, application_name="tests") as pool,
+    ):
+        watch = ConfigWatch(pool, load)
+        await watch.refresh()
+        async with other.transaction():
+            await other.execute("lock table tollwire.config_version in access exclusive mode")
+            before = await backends(pool)
+            assert not await looked(watch)
+            anew = await backends(pool)
+            assert not before & anew  # its host might have been away
+            assert not await looked(watch)
+            assert len(anew & await backends(pool)) == CONNECTIONS - 1
+        assert await looked(watch)
+
+
+@asynccontextmanager
+async def asyncpg_connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database.dsn())
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def backends(pool: Pool) -> set[int]:
+    """The processes that serve the pool's connections, all of them in use at once."""
+    async with AsyncExitStack() as stack:
+        held = [await stack.enter_async_context(pool.acquire()) for _ in range(CONNECTIONS)]
+        return {one.get_server_pid() for one in held}
 
 
 async def looked(watch: ConfigWatch[int]) -> bool:
