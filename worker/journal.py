@@ -22,14 +22,15 @@ from shared.runtime.halves import in_halves
 from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.metrics import BATCH_ERRORS
 from shared.runtime.parts import WithParts
-from shared.runtime.postgres import OutcomeUnknown, Pool
-from shared.runtime.server_calls import sqlstate_of
+from shared.runtime.postgres import Pool
+from shared.runtime.server_calls import kind_of
 from shared.storage.config import CarrierConfig
 from shared.storage.facts import FactPublisher
 from shared.storage.finals import FINALS
 from worker import store
-from worker.lost_claims import LostClaim, LostClaims
-from worker.store import UNCLAIMABLE, UNRECORDABLE, Claim, Claimed, Outcome, Recorded
+from worker.claim_apart import claim_apart
+from worker.lost_claims import LostClaims
+from worker.store import UNRECORDABLE, Claim, Claimed, Outcome, Recorded
 
 # Only accept is in a hurry: outcomes gather this long when there is traffic. What is to be claimed has
 # gathered before it was fetched.
@@ -85,6 +86,7 @@ class Journal(WithParts):
             linger_seconds=LINGER_SECONDS,
         )
         self._lost_claims = LostClaims(pool, self.carrier, self.record)
+        self._claim_apart = partial(claim_apart, pool, clock, self._lost_claims)
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
         """The batchers, and what became of the claims that they lost."""
@@ -147,7 +149,7 @@ class Journal(WithParts):
         for (carrier_id, deadline_seconds), indices in groups.items():
             work = [pair for index in indices for pair in chunks[index].work]
             try:
-                claims = iter(await self._claim_apart(carrier_id, work, deadline_seconds))
+                claims = iter(await self._claim_apart(work, carrier_id, deadline_seconds))
             except Exception as error:  # noqa: BLE001 - answered to this carrier's chunks; the others' claims stand
                 BATCH_ERRORS.labels("claim", "answered").inc()
                 answers.update((index, error) for index in indices)
@@ -155,29 +157,6 @@ class Journal(WithParts):
             for index in indices:
                 answers[index] = [next(claims) for _ in chunks[index].work]
         return [answers[index] for index in range(len(chunks))]
-
-    async def _claim_apart(
-        self, carrier_id: int, work: Sequence[tuple[str, int]], deadline_seconds: int
-    ) -> list[Claim]:
-        """Claim in one call, or in halves around a message that cannot be claimed, each under a new id."""
-
-        async def claim(work: Sequence[tuple[str, int]]) -> list[Claim]:
-            claim_id = self._clock.new_uuid7()
-            try:
-                return await store.claim_batch(self._pool, work, carrier_id, deadline_seconds, claim_id)
-            except OutcomeUnknown as error:
-                if error.was_sent:
-                    self._lost_claims.add(LostClaim(claim_id, carrier_id, deadline_seconds, work))
-                raise
-
-        claims: list[Claim] = []
-        for (message_id, _), claimed in zip(work, await in_halves(claim, work), strict=True):
-            if isinstance(claimed, Exception):
-                _log.error(
-                    "message cannot be claimed", message_id=str(UUID(message_id)), error=_word(claimed)
-                )
-            claims.append(UNCLAIMABLE if isinstance(claimed, Exception) else claimed)
-        return claims
 
     async def _flush_records(self, chunks: Sequence[_RecordChunk]) -> Sequence[list[Recorded] | Exception]:
         answers: dict[int, list[Recorded] | Exception] = {}
@@ -215,7 +194,7 @@ class Journal(WithParts):
                     message_id=str(outcome.message_id),
                     attempt_no=outcome.attempt_no,
                     outcome=outcome.outcome,
-                    error=_word(recorded),
+                    error=kind_of(recorded),
                 )
             records.append(UNRECORDABLE if isinstance(recorded, Exception) else recorded)
         return records
@@ -271,11 +250,6 @@ def _count(carrier: str, outcomes: Sequence[Outcome], recorded: Sequence[Recorde
             FINALS.labels(carrier, state).inc(count)
         elif state in _WAITING:
             RETRIES.labels(carrier, reason).inc(count)
-
-
-def _word(error: Exception) -> str:
-    """The kind of an error; its text may quote what it was given."""
-    return f"{type(error).__name__} {sqlstate_of(error)}"
 
 
 def _fact(

@@ -1,7 +1,7 @@
 """Gives back what was claimed by calls whose answers were lost: no carrier has seen it (RULES 4, 16)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 from uuid import UUID
@@ -11,7 +11,7 @@ import structlog
 from shared.runtime.postgres import Pool
 from shared.storage.config import CarrierConfig
 from worker import store
-from worker.store import Claimed, Outcome
+from worker.store import Claim, Claimed, Outcome
 
 # Calls that are asked again side by side, each of a flush. Beyond that, and after a call's
 # ``ASK_AGAIN_SECONDS``, the claims' deadline decides.
@@ -61,27 +61,47 @@ class LostClaims:
 
     def add(self, lost: LostClaim) -> None:
         """Find out what became of it, beside everything else; whoever made the call submits nothing of it."""
-        if len(self._tasks) < LOST_MAX:
-            task = asyncio.create_task(self._find_out(lost))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._start(self._find_out(lost), len(lost.work))
+
+    def give_back(self, carrier_id: int, won: Sequence[Claimed]) -> None:
+        """Give back what a call won, beside everything else; whoever made the call submits nothing of it."""
+        if won:
+            self._start(self._give_back(carrier_id, won), len(won))
+
+    def _start(self, work: Coroutine[None, None, None], messages: int) -> None:
+        if len(self._tasks) >= LOST_MAX:
+            work.close()
+            return
+        task = asyncio.create_task(self._guarded(work, messages))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Awaitable[None], messages: int) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - their deadline recovers them, as if we had died
+            _log.warning("claims lost with their answer", messages=messages, error=repr(error))
 
     async def _find_out(self, lost: LostClaim) -> None:
-        try:
-            claims = await store.claim_again(
-                self._pool, lost.work, lost.carrier_id, lost.deadline_seconds, lost.claim_id
-            )
-            won = [
-                Claimed(UUID(id_), claim)
-                for (id_, _), claim in zip(lost.work, claims, strict=True)
-                if claim.refusal is None
-            ]
-            carrier = self._carrier(lost.carrier_id)
-            if won and carrier is not None:
-                await self._record(carrier, won, [_unclaimed(one) for one in won])
-                _log.warning("claims given back whose answer was lost", messages=len(won))
-        except Exception as error:  # noqa: BLE001 - their deadline recovers them, as if we had died
-            _log.warning("claims lost with their answer", messages=len(lost.work), error=repr(error))
+        claims = await store.claim_again(
+            self._pool, lost.work, lost.carrier_id, lost.deadline_seconds, lost.claim_id
+        )
+        await self._give_back(lost.carrier_id, won_of(lost.work, claims))
+
+    async def _give_back(self, carrier_id: int, won: Sequence[Claimed]) -> None:
+        carrier = self._carrier(carrier_id)
+        if won and carrier is not None:
+            await self._record(carrier, won, [_unclaimed(one) for one in won])
+            _log.warning("claims given back whose answer was lost", messages=len(won))
+
+
+def won_of(work: Sequence[tuple[str, int]], claims: Sequence[Claim]) -> list[Claimed]:
+    """Return what a call's answers won, of the (message id, dispatch number) pairs that it asked for."""
+    return [
+        Claimed(UUID(id_), claim)
+        for (id_, _), claim in zip(work, claims, strict=True)
+        if claim.refusal is None
+    ]
 
 
 def _unclaimed(claimed: Claimed) -> Outcome:

@@ -197,6 +197,11 @@ def sqlstate_of(error: BaseException) -> str:
     return getattr(error, "sqlstate", None) or ""
 
 
+def kind_of(error: BaseException) -> str:
+    """Return the kind of an error for a log line; its text may quote what it was given."""
+    return f"{type(error).__name__} {sqlstate_of(error)}"
+
+
 @lru_cache(maxsize=256)
 def _function_name(function_sql: str) -> str:
     """Find the called function's name for the metrics: ``select * from tollwire.accept_batch_v1(...)``."""

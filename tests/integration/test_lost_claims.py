@@ -22,6 +22,8 @@ from worker.journal import Journal
 # Half of it the claim is asked for again, and then given up.
 DEADLINE_SECONDS = 2
 
+HOLD = "select from tollwire.message_states where message_id = any ($1) for update"
+
 
 @asynccontextmanager
 async def open_journal(database: Database, nats_server: NatsServer) -> AsyncIterator[tuple[Journal, Proxy]]:
@@ -74,3 +76,22 @@ async def test_what_a_lost_call_claimed_is_given_back_and_not_taken_for_sent(
         sql = "select outcome::text from tollwire.attempts where message_id = any ($1)"
         rows = await flow.pool.fetch(sql, messages)
         assert [row[0] for row in rows] == ["unclaimed"] * len(messages)
+
+
+async def test_what_one_half_claimed_is_given_back_when_the_other_is_not_answered(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """The caller hears of neither."""
+    async with open_flow(database) as flow, open_journal(database, nats_server) as (journal, _):
+        client, carrier = await flow.client(), await flow.carrier()
+        async with flow.pool.acquire() as connection:
+            journal.apply(await load_carriers(connection))
+        first, second, unfit, locked = await flow.accepted(client, 4)
+        work = [(first.hex, 1), (second.hex, 1), (unfit.hex, 2**31), (locked.hex, 1)]
+        async with flow.pool.acquire() as other, other.transaction():
+            await other.execute(HOLD, [locked])
+            with pytest.raises(OutcomeUnknown):
+                await journal.claim(carrier, work, DEADLINE_SECONDS)
+            await until_given_back(flow, [first, second])
+        await until_given_back(flow, [locked])
+        assert {await flow.state(id_) for id_ in (first, second, unfit, locked)} == {"QUEUED"}
