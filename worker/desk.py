@@ -237,8 +237,8 @@ class Desk:
             if not self._is_lost_again(message_id):
                 self._failed()
             return
-        if isinstance(outcome, Refused) and not outcome.permanent and outcome.code in _OWN_KINDS:
-            if outcome.code == UNREACHABLE:
+        if isinstance(outcome, Refused) and outcome.is_ours:
+            if not outcome.is_busy:
                 self._failed()
             return
         if isinstance(outcome, Throttled):
@@ -269,6 +269,6 @@ def _kind(outcome: Outcome) -> str:
     """The outcome in the metric's word."""
     if not isinstance(outcome, Refused):
         return type(outcome).__name__.lower()
-    if outcome.permanent:
-        return "refused"
-    return _OWN_KINDS.get(outcome.code, "failed")
+    if outcome.is_ours:
+        return _OWN_KINDS[outcome.code]
+    return "refused" if outcome.permanent else "failed"

@@ -9,7 +9,7 @@ from typing import Final
 from shared.events.traces import read_traces
 from shared.runtime import tracing
 from shared.runtime.jetstream import Msg
-from worker.carriers.base import BUSY, Carrier, Outcome, Refused, Submission, Submitted, Uncertain
+from worker.carriers.base import Carrier, Outcome, Refused, Submission, Submitted, Uncertain
 
 _NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 # A carrier's code may be anything; what is no plain word, or could hold a number, is not repeated.
@@ -65,7 +65,7 @@ async def submit(name: str, carrier: Carrier, submissions: Sequence[Submission])
 def _failure(outcome: Outcome) -> str:
     """A throttled submit is no failure, nor one that found no connection: it waits, and uses up no try."""
     match outcome:
-        case Refused(code, permanent=permanent) if permanent or code != BUSY:
+        case Refused(code, is_busy=False):
             return code if _WORD.fullmatch(code) else "refused"
         case Uncertain():
             return "outcome_unknown"

@@ -4,7 +4,7 @@ import random
 from typing import Final
 
 from shared.domain.retry import ATTEMPTS_MAX, backoff_seconds, patience_seconds
-from worker.carriers.base import BUSY, Refused, Throttled, Uncertain
+from worker.carriers.base import Refused, Throttled, Uncertain
 
 # What the carrier asks for is believed from this, also where it says nothing, up to that: each wait ends with
 # a claim, and a message's counters hold those of its whole life.
@@ -27,7 +27,7 @@ def verdict(
     """
     jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
     match outcome:
-        case Refused(code, detail, permanent=False) if code == BUSY:
+        case Refused(code, detail, is_busy=True):
             return "throttled", code, detail, patience_seconds(claims, RETRY_AFTER_MIN_SECONDS) * (1 + jitter)
         case Refused(code, detail, permanent=True):
             return "refused_perm", code, detail, 0.0

@@ -64,22 +64,24 @@ def submission(number: int) -> Submission:
 
 
 async def test_only_failed_submits_of_unsampled_messages_are_told(exporter) -> None:
-    busy = Refused(BUSY, "", permanent=False)
+    busy = Refused(BUSY, "", permanent=False, is_ours=True)
+    its_own = Refused(BUSY, "", permanent=False)
     outcomes = (
         Submitted("r1"),
         Refused("blocked", "", permanent=True),
         Throttled(1.0),
         Uncertain("lost"),
         busy,
+        its_own,
     )
-    answers = await traces.submit("example", Carrier(*outcomes), [submission(n) for n in range(1, 6)])
+    answers = await traces.submit("example", Carrier(*outcomes), [submission(n) for n in range(1, 7)])
     assert answers == list(outcomes)
     told = {
         span.context.trace_id: dict(span.attributes or {})["error.type"]
         for span in exporter.get_finished_spans()
         if span.context is not None
     }
-    assert told == {2: "blocked", 4: "outcome_unknown"}
+    assert told == {2: "blocked", 4: "outcome_unknown", 6: BUSY}
 
 
 @pytest.mark.parametrize(

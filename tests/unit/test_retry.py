@@ -94,11 +94,17 @@ def test_what_found_no_connection_uses_up_no_try():
     """Nothing was written, however often: a slow carrier's messages wait, and are no dead letters."""
     for _ in range(200):
         word, error, detail, wait_seconds = verdict(
-            Refused(BUSY, "none was free", permanent=False), 9, 1, 30.0
+            Refused(BUSY, "none was free", permanent=False, is_ours=True), 9, 1, 30.0
         )
         assert (word, error, detail) == ("throttled", BUSY, "none was free")
         assert 1.0 <= wait_seconds < 2.0
-    assert verdict(Refused(BUSY, "a carrier's own word", permanent=True), 1, 1, 0.0)[0] == "refused_perm"
+
+
+def test_a_carriers_own_code_is_not_taken_for_ours():
+    """It has answered, whatever it calls that: its refusals are tries, and end after ten."""
+    for permanent, word in [(False, "refused_temp"), (True, "refused_perm")]:
+        answered = verdict(Refused(BUSY, "a carrier's own word", permanent=permanent), 1, 1, 0.0)
+        assert answered[:3] == (word, BUSY, "a carrier's own word")
 
 
 def test_a_first_refusal_after_many_lost_answers_is_no_ninth_one():

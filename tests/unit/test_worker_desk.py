@@ -22,9 +22,10 @@ from worker.carriers.base import (
     Throttled,
     Uncertain,
 )
-from worker.desk import FAILURES_TO_OPEN, Desk
+from worker.desk import FAILURES_TO_OPEN, OUTCOMES, Desk
 
 LANES = ("express", "normal", "bulk")
+NONE_FREE = Refused(BUSY, "no connection was free", permanent=False, is_ours=True)
 
 
 class Scripted:
@@ -116,12 +117,12 @@ async def test_a_paced_carrier_is_given_no_more_than_its_rate():
 
 
 async def test_refused_connections_in_a_row_open_the_breaker_and_one_success_forgets_them():
-    one = desk(Refused(UNREACHABLE, "connection refused", permanent=False))
+    one = desk(Refused(UNREACHABLE, "connection refused", permanent=False, is_ours=True))
     await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])
     assert not one.is_down
     one._carrier = Scripted(Submitted("r"))
     await one.submit([submission()])
-    one._carrier = Scripted(Refused(UNREACHABLE, "connection refused", permanent=False))
+    one._carrier = Scripted(Refused(UNREACHABLE, "connection refused", permanent=False, is_ours=True))
     await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])
     assert not one.is_down
     await one.submit([submission()])
@@ -158,12 +159,12 @@ class FewConnections(Scripted):
         lost = await super().submit_many(submissions[: self._lost])
         return [
             *lost,
-            *[Refused(BUSY, "no connection was free", permanent=False)] * len(submissions[self._lost :]),
+            *[NONE_FREE] * len(submissions[self._lost :]),
         ]
 
 
 async def test_what_was_not_written_for_want_of_a_connection_says_nothing_of_the_carrier():
-    one = desk(Refused(BUSY, "no connection was free", permanent=False), window_max=1_000)
+    one = desk(NONE_FREE, window_max=1_000)
     await one.submit([submission() for _ in range(20)])
     assert not one.is_down
     one._carrier = FewConnections(FAILURES_TO_OPEN)
@@ -181,7 +182,24 @@ async def test_one_message_that_never_gets_an_answer_is_not_the_carriers_fault()
     assert one.is_down
 
 
-@pytest.mark.parametrize("failure", [Uncertain("timed out"), Refused(UNREACHABLE, "no", permanent=False)])
+@pytest.mark.parametrize("code", [BUSY, UNREACHABLE])
+async def test_a_carrier_that_refuses_by_a_code_that_is_ours_too_has_answered(code):
+    one = desk(Uncertain("timed out"))
+    failed = OUTCOMES.labels("scripted", "failed")._value.get
+    failed_before = failed()
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])
+    one._carrier = Scripted(Refused(code, "the carrier's own word", permanent=False))
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
+    assert not one.is_down
+    assert failed() - failed_before == FAILURES_TO_OPEN
+    one._carrier = Scripted(Uncertain("timed out"))
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])
+    assert not one.is_down
+
+
+@pytest.mark.parametrize(
+    "failure", [Uncertain("timed out"), Refused(UNREACHABLE, "no", permanent=False, is_ours=True)]
+)
 async def test_after_the_break_one_message_probes_until_it_is_answered(failure, monkeypatch):
     monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
     one = desk(failure, window_max=100)

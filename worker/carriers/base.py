@@ -39,11 +39,21 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The carrier certainly did not take it. `permanent`: nor would it the next time."""
+    """The carrier certainly did not take it. `permanent`: nor would it the next time.
+
+    `is_ours`: it never reached the carrier, and the code is one of ours above. A carrier's own code may be
+    spelled like one.
+    """
 
     code: str
     detail: str
     permanent: bool
+    is_ours: bool = False
+
+    @property
+    def is_busy(self) -> bool:
+        """True when none of our connections was free in time: it had no try."""
+        return self.is_ours and self.code == BUSY
 
 
 @dataclass(frozen=True, slots=True)

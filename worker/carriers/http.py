@@ -116,7 +116,7 @@ class HttpCarrier:
 
 def _unanswered(came: NotSent | Lost) -> Outcome:
     if isinstance(came, NotSent):
-        return Refused(came.code, came.why, permanent=False)
+        return Refused(came.code, came.why, permanent=False, is_ours=True)
     return Uncertain(came.why)
 
 
