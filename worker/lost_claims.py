@@ -1,6 +1,7 @@
 """Gives back what was claimed by calls whose answers were lost: no carrier has seen it (RULES 4, 16)."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -8,14 +9,20 @@ from uuid import UUID
 
 import structlog
 
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import OutcomeUnknown, Pool
+from shared.runtime.server_calls import is_retryable
 from shared.storage.config import CarrierConfig
 from worker import store
 from worker.store import Claim, Claimed, Outcome
 
-# Calls that are asked again side by side, each of a flush. Beyond that, and after a call's
-# ``ASK_AGAIN_SECONDS``, the claims' deadline decides.
+# Calls in hand, each of a flush. Beyond that, and after a call's ``ASK_AGAIN_SECONDS``, the claims' deadline
+# decides.
 LOST_MAX: Final = 20
+# As an outcome in hand it is worth a failover's wait: what nobody submits would be taken for submitted.
+ASK_AGAIN_SECONDS: Final = 120.0
+# Claims are lost in an overload too: a few calls at a time, and a pause after each, do not add to it.
+ASKING_MAX: Final = 2
+PAUSE_SECONDS: Final = 3.0
 
 Record = Callable[[CarrierConfig, Sequence[Claimed], Sequence[Outcome]], Awaitable[object]]
 
@@ -32,7 +39,9 @@ class LostClaim(NamedTuple):
 
 
 class LostClaims:
-    """Makes lost calls again until they are answered. An open async context; leaving it gives them up.
+    """Makes lost calls again until they are answered, few at a time.
+
+    An open async context; leaving it gives them up.
 
     Else a claim that nobody submits is taken for one that may have been sent, and an ``at_most_once`` message
     ends so.
@@ -48,6 +57,7 @@ class LostClaims:
         self._carrier = carrier
         self._record = record
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking = asyncio.Semaphore(ASKING_MAX)
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,10 +93,22 @@ class LostClaims:
             _log.warning("claims lost with their answer", messages=messages, error=repr(error))
 
     async def _find_out(self, lost: LostClaim) -> None:
-        claims = await store.claim_again(
-            self._pool, lost.work, lost.carrier_id, lost.deadline_seconds, lost.claim_id
-        )
-        await self._give_back(lost.carrier_id, won_of(lost.work, claims))
+        await self._give_back(lost.carrier_id, won_of(lost.work, await self._answer(lost)))
+
+    async def _answer(self, lost: LostClaim) -> list[Claim]:
+        """Ask until there is an answer, or it is too late to ask once more."""
+        ends_at = time.monotonic() + ASK_AGAIN_SECONDS
+        while True:
+            try:
+                async with self._asking:
+                    return await store.claim_again(
+                        self._pool, lost.work, lost.carrier_id, lost.deadline_seconds, lost.claim_id
+                    )
+            except Exception as error:
+                may_ask = isinstance(error, OutcomeUnknown) or is_retryable(error)
+                if not may_ask or time.monotonic() + PAUSE_SECONDS > ends_at:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _give_back(self, carrier_id: int, won: Sequence[Claimed]) -> None:
         carrier = self._carrier(carrier_id)

@@ -10,8 +10,8 @@ from shared.runtime.postgres import Pool, call
 CALL_DEADLINE_SECONDS: Final = 15.0
 # An outcome in hand is worth a failover's wait: it is idempotent, and taken however late.
 RECORD_DEADLINE_SECONDS: Final = 120.0
-# So is what nobody submits, and would be taken for submitted.
-ASK_AGAIN_SECONDS: Final = 120.0
+# A lost claim is asked for in single tries, of the role's statement_timeout each.
+ASK_SECONDS: Final = 5.0
 
 
 class Claim(NamedTuple):
@@ -61,9 +61,9 @@ async def claim_again(
     """Make a call of ``claim_batch`` again that was not answered. It is too late to submit what it wins.
 
     Raises:
-        OutcomeUnknown: no answer for ``ASK_AGAIN_SECONDS``.
+        OutcomeUnknown: no answer for ``ASK_SECONDS``.
     """
-    return await _claim(pool, work, carrier_id, deadline_seconds, claim_id, ASK_AGAIN_SECONDS)
+    return await _claim(pool, work, carrier_id, deadline_seconds, claim_id, ASK_SECONDS)
 
 
 async def _claim(

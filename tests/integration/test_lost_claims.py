@@ -14,10 +14,11 @@ from shared.runtime.postgres import OutcomeUnknown, open_pool
 from shared.runtime.server_settings import NatsAccess
 from shared.storage.config import load_carriers
 from shared.storage.facts import FactPublisher
-from tests.support.flow import Flow, PoolSettings, open_flow
+from tests.support.flow import Flow, PoolSettings, new_id, open_flow
 from tests.support.postgres_proxy import Proxy, open_proxy
 from tests.support.servers import Database
 from worker.journal import Journal
+from worker.lost_claims import ASKING_MAX, LostClaim, LostClaims
 
 # Half of it the claim is asked for again, and then given up.
 DEADLINE_SECONDS = 2
@@ -38,6 +39,34 @@ async def open_journal(database: Database, nats_server: NatsServer) -> AsyncIter
         Journal(pool, jetstream, facts, clock) as journal,
     ):
         yield journal, proxy
+
+
+@asynccontextmanager
+async def open_lost_claims(database: Database, journal: Journal) -> AsyncIterator[LostClaims]:
+    """What asks for lost claims, by itself."""
+    async with (
+        open_pool(PoolSettings(database.dsn("worker")), application_name="tollwire-test") as pool,
+        LostClaims(pool, journal.carrier, journal.record) as lost_claims,
+    ):
+        yield lost_claims
+
+
+def lost(carrier: int, message: UUID) -> LostClaim:
+    """A lost call for one message."""
+    return LostClaim(new_id(), carrier, 60, [(message.hex, 1)])
+
+
+async def waiting(flow: Flow) -> int:
+    """How many of the database's connections wait for a lock."""
+    sql = """select count(distinct l.pid) from pg_locks l join pg_stat_activity a using (pid)
+        where not l.granted and a.datname = current_database()"""
+    return int(await flow.pool.fetchval(sql))
+
+
+async def until_waiting(flow: Flow, number: int) -> None:
+    async with asyncio.timeout(10):
+        while await waiting(flow) != number:  # noqa: ASYNC110 - the server's
+            await asyncio.sleep(0.01)
 
 
 async def until_given_back(flow: Flow, messages: list[UUID]) -> None:
@@ -95,3 +124,45 @@ async def test_what_one_half_claimed_is_given_back_when_the_other_is_not_answere
             await until_given_back(flow, [first, second])
         await until_given_back(flow, [locked])
         assert {await flow.state(id_) for id_ in (first, second, unfit, locked)} == {"QUEUED"}
+
+
+async def test_lost_calls_are_made_again_few_at_a_time(database: Database, nats_server: NatsServer) -> None:
+    """Many are lost when the database has too much to do, and are not to add to it."""
+    async with (
+        open_flow(database) as flow,
+        open_journal(database, nats_server) as (journal, _),
+        open_lost_claims(database, journal) as lost_claims,
+    ):
+        client, carrier = await flow.client(), await flow.carrier()
+        async with flow.pool.acquire() as connection:
+            journal.apply(await load_carriers(connection))
+        messages = await flow.accepted(client, 3 * ASKING_MAX)
+        async with flow.pool.acquire() as other, other.transaction():
+            await other.execute(HOLD, messages)
+            for message in messages:
+                lost_claims.add(lost(carrier, message))
+            await until_waiting(flow, ASKING_MAX)
+            assert max([await waiting(flow) for _ in range(200)]) == ASKING_MAX
+        await until_given_back(flow, messages)
+
+
+async def test_a_lost_call_that_is_not_answered_is_made_again_after_a_pause(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.store.ASK_SECONDS", 0.5)
+    monkeypatch.setattr("worker.lost_claims.PAUSE_SECONDS", 0.5)
+    async with (
+        open_flow(database) as flow,
+        open_journal(database, nats_server) as (journal, _),
+        open_lost_claims(database, journal) as lost_claims,
+    ):
+        client, carrier = await flow.client(), await flow.carrier()
+        async with flow.pool.acquire() as connection:
+            journal.apply(await load_carriers(connection))
+        (message,) = await flow.accepted(client, 1)
+        async with flow.pool.acquire() as other, other.transaction():
+            await other.execute(HOLD, [message])
+            lost_claims.add(lost(carrier, message))
+            for number in (1, 0, 1):
+                await until_waiting(flow, number)
+        await until_given_back(flow, [message])
