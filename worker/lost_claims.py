@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 from uuid import UUID
@@ -23,6 +25,8 @@ ASK_AGAIN_SECONDS: Final = 120.0
 # Claims are lost in an overload too: a few calls at a time, and a pause after each, do not add to it.
 ASKING_MAX: Final = 2
 PAUSE_SECONDS: Final = 3.0
+# A call under way and the record of what it won end in this time; all of a process's stop has 25 s.
+CLOSING_SECONDS: Final = 8.0
 
 Record = Callable[[CarrierConfig, Sequence[Claimed], Sequence[Outcome]], Awaitable[object]]
 
@@ -41,7 +45,8 @@ class LostClaim(NamedTuple):
 class LostClaims:
     """Makes lost calls again until they are answered, few at a time.
 
-    An open async context; leaving it gives them up.
+    An open async context; leaving it makes none again, and waits ``CLOSING_SECONDS`` at most for those under
+    way.
 
     Else a claim that nobody submits is taken for one that may have been sent, and an ``at_most_once`` message
     ends so.
@@ -58,6 +63,7 @@ class LostClaims:
         self._record = record
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking = asyncio.Semaphore(ASKING_MAX)
+        self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,30 +71,34 @@ class LostClaims:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A call that is cut off may claim all the same, also what nobody had claimed before.
+        self._closing.set()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def add(self, lost: LostClaim) -> None:
         """Find out what became of it, beside everything else; whoever made the call submits nothing of it."""
-        self._start(self._find_out(lost), len(lost.work))
+        self._start(partial(self._find_out, lost), len(lost.work))
 
     def give_back(self, carrier_id: int, won: Sequence[Claimed]) -> None:
         """Give back what a call won, beside everything else; whoever made the call submits nothing of it."""
         if won:
-            self._start(self._give_back(carrier_id, won), len(won))
+            self._start(partial(self._give_back, carrier_id, won), len(won))
 
-    def _start(self, work: Coroutine[None, None, None], messages: int) -> None:
-        if len(self._tasks) >= LOST_MAX:
-            work.close()
-            return
-        task = asyncio.create_task(self._guarded(work, messages))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _start(self, work: Callable[[], Awaitable[None]], messages: int) -> None:
+        if len(self._tasks) < LOST_MAX:
+            task = asyncio.create_task(self._guarded(work, messages))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, work: Awaitable[None], messages: int) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]], messages: int) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - their deadline recovers them, as if we had died
             _log.warning("claims lost with their answer", messages=messages, error=repr(error))
 
@@ -100,15 +110,21 @@ class LostClaims:
         ends_at = time.monotonic() + ASK_AGAIN_SECONDS
         while True:
             try:
-                async with self._asking:
-                    return await store.claim_again(
-                        self._pool, lost.work, lost.carrier_id, lost.deadline_seconds, lost.claim_id
-                    )
+                return await self._ask(lost)
             except Exception as error:
                 may_ask = isinstance(error, OutcomeUnknown) or is_retryable(error)
-                if not may_ask or time.monotonic() + PAUSE_SECONDS > ends_at:
+                if not may_ask or self._closing.is_set() or time.monotonic() + PAUSE_SECONDS > ends_at:
                     raise
-            await asyncio.sleep(PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), PAUSE_SECONDS)
+
+    async def _ask(self, lost: LostClaim) -> list[Claim]:
+        async with self._asking:
+            if self._closing.is_set():
+                raise OutcomeUnknown("claim_batch_v1", was_sent=True)
+            return await store.claim_again(
+                self._pool, lost.work, lost.carrier_id, lost.deadline_seconds, lost.claim_id
+            )
 
     async def _give_back(self, carrier_id: int, won: Sequence[Claimed]) -> None:
         carrier = self._carrier(carrier_id)

@@ -19,6 +19,7 @@ from tests.support.postgres_proxy import Proxy, open_proxy
 from tests.support.servers import Database
 from worker.journal import Journal
 from worker.lost_claims import ASKING_MAX, LostClaim, LostClaims
+from worker.store import Claimed
 
 # Half of it the claim is asked for again, and then given up.
 DEADLINE_SECONDS = 2
@@ -56,6 +57,14 @@ def lost(carrier: int, message: UUID) -> LostClaim:
     return LostClaim(new_id(), carrier, 60, [(message.hex, 1)])
 
 
+async def made(flow: Flow, journal: Journal) -> tuple[int, int]:
+    """A client and a carrier that the journal knows."""
+    client, carrier = await flow.client(), await flow.carrier()
+    async with flow.pool.acquire() as connection:
+        journal.apply(await load_carriers(connection))
+    return client, carrier
+
+
 async def waiting(flow: Flow) -> int:
     """How many of the database's connections wait for a lock."""
     sql = """select count(distinct l.pid) from pg_locks l join pg_stat_activity a using (pid)
@@ -69,10 +78,14 @@ async def until_waiting(flow: Flow, number: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def until_given_back(flow: Flow, messages: list[UUID]) -> None:
+async def given_back(flow: Flow, messages: list[UUID]) -> int:
     sql = "select count(*) from tollwire.outbox where message_id = any ($1) and dispatch_no = 2"
+    return int(await flow.pool.fetchval(sql, messages))
+
+
+async def until_given_back(flow: Flow, messages: list[UUID]) -> None:
     async with asyncio.timeout(10):
-        while await flow.pool.fetchval(sql, messages) < len(messages):  # noqa: ASYNC110 - the server's
+        while await given_back(flow, messages) < len(messages):  # noqa: ASYNC110 - the server's
             await asyncio.sleep(0.01)
 
 
@@ -81,9 +94,7 @@ async def test_what_a_lost_call_claimed_is_given_back_and_not_taken_for_sent(
     database: Database, nats_server: NatsServer, is_done: bool
 ) -> None:
     async with open_flow(database) as flow, open_journal(database, nats_server) as (journal, proxy):
-        client, carrier = await flow.client(), await flow.carrier()
-        async with flow.pool.acquire() as connection:
-            journal.apply(await load_carriers(connection))
+        client, carrier = await made(flow, journal)
         warm, *messages = await flow.accepted(client, 4)
         await journal.claim(carrier, [(warm.hex, 1)], DEADLINE_SECONDS)
         async with flow.pool.acquire() as other, other.transaction():
@@ -112,9 +123,7 @@ async def test_what_one_half_claimed_is_given_back_when_the_other_is_not_answere
 ) -> None:
     """The caller hears of neither."""
     async with open_flow(database) as flow, open_journal(database, nats_server) as (journal, _):
-        client, carrier = await flow.client(), await flow.carrier()
-        async with flow.pool.acquire() as connection:
-            journal.apply(await load_carriers(connection))
+        client, carrier = await made(flow, journal)
         first, second, unfit, locked = await flow.accepted(client, 4)
         work = [(first.hex, 1), (second.hex, 1), (unfit.hex, 2**31), (locked.hex, 1)]
         async with flow.pool.acquire() as other, other.transaction():
@@ -133,9 +142,7 @@ async def test_lost_calls_are_made_again_few_at_a_time(database: Database, nats_
         open_journal(database, nats_server) as (journal, _),
         open_lost_claims(database, journal) as lost_claims,
     ):
-        client, carrier = await flow.client(), await flow.carrier()
-        async with flow.pool.acquire() as connection:
-            journal.apply(await load_carriers(connection))
+        client, carrier = await made(flow, journal)
         messages = await flow.accepted(client, 3 * ASKING_MAX)
         async with flow.pool.acquire() as other, other.transaction():
             await other.execute(HOLD, messages)
@@ -156,9 +163,7 @@ async def test_a_lost_call_that_is_not_answered_is_made_again_after_a_pause(
         open_journal(database, nats_server) as (journal, _),
         open_lost_claims(database, journal) as lost_claims,
     ):
-        client, carrier = await flow.client(), await flow.carrier()
-        async with flow.pool.acquire() as connection:
-            journal.apply(await load_carriers(connection))
+        client, carrier = await made(flow, journal)
         (message,) = await flow.accepted(client, 1)
         async with flow.pool.acquire() as other, other.transaction():
             await other.execute(HOLD, [message])
@@ -166,3 +171,63 @@ async def test_a_lost_call_that_is_not_answered_is_made_again_after_a_pause(
             for number in (1, 0, 1):
                 await until_waiting(flow, number)
         await until_given_back(flow, [message])
+
+
+async def test_a_lost_call_that_is_under_way_when_the_worker_stops_is_heard_and_recorded(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """Cut off, it might claim all the same."""
+    async with open_flow(database) as flow, open_journal(database, nats_server) as (journal, _):
+        client, carrier = await made(flow, journal)
+        (message,) = await flow.accepted(client, 1)
+        stop = asyncio.Event()
+
+        async def ask() -> None:
+            async with open_lost_claims(database, journal) as lost_claims:
+                lost_claims.add(lost(carrier, message))
+                await stop.wait()
+
+        async with flow.pool.acquire() as other, other.transaction():
+            await other.execute(HOLD, [message])
+            asking = asyncio.create_task(ask())
+            await until_waiting(flow, 1)
+            stop.set()
+            for _ in range(20):
+                await waiting(flow)
+        await asking
+        assert await given_back(flow, [message]) == 1
+
+
+async def test_what_is_being_given_back_when_the_worker_stops_is_recorded(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_flow(database) as flow, open_journal(database, nats_server) as (journal, _):
+        client, carrier = await made(flow, journal)
+        (message,) = await flow.accepted(client, 1)
+        (claim,) = await journal.claim(carrier, [(message.hex, 1)], 60)
+        async with open_lost_claims(database, journal) as lost_claims:
+            lost_claims.give_back(carrier, [Claimed(message, claim)])
+        assert await given_back(flow, [message]) == 1
+
+
+@pytest.mark.parametrize(("ask_seconds", "closing_seconds"), [(0.2, 60.0), (60.0, 0.2)])
+async def test_a_worker_that_stops_waits_for_no_pause_and_for_no_call_without_end(
+    database: Database,
+    nats_server: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    ask_seconds: float,
+    closing_seconds: float,
+) -> None:
+    monkeypatch.setattr("worker.store.ASK_SECONDS", ask_seconds)
+    monkeypatch.setattr("worker.lost_claims.PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr("worker.lost_claims.CLOSING_SECONDS", closing_seconds)
+    async with open_flow(database) as flow, open_journal(database, nats_server) as (journal, _):
+        client, carrier = await made(flow, journal)
+        (message,) = await flow.accepted(client, 1)
+        async with flow.pool.acquire() as other, other.transaction(), asyncio.timeout(4):
+            await other.execute(HOLD, [message])
+            async with open_lost_claims(database, journal) as lost_claims:
+                lost_claims.add(lost(carrier, message))
+                await until_waiting(flow, 1)
+                if ask_seconds < closing_seconds:
+                    await until_waiting(flow, 0)
