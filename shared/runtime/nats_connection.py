@@ -108,7 +108,8 @@ class NatsConnection:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.client.close()
-        except (TimeoutError, OSError, nats.errors.Error) as error:
+        except (TimeoutError, OSError, AttributeError, nats.errors.Error) as error:
+            # AttributeError: nats-py writes what is left to a TLS transport of asyncio that is closed.
             _log.info("NATS connection closed badly", error=type(error).__name__)
         self.client.hang_up()
         self._is_up.clear()

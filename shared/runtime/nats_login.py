@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -157,7 +158,8 @@ class NatsClient(Client):
         """
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
-            writer.transport.abort()
+            with suppress(AttributeError):  # asyncio's TLS until Python 3.11.3, when it is closed already
+                writer.transport.abort()
 
     async def _connect_to_server(self, s: Any) -> None:
         # What the last try left open, or there is one more with each try of a server that says nothing.
