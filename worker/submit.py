@@ -20,7 +20,7 @@ from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring, SealBroken
 from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS, BulkHistogram
-from worker.carriers.base import Outcome, Refused, Submission, Submitted, Throttled
+from worker.carriers.base import TOO_LATE, Outcome, Refused, Submission, Submitted, Throttled
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
@@ -241,7 +241,7 @@ class Submit:
         if outcome is _SHUT_TEXT:
             error, detail = TEXT_UNREADABLE, _SHUT_DETAIL
         other = None
-        if isinstance(outcome, Refused) and not outcome.permanent:
+        if isinstance(outcome, Refused) and not outcome.permanent and outcome != TOO_LATE:
             other = self._desks.another(claim.msisdn, desk.config.id, is_test=claim.is_test)
         return Recording(message_id, claim.attempt_no, 1, word, None, error, detail, retry_seconds, other)
 

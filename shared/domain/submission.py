@@ -39,3 +39,8 @@ class Submission(NamedTuple):
         """In how many seconds it may still be written; 0 or less: not any more."""
         half = self.deadline_seconds / 2
         return half if self.valid_for_seconds is None else min(half, self.valid_for_seconds)
+
+    @property
+    def is_over(self) -> bool:
+        """True when its validity has ended."""
+        return self.valid_for_seconds is not None and self.valid_for_seconds <= 0

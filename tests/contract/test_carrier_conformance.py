@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.carrier_rigs import RIGS, Behaviour
 from tests.support.submissions import REFUSED_MSISDN, submission, submissions
-from worker.carriers.base import UNREACHABLE, Outcome, Refused, Submitted, Throttled, Uncertain
+from worker.carriers.base import TOO_LATE, UNREACHABLE, Outcome, Refused, Submitted, Throttled, Uncertain
 
 MESSAGES = Path(__file__).parents[1] / "data" / "messages.csv"
 ANY_REPLY_LOST = Uncertain("")
@@ -161,6 +161,31 @@ async def test_what_is_too_late_already_is_not_written(name, field, seconds):
         outcomes = await rig.carrier.submit_many([submission(2, **{field: seconds})] * 2)
         assert [essence(outcome) for outcome in outcomes] == [(Refused, "carrier_busy", False)] * 2
         assert len(await rig.reached()) == 1
+
+
+@every_rig
+async def test_a_message_whose_validity_has_ended_holds_up_no_other(name):
+    wanted = [submission(number, valid_for_seconds=-0.01 if number == 2 else 600) for number in range(1, 101)]
+    async with RIGS[name].open(Behaviour.TAKES, {}) as rig:
+        outcomes = await rig.carrier.submit_many(wanted)
+        arrived = {message_id for message_id, _ in await rig.reached()}
+    assert outcomes.pop(1) == TOO_LATE
+    assert [essence(outcome) for outcome in outcomes] == [(Submitted,)] * 99
+    assert arrived == {str(one.message_id) for one in wanted} - {str(wanted[1].message_id)}
+
+
+@every_rig
+async def test_a_message_whose_validity_ends_while_it_waits_holds_up_no_other(name):
+    one_a_second = {"total_timeout_seconds": 1.0, "connections_max": 1}
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, one_a_second) as rig:
+        first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
+        await rig.until_one_arrived()
+        outcomes = await rig.carrier.submit_many([submission(2, valid_for_seconds=0.25), submission(3)])
+        assert outcomes[0] == TOO_LATE
+        assert essence(outcomes[1]) == (Uncertain,)
+        arrived = [message_id for message_id, _ in await rig.reached()]
+        assert arrived == [str(submission(number).message_id) for number in (1, 3)]
+        await first
 
 
 @every_rig

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.support.faulty_http import faulty_server, http
+from tests.support.faulty_http import Reply, Request, faulty_server, http
 from tests.support.submissions import submission
 from worker.carriers import http_exchange
-from worker.carriers.base import BUSY, UNREACHABLE, Refused, Uncertain
+from worker.carriers.base import BUSY, TOO_LATE, UNREACHABLE, Refused, Submitted, Uncertain
 from worker.carriers.http import HttpCarrier
 
 BODY = {"to": "$msisdn", "text": "$text", "id": "$message_id"}
@@ -87,6 +88,32 @@ async def test_a_connection_that_comes_when_the_validity_is_over_carries_nothing
         (outcome,) = await carrier.submit_many([submission(1, valid_for_seconds=valid_for_seconds)])
     assert isinstance(outcome, Refused)
     assert (outcome.code, outcome.permanent, server.requests) == (BUSY, False, [])
+
+
+async def test_a_bulk_whose_connection_comes_when_one_validity_is_over_carries_the_others(monkeypatch):
+    valid_for_seconds = 0.2
+
+    async def note_late(*about: Any) -> None:
+        monkeypatch.setattr(http_exchange, "_note_written", note_written)
+        await asyncio.sleep(valid_for_seconds)  # as long as the connection took to come
+        await note_written(*about)
+
+    def answer(request: Request) -> Reply:
+        return http(200, msgspec.json.encode([{"reference": one["id"]} for one in items(request)]))
+
+    def items(request: Request) -> list[dict[str, str]]:
+        return msgspec.json.decode(request.body, type=list[dict[str, str]])
+
+    note_written = http_exchange._note_written
+    monkeypatch.setattr(http_exchange, "_note_written", note_late)
+    wanted = [submission(1), submission(2, valid_for_seconds=valid_for_seconds), submission(3)]
+    async with faulty_server(answer) as server:
+        settings = {"url": server.url, "body": BODY, "bulk": {"url": server.url}}
+        async with HttpCarrier.from_settings("c", settings, None) as carrier:
+            outcomes = await carrier.submit_many(wanted)
+    first, third = str(wanted[0].message_id), str(wanted[2].message_id)
+    assert outcomes == [Submitted(first), TOO_LATE, Submitted(third)]
+    assert [[one["id"] for one in items(request)] for request in server.requests] == [[first, third]]
 
 
 async def test_the_line_is_drawn_before_the_first_byte(monkeypatch):

@@ -163,7 +163,10 @@ async def test_what_finds_no_connection_at_a_carrier_that_hangs_uses_up_no_try(
 async def test_what_a_worker_comes_to_after_its_validity_is_not_sent(
     database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was valid when it was claimed. Not written, it uses up no try, and ends as what is too late does."""
+    """It was valid when it was claimed. Not written, it uses up no try, and ends as what is too late does.
+
+    Another carrier could do nothing for it.
+    """
 
     def stand_still(name: str) -> None:
         if name == "claim.after_commit":
@@ -172,8 +175,14 @@ async def test_what_a_worker_comes_to_after_its_validity_is_not_sent(
     monkeypatch.setattr("worker.submit.crash_point", stand_still)
     async with open_rig(database, nats_server) as rig:
         (id_,) = await rig.accepted(1)
+        other = replace(rig.carrier, id=await rig.flow.carrier(settings=rig.carrier.settings))
+        both = {one.id: one for one in (rig.carrier, other)}
+        await rig.desks.apply(both, Routes({"49": tuple(both)}))
         await rig.flow.pool.execute(ENDS_SOON, id_, LEFT_SECONDS)
         await rig.bundle([id_])
+        outbox = await rig.flow.outbox(id_)
+        assert outbox
+        assert outbox["carrier_id"] == rig.carrier.id
         row = await rig.flow.state_row(id_)
         assert (row["state"], row["attempt_no"], row["tries"]) == ("QUEUED", 1, 0)
         assert rig.server.requests == []

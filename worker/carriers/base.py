@@ -13,6 +13,7 @@ from shared.domain.submission import Submission
 
 __all__ = [
     "BUSY",
+    "TOO_LATE",
     "UNREACHABLE",
     "Carrier",
     "Outcome",
@@ -69,6 +70,9 @@ class Uncertain:
 
     detail: str
 
+
+# Nothing was written, since the message's validity had ended: it is of no use to another carrier either.
+TOO_LATE = Refused(BUSY, "its validity ended before it could be written", permanent=False, is_ours=True)
 
 Outcome = Submitted | Refused | Throttled | Uncertain
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from types import TracebackType
 from typing import Self
 
@@ -13,8 +14,8 @@ from shared.domain.carrier_headers import fill_headers
 from shared.domain.dotted_path import look_up, reader
 from shared.domain.http_settings import BulkSettings, HttpSettings
 from shared.domain.receipt_fields import plain_text
-from worker.carriers.base import Outcome, Refused, Submission, Submitted, Uncertain
-from worker.carriers.http_exchange import HttpExchange, Lost, NotSent
+from worker.carriers.base import BUSY, TOO_LATE, Outcome, Refused, Submission, Submitted, Uncertain
+from worker.carriers.http_exchange import HttpExchange, Lost, NotSent, Turn
 from worker.carriers.verdicts import Answer, compile_judge, retry_after_seconds
 
 _STATUS_MIN, _STATUS_MAX = 100, 999
@@ -62,34 +63,67 @@ class HttpCarrier:
         return [outcome for outcomes in answered for outcome in outcomes]
 
     async def _submit_group(self, group: Sequence[Submission]) -> list[Outcome]:
-        if self._settings.bulk is None or len(group) == 1:
-            return [await self._submit_one(group[0])]
+        if self._settings.bulk is None or len(group) <= 1:
+            return [await self._submit_one(submission) for submission in group]
         return await self._submit_bulk(self._settings.bulk, group)
 
     async def _submit_one(self, submission: Submission) -> Outcome:
-        def body(waited_seconds: float) -> bytes:
-            return msgspec.json.encode(self._fill(submission.later(waited_seconds)))
-
-        came = await self._exchange.post(
-            self._settings.url, body, submission.write_within_seconds, submission.deadline_seconds
-        )
-        if isinstance(came, Answer):
-            return self._judge(came, submission.message_id)
-        return _unanswered(came)
-
-    async def _submit_bulk(self, bulk: BulkSettings, group: Sequence[Submission]) -> list[Outcome]:
         clock = asyncio.get_running_loop().time
         began_at = clock()
 
-        def body(waited_seconds: float) -> bytes:
-            items = [self._fill(submission.later(waited_seconds)) for submission in group]
-            return msgspec.json.encode(items if bulk.items is None else {bulk.items: items})
+        def turn(waited_seconds: float) -> Turn:
+            one = submission.later(waited_seconds)
+            return Turn(msgspec.json.encode(self._fill(one)), one.write_within_seconds)
 
-        write_within_seconds = min([submission.write_within_seconds for submission in group])
+        came = await self._exchange.post(
+            self._settings.url, turn, submission.write_within_seconds, submission.deadline_seconds
+        )
+        if isinstance(came, Answer):
+            return self._judge(came, submission.message_id)
+        return _unanswered(came, submission.later(clock() - began_at))
+
+    async def _submit_bulk(self, bulk: BulkSettings, group: Sequence[Submission]) -> list[Outcome]:
+        """Submit those that may still be written when the bulk's turn has come; the others hold up nobody."""
+        clock = asyncio.get_running_loop().time
+        began_at = clock()
+        going = [True] * len(group)
+
+        def turn(waited_seconds: float) -> Turn:
+            nonlocal going
+            waited = [submission.later(waited_seconds) for submission in group]
+            going = [submission.write_within_seconds > 0 for submission in waited]
+            first_end_seconds = min(
+                [one.write_within_seconds for one in compress(waited, going)], default=0.0
+            )
+            items = [self._fill(submission) for submission in compress(waited, going)]
+            body = msgspec.json.encode(items if bulk.items is None else {bulk.items: items})
+            return Turn(body, first_end_seconds)
+
         deadline_seconds = min([submission.deadline_seconds for submission in group])
-        came = await self._exchange.post(bulk.url, body, write_within_seconds, deadline_seconds)
+        last_end_seconds = max([submission.write_within_seconds for submission in group])
+        wait_seconds = min(deadline_seconds / 2, last_end_seconds)
+        came = await self._exchange.post(bulk.url, turn, wait_seconds, deadline_seconds)
+        gone_seconds = clock() - began_at
+        if isinstance(came, NotSent) and came.code == BUSY:
+            # One's validity may have ended while the connection was made: the others ask once more.
+            now = [submission.later(gone_seconds) for submission in group]
+            going = [submission.write_within_seconds > 0 for submission in now]
+            answered = await self._submit_group(list(compress(now, going)))
+        else:
+            answered = await self._judge_bulk(bulk, came, list(compress(group, going)), gone_seconds)
+        outcomes = iter(answered)
+        pairs = zip(group, going, strict=True)
+        return [next(outcomes) if goes else _left_out(one.later(gone_seconds)) for one, goes in pairs]
+
+    async def _judge_bulk(
+        self,
+        bulk: BulkSettings,
+        came: Answer | NotSent | Lost,
+        group: Sequence[Submission],
+        gone_seconds: float,
+    ) -> list[Outcome]:
         if not isinstance(came, Answer):
-            return [_unanswered(came)] * len(group)
+            return [_unanswered(came, submission.later(gone_seconds)) for submission in group]
         answers = look_up(came.document, bulk.answers)
         if isinstance(answers, list) and len(answers) == len(group):
             pairs = zip(group, answers, strict=True)
@@ -97,7 +131,6 @@ class HttpCarrier:
         outcome = self._judge(came, group[0].message_id)
         if isinstance(outcome, Refused) and outcome.permanent:
             # The whole was refused for the fault of one: nothing was taken, so ask for each alone.
-            gone_seconds = clock() - began_at
             return list(await asyncio.gather(*(self._submit_one(one.later(gone_seconds)) for one in group)))
         return [_of_the_whole(outcome)] * len(group)
 
@@ -114,10 +147,17 @@ class HttpCarrier:
         return self._judge(Answer(status, answer, wait_seconds), submission.message_id)
 
 
-def _unanswered(came: NotSent | Lost) -> Outcome:
-    if isinstance(came, NotSent):
-        return Refused(came.code, came.why, permanent=False, is_ours=True)
-    return Uncertain(came.why)
+def _unanswered(came: NotSent | Lost, submission: Submission) -> Outcome:
+    """Return what that means for a submission, as it is by now."""
+    if isinstance(came, Lost):
+        return Uncertain(came.why)
+    if came.code == BUSY and submission.is_over:
+        return TOO_LATE
+    return Refused(came.code, came.why, permanent=False, is_ours=True)
+
+
+def _left_out(submission: Submission) -> Outcome:
+    return _unanswered(NotSent(BUSY, "it was too late to write it"), submission)
 
 
 def _of_the_whole(outcome: Outcome) -> Outcome:

@@ -45,6 +45,14 @@ class Lost:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is written when a request's turn has come, and within how many seconds from then."""
+
+    body: bytes
+    write_within_seconds: float
+
+
 class _TooLate(Exception):  # noqa: N818 - named for what happened
     """The connection came when nothing may be written any more."""
 
@@ -95,27 +103,29 @@ class HttpExchange:
     async def post(
         self,
         url: str,
-        body: Callable[[float], bytes],
-        write_within_seconds: float,
+        turn: Callable[[float], Turn],
+        wait_seconds: float,
         deadline_seconds: float,
     ) -> Answer | NotSent | Lost:
         """Send one request and read its answer, within the settings' timeouts and the deadline.
 
-        Its turn may take a while to come: ``body`` is made then, and is told how many seconds it has waited.
-        Nothing is written after ``write_within_seconds``, half of the deadline at most. A redirect is an
-        answer; it is not followed.
+        Its turn may take ``wait_seconds`` to come: only then ``turn`` is asked what to write, and is told how
+        many seconds have gone by. A redirect is an answer; it is not followed.
         """
         clock = asyncio.get_running_loop().time
         asked_at = clock()
-        progress = _Progress(write_by=asked_at + write_within_seconds)
+        progress = _Progress(write_by=asked_at + wait_seconds)
         try:
             async with asyncio.timeout_at(progress.write_by):
                 await self._places.acquire()
         except TimeoutError:
             return NotSent(BUSY, "no connection was free in time")
         try:
+            came_at = clock()
+            now = turn(came_at - asked_at)
+            progress.write_by = came_at + now.write_within_seconds
             _refuse_when_late(progress)  # with everything free at once it may be late all the same
-            return await self._exchange(url, body(clock() - asked_at), progress, asked_at, deadline_seconds)
+            return await self._exchange(url, now.body, progress, asked_at, deadline_seconds)
         except _TooLate:
             return NotSent(BUSY, "it was too late to write it")
         except asyncio.CancelledError as error:
