@@ -1,11 +1,11 @@
 """Claims and records in group commits, and what follows a record (DESIGN "Group commit")."""
 
 from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -46,6 +46,8 @@ _WAITING: Final = ("FAILED_TEMP", "QUEUED")
 RETRIES: Final = Counter(
     "tollwire_submit_retries_total", "Submits that are to be made again, by why", ["carrier", "reason"]
 )
+
+Answer = TypeVar("Answer")
 
 _log = structlog.get_logger(__name__)
 
@@ -142,39 +144,20 @@ class Journal(WithParts):
         return await store.put_off_work(self._pool, work, seconds)
 
     async def _flush_claims(self, chunks: Sequence[_ClaimChunk]) -> Sequence[list[Claim] | Exception]:
-        answers: dict[int, list[Claim] | Exception] = {}
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, chunk in enumerate(chunks):
-            groups.setdefault((chunk.carrier_id, chunk.deadline_seconds), []).append(index)
-        for (carrier_id, deadline_seconds), indices in groups.items():
+        async def claim(indices: Sequence[int]) -> list[Claim]:
             work = [pair for index in indices for pair in chunks[index].work]
-            try:
-                claims = iter(await self._claim_apart(work, carrier_id, deadline_seconds))
-            except Exception as error:  # noqa: BLE001 - answered to this carrier's chunks; the others' claims stand
-                BATCH_ERRORS.labels("claim", "answered").inc()
-                answers.update((index, error) for index in indices)
-                continue
-            for index in indices:
-                answers[index] = [next(claims) for _ in chunks[index].work]
-        return [answers[index] for index in range(len(chunks))]
+            return await self._claim_apart(work, *_claimed_as(chunks[indices[0]]))
+
+        groups = _grouped(map(_claimed_as, chunks))
+        return await _each_apart("claim", [len(chunk.work) for chunk in chunks], groups, claim)
 
     async def _flush_records(self, chunks: Sequence[_RecordChunk]) -> Sequence[list[Recorded] | Exception]:
-        answers: dict[int, list[Recorded] | Exception] = {}
-        groups: dict[int, list[int]] = {}
-        for index, chunk in enumerate(chunks):
-            groups.setdefault(chunk.carrier.id, []).append(index)
-        for indices in groups.values():
-            carrier = chunks[indices[0]].carrier
+        async def record(indices: Sequence[int]) -> list[Recorded]:
             outcomes = [outcome for index in indices for outcome in chunks[index].outcomes]
-            try:
-                recorded = iter(await self._record_apart(carrier, outcomes))
-            except Exception as error:  # noqa: BLE001 - answered to this carrier's chunks; the others' are recorded
-                BATCH_ERRORS.labels("record", "answered").inc()
-                answers.update((index, error) for index in indices)
-                continue
-            for index in indices:
-                answers[index] = [next(recorded) for _ in chunks[index].outcomes]
-        return [answers[index] for index in range(len(chunks))]
+            return await self._record_apart(chunks[indices[0]].carrier, outcomes)
+
+        groups = _grouped(chunk.carrier.id for chunk in chunks)
+        return await _each_apart("record", [len(chunk.outcomes) for chunk in chunks], groups, record)
 
     async def _record_apart(self, carrier: CarrierConfig, outcomes: Sequence[Outcome]) -> list[Recorded]:
         """Record in one call, or in halves around an outcome that cannot be recorded."""
@@ -235,6 +218,39 @@ class Journal(WithParts):
                 message_id=f"{bundle.receipt_ids[0]}.{len(bundle.receipt_ids)}",
                 headers={},
             )
+
+
+def _claimed_as(chunk: _ClaimChunk) -> tuple[int, int]:
+    """What the chunks of one call have in common: the carrier, and the seconds of the deadline."""
+    return chunk.carrier_id, chunk.deadline_seconds
+
+
+def _grouped(names: Iterable[Hashable]) -> list[list[int]]:
+    """The places of each name."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name, []).append(index)
+    return list(groups.values())
+
+
+async def _each_apart(
+    batcher: str,
+    sizes: Sequence[int],
+    groups: Iterable[Sequence[int]],
+    work_off: Callable[[Sequence[int]], Awaitable[Sequence[Answer]]],
+) -> list[list[Answer] | Exception]:
+    """Answer each chunk by its size of its group's answers, or by the error that its group alone met."""
+    answers: dict[int, list[Answer] | Exception] = {}
+    for indices in groups:
+        try:
+            each = iter(await work_off(indices))
+        except Exception as error:  # noqa: BLE001 - answered to this group's chunks; what the others did stands
+            BATCH_ERRORS.labels(batcher, "answered").inc()
+            answers.update((index, error) for index in indices)
+            continue
+        for index in indices:
+            answers[index] = [next(each) for _ in range(sizes[index])]
+    return [answers[index] for index in range(len(sizes))]
 
 
 def _count(carrier: str, outcomes: Sequence[Outcome], recorded: Sequence[Recorded]) -> None:
