@@ -10,7 +10,7 @@ from shared.runtime.tls import TlsFiles
 # As libpq's sslrootcert=system; asyncpg wants the file's name. The last is Debian's.
 _SYSTEM: Final = ssl.get_default_verify_paths()
 SYSTEM_CA_FILE: Final = _SYSTEM.cafile or "/etc/ssl/certs/ca-certificates.crt"
-_NETLOC: Final = re.compile("[^/?#]*")
+_AFTER_NETLOC: Final = re.compile("[/?#]")
 _VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 
 
@@ -25,7 +25,7 @@ def split_dsn(dsn: str) -> SplitResult:
     scheme, begins, rest = dsn.partition("://")
     if not begins:
         return urlsplit(dsn)
-    netloc = _NETLOC.match(rest)[0]  # type: ignore[index] # it matches nothing, too
+    netloc = _AFTER_NETLOC.split(rest, maxsplit=1)[0]
     for host in netloc.rpartition("@")[2].split(","):
         urlsplit(f"//{host}")
     return urlsplit(f"{scheme}://{rest[len(netloc) :]}")._replace(netloc=netloc)
