@@ -227,6 +227,7 @@ class Submit:
             segments=claim.segments,
             # Told by the claim, which came a moment after it was asked for: never more than there is.
             valid_for_seconds=claim.valid_seconds - gone_seconds,
+            half_seconds=deadline_seconds / 2 - gone_seconds,
             deadline_seconds=deadline_seconds - gone_seconds,
         )
 

@@ -10,9 +10,9 @@ class Submission(NamedTuple):
     """One thing to submit: a whole message, or one part of it for carriers that split.
 
     `msisdn` is in E.164 with its plus, `text` exact (never cut, never normalised), `segments` what the client
-    pays for. `deadline_seconds` and `valid_for_seconds` are what is left when `submit_many` is called, of the
-    claim's deadline and of the message's validity (None: it has none). No byte is written after half of the
-    one or the end of the other, and nobody waits for an answer beyond the deadline (RULES 16).
+    pays for. `half_seconds`, `deadline_seconds` and `valid_for_seconds` are what is left when submitted:
+    until half of the claim's deadline, until its end, and of the message's validity (None: it has none). No
+    byte is written after the first or the last; nobody waits for an answer beyond the deadline (RULES 16).
     """
 
     message_id: UUID
@@ -24,6 +24,7 @@ class Submission(NamedTuple):
     encoding: Encoding
     segments: int
     valid_for_seconds: float | None
+    half_seconds: float
     deadline_seconds: float
 
     def later(self, seconds: float) -> Self:
@@ -31,14 +32,15 @@ class Submission(NamedTuple):
         valid = self.valid_for_seconds
         return self._replace(
             valid_for_seconds=None if valid is None else valid - seconds,
+            half_seconds=self.half_seconds - seconds,
             deadline_seconds=self.deadline_seconds - seconds,
         )
 
     @property
     def write_within_seconds(self) -> float:
         """In how many seconds it may still be written; 0 or less: not any more."""
-        half = self.deadline_seconds / 2
-        return half if self.valid_for_seconds is None else min(half, self.valid_for_seconds)
+        valid = self.valid_for_seconds
+        return self.half_seconds if valid is None else min(self.half_seconds, valid)
 
     @property
     def is_over(self) -> bool:

@@ -120,19 +120,35 @@ async def test_nobody_waits_beyond_the_deadline(name):
 
 
 @every_rig
-async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(name):
+@pytest.mark.parametrize("count", [1, 3])
+async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(name, count):
+    """Nor does it wait for longer: what is left of the deadline has no first half of its own."""
     patient = {"total_timeout_seconds": 60.0, "connections_max": 1}
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, patient) as rig:
         first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
         await rig.until_one_arrived()
         deadline_seconds = 2.0
-        async with asyncio.timeout(deadline_seconds):
-            (second,) = await rig.carrier.submit_many([submission(2, deadline_seconds=deadline_seconds)])
-        assert essence(second) == (Refused, "carrier_busy", False)
+        wanted = [submission(2 + number, deadline_seconds=deadline_seconds) for number in range(count)]
+        async with asyncio.timeout(0.75 * deadline_seconds - 0.1):  # a half of the half is too long
+            outcomes = await rig.carrier.submit_many(wanted)
+        assert [essence(outcome) for outcome in outcomes] == [(Refused, "carrier_busy", False)] * count
         assert [message_id for message_id, _ in await rig.reached()] == [str(submission(1).message_id)]
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
+
+
+@every_rig
+async def test_a_place_that_is_free_after_half_of_the_deadline_comes_too_late(name):
+    first_ends = {"total_timeout_seconds": 1.8, "connections_max": 1}
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, first_ends) as rig:
+        first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
+        await rig.until_one_arrived()
+        late = [submission(number, deadline_seconds=2.0) for number in (2, 3, 4)]
+        outcomes = await rig.carrier.submit_many(late)
+        await first
+        assert [essence(outcome) for outcome in outcomes] == [(Refused, "carrier_busy", False)] * 3
+        assert [message_id for message_id, _ in await rig.reached()] == [str(submission(1).message_id)]
 
 
 @every_rig

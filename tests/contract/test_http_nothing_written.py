@@ -90,6 +90,52 @@ async def test_a_connection_that_comes_when_the_validity_is_over_carries_nothing
     assert (outcome.code, outcome.permanent, server.requests) == (BUSY, False, [])
 
 
+async def test_a_connection_that_comes_after_half_of_the_deadline_carries_nothing(monkeypatch):
+    """It had its place before: what was left then has no first half of its own."""
+    deadline_seconds = 1.0
+
+    async def note_late(*about: Any) -> None:
+        await asyncio.sleep(0.3 * deadline_seconds)  # as long as the connection took to come
+        await note_written(*about)
+
+    note_written = http_exchange._note_written
+    monkeypatch.setattr(http_exchange, "_note_written", note_late)
+    async with (
+        faulty_server(lambda _: http(200, b"{}")) as server,
+        HttpCarrier.from_settings("c", {"url": server.url, "body": BODY}, None) as carrier,
+    ):
+        places = carrier._exchange._places = asyncio.Semaphore(0)
+        submitting = asyncio.create_task(
+            carrier.submit_many([submission(1, deadline_seconds=deadline_seconds)])
+        )
+        await asyncio.sleep(0.3 * deadline_seconds)
+        places.release()
+        (outcome,) = await submitting
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.permanent, server.requests) == (BUSY, False, [])
+
+
+async def test_a_bulk_that_is_refused_as_a_whole_after_half_of_the_deadline_is_not_asked_for_one_by_one():
+    deadline_seconds = 1.0
+
+    async def refuse_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        await asyncio.sleep(0.6 * deadline_seconds)
+        writer.write(b"HTTP/1.1 422 no\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    asked: list[bytes] = []
+    door = await asyncio.start_server(refuse_late, "127.0.0.1", 0)
+    async with door:
+        url = f"http://127.0.0.1:{door.sockets[0].getsockname()[1]}/"
+        settings = {"url": url, "body": BODY, "bulk": {"url": url}}
+        wanted = [submission(number, deadline_seconds=deadline_seconds) for number in (1, 2)]
+        async with HttpCarrier.from_settings("c", settings, None) as carrier:
+            outcomes = await carrier.submit_many(wanted)
+    assert len(asked) == 1
+    assert [isinstance(outcome, Refused) and outcome.is_busy for outcome in outcomes] == [True, True]
+
+
 async def test_a_bulk_whose_connection_comes_when_one_validity_is_over_carries_the_others(monkeypatch):
     valid_for_seconds = 0.2
 

@@ -191,6 +191,26 @@ async def test_what_a_worker_comes_to_after_its_validity_is_not_sent(
         assert (await rig.flow.lock(id_))["state"] == "RELEASED"
 
 
+async def test_what_was_claimed_after_half_of_its_deadline_is_not_written(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The half is of the whole deadline, which began when the claim was asked for."""
+    deadline_seconds = 4
+
+    def stand_still(name: str) -> None:
+        if name == "claim.after_commit":
+            time.sleep(0.55 * deadline_seconds)
+
+    monkeypatch.setattr("worker.submit.crash_point", stand_still)
+    async with open_rig(database, nats_server) as rig:
+        other = await rig.another(rig.server.url, submit_deadline_seconds=deadline_seconds)
+        (id_,) = await rig.accepted(1, carrier_id=other.id)
+        await rig.submit.carry("normal", other.id, [(id_.hex, 1)], 1, Stop())
+        row = await rig.flow.state_row(id_)
+        assert (row["state"], row["attempt_no"], row["tries"]) == ("QUEUED", 1, 0)
+        assert rig.server.requests == []
+
+
 async def test_a_text_whose_key_is_away_waits_for_it_and_uses_up_no_try(
     database: Database, nats_server: NatsServer
 ) -> None:

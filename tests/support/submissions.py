@@ -26,7 +26,8 @@ def submission(
         "valid_for_seconds": 600,
         "deadline_seconds": 60.0,
     }
-    return Submission(**(fields | changed))
+    fields |= changed
+    return Submission(**({"half_seconds": fields["deadline_seconds"] / 2} | fields))
 
 
 def submissions(count: int) -> list[Submission]:

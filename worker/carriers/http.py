@@ -73,7 +73,7 @@ class HttpCarrier:
 
         def turn(waited_seconds: float) -> Turn:
             one = submission.later(waited_seconds)
-            return Turn(msgspec.json.encode(self._fill(one)), one.write_within_seconds)
+            return Turn(msgspec.json.encode(self._fill(one)), one.write_within_seconds, one.half_seconds)
 
         came = await self._exchange.post(
             self._settings.url, turn, submission.write_within_seconds, submission.deadline_seconds
@@ -92,16 +92,16 @@ class HttpCarrier:
             nonlocal going
             waited = [submission.later(waited_seconds) for submission in group]
             going = [submission.write_within_seconds > 0 for submission in waited]
-            first_end_seconds = min(
-                [one.write_within_seconds for one in compress(waited, going)], default=0.0
+            goers = list(compress(waited, going))
+            items = [self._fill(submission) for submission in goers]
+            return Turn(
+                msgspec.json.encode(items if bulk.items is None else {bulk.items: items}),
+                min([one.write_within_seconds for one in goers], default=0.0),
+                min([one.half_seconds for one in goers], default=0.0),
             )
-            items = [self._fill(submission) for submission in compress(waited, going)]
-            body = msgspec.json.encode(items if bulk.items is None else {bulk.items: items})
-            return Turn(body, first_end_seconds)
 
         deadline_seconds = min([submission.deadline_seconds for submission in group])
-        last_end_seconds = max([submission.write_within_seconds for submission in group])
-        wait_seconds = min(deadline_seconds / 2, last_end_seconds)
+        wait_seconds = max([submission.write_within_seconds for submission in group])
         came = await self._exchange.post(bulk.url, turn, wait_seconds, deadline_seconds)
         gone_seconds = clock() - began_at
         if isinstance(came, NotSent) and came.code == BUSY:

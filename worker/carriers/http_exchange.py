@@ -47,10 +47,14 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What is written when a request's turn has come, and within how many seconds from then."""
+    """What is written when a request's turn has come, and within how many seconds from then.
+
+    `half_seconds`: until half of the claim's deadline. Who cannot be connected to by then is unreachable.
+    """
 
     body: bytes
     write_within_seconds: float
+    half_seconds: float
 
 
 class _TooLate(Exception):  # noqa: N818 - named for what happened
@@ -125,7 +129,9 @@ class HttpExchange:
             now = turn(came_at - asked_at)
             progress.write_by = came_at + now.write_within_seconds
             _refuse_when_late(progress)  # with everything free at once it may be late all the same
-            return await self._exchange(url, now.body, progress, asked_at, deadline_seconds)
+            return await self._exchange(
+                url, now.body, progress, came_at + now.half_seconds, asked_at + deadline_seconds
+            )
         except _TooLate:
             return NotSent(BUSY, "it was too late to write it")
         except asyncio.CancelledError as error:
@@ -138,11 +144,10 @@ class HttpExchange:
             self._places.release()
 
     async def _exchange(
-        self, url: str, body: bytes, progress: _Progress, asked_at: float, deadline_seconds: float
+        self, url: str, body: bytes, progress: _Progress, connect_by: float, answer_by: float
     ) -> Answer:
         now = asyncio.get_running_loop().time()
         # By the deadline alone: a carrier that a message's last moment is too short for is not unreachable.
-        connect_by, answer_by = asked_at + deadline_seconds / 2, asked_at + deadline_seconds
         connect_seconds = min(self._settings.connect_timeout_seconds, connect_by - now)
         # math.inf: aiohttp would round a timeout of more than 5 s up to a whole second, past the deadline.
         timeout = aiohttp.ClientTimeout(connect=connect_seconds, ceil_threshold=math.inf)
