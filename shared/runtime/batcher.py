@@ -47,9 +47,10 @@ class Batcher(Generic[Item, Answer]):
     ``is_bisectable`` does, and else answers all its callers with its error.
 
     ``concurrency`` flushes may be in flight; with ``gather_min`` a further one starts when so many wait and
-    no fewer than are in flight already, or when those have not answered for ``STALL_SECONDS``. With
-    ``linger_seconds`` a flush that is about to start waits so long and then takes all there is; the lone
-    item after an idle time waits too; in a crowd ``LINGERS_MAX`` times as long. For stages in no hurry.
+    no fewer than are in flight already, or when those have not answered for ``STALL_SECONDS``; a crowd that
+    finds none in flight goes in halves, which take turns from then on. With ``linger_seconds`` a flush that
+    is about to start waits so long and then takes all there is, the lone item after an idle time too; in a
+    crowd ``LINGERS_MAX`` times as long. For stages in no hurry.
 
     A caller that is cancelled or whose deadline passes withdraws an item that no flush has taken;
     later it only loses the answer. Neither touches the flush or its neighbours.
@@ -83,9 +84,7 @@ class Batcher(Generic[Item, Answer]):
         self._places: deque[Place[Item, Answer]] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._awake = 0  # lanes that will take from the queue without being woken again
-        self._swift: dict[
-            Waiter[Item, Answer], int
-        ] = {}  # sizes of the flushes in flight that are not overdue
+        self._swift: dict[Waiter[Item, Answer], int] = {}  # sizes of the flushes in flight, unless overdue
         self._deadlines = Deadlines()
         self._is_open = False
         self._size_metric = metrics.BATCH_SIZE.labels(name)
@@ -266,6 +265,8 @@ class Batcher(Generic[Item, Answer]):
     def _take(self) -> list[Waiter[Item, Answer]]:
         batch: list[Waiter[Item, Answer]] = []
         queue, room, size_of = self._queue, self._batch_max, self._size_of
+        if 1 < self._gather_min <= len(queue) // 2 and self._idle and not self._swift:
+            room = min(room, len(queue) // 2)
         while queue and room > 0:
             waiter = queue.popleft()
             if not waiter.answer.done():

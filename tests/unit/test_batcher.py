@@ -194,6 +194,31 @@ async def test_a_further_lane_starts_only_when_it_is_as_large_as_the_first() -> 
         await asyncio.gather(first, *rest)
 
 
+@pytest.mark.parametrize(
+    ("crowd", "flushes"),
+    [(range(4), [[0, 1], [2, 3]]), (range(7), [[0, 1, 2], [3, 4, 5, 6]]), (range(3), [[0, 1, 2]])],
+    ids=["in halves", "the odd one with the second half", "too few for two"],
+)
+async def test_a_crowd_that_finds_nothing_in_flight_goes_in_halves(
+    crowd: Sequence[int], flushes: list[list[int]]
+) -> None:
+    gate = Gate()
+    async with batcher_of(gate, concurrency=2, gather_min=2) as batcher:
+        answers = asyncio.create_task(batcher.submit_many(crowd))
+        for _ in flushes:
+            await gate.entered.acquire()
+        gate.leave.set()
+        assert await answers == [2 * item for item in crowd]
+    assert gate.batches == flushes
+
+
+async def test_a_crowd_goes_whole_where_lanes_wait_for_nothing() -> None:
+    gate = Gate(is_open=True)
+    async with batcher_of(gate, concurrency=2) as batcher:
+        await batcher.submit_many(range(8))
+    assert gate.batches == [list(range(8))]
+
+
 async def test_the_end_of_one_flush_takes_what_was_too_little_for_a_further_one() -> None:
     gate = Gate()
     async with batcher_of(gate, concurrency=2, gather_min=5) as batcher:
