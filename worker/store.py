@@ -36,6 +36,14 @@ class Claim(NamedTuple):
     currency: str
     parts: list[int] | None
 
+    @property
+    def claims_without_try(self) -> int:
+        """The message's claims that used up no try, with this one as if it were one: 1 at least, or 0.
+
+        0: an attempt that was given up was a try, and its answer, which came late, was another one.
+        """
+        return self.attempt_no - self.tries
+
 
 # What is answered where no call can claim a message: its row is for an operator to mend.
 UNCLAIMABLE: Final = Claim._make(["unclaimable", *[None] * (len(Claim._fields) - 1)])

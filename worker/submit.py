@@ -197,7 +197,7 @@ class Submit:
         for claimed in won:
             other = self._desks.another(claimed.claim.msisdn, carrier_id, is_test=claimed.claim.is_test)
             # Two workers may find each other's carrier away: at once a few times, then after waits.
-            is_at_once = other is not None and claimed.claim.attempt_no <= PATIENT_ATTEMPTS
+            is_at_once = other is not None and claimed.claim.claims_without_try <= PATIENT_ATTEMPTS
             records.append(
                 Recording(
                     message_id=claimed.message_id,
@@ -207,7 +207,7 @@ class Submit:
                     reference=None,
                     error="carrier_away",
                     detail=None,
-                    retry_seconds=patience_seconds(claimed.claim.attempt_no, CARRIER_AWAY_SECONDS),
+                    retry_seconds=patience_seconds(claimed.claim.claims_without_try, CARRIER_AWAY_SECONDS),
                     next_carrier_id=other,
                 )
             )
@@ -238,7 +238,9 @@ class Submit:
                 message_id, claim.attempt_no, 1, "submitted", outcome.reference, None, None, 0.0, None
             )
         age_seconds = self._clock.now_ms() / 1000 - claim.due_since.timestamp()
-        word, error, detail, retry_seconds = verdict(outcome, claim.tries + 1, claim.attempt_no, age_seconds)
+        word, error, detail, retry_seconds = verdict(
+            outcome, claim.tries + 1, claim.claims_without_try, age_seconds
+        )
         if outcome is _SHUT_TEXT:
             error, detail = TEXT_UNREADABLE, _SHUT_DETAIL
         other = None

@@ -21,6 +21,7 @@ def verdict(
 ) -> tuple[str, str, str | None, float]:
     """Return an answer's outcome, its error and detail, and in how many seconds to try again.
 
+    ``tries`` counts the message's tries, ``claims`` its claims that used up none, both with this one.
     ``age_seconds``: since the message might first go. A refusal makes it wait for twice that at most: a lost
     answer that is asked for every two seconds is a try each time, and a first refusal after eight of them is
     not the ninth. What found no connection free had no try, and waits as if it had been throttled.

@@ -16,6 +16,8 @@ from tests.support.faulty_http import Reply, faulty_server, http
 from tests.support.servers import Database
 from tests.support.worker_rig import LANES, NO_ROUTES, open_rig
 from worker.desk import FAILURES_TO_OPEN
+from worker.submit import CARRIER_AWAY_SECONDS
+from worker.words import RETRY_AFTER_MIN_SECONDS
 
 # Where a message's counter ends: what raises it any further fails.
 SEQUENCE_MAX = 2**15 - 1
@@ -27,6 +29,15 @@ update tollwire.message_states set attempt_no = $2 where message_id = $1
 """
 # Enough for a claim.
 LEFT_SECONDS = 2.0
+HAS_TRIED = """
+with tried as (
+    insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at, outcome)
+    select $1, n, 1, $3::smallint, now(), 'refused_temp' from generate_series(1, $2::smallint) n)
+update tollwire.message_states set attempt_no = $2, tries = $2 where message_id = $1
+"""
+WAITS_SECONDS = """
+select extract(epoch from dispatch_at - clock_timestamp())::float from tollwire.outbox where message_id = $1
+"""
 ENDS_SOON = """
 update tollwire.messages set valid_until = clock_timestamp() + $2 * interval '1 second' where id = $1
 """
@@ -125,6 +136,28 @@ async def test_workers_that_find_each_others_carriers_away_do_not_pass_a_message
         assert [row and row["carrier_id"] for row in rows] == [other.id] * 2
         now = await rig.flow.pool.fetchval("select clock_timestamp()")
         assert [row and row["dispatch_at"] <= now for row in rows] == [True, False]
+
+
+async def test_only_claims_that_came_to_nothing_make_a_message_wait_longer(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """A message with eight tries that is turned away for the first time waits as a new one does."""
+    async with open_rig(database, nats_server) as rig:
+        ids = throttled, away, passed_on = await rig.accepted(3)
+        for id_ in ids:
+            await rig.flow.pool.execute(HAS_TRIED, id_, 8, rig.carrier.id)
+        rig.server.answer = lambda _: http(429)
+        await rig.bundle([throttled])
+        await rig.desks.apply({}, NO_ROUTES)
+        await rig.bundle([away])
+        other = replace(rig.carrier, id=await rig.flow.carrier(settings=rig.carrier.settings))
+        await rig.desks.apply({other.id: other}, Routes({"49": (rig.carrier.id, other.id)}))
+        await rig.bundle([passed_on])
+        waits = [await rig.flow.pool.fetchval(WAITS_SECONDS, id_) for id_ in ids]
+        assert waits[0] < 2 * RETRY_AFTER_MIN_SECONDS
+        assert waits[1] < CARRIER_AWAY_SECONDS
+        assert waits[2] < 0
+        assert [(await rig.flow.state_row(id_))["tries"] for id_ in ids] == [8] * 3
 
 
 async def test_a_gateway_that_loses_all_answers_burns_a_window_and_not_a_campaign(
