@@ -20,7 +20,7 @@ from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring, SealBroken
 from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS, BulkHistogram
-from worker.carriers.base import TOO_LATE, Outcome, Refused, Submission, Submitted, Throttled
+from worker.carriers.base import TOO_LATE, Outcome, Refused, Submission, Submitted, Throttled, is_try
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
@@ -48,7 +48,7 @@ REFUSED_CLAIMS: Final = Counter(
 )
 ACCEPT_TO_SUBMIT: Final = BulkHistogram(
     "tollwire_accept_to_submit_seconds",
-    "From acceptance, or the later time that the client or its pace had set, to the first claim",
+    "From acceptance, or the later time that the client or its pace had set, to the claim of the first try",
     ["lane"],
     buckets=AGE_BUCKETS,
 )
@@ -158,7 +158,9 @@ class Submit:
         gone_seconds = time.monotonic() - started_at
         readable, submissions, unreadable = self._read(won, deadline_seconds, gone_seconds)
         crash_point("submit.before_write")
+        claimed_at_seconds = self._clock.now_ms() / 1000
         outcomes = await desk.submit(submissions) if submissions else []
+        _count_first_tries(readable, outcomes, claimed_at_seconds)
         crash_point("submit.after_write")
         return [*readable, *unreadable], [*outcomes, *[_SHUT_TEXT] * len(unreadable)]
 
@@ -170,21 +172,13 @@ class Submit:
         ``gone_seconds``: since the claim was asked for.
         """
         readable, submissions, unreadable = [], [], []
-        now_seconds = self._clock.now_ms() / 1000
-        ages: dict[str, list[float]] = {}
         for claimed in won:
-            claim = claimed.claim
-            if claim.tries == 0:
-                age_seconds = max(now_seconds - claim.due_since.timestamp(), 0.0)
-                ages.setdefault(claim.lane, []).append(age_seconds)
             try:
                 submissions.append(self._submission(claimed, deadline_seconds, gone_seconds))
                 readable.append(claimed)
             except SealBroken:
                 _log.error("text cannot be opened", message_id=str(claimed.message_id))
                 unreadable.append(claimed)
-        for lane, seconds in ages.items():
-            ACCEPT_TO_SUBMIT.labels(lane).observe_all(seconds, tracing.exemplar())
         return readable, submissions, unreadable
 
     async def _send_elsewhere(self, carrier_id: int, work: Sequence[tuple[str, int]]) -> None:
@@ -247,6 +241,19 @@ class Submit:
         if isinstance(outcome, Refused) and not outcome.permanent and outcome != TOO_LATE:
             other = self._desks.another(claim.msisdn, desk.config.id, is_test=claim.is_test)
         return Recording(message_id, claim.attempt_no, 1, word, None, error, detail, retry_seconds, other)
+
+
+def _count_first_tries(
+    won: Sequence[Claimed], outcomes: Sequence[Outcome], claimed_at_seconds: float
+) -> None:
+    """Count each message once: not when it is claimed, which it is again whenever it was turned away."""
+    ages: dict[str, list[float]] = {}
+    for (_, claim), outcome in zip(won, outcomes, strict=True):
+        if claim.tries == 0 and is_try(outcome):
+            age_seconds = max(claimed_at_seconds - claim.due_since.timestamp(), 0.0)
+            ages.setdefault(claim.lane, []).append(age_seconds)
+    for lane, seconds in ages.items():
+        ACCEPT_TO_SUBMIT.labels(lane).observe_all(seconds, tracing.exemplar())
 
 
 def _refuse_when_stopping(stop: Stop) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,11 +13,11 @@ from shared.domain.retry import PATIENT_ATTEMPTS
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Stop
 from shared.storage.config import Routes
-from tests.support.faulty_http import Reply, faulty_server, http
+from tests.support.faulty_http import Reply, Request, faulty_server, http
 from tests.support.servers import Database
-from tests.support.worker_rig import LANES, NO_ROUTES, open_rig
+from tests.support.worker_rig import LANES, NO_ROUTES, open_rig, taken
 from worker.desk import FAILURES_TO_OPEN
-from worker.submit import CARRIER_AWAY_SECONDS
+from worker.submit import ACCEPT_TO_SUBMIT, CARRIER_AWAY_SECONDS
 from worker.words import RETRY_AFTER_MIN_SECONDS
 
 # Where a message's counter ends: what raises it any further fails.
@@ -35,6 +36,7 @@ with tried as (
     select $1, n, 1, $3::smallint, now(), 'refused_temp' from generate_series(1, $2::smallint) n)
 update tollwire.message_states set attempt_no = $2, tries = $2 where message_id = $1
 """
+AGED = "update tollwire.messages set created_at = created_at - interval '100 seconds' where id = $1"
 WAITS_SECONDS = """
 select extract(epoch from dispatch_at - clock_timestamp())::float from tollwire.outbox where message_id = $1
 """
@@ -158,6 +160,37 @@ async def test_only_claims_that_came_to_nothing_make_a_message_wait_longer(
         assert waits[1] < CARRIER_AWAY_SECONDS
         assert waits[2] < 0
         assert [(await rig.flow.state_row(id_))["tries"] for id_ in ids] == [8] * 3
+
+
+async def test_a_message_counts_once_as_submitted_however_often_it_was_turned_away(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """At its first try, with all the time until then: also one whose carrier was away at first."""
+
+    def seen() -> tuple[float, float]:
+        metric = ACCEPT_TO_SUBMIT.labels("normal")
+        return sum(bucket.get() for bucket in metric._buckets), metric._sum.get()
+
+    def refuse(status: int, _: Request) -> Reply:
+        return http(status)
+
+    async with open_rig(database, nats_server) as rig:
+        (id_,) = await rig.accepted(1)
+        await rig.flow.pool.execute(AGED, id_)
+        begin, begin_seconds = seen()
+        counts = []
+        for answer in (429, None, 429, 503, 200):
+            rig.server.answer = taken if answer == 200 else partial(refuse, answer or 500)
+            await rig.desks.apply({rig.carrier.id: rig.carrier} if answer else {}, NO_ROUTES)
+            await rig.flow.later([id_], 600)
+            outbox = await rig.flow.outbox(id_)
+            assert outbox
+            work = [(id_.hex, outbox["dispatch_no"])]
+            await rig.submit.carry("normal", rig.carrier.id, work, 1, Stop())
+            counts.append(seen()[0] - begin)
+        assert await rig.states([id_]) == ["SENT"]
+        assert counts == [0, 0, 0, 1, 1]
+        assert 100 <= seen()[1] - begin_seconds < 160
 
 
 async def test_a_gateway_that_loses_all_answers_burns_a_window_and_not_a_campaign(

@@ -22,6 +22,7 @@ __all__ = [
     "Submitted",
     "Throttled",
     "Uncertain",
+    "is_try",
 ]
 
 # Codes of refusals that are ours: nothing was written, so the message may go out again, here or elsewhere.
@@ -75,6 +76,11 @@ class Uncertain:
 TOO_LATE = Refused(BUSY, "its validity ended before it could be written", permanent=False, is_ours=True)
 
 Outcome = Submitted | Refused | Throttled | Uncertain
+
+
+def is_try(outcome: Outcome) -> bool:
+    """Return True when it uses up one of the message's tries."""
+    return not (isinstance(outcome, Throttled) or (isinstance(outcome, Refused) and outcome.is_busy))
 
 
 class Carrier(Protocol):
