@@ -39,6 +39,10 @@ CREDIT: Final = Gauge(
     ["currency", "state"],
 )  # fmt: skip
 ACCOUNTS: Final = Gauge("tollwire_accounts", "Accounts of clients", ["currency"])
+UNSEALED_AGE: Final = Gauge(
+    "tollwire_ledger_unsealed_day_seconds",
+    "How long the oldest day with entries and no seal has been over; 0: each such day is sealed",
+)
 
 # PostgreSQL.
 TRANSACTIONS: Final = CopiedCounter(

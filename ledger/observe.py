@@ -126,6 +126,7 @@ def show_tables(readings: Readings) -> None:
     """Show what changes slowly."""
     gauges.SCHEMA.set(readings["schema"][""])
     gauges.PARTITIONS_AHEAD.set(readings["days_ahead"][""])
+    gauges.UNSEALED_AGE.set(readings["unsealed_age"][""])
     know_carriers({int(id_): name for name, id_ in readings.get("carrier", {}).items()})
     for table, rows in readings["live"].items():
         gauges.LIVE_ROWS.labels(table).set(rows)

@@ -129,6 +129,15 @@ READ_TABLES = """
         where to_regclass('tollwire.messages_' || to_char(
             (clock_timestamp() at time zone 'UTC')::date + day, 'YYYYMMDD')) is not null
     union all select 'carrier', name, id from tollwire.carriers
+    union all
+        select 'unsealed_age', '',
+               coalesce(extract(epoch from clock_timestamp() - min(d.day + 1) at time zone 'UTC'), 0)
+        from (select to_date(substring(c.relname from '[0-9]{8}$'), 'YYYYMMDD') as day
+              from pg_inherits i join pg_class c on c.oid = i.inhrelid
+              where i.inhparent = 'ledger.entries'::regclass) d
+        where d.day < (clock_timestamp() at time zone 'UTC')::date
+          and d.day > coalesce((select max(day) from ledger.seals), '-infinity')
+          and exists (select from ledger.entries e where e.day = d.day)
 """
 
 

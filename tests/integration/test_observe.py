@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from embedded.nats import NatsServer
 from ledger import gauges
+from ledger.checkpoints import close_day
 from ledger.observe import Observer
 from shared.events.bundles import Bundle, encode
 from shared.runtime.consumers import ACK_PENDING_MAX
@@ -17,6 +18,8 @@ from shared.runtime.postgres import Pool
 from shared.runtime.server_settings import NatsAccess
 from tests.integration.test_clockwork import until_streams_are_there
 from tests.support.flow import Flow, accept_item, open_flow
+from tests.support.old_days import days_ago
+from tests.support.scene import SIGNER, past_account
 from tests.support.servers import Database
 
 
@@ -85,6 +88,21 @@ async def test_work_money_and_the_database_are_shown(flow: Flow, ledger: Pool, j
         < shown("tollwire_stream_bytes", stream="SMS_SEND")
         < shown("tollwire_stream_bytes_max", stream="SMS_SEND")
     )
+
+
+async def test_how_long_a_day_waits_for_its_seal_is_shown(
+    flow: Flow, ledger: Pool, jetstream: JetStream
+) -> None:
+    day = days_ago(2)
+    await past_account(flow, days_ago=2)
+    await Observer(ledger, jetstream).look()
+    over = datetime.now(UTC) - datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=1)
+    assert shown("tollwire_ledger_unsealed_day_seconds") == pytest.approx(over.total_seconds(), abs=60)
+    async with flow.pool.acquire() as conn:
+        await close_day(conn, day, SIGNER)
+    await flow.credit(await flow.client(0), "top_up", 1, "today")
+    await Observer(ledger, jetstream).look()
+    assert shown("tollwire_ledger_unsealed_day_seconds") == 0
 
 
 async def test_a_message_that_waits_for_its_time_is_no_work_to_scale_on(
