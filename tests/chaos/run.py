@@ -22,8 +22,8 @@ from tests.chaos.stage import Stage, open_stage
 from tests.chaos.verdict import Verdict, compare, is_all_told, judge, spare_clients
 
 # A message may lose two publishers in a row (60 s and 120 s of lease), or wait five minutes for its last try,
-# and then for a receipt. Those that a carrier never answers, once they are all that is left, keep its breaker
-# open: each is asked for by turns, and who is turned away waits a minute.
+# and then for a receipt. Those whose answers a carrier loses each time, once they are all that is left, keep
+# a worker's breaker open, for nobody can prove the carrier back: each of their tries is one probe, by turns.
 SETTLE_LIMIT_SECONDS = 600.0
 # Nobody has a reason to leave a key without a word longer than a client's patience and our longest restart.
 WORDS_LIMIT_SECONDS = 130.0
