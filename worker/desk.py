@@ -38,7 +38,7 @@ from worker.window import Window
 FAILURES_TO_OPEN: Final = 5
 OPEN_SECONDS: Final = 5.0
 # The messages whose answer was lost last: one that loses it again says something of itself, not of the
-# carrier.
+# carrier. So one of these may probe, for the carrier may be back, and one of the others beside it.
 LOST_MAX: Final = 1_000
 # A carrier that has not answered a submit for so long is slow.
 SLOW_SECONDS: Final = 1.0
@@ -98,21 +98,35 @@ class Desk:
         self._lost: dict[UUID, None] = {}
         # When the message that probes had its place: infinite while it waits for that, None without one.
         self._probe_at: float | None = None
+        self._odd_probes = 0  # submits on their way that are probes of messages whose answer was lost before
         # When each submit that is not answered began, and of how many messages; the oldest first.
         self._unanswered: dict[int, tuple[float, int]] = {}
         self._submits = itertools.count()
         self._share = Share()
-        DOWN.labels(config.name).set_function(lambda: float(self.is_down))
+        DOWN.labels(config.name).set_function(lambda: float(self.is_down or self.has_odd_probe))
         PLACES.labels(config.name, "used").set_function(lambda: self._window.used)
         PLACES.labels(config.name, "max").set(config.window_max)
 
     @property
     def is_down(self) -> bool:
-        """True while the breaker is open, and then while the one message that probes is on its way."""
-        return self._is_broken() and (self._probe_at is not None or time.monotonic() < self._open_until)
+        """True while the breaker is open, and then while the one message that probes is on its way.
 
-    def _is_broken(self) -> bool:
+        Not while only one probes whose answer was lost before (``has_odd_probe``).
+        """
+        return self.is_broken() and (self._probe_at is not None or time.monotonic() < self._open_until)
+
+    def is_broken(self) -> bool:
+        """Return True until an answer closes the breaker."""
         return self._failures >= FAILURES_TO_OPEN
+
+    @property
+    def has_odd_probe(self) -> bool:
+        """True while a message probes whose answer was lost before. No other such one may go."""
+        return self.is_broken() and self._odd_probes > 0
+
+    def is_odd(self, message_id: UUID) -> bool:
+        """Return True when this message's answer was lost here before: lost again it proves nothing."""
+        return message_id in self._lost
 
     def is_slow(self) -> bool:
         """Return True when what is here waits for the carrier: it is full, or has not answered for long."""
@@ -167,12 +181,12 @@ class Desk:
         asked_at = time.monotonic()
         if self.is_down:
             return 0
-        if self._is_broken():
+        if self.is_broken():
             count = await self._take_probe(lane)
         else:
             count = await self._window.take(lane, wanted)
             self._share.note(taken=count)
-            if self._is_broken():  # while it waited
+            if self.is_broken():  # while it waited
                 self.give(lane, count)
                 return 0
         self._turn_wait[lane](time.monotonic() - asked_at)
@@ -210,6 +224,10 @@ class Desk:
         submit = next(self._submits)
         self._unanswered[submit] = (started_at, len(submissions))
         self._share.note(submitted=len(submissions))
+        is_odd = self._is_probe(started_at) and all(self.is_odd(one.message_id) for one in submissions)
+        if is_odd:
+            self._probe_at = None
+        self._odd_probes += is_odd
         try:
             if tracing.is_on:
                 outcomes = await traces.submit(self.config.name, self._carrier, submissions)
@@ -219,7 +237,8 @@ class Desk:
             self._in_flight.dec(len(submissions))
             del self._unanswered[submit]
             self._share.note(submitted=-len(submissions))
-            if self._probe_at is not None and started_at >= self._probe_at:
+            self._odd_probes -= is_odd
+            if self._is_probe(started_at):
                 self._probe_at = None
         self._submit_seconds.observe(time.monotonic() - started_at, tracing.exemplar())
         kinds = Tally(map(_kind, outcomes))
@@ -231,6 +250,9 @@ class Desk:
             for submission, outcome in zip(submissions, outcomes, strict=True):
                 self._learn(submission.message_id, outcome)
         return outcomes
+
+    def _is_probe(self, started_at: float) -> bool:
+        return self._probe_at is not None and started_at >= self._probe_at
 
     def _learn(self, message_id: UUID, outcome: Outcome) -> None:
         if isinstance(outcome, Uncertain):
@@ -254,13 +276,13 @@ class Desk:
         return False
 
     def _answered(self) -> None:
-        if self._is_broken():
+        if self.is_broken():
             _log.info("carrier is back", carrier=self.config.name)
         self._failures = 0
 
     def _failed(self) -> None:
         self._failures += 1
-        if self._is_broken() and time.monotonic() >= self._open_until:
+        if self.is_broken() and time.monotonic() >= self._open_until:
             self._open_until = time.monotonic() + OPEN_SECONDS
             _log.warning("carrier is down", carrier=self.config.name, open_seconds=OPEN_SECONDS)
 

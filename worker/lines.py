@@ -3,7 +3,7 @@
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from math import inf
@@ -61,6 +61,15 @@ class Wait:
     def first(self, number: int) -> Sequence[tuple[str, int]]:
         """The next so many, or all that there are."""
         return self._work[self._start : min(self._start + number, self._end)]
+
+    def bring_forward(self, is_wanted: Callable[[tuple[str, int]], bool]) -> None:
+        """Put the first of those that are wanted before all others, if there is one."""
+        for place in range(self._start, self._end):
+            if is_wanted(self._work[place]):
+                work = list(self._work)
+                work[self._start], work[place] = work[place], work[self._start]
+                self._work = work
+                return
 
     def advance(self, number: int) -> None:
         """Note that so many of the first wait no more."""

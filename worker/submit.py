@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 import structlog
 from asyncpg.pgproto import pgproto
@@ -102,13 +103,13 @@ class Submit:
         """Begin a chunk whenever there are places, until nothing is left or a chunk has failed."""
         while wait.left and not any(map(_has_failed, chunks)):
             _refuse_when_stopping(stop)
-            wanted = wait.first(CLAIM_MAX)
             desk = self._desks.get(carrier_id)
-            if desk is None or desk.is_down:
+            if desk is None or _is_away(desk, wait):
+                wanted = wait.first(CLAIM_MAX)
                 await self._send_elsewhere(carrier_id, wanted)
                 wait.advance(len(wanted))
             elif count := await self._take(desk, lane, wait, stop):
-                chunks.append(asyncio.create_task(self._do(desk, lane, wanted[:count], stop)))
+                chunks.append(asyncio.create_task(self._do(desk, lane, wait.first(count), stop)))
                 wait.advance(count)
             else:
                 await self.places.put_off_surplus(desk, lane, wait)
@@ -254,6 +255,15 @@ def _count_first_tries(
             ages.setdefault(claim.lane, []).append(age_seconds)
     for lane, seconds in ages.items():
         ACCEPT_TO_SUBMIT.labels(lane).observe_all(seconds, tracing.exemplar())
+
+
+def _is_away(desk: Desk, wait: Wait) -> bool:
+    """Return True when none of this work may go; before a probe what tells most of the carrier comes first."""
+    if desk.is_down or not desk.is_broken():
+        return desk.is_down
+    wait.bring_forward(lambda one: not desk.is_odd(UUID(one[0])))
+    ((first, _),) = wait.first(1)
+    return desk.has_odd_probe and desk.is_odd(UUID(first))
 
 
 def _refuse_when_stopping(stop: Stop) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,12 +12,10 @@ from shared.domain.retry import PATIENT_ATTEMPTS
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Stop
 from shared.storage.config import Routes
-from tests.support.faulty_http import Reply, Request, faulty_server, http
+from tests.support.faulty_http import Reply, faulty_server, http
 from tests.support.servers import Database
-from tests.support.worker_rig import LANES, NO_ROUTES, open_rig, taken
+from tests.support.worker_rig import LANES, NO_ROUTES, open_rig
 from worker.desk import FAILURES_TO_OPEN
-from worker.submit import ACCEPT_TO_SUBMIT, CARRIER_AWAY_SECONDS
-from worker.words import RETRY_AFTER_MIN_SECONDS
 
 # Where a message's counter ends: what raises it any further fails.
 SEQUENCE_MAX = 2**15 - 1
@@ -30,16 +27,6 @@ update tollwire.message_states set attempt_no = $2 where message_id = $1
 """
 # Enough for a claim.
 LEFT_SECONDS = 2.0
-HAS_TRIED = """
-with tried as (
-    insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at, outcome)
-    select $1, n, 1, $3::smallint, now(), 'refused_temp' from generate_series(1, $2::smallint) n)
-update tollwire.message_states set attempt_no = $2, tries = $2 where message_id = $1
-"""
-AGED = "update tollwire.messages set created_at = created_at - interval '100 seconds' where id = $1"
-WAITS_SECONDS = """
-select extract(epoch from dispatch_at - clock_timestamp())::float from tollwire.outbox where message_id = $1
-"""
 ENDS_SOON = """
 update tollwire.messages set valid_until = clock_timestamp() + $2 * interval '1 second' where id = $1
 """
@@ -138,59 +125,6 @@ async def test_workers_that_find_each_others_carriers_away_do_not_pass_a_message
         assert [row and row["carrier_id"] for row in rows] == [other.id] * 2
         now = await rig.flow.pool.fetchval("select clock_timestamp()")
         assert [row and row["dispatch_at"] <= now for row in rows] == [True, False]
-
-
-async def test_only_claims_that_came_to_nothing_make_a_message_wait_longer(
-    database: Database, nats_server: NatsServer
-) -> None:
-    """A message with eight tries that is turned away for the first time waits as a new one does."""
-    async with open_rig(database, nats_server) as rig:
-        ids = throttled, away, passed_on = await rig.accepted(3)
-        for id_ in ids:
-            await rig.flow.pool.execute(HAS_TRIED, id_, 8, rig.carrier.id)
-        rig.server.answer = lambda _: http(429)
-        await rig.bundle([throttled])
-        await rig.desks.apply({}, NO_ROUTES)
-        await rig.bundle([away])
-        other = replace(rig.carrier, id=await rig.flow.carrier(settings=rig.carrier.settings))
-        await rig.desks.apply({other.id: other}, Routes({"49": (rig.carrier.id, other.id)}))
-        await rig.bundle([passed_on])
-        waits = [await rig.flow.pool.fetchval(WAITS_SECONDS, id_) for id_ in ids]
-        assert waits[0] < 2 * RETRY_AFTER_MIN_SECONDS
-        assert waits[1] < CARRIER_AWAY_SECONDS
-        assert waits[2] < 0
-        assert [(await rig.flow.state_row(id_))["tries"] for id_ in ids] == [8] * 3
-
-
-async def test_a_message_counts_once_as_submitted_however_often_it_was_turned_away(
-    database: Database, nats_server: NatsServer
-) -> None:
-    """At its first try, with all the time until then: also one whose carrier was away at first."""
-
-    def seen() -> tuple[float, float]:
-        metric = ACCEPT_TO_SUBMIT.labels("normal")
-        return sum(bucket.get() for bucket in metric._buckets), metric._sum.get()
-
-    def refuse(status: int, _: Request) -> Reply:
-        return http(status)
-
-    async with open_rig(database, nats_server) as rig:
-        (id_,) = await rig.accepted(1)
-        await rig.flow.pool.execute(AGED, id_)
-        begin, begin_seconds = seen()
-        counts = []
-        for answer in (429, None, 429, 503, 200):
-            rig.server.answer = taken if answer == 200 else partial(refuse, answer or 500)
-            await rig.desks.apply({rig.carrier.id: rig.carrier} if answer else {}, NO_ROUTES)
-            await rig.flow.later([id_], 600)
-            outbox = await rig.flow.outbox(id_)
-            assert outbox
-            work = [(id_.hex, outbox["dispatch_no"])]
-            await rig.submit.carry("normal", rig.carrier.id, work, 1, Stop())
-            counts.append(seen()[0] - begin)
-        assert await rig.states([id_]) == ["SENT"]
-        assert counts == [0, 0, 0, 1, 1]
-        assert 100 <= seen()[1] - begin_seconds < 160
 
 
 async def test_a_gateway_that_loses_all_answers_burns_a_window_and_not_a_campaign(

@@ -227,6 +227,30 @@ async def test_a_probe_that_was_not_claimed_or_gave_up_leaves_the_place_to_anoth
     assert not one.is_down
 
 
+async def test_a_probe_whose_answer_was_lost_before_holds_up_no_other(monkeypatch):
+    """Lost again it says nothing: as long as it is on its way one that can tell may go beside it."""
+    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    one = desk(Uncertain("timed out"), window_max=100)
+    odd, other = [submission() for _ in range(FAILURES_TO_OPEN)], submission()
+    await one.submit(odd)
+    assert [one.is_odd(each.message_id) for each in (*odd, other)] == [True] * FAILURES_TO_OPEN + [False]
+    assert await one.take("normal", 10) == 1
+    carrier = one._carrier = Silent(Uncertain("timed out"))
+    probing = asyncio.create_task(one.submit(odd[:1]))
+    await asyncio.sleep(0)
+    assert (one.has_odd_probe, one.is_down) == (True, False)
+    assert await one.take("express", 10) == 1
+    assert one.is_down, "one, and no more"
+    one._carrier = Scripted(Uncertain("timed out"))
+    await one.submit([other])
+    one.give("express", 1)
+    assert (one.has_odd_probe, one.is_down) == (True, False)
+    carrier.answer.set()
+    await probing
+    one.give("normal", 1)
+    assert (one.has_odd_probe, one.is_down, one.is_broken()) == (False, False, True)
+
+
 async def test_who_waited_for_places_while_the_breaker_opened_gets_none():
     one = desk(Uncertain("timed out"), window_max=1)
     await one.take("normal", 1)

@@ -16,6 +16,7 @@ from worker.lines import (
     SHORT_SECONDS,
     Line,
     Lines,
+    Wait,
 )
 
 ONE = "0" * 32
@@ -107,6 +108,19 @@ def test_what_was_cut_or_has_places_waits_no_more(clock):
         assert wait.left == 5
         assert wait.first(2) == numbered[3:5]
         assert wait.first(100) == numbered[3:8]
+
+
+def test_what_is_wanted_first_comes_before_all_that_waits():
+    numbered = [(ONE, number) for number in range(5)]
+    wait = Wait(numbered, 1)
+    wait.advance(1)
+    wait.cut(1)
+    wait.bring_forward(lambda one: one[1] in (0, 3, 4))
+    assert sorted(wait.first(5)) == numbered[1:4]
+    assert wait.first(1) == numbered[3:4]
+    wait.bring_forward(lambda one: one[1] == 4)
+    assert wait.first(1) == numbered[3:4], "what was cut is not there"
+    assert numbered == [(ONE, number) for number in range(5)]
 
 
 def test_too_many_bundles_are_too_much_however_little_is_in_them(clock):
