@@ -258,7 +258,7 @@ def _count_first_tries(
 
 
 def _is_away(desk: Desk, wait: Wait) -> bool:
-    """Return True when none of this work may go; before a probe what tells most of the carrier comes first."""
+    """Return True when none of this work may go. Before a probe, what tells most comes first."""
     if desk.is_down or not desk.is_broken():
         return desk.is_down
     wait.bring_forward(lambda one: not desk.is_odd(UUID(one[0])))
