@@ -1,8 +1,9 @@
 """The ledger process's part of the books: verifies them on a schedule, closes and seals days (RULES 27)."""
 
+import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -10,13 +11,17 @@ from prometheus_client import Counter, Gauge
 
 from ledger.checkpoints import KeyringSigner, close_day, unsealed_days
 from ledger.findings import Finding
-from ledger.verify import verify_database
+from ledger.pace import Pace, never
 from ledger.verify_online import OnlineVerifier
+from ledger.verify_unsealed import prove_unsealed
 from shared.runtime.keyring import Keyring
+from shared.runtime.loops import Stop, every
 from shared.runtime.postgres import Pool
 
 # A day is closed when nothing of it can be in flight any more; transactions last seconds.
 CLOSE_AFTER: Final = timedelta(minutes=10)
+CLOSE_DAYS_SECONDS: Final = 600.0
+UPKEEP: Final = "close_days"
 # How soon everything is gone through again. Small books are done in a step, and proving them again at every
 # step cost an idle installation more than all else together.
 ROUND_SECONDS: Final = 60.0
@@ -78,20 +83,49 @@ class Bookkeeping:
             self._seen = (self._verifier.rounds, self._verifier.message_rounds)
         return False
 
-    async def close_days(self) -> None:
-        """Prove the books since the newest seals, and seal the days that are over, if there are any."""
-        async with self._pool.acquire() as connection:
-            days = await unsealed_days(connection, (datetime.now(UTC) - CLOSE_AFTER).date())
-            if not days:
+    async def run_closing(self, stop: Stop) -> None:
+        """Close days now and every 10 minutes until the stop, which ends a proof after the bite it is at."""
+
+        async def once() -> None:
+            await self.close_days(lambda: stop.requested)
+
+        await every(stop, CLOSE_DAYS_SECONDS, once, name="Bookkeeping.close_days")
+
+    async def close_days(self, should_stop: Callable[[], bool] = never) -> None:
+        """Prove the books since the newest seal, and seal the days that are over, if there are any.
+
+        Nothing while another process is at it: one proof is enough for all.
+        """
+        if not await self._unsealed_days():
+            return
+        pace = Pace(self._pool, UPKEEP, math.inf, should_stop)
+        if not await pace.begin():
+            return
+        try:
+            await self._close_days(pace)
+        finally:
+            await pace.end()
+
+    async def _close_days(self, pace: Pace) -> None:
+        days = await self._unsealed_days()
+        if not days:
+            return
+        findings = await prove_unsealed(self._pool, self._dsn, self._signer, pace.go_on_to_the_end)
+        if findings:
+            self._tell(findings)
+        if findings is None or findings:
+            return
+        for day in days:
+            if not await pace.go_on_to_the_end():
                 return
-            findings = await verify_database(self._dsn, full=False, signer=self._signer, connections=1)
-            if findings:
-                self._tell(findings)
-                return
-            for day in days:
+            async with self._pool.acquire() as connection:
                 seal = await close_day(connection, day, self._signer)
-                SEALED.inc()
-                _log.info("day sealed", day=day.isoformat(), entries=seal.entries, accounts=seal.accounts)
+            SEALED.inc()
+            _log.info("day sealed", day=day.isoformat(), entries=seal.entries, accounts=seal.accounts)
+
+    async def _unsealed_days(self) -> list[date]:
+        async with self._pool.acquire() as connection:
+            return await unsealed_days(connection, (datetime.now(UTC) - CLOSE_AFTER).date())
 
     def _tell(self, findings: list[Finding]) -> None:
         _log.error("the books are not whole", findings=len(findings))

@@ -32,7 +32,6 @@ DEAD_LETTERS_SECONDS = 2.0
 CARRIERS_SECONDS = 60.0
 PARTITIONS_SECONDS = 600.0
 RESEAL_SECONDS = 60.0
-CLOSE_DAYS_SECONDS = 600.0
 SEAL_EXPORT_SECONDS = 60.0
 
 
@@ -64,7 +63,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=WORK_SECONDS, run_once=Observer(pool, jetstream).look),
             partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.step),
-            partial(every, interval_seconds=CLOSE_DAYS_SECONDS, run_once=bookkeeping.close_days),
+            bookkeeping.run_closing,
             partial(every, interval_seconds=SEAL_EXPORT_SECONDS, run_once=seals.run_once),
             partial(every, interval_seconds=RESEAL_SECONDS, run_once=reseal.run_once),
             Retention(pool, load(RetentionSettings, os.environ)).run,

@@ -41,7 +41,7 @@ from ledger.verify_span import Span
 from shared.runtime.postgres import Connection
 from shared.runtime.postgres_hosts import connect
 
-__all__ = ["CONNECTIONS", "Finding", "Progress", "verify_database", "verify_snapshot"]
+__all__ = ["CONNECTIONS", "Finding", "Progress", "open_snapshot", "verify_database", "verify_snapshot"]
 
 # Below it a second connection costs more than it saves.
 ENTRIES_FOR_TWO: Final = 50_000
@@ -123,11 +123,11 @@ async def verify_database(
         OSError, asyncpg.PostgresError: the database does not answer; nothing is known.
     """
     async with AsyncExitStack() as stack:
-        conn = await stack.enter_async_context(_snapshot(dsn))
+        conn = await stack.enter_async_context(open_snapshot(dsn))
 
         async def open_another() -> Connection:
             name = await conn.fetchval("select pg_export_snapshot()")
-            return await stack.enter_async_context(_snapshot(dsn, name))
+            return await stack.enter_async_context(open_snapshot(dsn, name))
 
         findings = await verify_snapshot(
             conn,
@@ -217,7 +217,7 @@ async def _compare_locks(
 
 
 @asynccontextmanager
-async def _snapshot(dsn: str, name: str | None = None) -> AsyncIterator[Connection]:
+async def open_snapshot(dsn: str, name: str | None = None) -> AsyncIterator[Connection]:
     """A connection that reads one snapshot, its own or the one of this name, as long as it takes."""
     settings = {"application_name": "tollwire-verify", "jit": "off", "work_mem": WORK_MEM}
     unlimited = {

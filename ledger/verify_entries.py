@@ -143,3 +143,22 @@ async def find_misshapen(conn: Connection, accounts: Sequence[int], span: Span) 
     place = (accounts, span.from_day, span.to_day, span.after, span.up_to)
     rows = await conn.fetch(MISSHAPEN, *place)
     return [Finding("entry_shape", f"entry {version}: {word}", account) for account, version in rows]
+
+
+# $1, $2: account numbers that are no client's, from and to; $3, $4: days.
+OF_NO_CLIENT: Final = """
+select e.account_id, e.version
+from unnest($1::bigint[], $2::bigint[]) gap (low, high)
+cross join lateral (
+    select account_id, version from ledger.entries
+    where account_id between gap.low and gap.high and day >= $3 and day < $4
+    order by account_id, version limit 1) e
+"""
+
+
+async def find_strangers(conn: Connection, gaps: Sequence[tuple[int, int]], span: Span) -> list[Finding]:
+    """Name the first entry in each gap between the clients' account numbers, where there is one."""
+    lows, highs = [low for low, _ in gaps], [high for _, high in gaps]
+    rows = await conn.fetch(OF_NO_CLIENT, lows, highs, span.from_day, span.to_day)
+    word = "the account is no client's, and has entries"
+    return [Finding("entry_of_no_client", f"entry {version}: {word}", account) for account, version in rows]

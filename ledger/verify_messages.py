@@ -1,14 +1,16 @@
 """Messages, their locks, states and outbox rows against each other; a range of message ids in one pass."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 from uuid import UUID
 
 from ledger import verify_marks as marks
 from ledger.findings import Finding
 from ledger.verify_faults import DELIVERED, FAULTS, RECEIVED, SUBMITTED
+from ledger.verify_span import Span
 from shared.runtime.postgres import Connection
 
 # How long after its time a message may still be open: the clockwork sweeps within seconds, but may have been
@@ -37,7 +39,8 @@ MESSAGES: Final = """
 with again as (
     select message_id as id, count(*) as attempts, max(attempt_no) as last_attempt, bit_or({said}) as words
     from tollwire.attempts
-    where message_id >= $1 and message_id < $2 and (attempt_no > 1 or part_no > 1) group by message_id
+    where message_id >= $1 and message_id < $2 and (attempt_no > 1 or part_no > 1){only}
+    group by message_id
 ), j as (
     select id, m.id is not null as has_message, l.id is not null as has_lock, s.id is not null as has_state,
            o.id is not null as has_outbox, t.id is not null as has_attempt,
@@ -50,15 +53,16 @@ with again as (
            greatest((t.id is not null)::integer, again.last_attempt) as last_attempt,
            coalesce(t.words, 0) | coalesce(again.words, 0) as words,
            s.final_at <= ({recovered}) as may_be_told
-    from (select * from tollwire.messages where id >= $1 and id < $2) m
+    from (select * from tollwire.messages where id >= $1 and id < $2{only_id}) m
     full join (select message_id as id, * from ledger.credit_locks
-               where message_id >= $1 and message_id < $2) l using (id)
+               where message_id >= $1 and message_id < $2{only}) l using (id)
     full join (select message_id as id, * from tollwire.message_states
-               where message_id >= $1 and message_id < $2) s using (id)
-    full join (select message_id as id from tollwire.outbox where message_id >= $1 and message_id < $2) o
-        using (id)
+               where message_id >= $1 and message_id < $2{only}) s using (id)
+    full join (select message_id as id from tollwire.outbox
+               where message_id >= $1 and message_id < $2{only}) o using (id)
     full join (select message_id as id, {said} as words from tollwire.attempts
-               where message_id >= $1 and message_id < $2 and attempt_no = 1 and part_no = 1) t using (id)
+               where message_id >= $1 and message_id < $2 and attempt_no = 1 and part_no = 1{only}) t
+        using (id)
     left join again using (id)
     left join (select id as carrier, no_receipt_seconds from tollwire.carriers) k on k.carrier = s.carrier_id
 ), f as (
@@ -74,7 +78,7 @@ RECOVERED: Final = """
     select case when position like 'running%' then 'infinity' else at end
     from tollwire.watermarks where name = 'recover'
 """
-QUERY: Final = (
+_QUERY: Final = (
     MESSAGES.replace("{faults}", ", ".join(f"{fault} as {name}" for name, (_, fault) in FAULTS.items()))
     .replace("{words}", ", ".join(f"case when {name} then '{name}' end" for name in FAULTS))
     .replace("{any}", " or ".join(FAULTS))
@@ -84,6 +88,11 @@ QUERY: Final = (
     .replace("{modulus}", str(marks.MODULUS))
     .replace("{bucket}", str(marks.BUCKETS - 1))
     .replace("{key}", "$3::bigint")
+)
+QUERY: Final = _QUERY.replace("{only}", "").replace("{only_id}", "")
+# $6: the only ids that are looked at.
+QUERY_OF_SOME: Final = _QUERY.replace("{only}", " and message_id = any ($6)").replace(
+    "{only_id}", " and id = any ($6)"
 )
 
 
@@ -100,18 +109,50 @@ async def fold_messages(
 
     ``currency`` is that of all accounts, if they have one; else each message's account is looked up.
     """
-    findings: list[Finding] = []
-    for bucket, mark, faults in await conn.fetch(QUERY, low, high, key, OVERDUE_MARGIN_SECONDS, currency):
+    rows = await conn.fetch(QUERY, low, high, key, OVERDUE_MARGIN_SECONDS, currency)
+    for bucket, mark, _ in rows:
         if bucket is not None:
             locks.marks[bucket] += mark
-        for fault in faults or ():
-            message, account, *checks = fault.split()
-            place = (int(account) or None, UUID(message))
-            findings += [Finding(check, FAULTS[check][0], *place) for check in checks]
+    await fold_held(conn, low, high, locks)
+    return _named(faults for _, _, faults in rows)
+
+
+def _named(found: Iterable[Sequence[str] | None]) -> list[Finding]:
+    findings: list[Finding] = []
+    for fault in chain.from_iterable(faults or () for faults in found):
+        message, account, *checks = fault.split()
+        place = (int(account) or None, UUID(message))
+        findings += [Finding(check, FAULTS[check][0], *place) for check in checks]
+    return findings
+
+
+async def fold_held(conn: Connection, low: UUID, high: UUID, locks: Locks) -> None:
+    """Add up the HELD locks of the messages in [low, high)."""
     for account, micros, count in await conn.fetch(HELD, low, high):
         locks.held_micros[account] += micros
         locks.open_holds[account] += count
-    return findings
+
+
+# $1: accounts; $2, $3: days; $4, $5: versions; $6, $7: ids [from, to).
+OF_ENTRIES: Final = """
+select distinct message_id from ledger.entries
+where account_id = any ($1) and day >= $2 and day < $3 and version > $4 and version <= $5
+  and message_id >= $6 and message_id < $7
+order by 1
+"""
+
+
+async def messages_of_entries(
+    conn: Connection, accounts: Sequence[int], span: Span, low: UUID, high: UUID
+) -> list[Finding]:
+    """Return the messages in [low, high) that are wrong, of those that these accounts' entries are about."""
+    place = (accounts, span.from_day, span.to_day, span.after, span.up_to)
+    ids = [row[0] for row in await conn.fetch(OF_ENTRIES, *place, low, high)]
+    if not ids:
+        return []
+    bounds = (ids[0], UUID(int=ids[-1].int + 1))
+    rows = await conn.fetch(QUERY_OF_SOME, *bounds, 0, OVERDUE_MARGIN_SECONDS, None, ids)
+    return _named(faults for _, _, faults in rows)
 
 
 # $1: buckets; $2: the first message whose lock is kept; $3: the key of the marks.

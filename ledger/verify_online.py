@@ -1,7 +1,8 @@
 """Verification beside live traffic: small steps, each in a short snapshot of its own (RULES 27).
 
 A step looks at some accounts, from their newest checkpoints on, and at some messages; steps go round for
-ever. What only sums over everything can show is left to ``verify_database``.
+ever. What only sums over everything can show is left to ``verify_database``. What is proved before a day is
+sealed goes round once in the same bites (ledger/verify_unsealed.py).
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 from uuid import UUID
 
@@ -18,12 +19,14 @@ from ledger import verify_books as books
 from ledger import verify_entries as entries
 from ledger import verify_journal as journal
 from ledger import verify_messages as messages
+from ledger import verify_operations as operations
 from ledger.findings import Finding
 from ledger.verify_books import Account
 from ledger.verify_chain import Chains, State
 from ledger.verify_messages import Locks
 from ledger.verify_ranges import ID_LAST, first_entries_day, first_kept_message, keep_days
 from ledger.verify_span import LAST, Span
+from shared.domain.ids import day_floor
 from shared.runtime.postgres import Connection, Pool
 
 # A step is taken in bites of some 10 ms with rests between them, so that no request waits for a step: of two
@@ -50,6 +53,8 @@ class OnlineVerifier:
     rounds: int = 0
     """Over the accounts."""
     message_rounds: int = 0
+    is_of_unsealed: bool = False
+    """Only messages of the days that are not sealed, and those that entries of these days are about."""
     _account: int = 0
     # Where the last step left the next account, which has more entries than fit into a step.
     _state: State | None = None
@@ -64,36 +69,53 @@ class OnlineVerifier:
         rounds = self.rounds
         for _ in range(BITES_A_STEP):
             began = time.monotonic()
-            async with self.pool.acquire() as conn:
-                async with _snapshot(conn):
-                    findings += await self._some_accounts(conn)
-                async with _snapshot(conn):
-                    findings += await self._some_messages(conn)
+            findings += await self.some_accounts()
+            findings += await self.some_messages()
             if self.rounds != rounds:
                 break
             await asyncio.sleep(min((time.monotonic() - began) * REST_TIMES, REST_MAX_SECONDS))
         return findings
 
+    async def some_accounts(self) -> list[Finding]:
+        """Verify the next bite of accounts; ``rounds`` says when all were seen."""
+        async with self.pool.acquire() as conn, _snapshot(conn):
+            return await self._some_accounts(conn)
+
+    async def some_messages(self) -> list[Finding]:
+        """Verify the next bite of messages; ``message_rounds`` says when all were seen."""
+        async with self.pool.acquire() as conn, _snapshot(conn):
+            return await self._some_messages(conn)
+
     async def _some_accounts(self, conn: Connection) -> list[Finding]:
         since = await first_entries_day(conn, full=False)
         accounts = await books.load_accounts(conn, since, self._account, ACCOUNTS_A_BITE)
+        whole = _that_fit(accounts)
+        findings = await self._strangers(conn, [account.id for account in whole or accounts[:1]], since)
+        if accounts and not whole:
+            return findings + await self._some_entries(conn, accounts[0], since)
         if not accounts:
             self._account, self._state = 0, None
             self.rounds += 1
-            return []
-        whole = _that_fit(accounts)
-        if not whole:
-            return await self._some_entries(conn, accounts[0], since)
-        findings, _ = await _verify(conn, whole, since)
+            return findings
+        findings += (await self._verify(conn, whole, since))[0]
         self._account = whole[-1].id
         return findings
+
+    async def _strangers(self, conn: Connection, ids: Sequence[int], since: date) -> list[Finding]:
+        """Look between these accounts and those before for entries of what is no client's account."""
+        bounds = pairwise([self._account, *ids, *(() if ids else (LAST,))])
+        gaps = [(low + 1, high - 1) for low, high in bounds if high > low + 1]
+        if not gaps:
+            return []
+        return await entries.find_strangers(conn, gaps, Span(since, await _day_after_next(conn)))
 
     async def _some_entries(self, conn: Connection, account: Account, since: date) -> list[Finding]:
         """Verify the next entries of an account that has many; a checkpoint may have come past meanwhile."""
         if self._state is not None and self._state.version > account.base.version:
             account = replace(account, base=self._state)
         up_to = account.base.version + ENTRIES_A_BITE
-        findings, last = await _verify(conn, [account], since, up_to if up_to < account.version else LAST)
+        last_of_bite = up_to if up_to < account.version else LAST
+        findings, last = await self._verify(conn, [account], since, last_of_bite)
         self._state = last
         if last is None or up_to >= account.version:
             self._account, self._state = account.id, None
@@ -101,11 +123,41 @@ class OnlineVerifier:
 
     async def _some_messages(self, conn: Connection) -> list[Finding]:
         low = max(self._message, await first_kept_message(conn))
+        if self.is_of_unsealed:
+            low = max(low, day_floor(await first_entries_day(conn, full=False)))
         high = await conn.fetchval(NEXT_MESSAGE, low, MESSAGES_A_BITE) or ID_LAST
         findings = await messages.fold_messages(conn, low, high, 0, Locks())
         self._message = FIRST_ID if high == ID_LAST else high
         self.message_rounds += high == ID_LAST
         return findings + await messages.find_holds(conn, low, high)
+
+    async def _verify(
+        self, conn: Connection, accounts: Sequence[Account], since: date, up_to: int = LAST
+    ) -> tuple[list[Finding], State | None]:
+        """Verify entries against each other, against locks and operations; of one account, perhaps some.
+
+        Returns the findings and how the last account's last entry left it, if there was one.
+        """
+        first_message = await first_kept_message(conn)
+        ids = [account.id for account in accounts]
+        after = accounts[0].base.version if len(accounts) == 1 else 0
+        span = Span(since, await _day_after_next(conn), ids[0], ids[-1], after, up_to)
+        chains = Chains({account.id: account.base for account in accounts})
+        findings = chains.join(await journal.fold_entries(conn, span, first_message, 0))
+        if misshapen := [fold.account_id for fold in chains.folds.values() if fold.is_misshapen]:
+            findings += await entries.find_misshapen(conn, misshapen, span)
+        findings += await entries.compare_entries(conn, ids, span, first_message)
+        findings += await entries.compare_operations(conn, ids, span)
+        if self.is_of_unsealed:
+            older = (first_message, day_floor(since))
+            findings += await messages.messages_of_entries(conn, ids, span, *older)
+        last = chains.folds.get(ids[-1])
+        if up_to == LAST or last is None:
+            findings += await operations.check_limits(conn, ids[0], ids[-1])
+            for account in accounts:
+                findings += books.check_account(account)
+                findings += books.check_entries(account, chains.folds.get(account.id))
+        return findings, None if last is None else last.last
 
 
 @asynccontextmanager
@@ -121,30 +173,6 @@ def _that_fit(accounts: Sequence[Account]) -> list[Account]:
     """The first accounts, as many as have entries for a bite together."""
     sums = accumulate(account.version - account.base.version for account in accounts)
     return [account for account, entries_ in zip(accounts, sums, strict=True) if entries_ <= ENTRIES_A_BITE]
-
-
-async def _verify(
-    conn: Connection, accounts: Sequence[Account], since: date, up_to: int = LAST
-) -> tuple[list[Finding], State | None]:
-    """Verify entries against each other, against locks and against operations; of one account, perhaps some.
-
-    Returns the findings and how the last account's last entry left it, if there was one.
-    """
-    first_message = await first_kept_message(conn)
-    ids = [account.id for account in accounts]
-    after = accounts[0].base.version if len(accounts) == 1 else 0
-    span = Span(since, await _day_after_next(conn), ids[0], ids[-1], after, up_to)
-    chains = Chains({account.id: account.base for account in accounts})
-    findings = chains.join(await journal.fold_entries(conn, span, first_message, 0))
-    if misshapen := [fold.account_id for fold in chains.folds.values() if fold.is_misshapen]:
-        findings += await entries.find_misshapen(conn, misshapen, span)
-    findings += await entries.compare_entries(conn, ids, span, first_message)
-    findings += await entries.compare_operations(conn, ids, span)
-    last = chains.folds.get(ids[-1])
-    for account in accounts if up_to == LAST or last is None else ():
-        findings += books.check_account(account)
-        findings += books.check_entries(account, chains.folds.get(account.id))
-    return findings, None if last is None else last.last
 
 
 async def _day_after_next(conn: Connection) -> date:

@@ -5,6 +5,7 @@ from typing import Final
 
 from ledger import verify_marks as marks
 from ledger.findings import Finding
+from ledger.verify_span import FIRST, LAST
 from shared.runtime.postgres import Connection
 
 # An operation whose entry's day was archived is not looked for; an account that lost its entry still is.
@@ -28,7 +29,7 @@ async def operation_marks(conn: Connection, since: date, key: int) -> dict[int, 
 
 LIMITS: Final = """
 select a.id from ledger.accounts a
-where a.kind = 'client' and not case
+where a.kind = 'client' and a.id between $1 and $2 and not case
     when exists (select from ledger.operations o where o.account_id = a.id and o.kind = 'credit_limit')
     then exists (
         select from ledger.operations o
@@ -42,15 +43,17 @@ order by 1
 # What was asked for is what came of it; no entry has it, so nothing else would tell.
 LIMITS_ASKED: Final = """
 select account_id, reference from ledger.operations
-where kind = 'credit_limit' and amount_micros <> credit_limit_after_micros order by 1, 2
+where kind = 'credit_limit' and amount_micros <> credit_limit_after_micros and account_id between $1 and $2
+order by 1, 2
 """
 
 
-async def check_limits(conn: Connection) -> list[Finding]:
-    """Each credit limit is what the newest operation on its account left, and asked for."""
+async def check_limits(conn: Connection, low: int = FIRST, high: int = LAST) -> list[Finding]:
+    """Each credit limit of accounts [low, high] is what the newest operation on it left, and asked for."""
     text = "no operation set this credit limit"
-    findings = [Finding("credit_limit_differs", text, account) for (account,) in await conn.fetch(LIMITS)]
-    for account, reference in await conn.fetch(LIMITS_ASKED):
+    rows = await conn.fetch(LIMITS, low, high)
+    findings = [Finding("credit_limit_differs", text, account) for (account,) in rows]
+    for account, reference in await conn.fetch(LIMITS_ASKED, low, high):
         text = f"the operation {reference} asked for another credit limit than it left"
         findings.append(Finding("operation_differs", text, account))
     return findings

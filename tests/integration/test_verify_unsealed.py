@@ -1,0 +1,168 @@
+"""Before a day is sealed what it rests on is proved: by one process, in bites, and not all that is kept."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from ledger import retention_store, verify_online
+from ledger.bookkeeping import Bookkeeping
+from ledger.checkpoints import KeyringSigner, close_day
+from ledger.findings import Finding
+from ledger.verify_unsealed import prove_unsealed
+from shared.runtime.keyring import Keyring
+from tests.support.flow import Flow, open_flow
+from tests.support.old_days import days_ago, delivered_on, id_of, make_day
+from tests.support.scene import SIGNER, past_account, scene
+from tests.support.servers import Database
+
+# What is planted, one after the other, and what names it; of tests/support/scene.py.
+FOUND = {
+    "update ledger.entries set amount_micros = 1 where account_id = {account} and version = 3":
+        "chain_broken",
+    "update ledger.accounts set posted_micros = posted_micros + 1 where id = {planned}": "balance_differs",
+    "update ledger.accounts set credit_limit_micros = 3000 where id = {account}": "credit_limit_differs",
+    "update ledger.operations set amount_micros = 3 where reference = 'correction'":
+        "entry_without_operation",
+    "update ledger.credit_locks set resolved_at = now(), state = 'RELEASED' where message_id = '{sent}'":
+        "open_holds_differ",
+    "update ledger.credit_locks set amount_micros = 1 where message_id = '{queued}'": "held_differs",
+    "delete from ledger.credit_locks where message_id = '{cancelled}'": "entry_without_lock",
+    "update ledger.credit_locks set hold_version = 99 where message_id = '{undelivered}'":
+        "lock_without_entry",
+    "delete from tollwire.outbox where message_id = '{queued}'": "outbox_missing",
+    """update ledger.entries set account_id = (select id from ledger.accounts where kind = 'holds')
+       where account_id = {planned} and version = 1""": "entry_of_no_client",
+    "update ledger.checkpoints set held_micros = 1 where account_id = {past}": "seal_broken",
+    "update ledger.seals set signature = 'x'": "seal_forged",
+    "drop trigger seals_no_truncate on ledger.seals": "guard_missing",
+}  # fmt: skip
+ORPHAN = """
+insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
+values ('{id}', 1, 1, 1, now())
+"""
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    return Keyring.generate(tmp_path / "keyring.json")
+
+
+@pytest.fixture
+async def flow(database: Database) -> AsyncIterator[Flow]:
+    async with open_flow(database) as flow:
+        yield flow
+
+
+@pytest.fixture
+def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_online, "ENTRIES_A_BITE", 3)
+    monkeypatch.setattr(verify_online, "ACCOUNTS_A_BITE", 2)
+    monkeypatch.setattr(verify_online, "MESSAGES_A_BITE", 2)
+
+
+async def yes() -> bool:
+    return True
+
+
+async def proved(flow: Flow, database: Database) -> list[Finding]:
+    findings = await prove_unsealed(flow.pool, database.dsn("ledger"), SIGNER, yes)
+    assert findings is not None
+    return findings
+
+
+async def sealed(flow: Flow) -> int:
+    return int(await flow.pool.fetchval("select count(*) from ledger.seals"))
+
+
+async def plant(database: Database, sql: str) -> None:
+    """Write as nobody may."""
+    database.is_corrupted_on_purpose()
+    conn = await asyncpg.connect(database.dsn())
+    await conn.execute("set session_replication_role = replica")
+    await conn.execute(sql)
+    await conn.close()
+
+
+@pytest.mark.usefixtures("small_bites")
+async def test_what_a_seal_rests_on_is_proved_in_bites(database: Database, flow: Flow) -> None:
+    names = await scene(flow)
+    async with open_flow(database, "ledger") as ledger:
+        assert await proved(ledger, database) == []
+        for sql, check in FOUND.items():
+            await plant(database, sql.format(**names))
+            assert check in {finding.check for finding in await proved(ledger, database)}, sql
+
+
+@pytest.mark.usefixtures("small_bites")
+async def test_between_two_bites_no_snapshot_is_open(database: Database, flow: Flow) -> None:
+    await scene(flow)
+    seen: list[int] = []
+
+    async def look() -> bool:
+        sql = """select count(*) from pg_stat_activity
+                 where datname = current_database() and pid <> pg_backend_pid() and backend_xmin is not null
+                   and backend_type = 'client backend'"""
+        seen.append(await flow.pool.fetchval(sql))
+        return True
+
+    async with open_flow(database, "ledger") as ledger:
+        assert await prove_unsealed(ledger.pool, database.dsn("ledger"), SIGNER, look) == []
+    assert len(seen) > len(FOUND)
+    assert set(seen) == {0}
+
+
+async def test_a_process_that_is_told_to_stop_seals_nothing(
+    database: Database, flow: Flow, keyring: Keyring
+) -> None:
+    await past_account(flow)
+    bookkeeping = Bookkeeping(flow.pool, database.dsn("ledger"), keyring)
+    await bookkeeping.close_days(lambda: True)
+    assert await sealed(flow) == 0
+    await bookkeeping.close_days()
+    assert await sealed(flow) == 1
+
+
+async def test_one_process_at_a_time_closes_days(database: Database, flow: Flow, keyring: Keyring) -> None:
+    await past_account(flow)
+    other = uuid4()
+    assert await retention_store.take_upkeep(flow.pool, "close_days", other, 60)
+    bookkeeping = Bookkeeping(flow.pool, database.dsn("ledger"), keyring)
+    await bookkeeping.close_days()
+    assert await sealed(flow) == 0
+    await retention_store.take_upkeep(flow.pool, "close_days", other, 0)
+    await bookkeeping.close_days()
+    assert await sealed(flow) == 1
+    assert await retention_store.take_upkeep(flow.pool, "close_days", other, 60)
+
+
+async def test_messages_of_sealed_days_are_proved_again_where_an_entry_since_is_about_them(
+    database: Database, flow: Flow, keyring: Keyring
+) -> None:
+    """The day of the messages is sealed; the entries of one of them are of today."""
+    (message,) = await delivered_on(flow, days_ago(3), await flow.client(), await flow.carrier())
+    await past_account(flow, days_ago=2)
+    async with flow.pool.acquire() as conn:
+        await close_day(conn, days_ago(2), KeyringSigner(keyring))
+    await past_account(flow, days_ago=1)
+    bookkeeping = Bookkeeping(flow.pool, database.dsn("ledger"), keyring)
+
+    await plant(database, f"update tollwire.messages set segments = 3 where id = '{message}'")
+    await bookkeeping.close_days()
+    assert await sealed(flow) == 1
+    await plant(database, f"update tollwire.messages set segments = 1 where id = '{message}'")
+    await plant(database, ORPHAN.format(id=id_of(days_ago(3))))
+    await bookkeeping.close_days()
+    assert await sealed(flow) == 2
+
+
+async def test_messages_of_days_that_are_not_sealed_are_proved(
+    database: Database, flow: Flow, keyring: Keyring
+) -> None:
+    await past_account(flow)
+    await make_day(flow, days_ago(1))
+    await plant(database, ORPHAN.format(id=id_of(days_ago(1))))
+    await Bookkeeping(flow.pool, database.dsn("ledger"), keyring).close_days()
+    assert await sealed(flow) == 0
