@@ -192,13 +192,14 @@ class Home:
         """Remove the folder and all data, also what PostgreSQL keeps elsewhere (see embedded/accounts.py).
 
         Raises:
-            click.ClickException: it is no folder of ours.
+            click.ClickException: it is no folder of ours, or a copy whose database is another's.
         """
         if not self.path.exists():
             return
         if not (self.path / MARK).exists():
             raise click.ClickException(f"{self.path} was not made by Tollwire: it is left alone.")
-        remove_folder(self.postgres)
+        with told_whose(self.path):
+            remove_folder(self.postgres)
         shutil.rmtree(self.path)
 
 

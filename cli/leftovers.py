@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from cli.home import Home
 from embedded.child import Child, StopStep
+from embedded.linked_data import refuse_foreign
 from embedded.postgres import PostgresServer
 from embedded.unit import Unit, await_through
 
@@ -12,7 +13,11 @@ async def stop_leftovers(home: Home, record: Callable[[str], None]) -> None:
     """Stop every process that a pid file of this home names, services before servers.
 
     The caller holds the home's lock, so nobody who is alive watches over them.
+
+    Raises:
+        NotItsData: its PostgreSQL is another home's, which may be watched over.
     """
+    refuse_foreign(home.postgres)
     places = sorted(home.run.glob("*/*.pid"))
     for folder in (home.prometheus, home.valkey, home.nats, home.postgres):
         places += sorted(folder.glob("*.pid")) if folder.exists() else []

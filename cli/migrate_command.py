@@ -16,6 +16,7 @@ from cli.failures import Exit, Failure
 from cli.home import Home
 from cli.migrate import REPOSITORY, upgrade
 from cli.output import Output
+from cli.ownership import told_whose
 from cli.patience import patiently
 from embedded.postgres import PostgresServer
 from shared.runtime.postgres_faults import login_fault
@@ -83,7 +84,8 @@ def _own_dsn() -> str:
     port = home.read_ports().get("postgresql")
     if port is None or not home.is_running:
         raise NoDatabase(home)
-    return PostgresServer(home.postgres, port=port).dsn(database=DATABASE)
+    with told_whose(home.path):
+        return PostgresServer(home.postgres, port=port).dsn(database=DATABASE)
 
 
 def _migrate(output: Output, dsn: str, revision: str, *, is_only_check: bool) -> int:

@@ -10,6 +10,8 @@ from typing import TypeGuard
 
 import click
 
+from embedded.linked_data import NotItsData
+
 ELSEWHERE = "or name another folder in TOLLWIRE_HOME."
 
 
@@ -19,9 +21,14 @@ class NotOurs(click.ClickException):
 
 @contextmanager
 def told_whose(home: Path) -> Iterator[None]:
-    """Tell of what may not be used in the home, or on the way to it, by NotOurs."""
+    """Tell of what may not be used in the home, or on the way to it, by NotOurs.
+
+    Of a copy without data too (embedded/linked_data.py), by its own sentence.
+    """
     try:
         yield
+    except NotItsData as error:
+        raise click.ClickException(str(error)) from None
     except PermissionError as error:
         raise not_ours(error, home) from None
 

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 
 from embedded.child import Identity
+from embedded.linked_data import claim, refuse_foreign
 from embedded.unit import NotInstalled
 
 SYSTEM_FOLDER = Path("/var/lib/tollwire")
@@ -65,9 +66,13 @@ def reachable_folder(folder: Path, system_folder: Path = SYSTEM_FOLDER) -> Path:
 
     It is ``folder`` itself unless we are root and another account cannot get there: then ``folder``
     becomes a link to a folder of its own below ``system_folder``, and stays that.
+
+    Raises:
+        NotItsData: it is a link to nothing, or to another home's data.
     """
     if folder.is_symlink():
-        return _made(folder.resolve())
+        refuse_foreign(folder)
+        return folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0 or folder.exists() or is_open_to_all(folder.parent):
         return _made(folder)
@@ -75,6 +80,7 @@ def reachable_folder(folder: Path, system_folder: Path = SYSTEM_FOLDER) -> Path:
     # A name of its own, not one made from the path: the folder that has the link may be moved or made anew.
     target = _made(system_folder / f"{folder.name}-{secrets.token_hex(8)}")
     folder.symlink_to(target)
+    claim(folder)
     return target
 
 
@@ -86,7 +92,12 @@ def _made(folder: Path) -> Path:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove what ``reachable_folder`` made, wherever it is; a folder that is gone is fine."""
+    """Remove what ``reachable_folder`` made, wherever it is; a folder that is gone is fine.
+
+    Raises:
+        NotItsData: it is a link to nothing, or to another home's data.
+    """
+    refuse_foreign(folder)
     target = folder.resolve()
     if folder.is_symlink():
         folder.unlink()

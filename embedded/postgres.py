@@ -19,6 +19,7 @@ from urllib.parse import quote
 from embedded.accounts import account_for, reachable_folder
 from embedded.child import Identity, StopStep
 from embedded.files import secret_in, write_private
+from embedded.linked_data import claim
 from embedded.ports import LOOPBACK, free_port
 from embedded.postgres_programs import Programs, find_programs
 from embedded.unit import NotInstalled, StartFailed, Unit, running
@@ -69,6 +70,9 @@ class PostgresServer(Unit):
         durable: False only for tests.
         programs_folder: what TOLLWIRE_POSTGRES_BIN says, if anything.
         log: its log, ``postgresql.log`` in the folder by default.
+
+    Raises:
+        NotItsData: the folder is a link to nothing, or to the data of another home.
     """
 
     # Fast shutdown writes a checkpoint; immediate shutdown skips it and recovers at the next start.
@@ -86,7 +90,8 @@ class PostgresServer(Unit):
         programs_folder: Path | None = None,
         log: Path | None = None,
     ) -> None:
-        super().__init__("postgresql", reachable_folder(folder.absolute()), log)
+        self._place = folder.absolute()
+        super().__init__("postgresql", reachable_folder(self._place), log)
         self.port = port or free_port()
         self.data = self.folder / "data"
         self._config = self.folder / "postgresql.conf"
@@ -120,6 +125,7 @@ class PostgresServer(Unit):
             NotInstalled: no programs that this account can run, or too old ones.
             StartFailed: initdb failed, or the data folder is of another major version.
         """
+        claim(self._place)
         self._identity = account_for(self.data)
         self._programs = find_programs(self._programs_folder, self._identity)
         if self.data.exists():
