@@ -93,7 +93,7 @@ def _rotate(file: Path | None, output: Output, *, finish: bool) -> None:
             hint="Restart the services, then run `tollwire keyring rotate --finish`.",
         )
     if finish:
-        _refuse_unknown(path)
+        _refuse_older(path, "Not every service knows the key that was added.", "it was")
     if finish or _is_down(path):
         rotated = keys if finish else keys.with_new_key()
         rotated = _with_active(rotated, rotated.key_ids[-1])
@@ -143,7 +143,11 @@ async def status(pool: Pool, output: Output, file: Path | None) -> None:
 @keyring_option
 @database_command
 async def remove(pool: Pool, output: Output, key: str, file: Path | None) -> None:
-    """Remove KEY from the keyring. Refused while anything needs it."""
+    """Remove KEY from the keyring. Refused while anything needs it.
+
+    Also while a service of TOLLWIRE_HOME runs that was started before the keyring was written last: it may
+    still seal with KEY. Services elsewhere you restart before, after `rotate --finish`.
+    """
     path = _path(file)
     keys = _load(path)
     with WalkScreen(output) as shown:
@@ -152,8 +156,12 @@ async def remove(pool: Pool, output: Output, key: str, file: Path | None) -> Non
         raise Failure(
             f"{key}: {_verdict(keys, key, used)}.", hint="`tollwire keyring status` shows what for."
         )
+    _refuse_older(path, "A service may still seal with it.", "the keyring was written last")
     left = {key_id: keys.key(key_id) for key_id in keys.key_ids if key_id != key}
+    written = path.stat()
     _save(Keyring(keys.active, left), path)
+    # A service that knows a key too many is not one of before: the next key may be removed at once.
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
     if output.as_json:
         output.document({"active": keys.active, "waiting": None, "keys": tuple(left)})
     else:
@@ -199,17 +207,17 @@ def _is_down(path: Path) -> bool:
     return home is not None and not home.is_running
 
 
-def _refuse_unknown(path: Path) -> None:
-    """Refuse to seal with a key that a running service cannot open anything with.
+def _refuse_older(path: Path, title: str, what: str) -> None:
+    """Refuse what services that run must know of first.
 
     Raises:
-        Failure: services run that were started before the key was added.
+        Failure: services run that were started before the keyring was written last.
     """
     home = _home_of(path)
     if home is not None and (older := older_services(home, path)):
         raise Failure(
-            "Not every service knows the key that was added.",
-            detail=f"Started before it was: {', '.join(older)}.",
+            title,
+            detail=f"Started before {what}: {', '.join(older)}.",
             hint=f"`{own_command('down')}` and `{own_command('up')}`, then this command again.",
         )
 

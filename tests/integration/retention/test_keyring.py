@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from cli.home import Home
+from cli.home import Home, ProcessState, State
 from cli.keyring import keyring as command
 from ledger.reseal import Reseal
 from shared.runtime.keyring import Keyring
@@ -149,3 +150,35 @@ async def test_a_keyring_beside_services_that_no_instance_runs_is_rotated_in_two
     first = Keyring.generate(tmp_path / "keyring.json").active
     assert (await run("rotate"))[0] == 0
     assert Keyring.load(tmp_path / "keyring.json").active == first
+
+
+async def test_no_key_goes_with_which_a_running_service_still_seals(database, flow, file):
+    """A service seals with the key that was active when it started, and its next text needs that key."""
+    home = Home(file.parent)
+    first = Keyring.load(file).active
+    await run("rotate")
+    second = Keyring.load(file).active
+    await run("rotate")
+    api = ProcessState(name="api", pid=None, port=None, health_port=1, restarts=0, state="running")
+    home.write_state(State(phase="running", processes=[api]))
+    pid_file = home.run / "api" / "api.pid"
+    pid_file.parent.mkdir()
+    pid_file.touch()
+    dsn = database.dsn("ledger")
+    with home.lock:
+        start(pid_file, file, after=-1)
+        code, _, err = await run("remove", first, "--dsn", dsn)
+        assert (code, first in Keyring.load(file).key_ids) == (1, True)
+        assert "A service may still seal with it." in err
+        assert "Started before the keyring was written last: api." in err
+        # One that was restarted seals with the active key, however many old ones go.
+        start(pid_file, file, after=1)
+        for key in (first, second):
+            assert (await run("remove", key, "--dsn", dsn))[0] == 0
+    assert len(Keyring.load(file).key_ids) == 1
+
+
+def start(pid_file: Path, keyring: Path, *, after: int) -> None:
+    """Make a process one that was started so many milliseconds after the keyring was written."""
+    at = keyring.stat().st_mtime_ns + after * 1_000_000
+    os.utime(pid_file, ns=(at, at))
