@@ -13,8 +13,9 @@ REPLAY_IDS_MAX = 1_000
 ROTATION_GRACE_MAX_SECONDS = 604_800
 ROTATION_GRACE_DEFAULT_SECONDS = 86_400
 
+# Each is sent. Endpoints that were set before may have "message.queued" too, which never was.
 EventType = Literal[
-    "message.queued", "message.sent", "message.delivered", "message.undelivered", "message.expired",
+    "message.sent", "message.delivered", "message.undelivered", "message.expired",
     "message.failed", "message.cancelled", "message.late_receipt",
 ]  # fmt: skip
 

@@ -13,7 +13,6 @@ TYPE_WIDTH = len("message.late_receipt")
 MSISDN_WIDTH = len("+491511234567890")
 COLOURS = {
     "message.delivered": "green",
-    "message.queued": "cyan",
     "message.sent": "cyan",
     "callback.test": "cyan",
 }

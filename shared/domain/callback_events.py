@@ -27,7 +27,6 @@ ERROR_DETAIL_LENGTH_MAX = 1_000
 class EventType(StrEnum):
     """What a callback tells. ``balance.low`` is reserved for the issue that brings it."""
 
-    MESSAGE_QUEUED = "message.queued"
     MESSAGE_SENT = "message.sent"
     MESSAGE_DELIVERED = "message.delivered"
     MESSAGE_UNDELIVERED = "message.undelivered"
@@ -52,7 +51,6 @@ DEFAULT_EVENT_TYPES = frozenset(
 )
 
 _TYPE_OF_STATE = {
-    MessageState.QUEUED: EventType.MESSAGE_QUEUED,
     MessageState.SENT: EventType.MESSAGE_SENT,
     MessageState.DELIVERED: EventType.MESSAGE_DELIVERED,
     MessageState.UNDELIVERED: EventType.MESSAGE_UNDELIVERED,

@@ -132,7 +132,7 @@ def test_every_final_state_has_its_event_and_is_subscribed_to_by_default() -> No
 def test_states_between_are_told_only_when_they_mean_something_to_a_client() -> None:
     told = {state for state in MessageState if event_type(state, late_receipt=False)}
 
-    assert told - FINAL_STATES == {MessageState.QUEUED, MessageState.SENT}
+    assert told - FINAL_STATES == {MessageState.SENT}
 
 
 def test_a_late_receipt_is_an_event_of_its_own() -> None:
