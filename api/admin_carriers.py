@@ -25,7 +25,13 @@ from api.resources import Resources
 from api.routing import Call
 from shared.domain.problems import ProblemCode
 from shared.storage import carriers
-from shared.storage.carriers import CarrierRow, NoSuchCarrier, StoredCarrier, carrier_secret_aad
+from shared.storage.carriers import (
+    CarrierChanged,
+    CarrierRow,
+    NoSuchCarrier,
+    StoredCarrier,
+    carrier_secret_aad,
+)
 
 # A route's prefix and priority.
 PLACE: Final = re.compile(r"([0-9]{0,15})\.([0-9]{1,3})")
@@ -47,13 +53,18 @@ async def put_carrier(
 
     Makes the carrier of this name, or makes it what the body says. Its secret is stored sealed and never
     shown; left out, it stays. What no process could open is refused with each field, and nothing changes.
+    With the `version` that it was shown with, a carrier that somebody else has changed since stays theirs.
     """
     fields = msgspec.structs.asdict(body)
-    secret, reason = fields.pop("secret"), fields.pop("reason")
+    secret, seen, reason = fields.pop("secret"), fields.pop("version"), fields.pop("reason")
     row = CarrierRow(name=path.name, **fields)
     async with connected(resources.pool) as connection, connection.transaction():
+        await carriers.lock_carrier(connection, path.name)
         refuse_unusable(body, await carriers.find_carrier(connection, path.name), resources.keyring)
-        stored = await carriers.put_carrier(connection, row, actor_of(call), reason)
+        try:
+            stored = await carriers.put_carrier(connection, row, actor_of(call), reason, seen=seen)
+        except CarrierChanged:
+            raise Refusal(ProblemCode.CHANGED_MEANWHILE, what="carrier") from None
         if secret is not None:
             sealed = resources.keyring.seal(secret.encode(), carrier_secret_aad(stored.id))
             await carriers.put_secret(connection, stored, sealed, actor_of(call), reason)
@@ -116,4 +127,5 @@ def _shown(stored: StoredCarrier) -> CarrierShown:
         receipt_wait_seconds=row.receipt_wait_seconds,
         no_receipt_seconds=row.no_receipt_seconds,
         has_secret=stored.secret_sealed is not None,
+        version=stored.version,
     )

@@ -16,6 +16,7 @@ RECEIPT_WAIT_MAX_SECONDS = 604_800
 NO_RECEIPT_MAX_SECONDS = 604_800
 # A token or an HMAC key; longer ones are certificates, which belong into files.
 SECRET_CHARACTERS_MAX = 4_096
+VERSION_CHARACTERS_MAX = 64
 PRIORITY_MAX = 100
 
 
@@ -49,6 +50,17 @@ class CarrierRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     receipt_wait_seconds: Annotated[int, Meta(ge=1, le=RECEIPT_WAIT_MAX_SECONDS)] = 3_600
     no_receipt_seconds: Annotated[int, Meta(ge=1, le=NO_RECEIPT_MAX_SECONDS)] = 259_200
     secret: Annotated[str, Meta(min_length=1, max_length=SECRET_CHARACTERS_MAX)] | None = None
+    version: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=VERSION_CHARACTERS_MAX,
+                description="As it was shown: a carrier that was changed since is left as it is.",
+            ),
+        ]
+        | None
+    ) = None
     reason: Reason | None = None
 
 
@@ -71,6 +83,7 @@ class CarrierShown(Struct, frozen=True, kw_only=True):
     receipt_wait_seconds: int
     no_receipt_seconds: int
     has_secret: bool
+    version: Annotated[str, Meta(description="Of what the carrier is, but for its secret.")]
 
 
 class CarrierList(Struct, frozen=True):

@@ -45,6 +45,7 @@ STATUS: Mapping[ProblemCode, int] = MappingProxyType(
         _C.ALREADY_FINAL: 409,
         _C.ALREADY_EXISTS: 409,
         _C.REFERENCE_CONFLICT: 409,
+        _C.CHANGED_MEANWHILE: 409,
         _C.PAYLOAD_TOO_LARGE: 413,
         _C.UNSUPPORTED_MEDIA_TYPE: 415,
         _C.VALIDATION_FAILED: 422,

@@ -1,5 +1,6 @@
 """`tollwire carrier`: stop, start and slow carriers, and see what they are."""
 
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -8,14 +9,17 @@ import msgspec
 from api.carrier_schemas import RATE_PER_SECOND_MAX, WINDOW_MAX, CarrierList, CarrierShown
 from cli.api_client import Api
 from cli.api_command import api_command
-from cli.failures import Failure
+from cli.failures import Failure, Refused
 from cli.output import Output
 from cli.target import KeyFile
 from cli.words import part
+from shared.domain.problems import ProblemCode
 
 CARRIERS = "/admin/v1/carriers"
 # What the API shows of a carrier and does not take back.
 SHOWN_ONLY = frozenset({"id", "name", "has_secret"})
+# How often one is looked at that others keep changing.
+LOOKS_MAX = 5
 
 reason_option = click.option("--reason", help="Why; stands in the audit trail.")
 
@@ -95,12 +99,33 @@ async def set_(api: Api, output: Output, name: str, reason: str | None, **given:
 
 
 async def _change(api: Api, output: Output, name: str, reason: str | None, changed: dict[str, Any]) -> None:
-    """Set the carrier as it is but for these fields; its secret stays, since none is sent."""
+    """Set the carrier as it is but for these fields, and show it."""
+    _tell(output, await _put_on_top(api, name, {**changed, "reason": reason}))
+
+
+async def _put_on_top(api: Api, name: str, changed: dict[str, Any]) -> CarrierShown:
+    """What another operator changes between our look and our change is looked at again, and stays."""
+    for _ in range(LOOKS_MAX - 1):
+        with suppress(_Overtaken):
+            return await _put(api, name, changed)
+    return await _put(api, name, changed)
+
+
+class _Overtaken(Refused):
+    """Somebody else has changed it since it was looked at."""
+
+
+async def _put(api: Api, name: str, changed: dict[str, Any]) -> CarrierShown:
+    """Set the carrier, but for these fields, as it is; its secret stays, since none is sent."""
     fields = msgspec.structs.asdict(await _carrier(api, name))
-    body = {key: value for key, value in fields.items() if key not in SHOWN_ONLY}
-    body |= {**changed, "reason": reason}
-    answer = await api.request("PUT", f"{CARRIERS}/{part(name)}", body, may_repeat=True)
-    _tell(output, answer.read(CarrierShown))
+    body = {key: value for key, value in fields.items() if key not in SHOWN_ONLY} | changed
+    try:
+        answer = await api.request("PUT", f"{CARRIERS}/{part(name)}", body, may_repeat=True)
+    except Refused as refused:
+        if refused.problem.code == ProblemCode.CHANGED_MEANWHILE:
+            raise _Overtaken(refused.problem) from None
+        raise
+    return answer.read(CarrierShown)
 
 
 async def _carriers(api: Api) -> list[CarrierShown]:

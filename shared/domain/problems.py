@@ -33,6 +33,7 @@ class ProblemCode(StrEnum):
     ALREADY_FINAL = "already_final"
     ALREADY_EXISTS = "already_exists"
     REFERENCE_CONFLICT = "reference_conflict"
+    CHANGED_MEANWHILE = "changed_meanwhile"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     VALIDATION_FAILED = "validation_failed"
@@ -195,6 +196,12 @@ _KINDS = (
         "The reference was used for something else",
         "The reference {reference} was used on this account for another operation or amount.",
         "Repeat exactly what was asked first to get its answer, or use a new reference.",
+    ),
+    ProblemKind(
+        _C.CHANGED_MEANWHILE,
+        "Somebody else has changed it",
+        "The {what} is not any more what the version in the request was shown for.",
+        "Look at it again, and change what it is now.",
     ),
     ProblemKind(
         _C.PAYLOAD_TOO_LARGE,

@@ -1,6 +1,7 @@
 """Carriers and routes as operators keep them: made or changed by name, each with its line in the trail."""
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -12,10 +13,16 @@ from shared.storage.audit import Actor, note
 
 # The route that every message may take for which no longer prefix has one.
 DEFAULT_ROUTE_PREFIX: Final = ""
+# Enough for a few changes to never have the same.
+VERSION_DIGITS: Final = 16
 
 
 class NoSuchCarrier(LookupError):  # noqa: N818 - named for what happened
     """There is no carrier with this name."""
+
+
+class CarrierChanged(Exception):  # noqa: N818 - named for what happened
+    """The carrier is not any more what whoever changes it has seen."""
 
 
 def carrier_secret_aad(carrier_id: int) -> bytes:
@@ -51,6 +58,25 @@ class StoredCarrier:
     row: CarrierRow
     secret_sealed: bytes | None = dataclasses.field(repr=False)
 
+    @property
+    def version(self) -> str:
+        """A word for what the row says: the same again, the same word."""
+        said = msgspec.json.encode(dataclasses.asdict(self.row), order="deterministic")
+        return hashlib.sha256(said).hexdigest()[:VERSION_DIGITS]
+
+
+# Until the transaction ends, for a row that there is and for one that is still to be made.
+LOCK: Final = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
+
+
+async def lock_carrier(conn: Connection, name: str) -> None:
+    """Let nobody else put this carrier until the transaction ends; to be called before what is read of it."""
+    await conn.execute(LOCK, _carrier_target(name))
+
+
+def _carrier_target(name: str) -> str:
+    return f"carrier/{name}"
+
 
 PUT = """
     insert into tollwire.carriers (name, kind, settings, enabled, is_simulator, idempotent_submit, can_query,
@@ -65,22 +91,28 @@ PUT = """
 
 
 async def put_carrier(
-    conn: Connection, row: CarrierRow, by: Actor, reason: str | None = None
+    conn: Connection, row: CarrierRow, by: Actor, reason: str | None = None, *, seen: str | None = None
 ) -> StoredCarrier:
     """Make the carrier of this name, or make it what ``row`` says; its secret stays.
 
+    ``seen``: the ``version`` that the change is one of.
+
     Raises:
+        CarrierChanged: it has another version by now, and is not what ``row`` says either.
         asyncpg.CheckViolationError: a value is out of its range; nothing was changed.
     """
     async with conn.transaction():
+        await lock_carrier(conn, row.name)
         old = await find_carrier(conn, row.name)
         if old is not None and old.row == row:
             return old
+        if seen is not None and (old is None or old.version != seen):
+            raise CarrierChanged(row.name)
         values = dataclasses.asdict(row) | {"settings": msgspec.json.encode(row.settings).decode()}
         await conn.execute(PUT, *values.values())
         before = None if old is None else dataclasses.asdict(old.row)
         action = "carrier.create" if old is None else "carrier.set"
-        target = f"carrier/{row.name}"
+        target = _carrier_target(row.name)
         await note(conn, by, action, target, before=before, after=dataclasses.asdict(row), reason=reason)
         return await stored_carrier(conn, row.name)
 
@@ -94,7 +126,7 @@ async def put_secret(
     """Give a carrier a new secret, sealed with ``carrier_secret_aad(carrier.id)``."""
     async with conn.transaction():
         await conn.execute(PUT_SECRET, carrier.id, secret_sealed)
-        target = f"carrier/{carrier.row.name}"
+        target = _carrier_target(carrier.row.name)
         await note(conn, by, "carrier.new_secret", target, before=None, after=None, reason=reason)
 
 

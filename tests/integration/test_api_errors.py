@@ -150,6 +150,13 @@ async def reference_conflict(rig: Rig) -> Answer:
     return await rig.call("POST", "/admin/v1/clients/acme/credit", key=await rig.operator(), body=body)
 
 
+@produces(C.CHANGED_MEANWHILE)
+async def changed_meanwhile(rig: Rig) -> Answer:
+    settings = {"url": "https://carrier.example.org", "body": {"to": "$msisdn", "text": "$text"}}
+    body = {"settings": settings, "version": "0"}
+    return await rig.call("PUT", "/admin/v1/carriers/telco", key=await rig.operator(), body=body)
+
+
 @produces(C.PAYLOAD_TOO_LARGE)
 async def payload_too_large(rig: Rig) -> Answer:
     key = await rig.client("acme")
