@@ -133,12 +133,13 @@ def test_a_carrier_is_stopped_started_and_slowed_and_stays_what_it_is_otherwise(
     name = before["name"]
     try:
         stopped = tell(running, "carrier", "stop", name, "--reason", "loses receipts")
-        assert stopped == {**before, "enabled": False}
+        assert stopped == {**before, "enabled": False, "version": stopped["version"]}
         assert "stopped" in show(running, "carrier", "list")
     finally:
         assert tell(running, "carrier", "start", name) == before
     slowed = tell(running, "carrier", "set", name, "--rate-per-second", "50", "--window-max", "20")
-    assert slowed == {**before, "rate_per_second": 50, "window_max": 20}
+    assert slowed == {**before, "rate_per_second": 50, "window_max": 20, "version": slowed["version"]}
+    assert len({shown["version"] for shown in (before, stopped, slowed)}) == 3
     was = ("--rate-per-second", str(before["rate_per_second"]), "--window-max", str(before["window_max"]))
     assert tell(running, "carrier", "set", name, *was) == before
     assert tell(running, "carrier", "show", name) == before
