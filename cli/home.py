@@ -13,6 +13,7 @@ from cli.ownership import refuse_for_root, told_whose
 from embedded.accounts import remove_folder
 from embedded.child import birth_of
 from embedded.files import FolderLock, write_private
+from embedded.ports import LOOPBACK
 
 DEFAULT_HOME = ".tollwire"
 # Another account passes through to PostgreSQL's folder when root runs us; nobody lists what is here.
@@ -36,6 +37,7 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     health_port: int | None
     restarts: int
     state: str
+    health_address: str = LOOPBACK  # where the health port is reached; earlier versions did not say
 
 
 class Step(msgspec.Struct, frozen=True):

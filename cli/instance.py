@@ -15,8 +15,9 @@ from cli.observe import observer_of
 from cli.port_choice import PortChoice
 from cli.screen import Screen
 from cli.servers import Servers, title_of
-from cli.services import Launch, Service, plan, simulator_secret, simulator_url
+from cli.services import Launch, Service, plan, simulator_secret, url_of
 from embedded.child import birth_of
+from embedded.ports import LOOPBACK
 from embedded.prometheus import PrometheusServer
 from embedded.rotation import rotate
 from embedded.supervisor import Kept, Notice, Supervisor
@@ -101,7 +102,7 @@ class Instance:
     async def _start(self) -> None:
         await stop_leftovers(self._home, self._screen.record)
         ports = PortChoice(self._home.read_ports(), self._environ)
-        self.state.api_url = f"http://127.0.0.1:{ports.port_of('api')}"
+        self.state.api_url = url_of("api", ports, self._environ)
         servers = Servers(self._home, ports, self._environ)
         launches = plan(self._home, ports, servers, self._scale, self._environ)
         self._launches = {launch.name: launch for launch in launches}
@@ -109,7 +110,7 @@ class Instance:
         self._home.write_ports(ports.chosen)
         await self._start_servers(servers)
         await self._migrate(servers)
-        await self._make_demo(servers, simulator_url(ports))
+        await self._make_demo(servers, url_of("simulator", ports, self._environ))
         await self._start_services(launches)
         if observer is not None:
             await self._observe(observer)
@@ -213,6 +214,7 @@ class Instance:
             pid=kept.unit.child.pid,
             port=getattr(kept.unit, "port", None) if launch is None else launch.port,
             health_port=None if launch is None else launch.health_port,
+            health_address=LOOPBACK if launch is None else launch.health_address,
             restarts=kept.restarts,
             state=kept.state,
         )

@@ -31,4 +31,4 @@ def observer_of(home: Home, ports: PortChoice, launches: Sequence[Launch]) -> Pr
 
 def target_of(launch: Launch) -> Target:
     """Where a process shows its metrics. All instances of a service are one job, as in a cluster."""
-    return Target(job=f"tollwire-{launch.module}", instance=launch.name, port=launch.health_port)
+    return Target(f"tollwire-{launch.module}", launch.name, launch.health_port, launch.health_address)

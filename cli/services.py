@@ -13,7 +13,7 @@ from cli.port_choice import PortChoice
 from cli.servers import Servers
 from embedded.child import StopStep
 from embedded.files import secret_in
-from embedded.ports import is_listening
+from embedded.ports import LOOPBACK, is_listening, netloc, reached_at
 from embedded.postgres import CONNECTIONS_MAX
 from embedded.probe import is_ok
 from embedded.unit import Unit
@@ -28,6 +28,9 @@ CONNECTIONS_SPARE = 20  # for the operator's psql, the migrations and what Postg
 # In the order of their start; all but the simulator talk to PostgreSQL, each in its own role.
 NAMES = ("simulator", "ledger", "api", "worker", "dlr")
 ONE_ONLY = "simulator"
+# The settings of the addresses that services listen on: those with a port, and every one's health port.
+HOSTS = {"api": "TOLLWIRE_HOST", "dlr": "TOLLWIRE_RECEIPTS_HOST", "simulator": "TOLLWIRE_SIMULATOR_HOST"}
+HEALTH_HOST = "TOLLWIRE_HEALTH_HOST"
 READINESS = "/readyz"  # on every health port: 200 when the process can do its work
 
 
@@ -40,6 +43,8 @@ class Launch:
     environ: Mapping[str, str]
     port: int | None
     health_port: int
+    address: str = LOOPBACK  # where this machine reaches the port
+    health_address: str = LOOPBACK
 
 
 class Service(Unit):
@@ -65,8 +70,8 @@ class Service(Unit):
 
     def is_ready(self) -> bool:
         """True when it says that it can serve, and takes connections where it should."""
-        is_open = self.told.port is None or is_listening(self.told.port)
-        return is_open and is_ok(self.told.health_port, READINESS)
+        is_open = self.told.port is None or is_listening(self.told.port, self.told.address)
+        return is_open and is_ok(self.told.health_port, READINESS, self.told.health_address)
 
 
 def parse_scale(text: str) -> dict[str, int]:
@@ -104,7 +109,7 @@ def plan(
             health_port = ports.port_of(f"{instance} health")
             own = {
                 **servers.environ(name),
-                **_own_environ(name, home, ports),
+                **_own_environ(name, home, ports, environ),
                 "TOLLWIRE_HEALTH_PORT": str(health_port),
                 "TOLLWIRE_KEYRING_FILE": str(home.keyring),
                 "TOLLWIRE_POSTGRES_POOL_MAX": environ.get("TOLLWIRE_POSTGRES_POOL_MAX") or str(pool_max),
@@ -113,17 +118,24 @@ def plan(
                 "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": environ.get("TOLLWIRE_CALLBACK_ALLOW_PRIVATE") or "true",
                 "TOLLWIRE_CALLBACK_HTTPS_ONLY": os.environ.get("TOLLWIRE_CALLBACK_HTTPS_ONLY") or "false",
             }
-            launches.append(Launch(instance, name, own, _port_of(name, ports), health_port))
+            health_address = _address(HEALTH_HOST, environ)
+            port, address = _port_of(name, ports), _address(HOSTS.get(name, ""), environ)
+            launches.append(Launch(instance, name, own, port, health_port, address, health_address))
     return launches
 
 
 def _port_of(name: str, ports: PortChoice) -> int | None:
-    return ports.port_of(name) if name in {"api", "dlr", "simulator"} else None
+    return ports.port_of(name) if name in HOSTS else None
 
 
-def simulator_url(ports: PortChoice) -> str:
-    """Where the simulated carrier takes submits."""
-    return f"http://127.0.0.1:{ports.port_of('simulator')}"
+def url_of(name: str, ports: PortChoice, environ: Mapping[str, str]) -> str:
+    """Where this machine reaches a service that has a port: ``http://127.0.0.1:8080``."""
+    return f"http://{netloc(_address(HOSTS[name], environ), ports.port_of(name))}"
+
+
+def _address(variable: str, environ: Mapping[str, str]) -> str:
+    """Where this machine reaches what listens on the address that the setting names."""
+    return reached_at(environ.get(variable) or LOOPBACK)
 
 
 def simulator_secret(home: Home) -> str:
@@ -131,7 +143,7 @@ def simulator_secret(home: Home) -> str:
     return secret_in(home.path / "simulator.secret")
 
 
-def _own_environ(name: str, home: Home, ports: PortChoice) -> dict[str, str]:
+def _own_environ(name: str, home: Home, ports: PortChoice, environ: Mapping[str, str]) -> dict[str, str]:
     match name:
         case "api":
             return {"TOLLWIRE_PORT": str(ports.port_of("api"))}
@@ -143,7 +155,7 @@ def _own_environ(name: str, home: Home, ports: PortChoice) -> dict[str, str]:
         case "simulator":
             return {
                 "TOLLWIRE_SIMULATOR_PORT": str(ports.port_of("simulator")),
-                "TOLLWIRE_SIMULATOR_RECEIPT_URL": f"http://127.0.0.1:{ports.port_of('dlr')}/receipts/simulator",
+                "TOLLWIRE_SIMULATOR_RECEIPT_URL": f"{url_of('dlr', ports, environ)}/receipts/simulator",
                 "TOLLWIRE_SIMULATOR_SECRET": simulator_secret(home),
                 "TOLLWIRE_SIMULATOR_LOG": str(home.path / "simulator.jsonl"),
             }

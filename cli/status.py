@@ -74,7 +74,7 @@ def _health(process: ProcessState) -> str:
     if process.health_port is None:
         is_open = process.port is not None and is_listening(process.port)
         return READY if is_open else "does not listen"
-    answer = get(process.health_port, READINESS)
+    answer = get(process.health_port, READINESS, process.health_address)
     if answer is None:
         return "does not answer"
     code, body = answer

@@ -10,9 +10,11 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_V6 = "::1"
 # Below the ports that Linux (32768) and macOS (49152) give to outgoing connections, so that a port that is
 # remembered for the next start is still free then.
 CHOICE_FIRST, CHOICE_LAST = 20_000, 32_000
@@ -52,11 +54,29 @@ def is_free(port: int, address: str = LOOPBACK) -> bool:
     return not is_listening(port)
 
 
-def is_listening(port: int) -> bool:
-    """True when somebody on this machine takes connections at the port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as visitor:
-        visitor.settimeout(CONNECT_SECONDS)
-        return visitor.connect_ex((LOOPBACK, port)) == 0
+def is_listening(port: int, address: str = LOOPBACK) -> bool:
+    """True when somebody takes connections at the port, on this machine unless the address is another's."""
+    try:
+        socket.create_connection((address, port), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def reached_at(address: str) -> str:
+    """Return where this machine reaches what listens on the address: all addresses mean the loopback too."""
+    try:
+        found = ip_address(address)
+    except ValueError:  # a name
+        return address
+    if not found.is_unspecified:
+        return address
+    return LOOPBACK if found.version == 4 else LOOPBACK_V6
+
+
+def netloc(address: str, port: int) -> str:
+    """``address:port`` as in a URL."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Reservations:

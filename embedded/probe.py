@@ -1,4 +1,4 @@
-"""One question to a process of ours over HTTP on this machine."""
+"""One question to a process of ours over HTTP."""
 
 import http.client
 import json
@@ -9,12 +9,12 @@ ANSWER_SECONDS = 1.0  # a process that is well answers in milliseconds
 BODY_BYTES_MAX = 65_536
 
 
-def get(port: int, path: str) -> tuple[int, bytes] | None:
+def get(port: int, path: str, address: str = LOOPBACK) -> tuple[int, bytes] | None:
     """Return status and body, or None when nothing answers.
 
     Not urllib: that would ask the proxy that the environment names.
     """
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_SECONDS)
+    connection = http.client.HTTPConnection(address, port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -25,9 +25,9 @@ def get(port: int, path: str) -> tuple[int, bytes] | None:
         connection.close()
 
 
-def is_ok(port: int, path: str) -> bool:
+def is_ok(port: int, path: str, address: str = LOOPBACK) -> bool:
     """True when the answer is 200."""
-    answer = get(port, path)
+    answer = get(port, path, address)
     return answer is not None and answer[0] == http.HTTPStatus.OK
 
 

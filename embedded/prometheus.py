@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from embedded.files import write_private
-from embedded.ports import LOOPBACK, free_port
+from embedded.ports import LOOPBACK, free_port, netloc
 from embedded.probe import is_ok
 from embedded.unit import NotInstalled, Unit
 
@@ -34,11 +34,12 @@ HOW_TO_GET_IT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One process that shows metrics: its job (all of a kind), its name, its health port."""
+    """One process that shows metrics: its job (all of a kind), its name, its health port and address."""
 
     job: str
     instance: str
     port: int
+    address: str = LOOPBACK
 
 
 class PrometheusServer(Unit):
@@ -116,7 +117,10 @@ def configuration(targets: Sequence[Target], rules: Path) -> dict[str, Any]:
             {
                 "job_name": job,
                 "static_configs": [
-                    {"targets": [f"{LOOPBACK}:{target.port}"], "labels": {"instance": target.instance}}
+                    {
+                        "targets": [netloc(target.address, target.port)],
+                        "labels": {"instance": target.instance},
+                    }
                     for target in members
                 ],
             }

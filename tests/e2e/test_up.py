@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,21 @@ def test_the_pasted_commands_send_a_message_and_show_it_delivered_and_paid(insta
     message = send_and_follow(instance.run("up").stdout)
     assert message["hold"]["state"] == "CAPTURED"
     assert len(message["attempts"]) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+def test_an_instance_that_listens_on_an_address_of_its_own_starts_and_sends(folder: Path):
+    own = "127.0.0.9"
+    hosts = {f"TOLLWIRE_{name}HOST": own for name in ("", "HEALTH_", "RECEIPTS_", "SIMULATOR_")}
+    made = Instance(folder / "elsewhere", free_port(), **hosts)
+    try:
+        message = send_and_follow(made.up())
+        assert message["hold"]["state"] == "CAPTURED"
+        status = made.status()
+        assert status["api_url"] == f"http://{own}:{made.environ['TOLLWIRE_PORT']}"
+        assert set(status["health"].values()) == {"ready"}
+    finally:
+        made.down("--clean")
 
 
 def test_up_on_a_running_instance_shows_where_it_is(instance):

@@ -94,6 +94,21 @@ def test_what_the_operator_says_about_pools_and_callbacks_stands(home):
     assert planned(home)["dlr"].environ["TOLLWIRE_CALLBACK_ALLOW_PRIVATE"] == "true"
 
 
+def test_what_listens_on_an_address_of_its_own_is_asked_there(home):
+    launches = planned(
+        home,
+        TOLLWIRE_HOST="192.0.2.10",
+        TOLLWIRE_RECEIPTS_HOST="::1",
+        TOLLWIRE_SIMULATOR_HOST="0.0.0.0",
+        TOLLWIRE_HEALTH_HOST="::",
+    )
+    asked = {name: launches[name].address for name in ("api", "dlr", "simulator")}
+    assert asked == {"api": "192.0.2.10", "dlr": "::1", "simulator": "127.0.0.1"}
+    assert {launch.health_address for launch in launches.values()} == {"::1"}
+    receipts = launches["simulator"].environ["TOLLWIRE_SIMULATOR_RECEIPT_URL"]
+    assert receipts == f"http://[::1]:{launches['dlr'].port}/receipts/simulator"
+
+
 def test_valkey_can_be_left_out(home):
     launches = planned(home, TOLLWIRE_VALKEY_URL="none")
     assert launches["api"].environ["TOLLWIRE_VALKEY_URL"] == ""

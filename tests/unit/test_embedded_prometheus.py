@@ -18,12 +18,13 @@ def test_each_service_is_a_job_and_each_process_keeps_its_name():
     targets = [
         Target("tollwire-api", "api-1", 20001),
         Target("tollwire-api", "api-2", 20002),
-        Target("tollwire-dlr", "dlr", 20003),
+        Target("tollwire-dlr", "dlr", 20003, "::1"),
     ]
     found = configuration(targets, Path("/rules"))
     jobs = {job["job_name"]: job["static_configs"] for job in found["scrape_configs"]}
     assert list(jobs) == ["tollwire-api", "tollwire-dlr"]
     assert jobs["tollwire-api"][1] == {"targets": ["127.0.0.1:20002"], "labels": {"instance": "api-2"}}
+    assert jobs["tollwire-dlr"][0]["targets"] == ["[::1]:20003"]
     assert found["rule_files"] == ["/rules/*.yaml"]
 
 
