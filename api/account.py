@@ -7,7 +7,7 @@ from asyncpg import Record
 from api import reads
 from api.problems import Refusal, invalid_field
 from api.read_schemas import Balance, Entry, Statement, StatementQuery
-from api.reader import Source
+from api.reader import NotThereYet, Source
 from api.resources import Resources
 from api.routing import Call
 from api.schemas import time_text
@@ -86,6 +86,8 @@ def balance_of_account(account: ClientAccount, as_of: datetime) -> Balance:
 
 async def _account(source: Source, client_id: int) -> Record:
     row = await reads.get_balance(source.pool, client_id)
+    if row is None and source.as_of is not None:
+        raise NotThereYet  # an account that was opened just now
     if row is None:
         raise Refusal(ProblemCode.NOT_FOUND, what="account")
     return row

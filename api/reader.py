@@ -71,6 +71,10 @@ class _Place:
     seen_at: float
 
 
+class NotThereYet(Exception):  # noqa: N818 - named for what happened
+    """The replica has not got what a piece of reading stands on: the primary is asked. Raised by the work."""
+
+
 class Reader:
     """Chooses where to read. Without a replica, always the primary."""
 
@@ -88,12 +92,14 @@ class Reader:
         return min(LOOK_SECONDS, self._lag_max_seconds / LOOKS_IN_LAG)
 
     async def read(self, work: Callable[[Source], Awaitable[R]]) -> R:
-        """Do a piece of reading where it is fresh enough; at the primary when the replica fails at it."""
+        """Do a piece of reading where it is fresh enough; at the primary when the replica cannot."""
         source = self._choose()
         if source.as_of is not None:
             try:
                 async with asyncio.timeout(READ_SECONDS):
                     found = await work(source)
+            except NotThereYet:
+                pass
             except FAULTS as error:
                 if is_data_fault(error):
                     raise  # what was asked for is at fault, and would be anywhere

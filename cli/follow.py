@@ -4,14 +4,16 @@ each message by itself when few are left.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from api.read_schemas import MessageDetail, MessagePage
 from cli.api_client import Api
-from cli.proof import FINAL_STATES
+from cli.journal import Snapshot, entries_back_to, snapshot
+from cli.proof import FINAL_STATES, Books, books
+from cli.send_progress import Accepted
 from shared.domain.ids import uuid7_time_ms
 
 PAGE: Final = 1_000
@@ -21,6 +23,9 @@ FEW: Final = 40
 PAUSE_FIRST_SECONDS: Final = 0.5
 PAUSE_MAX_SECONDS: Final = 10.0
 PAUSE_GROWTH: Final = 1.5
+# A replica that answers for balance and journal may be behind: 5 s at most, unless the API is told otherwise.
+CATCH_UP_SECONDS: Final = 6.0
+CATCH_UP_PAUSE_SECONDS: Final = 0.5
 # The upper bound is exclusive, and the API may read a time a millisecond lower.
 LATER_MS: Final = 2
 
@@ -54,6 +59,21 @@ async def follow(
             PAUSE_FIRST_SECONDS if has_moved else min(PAUSE_MAX_SECONDS, pause_seconds * PAUSE_GROWTH)
         )
         await asyncio.sleep(pause_seconds)
+
+
+async def prove(api: Api, accepted: Sequence[Accepted], states: Mapping[str, str], before: Snapshot) -> Books:
+    """Return the books of messages that were followed to their end (see ``proof.books``).
+
+    Where they look wrong they are read again for some seconds: a replica that is a little behind may answer.
+    """
+    until = time.monotonic() + CATCH_UP_SECONDS
+    while True:
+        after = await snapshot(api)
+        entries = await entries_back_to(api, before.version, [message.id for message in accepted])
+        proved = books(accepted, states, entries, before, after)
+        if not proved.faults or time.monotonic() >= until:
+            return proved
+        await asyncio.sleep(CATCH_UP_PAUSE_SECONDS)
 
 
 async def _look(api: Api, waiting: Collection[str]) -> dict[str, str]:

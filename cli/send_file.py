@@ -15,11 +15,11 @@ from cli.api_client import Api
 from cli.csv_messages import FILE_BYTES_MAX, CsvFile, read_csv
 from cli.csv_rows import CsvFault
 from cli.failures import Exit, Failure, Unreachable, of_this_machine
-from cli.follow import OnLook, follow
+from cli.follow import OnLook, follow, prove
 from cli.home import Home
-from cli.journal import Snapshot, entries_back_to, snapshot
+from cli.journal import Snapshot, snapshot
 from cli.output import Output
-from cli.proof import FINAL_STATES, Books, books
+from cli.proof import FINAL_STATES, Books
 from cli.send_batches import cut, run_id
 from cli.send_progress import VERSION, Accepted, Header, Progress, Rejected, refuse_other_options
 from cli.send_report import Bar, Outcome, books_document, grouped, print_books, print_outcome
@@ -224,10 +224,7 @@ async def _wait(api: Api, output: Output, progress: Progress, asked: FileSend, o
     api.tell = bar.tell
     with bar.shown():
         states = await follow(api, ids, timeout_seconds=asked.timeout_seconds, on_look=_show_states(bar))
-    after = await snapshot(api)
-    before = _before(progress)
-    entries = await entries_back_to(api, before.version, ids)
-    ended = books(outcome.accepted, states, entries, before, after)
+    ended = await prove(api, outcome.accepted, states, _before(progress))
     if not output.as_json:
         print_books(output, ended)
     return ended

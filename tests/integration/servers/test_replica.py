@@ -89,6 +89,23 @@ async def test_a_replica_answers_what_decides_nothing_and_only_while_it_keeps_up
         assert (await balance_by(rig, key, "primary"))["available"] == "9.9250"
 
 
+async def test_an_account_that_the_replica_does_not_know_yet_is_shown_by_the_primary(
+    database: Database, standby: StandbyServer, tmp_path: Path
+) -> None:
+    await prepare(database)
+    dsn = standby.dsn(user="tollwire_api", database=database.name)
+    settings = {"postgres_read_dsn": dsn, "postgres_read_lag_max_seconds": str(WAIT_SECONDS)}
+    async with open_api(database, tmp_path, **settings) as rig, superuser(standby, database) as behind:
+        await balance_by(rig, await rig.client("acme"), "replica")
+        await behind.execute("select pg_wal_replay_pause()")
+        key = await rig.client("late")
+        for path in ("/v1/balance", "/v1/ledger"):
+            before = answered_by("primary")
+            assert (await rig.call("GET", path, key=key)).status == 200
+            assert answered_by("primary") == before + 1
+        await behind.execute("select pg_wal_replay_resume()")
+
+
 @asynccontextmanager
 async def reader_of(database: Database, standby: StandbyServer) -> AsyncIterator[Reader]:
     """A reader that asks the standby."""
