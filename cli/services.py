@@ -22,7 +22,7 @@ from embedded.unit import Unit
 DRAIN_SECONDS = 30.0
 START_LIMIT_SECONDS = 60.0  # importing everything takes a second, ten on a machine that is busy
 INSTANCES_MAX = 16
-POOL_MAX = 25
+POOL_MAX, POOL_MIN = 25, 5
 CONNECTIONS_SPARE = 20  # for the operator's psql, the migrations and what PostgreSQL keeps back
 
 # In the order of their start; all but the simulator talk to PostgreSQL, each in its own role.
@@ -101,7 +101,9 @@ def plan(
     ``environ`` is the operator's: what it says about pools and callbacks stands.
     """
     talkers = sum(count for name, count in scale.items() if name != "simulator")
-    pool_max = min(POOL_MAX, (CONNECTIONS_MAX - CONNECTIONS_SPARE) // talkers)
+    share = min(POOL_MAX, (CONNECTIONS_MAX - CONNECTIONS_SPARE) // talkers)
+    pool_max = environ.get("TOLLWIRE_POSTGRES_POOL_MAX") or str(share)
+    pool_min = environ.get("TOLLWIRE_POSTGRES_POOL_MIN") or _pool_min(pool_max)
     launches = []
     for name in NAMES:
         for number in range(1, scale[name] + 1):
@@ -112,7 +114,8 @@ def plan(
                 **_own_environ(name, home, ports, environ),
                 "TOLLWIRE_HEALTH_PORT": str(health_port),
                 "TOLLWIRE_KEYRING_FILE": str(home.keyring),
-                "TOLLWIRE_POSTGRES_POOL_MAX": environ.get("TOLLWIRE_POSTGRES_POOL_MAX") or str(pool_max),
+                "TOLLWIRE_POSTGRES_POOL_MAX": pool_max,
+                "TOLLWIRE_POSTGRES_POOL_MIN": pool_min,
                 "TOLLWIRE_REUSE_PORT": "true" if scale[name] > 1 else "false",
                 # `tollwire listen` is on this machine. In production this stays off.
                 "TOLLWIRE_CALLBACK_ALLOW_PRIVATE": environ.get("TOLLWIRE_CALLBACK_ALLOW_PRIVATE") or "true",
@@ -122,6 +125,11 @@ def plan(
             port, address = _port_of(name, ports), _address(HOSTS.get(name, ""), environ)
             launches.append(Launch(instance, name, own, port, health_port, address, health_address))
     return launches
+
+
+def _pool_min(pool_max: str) -> str:
+    """As few as a small pool has; what is no number the service itself refuses."""
+    return str(min(POOL_MIN, int(pool_max)) if pool_max.isdecimal() else POOL_MIN)
 
 
 def _port_of(name: str, ports: PortChoice) -> int | None:

@@ -7,9 +7,11 @@ import pytest
 from cli.home import Home
 from cli.port_choice import PortChoice
 from cli.servers import Servers
-from cli.services import NAMES, Launch, parse_scale, plan
+from cli.services import INSTANCES_MAX, NAMES, Launch, parse_scale, plan
 from embedded.ports import free_port
 from embedded.postgres import CONNECTIONS_MAX
+from shared.runtime.server_settings import Common
+from shared.runtime.settings import load
 
 
 @pytest.fixture
@@ -65,6 +67,15 @@ def test_the_pools_of_all_processes_fit_into_postgres(home):
     launches = planned(home, "api=8,worker=8,dlr=4")
     pools = [int(launch.environ["TOLLWIRE_POSTGRES_POOL_MAX"]) for launch in launches.values()]
     assert sum(pools[1:]) < CONNECTIONS_MAX
+
+
+def test_settings_of_the_pools_are_right_however_many_processes_there_are(home):
+    scale = f"api={INSTANCES_MAX},worker={INSTANCES_MAX},dlr={INSTANCES_MAX}"
+    for environ in ({}, {"TOLLWIRE_POSTGRES_POOL_MAX": "3"}):
+        settings = load(Common, planned(home, scale, **environ)["api-1"].environ)
+        assert settings.postgres_pool_min <= settings.postgres_pool_max <= 5
+    own = planned(home, scale, TOLLWIRE_POSTGRES_POOL_MIN="2")["api-1"].environ
+    assert load(Common, own).postgres_pool_min == 2
 
 
 def test_real_servers_take_the_place_of_embedded_ones(home):
