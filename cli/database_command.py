@@ -4,6 +4,7 @@ import asyncio
 import functools
 import getpass
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -39,8 +40,12 @@ class _Settings:
 
 
 def actor() -> Actor:
-    """Who the audit trail names: the account that runs the command."""
-    return Actor(f"cli/{getpass.getuser()}")
+    """Who the audit trail names: the account that runs the command, by its number where it has no name."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        name = f"uid/{os.getuid()}"
+    return Actor(f"cli/{name}")
 
 
 def database_command(work: Work) -> Callable[..., None]:
