@@ -23,7 +23,7 @@ WAITING_MAX: Final = 1_000
 
 
 class Places:
-    """The places that each client has. One client never has all connections of a pool of ``pool_max``."""
+    """The places that each client has. One client never has all connections of a pool of 2 or more."""
 
     def __init__(
         self, pool_max: int, *, running_max: int = RUNNING_MAX, wait_seconds: float = WAIT_SECONDS

@@ -12,6 +12,8 @@ from shared.runtime.settings import SECRET, Port
 # Of the pool, for reads, replays and operators: however many of them there are, messages are accepted.
 # Group commit needs few connections, so the larger share is for days on which the database is slow.
 OTHERS_SHARE: Final = 1 / 3
+# Two at least, so that one client's reads do not have them all (api/places.py); accepting keeps two as well.
+OTHERS_LEAST: Final = 2
 
 
 class ApiSettings(Common, frozen=True, kw_only=True):
@@ -73,7 +75,7 @@ def split_pool(settings: ApiSettings) -> tuple[PoolShare, PoolShare]:
     Together they are as many as the setting says, and one more where it says 1.
     """
     dsn, whole_max = settings.postgres_dsn, settings.postgres_pool_max
-    others_max = max(1, int(whole_max * OTHERS_SHARE))
+    others_max = max(1, min(OTHERS_LEAST, whole_max // 2), int(whole_max * OTHERS_SHARE))
     hot_max = max(1, whole_max - others_max)
     hot = PoolShare(dsn, min(settings.postgres_pool_min, hot_max), hot_max)
     return hot, PoolShare(dsn, 0, others_max)

@@ -7,6 +7,8 @@ import pytest
 from api import places
 from api.places import Places
 from api.problems import Refusal
+from api.settings import ApiSettings, split_pool
+from shared.runtime.settings import load
 
 POOL_MAX = 10
 ACME, GLOBEX = 1, 2
@@ -45,6 +47,19 @@ async def test_a_clients_reads_run_a_few_at_a_time_and_nobody_elses_wait() -> No
         assert reads.running == 3
         reads.end.set()
     assert reads.running == 0
+
+
+@pytest.mark.parametrize(
+    ("whole", "hot", "others"),
+    [(1, 1, 1), (2, 1, 1), (3, 2, 1), (4, 2, 2), (5, 3, 2), (6, 4, 2), (10, 7, 3), (25, 17, 8)],
+)
+def test_reads_have_more_connections_than_one_client_wherever_the_pool_allows_it(
+    whole: int, hot: int, others: int
+) -> None:
+    environ = {"POSTGRES_DSN": "postgresql://db/x", "KEYRING_FILE": "k", "POSTGRES_POOL_MAX": str(whole)}
+    environ["POSTGRES_POOL_MIN"] = "1"
+    settings = load(ApiSettings, {f"TOLLWIRE_{name}": value for name, value in environ.items()})
+    assert [share.postgres_pool_max for share in split_pool(settings)] == [hot, others]
 
 
 @pytest.mark.parametrize(("pool_max", "running"), [(1, 1), (2, 1), (3, 2), (25, 4)])
