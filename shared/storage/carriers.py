@@ -65,7 +65,7 @@ class StoredCarrier:
         return hashlib.sha256(said).hexdigest()[:VERSION_DIGITS]
 
 
-# Until the transaction ends, for a row that there is and for one that is still to be made.
+# By what the trail calls it: for a row that there is, and for one that is still to be made.
 LOCK: Final = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
 
 
@@ -190,21 +190,19 @@ async def put_route(
     Raises:
         NoSuchCarrier: there is none with this name.
     """
+    target = _route_target(prefix, priority)
     async with conn.transaction():
+        await conn.execute(LOCK, target)
         stored = await stored_carrier(conn, carrier)
         before = await conn.fetchval(FIND_ROUTE, prefix, priority)
         if before == carrier:
             return
         await conn.execute(PUT_ROUTE, prefix, priority, stored.id)
-        await note(
-            conn,
-            by,
-            "route.set",
-            f"route/{prefix or '*'}/{priority}",
-            before=before,
-            after=carrier,
-            reason=reason,
-        )
+        await note(conn, by, "route.set", target, before=before, after=carrier, reason=reason)
+
+
+def _route_target(prefix: str, priority: int) -> str:
+    return f"route/{prefix or '*'}/{priority}"
 
 
 REMOVE_ROUTE = "delete from tollwire.routes where prefix = $1 and priority = $2"
@@ -214,20 +212,14 @@ async def remove_route(
     conn: Connection, prefix: str, priority: int, by: Actor, reason: str | None = None
 ) -> bool:
     """Remove a route; False when there is none."""
+    target = _route_target(prefix, priority)
     async with conn.transaction():
+        await conn.execute(LOCK, target)
         before = await conn.fetchval(FIND_ROUTE, prefix, priority)
         if before is None:
             return False
         await conn.execute(REMOVE_ROUTE, prefix, priority)
-        await note(
-            conn,
-            by,
-            "route.remove",
-            f"route/{prefix or '*'}/{priority}",
-            before=before,
-            after=None,
-            reason=reason,
-        )
+        await note(conn, by, "route.remove", target, before=before, after=None, reason=reason)
         return True
 
 

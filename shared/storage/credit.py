@@ -51,6 +51,13 @@ POST = """
 """
 
 
+# Each operation says what limit it left, and none comes in between while ours has the account's lock.
+LIMIT_BEFORE = """
+    select credit_limit_after_micros from ledger.operations
+    where account_id = $1 and at < $2 order by at desc limit 1
+"""
+
+
 async def post_credit(
     conn: Connection,
     client: str,
@@ -83,8 +90,10 @@ async def post_credit(
         answer = dict(row.items())
         posted = CreditPosted(currency=account.currency, **answer)
         if not posted.is_replay:
-            limit = format_micros(account.credit_limit_micros)
-            before = {"credit_limit": limit} if kind == "credit_limit" else None
+            before = None
+            if kind == "credit_limit":
+                limit = await conn.fetchval(LIMIT_BEFORE, account.id, posted.at) or 0
+                before = {"credit_limit": format_micros(limit)}
             amount = {"amount": format_micros(amount_micros), "currency": account.currency}
             after = amount | {"reference": reference}
             target = f"client/{client}"
