@@ -5,7 +5,8 @@
 
 A day is written into a folder beside its own, read back, and renamed: what has its name is whole. When
 the writing is cut off, the tables that are finished are kept for the next try; a day that is archived
-does not change any more.
+does not change any more. But for its callbacks, which a client may replay until it is dropped: the archive
+keeps what had become of them when it was written.
 """
 
 import asyncio
