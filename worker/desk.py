@@ -7,7 +7,6 @@ import itertools
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
-from math import inf
 from typing import Final
 from uuid import UUID
 
@@ -82,6 +81,10 @@ _OWN_KINDS: Final = {UNREACHABLE: "unreachable", BUSY: "busy"}
 _log = structlog.get_logger(__name__)
 
 
+class Probe(int):
+    """The one place that a carrier that was down gives: whoever has just this one probes it."""
+
+
 class Desk:
     """Places, pace and health of one open carrier."""
 
@@ -96,8 +99,8 @@ class Desk:
         self._failures = 0
         self._open_until = 0.0
         self._lost: dict[UUID, None] = {}
-        # When the message that probes had its place: infinite while it waits for that, None without one.
-        self._probe_at: float | None = None
+        # From when a message that probes waits for its place until it is given back, whatever became of it.
+        self._probe: Probe | None = None
         self._odd_probes = 0  # submits on their way that are probes of messages whose answer was lost before
         # When each submit that is not answered began, and of how many messages; the oldest first.
         self._unanswered: dict[int, tuple[float, int]] = {}
@@ -113,7 +116,7 @@ class Desk:
 
         Not while only one probes whose answer was lost before (``has_odd_probe``).
         """
-        return self.is_broken() and (self._probe_at is not None or time.monotonic() < self._open_until)
+        return self.is_broken() and (self._probe is not None or time.monotonic() < self._open_until)
 
     def is_broken(self) -> bool:
         """Return True until an answer closes the breaker."""
@@ -175,8 +178,8 @@ class Desk:
     async def take(self, lane: str, wanted: int) -> int:
         """Wait until some may be claimed, and return how many, 1 to ``wanted``; 0 when it is closed or down.
 
-        It is no more than goes out in a second, and one when that probes. ``give`` it back, whatever became
-        of it.
+        It is no more than goes out in a second, and one, a ``Probe``, when that probes. ``give`` the same
+        back, whatever became of it.
         """
         asked_at = time.monotonic()
         if self.is_down:
@@ -193,21 +196,22 @@ class Desk:
         return count
 
     async def _take_probe(self, lane: str) -> int:
-        self._probe_at = inf
+        probe = self._probe = Probe(1)
         count = 0
         try:
-            count = await self._window.take(lane, 1)
+            count = await self._window.take(lane, probe)
             self._share.note(taken=count)
         finally:
-            self._probe_at = time.monotonic() if count else None
-        return count
+            if not count:
+                self._probe = None
+        return probe if count else 0
 
-    def give(self, lane: str, count: int) -> None:
-        """Give places back."""
-        self._window.give(lane, count)
-        self._share.note(taken=-count)
-        if self._probe_at not in (None, inf) and self._window.used == 0:
-            self._probe_at = None  # it was not claimed
+    def give(self, lane: str, taken: int) -> None:
+        """Give places back: those of one ``take``, as it returned them."""
+        self._window.give(lane, taken)
+        self._share.note(taken=-taken)
+        if taken is self._probe:
+            self._probe = None
 
     def close(self) -> None:
         """Turn away who waits and who comes, before they claim: they go to the desk that came after."""
@@ -217,16 +221,17 @@ class Desk:
         """Wait until it is closed and whoever took places has submitted and given them back."""
         await self._window.until_empty()
 
-    async def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """Submit and learn from the answers."""
+    async def submit(self, submissions: Sequence[Submission], taken: int | None = None) -> list[Outcome]:
+        """Submit in places that were taken, and learn from the answers."""
         started_at = time.monotonic()
         self._in_flight.inc(len(submissions))
         submit = next(self._submits)
         self._unanswered[submit] = (started_at, len(submissions))
         self._share.note(submitted=len(submissions))
-        is_odd = self._is_probe(started_at) and all(self.is_odd(one.message_id) for one in submissions)
+        is_probe = taken is not None and taken is self._probe
+        is_odd = is_probe and all(self.is_odd(one.message_id) for one in submissions)
         if is_odd:
-            self._probe_at = None
+            self._probe = None
         self._odd_probes += is_odd
         try:
             if tracing.is_on:
@@ -238,8 +243,6 @@ class Desk:
             del self._unanswered[submit]
             self._share.note(submitted=-len(submissions))
             self._odd_probes -= is_odd
-            if self._is_probe(started_at):
-                self._probe_at = None
         self._submit_seconds.observe(time.monotonic() - started_at, tracing.exemplar())
         kinds = Tally(map(_kind, outcomes))
         for kind, count in kinds.items():
@@ -250,9 +253,6 @@ class Desk:
             for submission, outcome in zip(submissions, outcomes, strict=True):
                 self._learn(submission.message_id, outcome)
         return outcomes
-
-    def _is_probe(self, started_at: float) -> bool:
-        return self._probe_at is not None and started_at >= self._probe_at
 
     def _learn(self, message_id: UUID, outcome: Outcome) -> None:
         if isinstance(outcome, Uncertain):

@@ -108,9 +108,9 @@ class Submit:
                 wanted = wait.first(CLAIM_MAX)
                 await self._send_elsewhere(carrier_id, wanted)
                 wait.advance(len(wanted))
-            elif count := await self._take(desk, lane, wait, stop):
-                chunks.append(asyncio.create_task(self._do(desk, lane, wait.first(count), stop)))
-                wait.advance(count)
+            elif taken := await self._take(desk, lane, wait, stop):
+                chunks.append(asyncio.create_task(self._do(desk, lane, taken, wait.first(taken), stop)))
+                wait.advance(taken)
             else:
                 await self.places.put_off_surplus(desk, lane, wait)
 
@@ -120,13 +120,15 @@ class Submit:
             pass
         return await self.places.take(desk, lane, wait, min(wait.left, CLAIM_MAX), stop)
 
-    async def _do(self, desk: Desk, lane: str, work: Sequence[tuple[str, int]], stop: Stop) -> None:
+    async def _do(
+        self, desk: Desk, lane: str, taken: int, work: Sequence[tuple[str, int]], stop: Stop
+    ) -> None:
         """Claim, submit and record a chunk whose places were taken; the carrier's are free by the record."""
         try:
             _refuse_when_stopping(stop)  # the carrier's pace may have made us wait
-            won, outcomes = await self._claim_and_submit(desk, work)
+            won, outcomes = await self._claim_and_submit(desk, taken, work)
         finally:
-            desk.give(lane, len(work))
+            desk.give(lane, taken)
         if won:
             records = [self._recording_of(desk, *pair) for pair in zip(won, outcomes, strict=True)]
             async with self._recording[lane]:
@@ -149,7 +151,7 @@ class Submit:
         return won
 
     async def _claim_and_submit(
-        self, desk: Desk, work: Sequence[tuple[str, int]]
+        self, desk: Desk, taken: int, work: Sequence[tuple[str, int]]
     ) -> tuple[list[Claimed], list[Outcome]]:
         """Return what was claimed, and what the carrier said of each."""
         deadline_seconds = desk.config.submit_deadline_seconds
@@ -160,7 +162,7 @@ class Submit:
         readable, submissions, unreadable = self._read(won, deadline_seconds, gone_seconds)
         crash_point("submit.before_write")
         claimed_at_seconds = self._clock.now_ms() / 1000
-        outcomes = await desk.submit(submissions) if submissions else []
+        outcomes = await desk.submit(submissions, taken) if submissions else []
         _count_first_tries(readable, outcomes, claimed_at_seconds)
         crash_point("submit.after_write")
         return [*readable, *unreadable], [*outcomes, *[_SHUT_TEXT] * len(unreadable)]

@@ -24,6 +24,7 @@ with tried as (
     select $1, n, 1, $3::smallint, now(), 'refused_temp' from generate_series(1, $2::smallint) n)
 update tollwire.message_states set attempt_no = $2, tries = $2 where message_id = $1
 """
+STALE = 99  # no dispatch of this number is out
 AGED = "update tollwire.messages set created_at = created_at - interval '100 seconds' where id = $1"
 WAITS_SECONDS = """
 select extract(epoch from dispatch_at - clock_timestamp())::float from tollwire.outbox where message_id = $1
@@ -109,6 +110,8 @@ async def test_messages_whose_answers_are_lost_each_time_hold_up_no_other(
         await rig.server.arrived.wait()
         await carry_again(rig, odd[1:2])
         assert len(rig.server.requests) == 1, "turned away"
+        not_claimed = [(other.hex, STALE)]
+        await rig.submit.carry("normal", rig.carrier.id, not_claimed, 1, Stop())
         await carry_again(rig, [*odd[2:], other])
         assert await rig.states([other]) == ["SENT"]
         assert len(rig.server.requests) == 2

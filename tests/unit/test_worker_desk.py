@@ -206,12 +206,13 @@ async def test_after_the_break_one_message_probes_until_it_is_answered(failure, 
     one = desk(failure, window_max=100)
     await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
     for answer in (failure, Submitted("r")):
-        assert await one.take("normal", 10) == 1
+        taken = await one.take("normal", 10)
+        assert taken == 1
         assert one.is_down
         assert await one.take("express", 10) == 0, "while that is on its way nobody else goes"
         one._carrier = Scripted(answer)
-        await one.submit([submission()])
-        one.give("normal", 1)
+        await one.submit([submission()], taken)
+        one.give("normal", taken)
     assert await one.take("normal", 10) == 10
 
 
@@ -220,8 +221,9 @@ async def test_a_probe_that_was_not_claimed_or_gave_up_leaves_the_place_to_anoth
     one = desk(Uncertain("timed out"), window_max=1)
     await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
     one.give("normal", await one.take("normal", 10))
-    assert await one.take("bulk", 10) == 1
-    one.give("bulk", 1)
+    taken = await one.take("bulk", 10)
+    assert taken == 1
+    one.give("bulk", taken)
     one._window.close()
     assert await one.take("bulk", 10) == 0
     assert not one.is_down
@@ -234,21 +236,42 @@ async def test_a_probe_whose_answer_was_lost_before_holds_up_no_other(monkeypatc
     odd, other = [submission() for _ in range(FAILURES_TO_OPEN)], submission()
     await one.submit(odd)
     assert [one.is_odd(each.message_id) for each in (*odd, other)] == [True] * FAILURES_TO_OPEN + [False]
-    assert await one.take("normal", 10) == 1
+    taken = await one.take("normal", 10)
+    assert taken == 1
     carrier = one._carrier = Silent(Uncertain("timed out"))
-    probing = asyncio.create_task(one.submit(odd[:1]))
+    probing = asyncio.create_task(one.submit(odd[:1], taken))
     await asyncio.sleep(0)
     assert (one.has_odd_probe, one.is_down) == (True, False)
-    assert await one.take("express", 10) == 1
+    beside = await one.take("express", 10)
+    assert beside == 1
     assert one.is_down, "one, and no more"
     one._carrier = Scripted(Uncertain("timed out"))
-    await one.submit([other])
-    one.give("express", 1)
+    await one.submit([other], beside)
+    one.give("express", beside)
     assert (one.has_odd_probe, one.is_down) == (True, False)
+    one.give("express", await one.take("express", 10))
+    assert (one.has_odd_probe, one.is_down) == (True, False), "one that was not claimed leaves its place"
     carrier.answer.set()
     await probing
-    one.give("normal", 1)
+    one.give("normal", taken)
     assert (one.has_odd_probe, one.is_down, one.is_broken()) == (False, False, True)
+
+
+async def test_who_has_places_from_before_the_break_does_not_end_a_probe(monkeypatch):
+    """Neither by what it submits late nor by what it gives back."""
+    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    one = desk(Uncertain("timed out"), window_max=100)
+    before = [await one.take("normal", 1) for _ in range(2)]
+    odd = [submission() for _ in range(FAILURES_TO_OPEN)]
+    await one.submit(odd)
+    probe = await one.take("normal", 10)
+    assert probe == 1
+    await one.submit(odd[:1], before[0])
+    for taken in before:
+        one.give("normal", taken)
+    assert (one.is_down, one.has_odd_probe) == (True, False)
+    one.give("normal", probe)
+    assert not one.is_down
 
 
 async def test_who_waited_for_places_while_the_breaker_opened_gets_none():
