@@ -144,8 +144,11 @@ begin
              x(account_id, key, item, fingerprint, message_id, outcome, answered, problem, args, replay_of)
         where x.key is not null and x.outcome in ('accepted', 'refused') and x.answered = x.message_id
           and (x.outcome = 'accepted' or x.replay_of is null)
-        order by x.account_id, x.key, x.item
-        on conflict (account_id, key, item, slot) do nothing;
+          -- A refusal that this very call was told before stands there already. Nothing else does, under the accounts' locks; were it not so,
+          -- the call must fail: a key that went unwritten would let its message be sent again.
+          and (v_is_plain or (select k.slot from tollwire.idempotency_keys k
+                              where k.account_id = x.account_id and k.key = x.key and k.item = x.item and k.slot = v_slot limit 1) is null)
+        order by x.account_id, x.key, x.item;
 
     with ok as materialized (
         select x.*, case when x.send_at > v_soon then 'SCHEDULED'::tollwire.message_state else 'QUEUED' end as state,

@@ -67,6 +67,25 @@ async def test_a_refusal_stays_under_its_key_after_a_top_up(database: Database) 
         assert await outcomes(flow, accept_item(client)) == ["accepted"]
 
 
+async def test_a_call_that_is_sent_again_refuses_again_and_remembers_once(database: Database) -> None:
+    """RULES 4: its first answer was lost. Those beside it, new ones too, are answered as ever."""
+    async with open_flow(database) as flow:
+        client = await flow.client(1)
+        items = [
+            accept_item(client, key="dear", amount_micros=2),
+            accept_item(client, key="cheap", amount_micros=1),
+        ]
+        first = await flow.accept(items)
+        again = await flow.accept([*items, accept_item(client, key="new", amount_micros=0)])
+        assert [answer.outcome for answer in first] == ["refused", "accepted"]
+        assert [answer.outcome for answer in again] == ["refused", "replayed", "accepted"]
+        assert (again[0].message_id, again[0].args) == (first[0].message_id, first[0].args)
+        rows = await flow.pool.fetch(
+            "select key from tollwire.idempotency_keys where account_id = $1", client
+        )
+        assert sorted(row["key"] for row in rows) == ["cheap", "dear", "new"]
+
+
 async def test_a_key_answers_as_before_and_refuses_another_request(database: Database) -> None:
     async with open_flow(database) as flow:
         client, stranger = await flow.client(), await flow.client()
