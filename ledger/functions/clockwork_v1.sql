@@ -11,6 +11,9 @@ declare
 begin
     select array_agg(d.message_id), min(d.message_id::text collate "C")::uuid, max(d.message_id::text collate "C")::uuid into v_ids, v_min, v_max
         from (select o.message_id from tollwire.outbox o where o.due_at <= v_now order by o.due_at limit p_limit) d;
+    if v_ids is null then  -- asked twice a second, also of an installation that idles
+        return;
+    end if;
     return query
         select o.message_id, case
                 when s.state is null or s.final_at is not null or s.state = 'SENT' then 'forget'
