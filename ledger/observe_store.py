@@ -135,9 +135,9 @@ READ_TABLES = """
         from (select to_date(substring(c.relname from '[0-9]{8}$'), 'YYYYMMDD') as day
               from pg_inherits i join pg_class c on c.oid = i.inhrelid
               where i.inhparent = 'ledger.entries'::regclass) d
+        cross join lateral (select from ledger.entries e where e.day = d.day limit 1) e
         where d.day < (clock_timestamp() at time zone 'UTC')::date
           and d.day > coalesce((select max(day) from ledger.seals), '-infinity')
-          and exists (select from ledger.entries e where e.day = d.day)
 """
 
 

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from ledger import checkpoints
-from ledger.checkpoints import close_day
+from ledger.checkpoints import close_day, unsealed_days
 from tests.support.flow import open_flow
 from tests.support.old_days import days_ago, make_day
 from tests.support.scene import SIGNER, past_account
@@ -16,6 +16,8 @@ ENTRIES = 600_000
 # Far less than adding all of them up takes, far more than one page of them.
 STATEMENT_MS = 60
 PAGE = 2_000
+# Far less than a look at each of them, far more than one at whether there is one.
+LOOK_MS = 30
 # No chain: who closes a day relies on the proof before it.
 MANY = """
 insert into ledger.entries (account_id, version, day, at, kind, debit_account, credit_account, amount_micros,
@@ -40,6 +42,8 @@ async def test_a_day_is_closed_whose_sums_take_longer_than_a_statement_may(
         await flow.pool.execute("vacuum analyze ledger.entries", timeout=60)
     conn = await asyncpg.connect(database.dsn("ledger"))
     try:
+        await conn.execute(f"set statement_timeout = {LOOK_MS}")
+        assert await unsealed_days(conn, days_ago(0)) == [day]
         await conn.execute(f"set statement_timeout = {STATEMENT_MS}")
         seal = await close_day(conn, day, SIGNER)
     finally:
