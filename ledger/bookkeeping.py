@@ -115,7 +115,8 @@ class Bookkeeping:
             self._tell(findings)
         if findings is None or findings:
             return
-        for day in days:
+        # Another process may have, if ours was away for longer than its lease.
+        for day in [day for day in await self._unsealed_days() if day in days]:
             if not await pace.go_on_to_the_end():
                 return
             async with self._pool.acquire() as connection:

@@ -127,9 +127,10 @@ class OnlineVerifier:
             low = max(low, day_floor(await first_entries_day(conn, full=False)))
         high = await conn.fetchval(NEXT_MESSAGE, low, MESSAGES_A_BITE) or ID_LAST
         findings = await messages.fold_messages(conn, low, high, 0, Locks())
+        findings += await messages.find_holds(conn, low, high)
         self._message = FIRST_ID if high == ID_LAST else high
         self.message_rounds += high == ID_LAST
-        return findings + await messages.find_holds(conn, low, high)
+        return findings
 
     async def _verify(
         self, conn: Connection, accounts: Sequence[Account], since: date, up_to: int = LAST

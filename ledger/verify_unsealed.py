@@ -9,12 +9,18 @@ Only what holds are open has no order that could be followed over several snapsh
 are not done with are added up in one.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
+
+import asyncpg
+import structlog
 
 from ledger import verify_books as books
 from ledger import verify_messages as messages
-from ledger.checkpoints import Signer, load_seals
+from ledger.checkpoints import SignedSeal, Signer, load_seals
 from ledger.findings import Finding
 from ledger.pace import GoOn
 from ledger.verify import open_snapshot
@@ -23,9 +29,22 @@ from ledger.verify_online import OnlineVerifier
 from ledger.verify_ranges import first_entries_day, keep_days
 from ledger.verify_seals import check_seal
 from shared.domain.ids import day_floor
-from shared.runtime.postgres import Connection, Pool
+from shared.runtime.postgres import Connection, OutcomeUnknown, Pool
 
 DAY: Final = timedelta(days=1)
+# The proof of a large day takes hours, and begins anew where it is given up: a failover passes meanwhile.
+TRY_AGAIN_SECONDS: Final = (1.0, 5.0, 20.0, 60.0)
+# The last of them is what asyncpg makes of a connection that ends while a transaction of it does.
+LOST: Final = (
+    OSError,
+    OutcomeUnknown,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
 
 
 async def prove_unsealed(pool: Pool, dsn: str, signer: Signer, go_on: GoOn) -> list[Finding] | None:
@@ -34,24 +53,50 @@ async def prove_unsealed(pool: Pool, dsn: str, signer: Signer, go_on: GoOn) -> l
     None when ``go_on``, which is asked after each bite, said no before the end: then nothing is proved.
 
     Raises:
-        OSError, asyncpg.PostgresError: the database does not answer; nothing is known.
+        OSError, asyncpg.PostgresError: the database does not answer for minutes; nothing is known.
     """
+    go_on = partial(_patiently, go_on)
     verifier, findings = OnlineVerifier(pool, is_of_unsealed=True), list[Finding]()
     while not verifier.rounds:
-        findings += await verifier.some_accounts()
+        findings += await _patiently(verifier.some_accounts)
         if not await go_on():
             return None
     while not verifier.message_rounds:
-        findings += await verifier.some_messages()
+        findings += await _patiently(verifier.some_messages)
         if not await go_on():
             return None
+    for signed in await _patiently(partial(_seals, pool)):
+        findings += await _patiently(partial(_check_seal, pool, signed, signer))
+        if not await go_on():
+            return None
+    findings += await _patiently(partial(_check_guards, pool))
+    return findings + await _patiently(partial(_compare_holds, dsn))
+
+
+async def _patiently(bite: Callable[[], Awaitable[T]]) -> T:
+    """Take a bite, and take it again when the server is slow or away for a while."""
+    for pause_seconds in TRY_AGAIN_SECONDS:
+        try:
+            return await bite()
+        except LOST as error:
+            _log.info("a bite of the proof is taken again", error=repr(error))
+        await asyncio.sleep(pause_seconds)
+    return await bite()
+
+
+async def _seals(pool: Pool) -> list[SignedSeal]:
     async with pool.acquire() as conn:
-        findings += await books.check_guards(conn)
-        for signed in await load_seals(conn):
-            findings += await check_seal(conn, signed, full=False, signer=signer)
-            if not await go_on():
-                return None
-    return findings + await _compare_holds(dsn)
+        return await load_seals(conn)
+
+
+async def _check_seal(pool: Pool, signed: SignedSeal, signer: Signer) -> list[Finding]:
+    async with pool.acquire() as conn:
+        return await check_seal(conn, signed, full=False, signer=signer)
+
+
+async def _check_guards(pool: Pool) -> list[Finding]:
+    async with pool.acquire() as conn:
+        return await books.check_guards(conn)
 
 
 # A day that was looked through to its end had no hold left; that one came back is a finding of its message.

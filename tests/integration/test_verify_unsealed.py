@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from ledger import retention_store, verify_online
+from ledger import retention_store, verify_online, verify_unsealed
 from ledger.bookkeeping import Bookkeeping
 from ledger.checkpoints import KeyringSigner, close_day
 from ledger.findings import Finding
@@ -112,6 +112,33 @@ async def test_between_two_bites_no_snapshot_is_open(database: Database, flow: F
         assert await prove_unsealed(ledger.pool, database.dsn("ledger"), SIGNER, look) == []
     assert len(seen) > len(FOUND)
     assert set(seen) == {0}
+
+
+@pytest.mark.usefixtures("small_bites")
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_a_server_that_is_away_for_a_moment_is_asked_again(
+    database: Database, flow: Flow, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    """A proof of hours does not begin anew for it, and forgets nothing."""
+    monkeypatch.setattr(verify_unsealed, "TRY_AGAIN_SECONDS", (0.0, 0.1))
+    names = await scene(flow)
+    if not is_whole:
+        await plant(database, f"delete from ledger.credit_locks where message_id = '{names['queued']}'")
+        await plant(database, f"delete from tollwire.outbox where message_id = '{names['waiting']}'")
+
+    async def end_sessions() -> bool:
+        await flow.pool.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and usename = 'tollwire_ledger'"
+        )
+        return True
+
+    async with open_flow(database, "ledger") as ledger:
+        findings = await prove_unsealed(ledger.pool, database.dsn("ledger"), SIGNER, end_sessions)
+    expected = set() if is_whole else {"entry_without_lock", "outbox_missing"}
+    assert findings is not None
+    assert {finding.check for finding in findings} >= expected
+    assert bool(findings) is not is_whole
 
 
 async def test_a_process_that_is_told_to_stop_seals_nothing(
