@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import compress
 from types import TracebackType
@@ -131,8 +132,16 @@ class HttpCarrier:
         outcome = self._judge(came, group[0].message_id)
         if isinstance(outcome, Refused) and outcome.permanent:
             # The whole was refused for the fault of one: nothing was taken, so ask for each alone.
-            return list(await asyncio.gather(*(self._submit_one(one.later(gone_seconds)) for one in group)))
+            alone = (self._submit_alone(one.later(gone_seconds), outcome) for one in group)
+            return list(await asyncio.gather(*alone))
         return [_of_the_whole(outcome)] * len(group)
+
+    async def _submit_alone(self, submission: Submission, of_the_whole: Refused) -> Outcome:
+        """Submit one of a bulk that was refused as a whole; too late for that, the refusal stands for now."""
+        outcome = await self._submit_one(submission)
+        if isinstance(outcome, Refused) and outcome.is_busy:
+            return replace(of_the_whole, permanent=False)
+        return outcome
 
     def _judge_position(self, whole: Answer, answer: object, submission: Submission) -> Outcome:
         if not isinstance(answer, dict):
