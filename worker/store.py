@@ -38,9 +38,10 @@ class Claim(NamedTuple):
 
     @property
     def claims_without_try(self) -> int:
-        """The message's claims that used up no try, with this one as if it were one: 1 at least, or 0.
+        """The message's claims that used up no try, with this one as if it were one: 1 or more, as a rule.
 
-        0: an attempt that was given up was a try, and its answer, which came late, was another one.
+        Less by one for each attempt that was given up, which is a try, and whose answer came late and was
+        another one: it may be 0 or below.
         """
         return self.attempt_no - self.tries
 

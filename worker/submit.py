@@ -49,7 +49,8 @@ REFUSED_CLAIMS: Final = Counter(
 )
 ACCEPT_TO_SUBMIT: Final = BulkHistogram(
     "tollwire_accept_to_submit_seconds",
-    "From acceptance, or the later time that the client or its pace had set, to the claim of the first try",
+    "From acceptance, or the later time that the client or, unless it was turned away, its pace had set, "
+    "to the claim of the first try",
     ["lane"],
     buckets=AGE_BUCKETS,
 )

@@ -6,6 +6,7 @@
 -- again (RULES 4). o_parts are the parts to submit: those that no attempt before had accepted (RULES 17). Answers in the order of
 -- the arrays; o_refusal says why not: stale, early, expired, suspended, no_hold, lost. o_due_since is when the message might first go:
 -- when it was accepted, or the later time that its client or its client's pace had set; a carrier that was away puts off nothing of it.
+-- Only the first claim knows the pace's time: whoever turns a message away writes over dispatch_at, so a later claim tells created_at or send_at.
 -- A flush of which every message is won, in one part, is claimed by columns: each table is read once in id order, and the columns line up.
 create function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
 returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn text, o_region text, o_sender text, o_text bytea, o_encoding text,
