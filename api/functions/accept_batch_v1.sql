@@ -146,8 +146,8 @@ begin
           and (x.outcome = 'accepted' or x.replay_of is null)
           -- A refusal that this very call was told before stands there already. Nothing else does, under the accounts' locks; were it not so,
           -- the call must fail: a key that went unwritten would let its message be sent again.
-          and (v_is_plain or (select k.slot from tollwire.idempotency_keys k
-                              where k.account_id = x.account_id and k.key = x.key and k.item = x.item and k.slot = v_slot limit 1) is null)
+          and (x.outcome = 'accepted' or (select k.slot from tollwire.idempotency_keys k
+                                          where k.account_id = x.account_id and k.key = x.key and k.item = x.item and k.slot = v_slot limit 1) is null)
         order by x.account_id, x.key, x.item;
 
     with ok as materialized (
