@@ -1,6 +1,8 @@
 """Before a day is sealed what it rests on is proved: by one process, in bites, and not all that is kept."""
 
+from asyncio import timeout
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +17,7 @@ from ledger.verify_unsealed import prove_unsealed
 from shared.runtime.keyring import Keyring
 from tests.support.flow import Flow, open_flow
 from tests.support.old_days import days_ago, delivered_on, id_of, make_day
-from tests.support.scene import SIGNER, past_account, scene
+from tests.support.scene import PAST_TOP_UP, SIGNER, past_account, scene
 from tests.support.servers import Database
 
 # What is planted, one after the other, and what names it; of tests/support/scene.py.
@@ -39,6 +41,14 @@ FOUND = {
     "update ledger.seals set signature = 'x'": "seal_forged",
     "drop trigger seals_no_truncate on ledger.seals": "guard_missing",
 }  # fmt: skip
+# Version 1 once more, a day later: the key of a partition does not know of the other days.
+FORGED = """
+insert into ledger.entries (account_id, version, day, at, kind, debit_account, credit_account, amount_micros,
+    posted_after_micros, held_after_micros, reference, hash)
+select {account}, version, day + 1, at + interval '1 day', kind, debit_account, credit_account, 9000000,
+    9000000, 0, 'forged', hash
+from ledger.entries where account_id = {past} and version = 1
+"""
 ORPHAN = """
 insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
 values ('{id}', 1, 1, 1, now())
@@ -94,6 +104,49 @@ async def test_what_a_seal_rests_on_is_proved_in_bites(database: Database, flow:
         for sql, check in FOUND.items():
             await plant(database, sql.format(**names))
             assert check in {finding.check for finding in await proved(ledger, database)}, sql
+
+
+@pytest.mark.usefixtures("small_bites")
+@pytest.mark.parametrize("top_ups", [0, 1, 7])
+@pytest.mark.parametrize(
+    ("account", "check"), [(None, "version_gap"), (0, "entry_of_no_client"), (-7, "entry_of_no_client")]
+)
+async def test_an_entry_under_an_old_number_on_a_new_day_is_not_sealed(
+    database: Database, flow: Flow, keyring: Keyring, account: int | None, check: str, top_ups: int
+) -> None:
+    """Of a client that is alone in its bite, idle that day or not, or of an account that cannot be."""
+    past = await past_account(flow, days_ago=2)
+    place, signer = past if account is None else account, KeyringSigner(keyring)
+    async with flow.pool.acquire() as conn:
+        await close_day(conn, days_ago(2), signer)
+    await make_day(flow, days_ago(1))
+    noon = datetime.combine(days_ago(1), time(12), UTC)
+    for n in range(top_ups):
+        await flow.pool.execute(PAST_TOP_UP, past, noon + timedelta(hours=1, seconds=n), f"later-{n}")
+    async with open_flow(database, "ledger") as ledger:
+        assert await prove_unsealed(ledger.pool, database.dsn("ledger"), signer, yes) == []
+        await plant(database, FORGED.format(account=place, past=past))
+        findings = await prove_unsealed(ledger.pool, database.dsn("ledger"), signer, yes)
+        await Bookkeeping(ledger.pool, database.dsn("ledger"), keyring).close_days()
+    assert findings is not None
+    assert (check, place) in {(finding.check, finding.account_id) for finding in findings}
+    assert await sealed(flow) == 1
+
+
+@pytest.mark.usefixtures("small_bites")
+async def test_a_proof_ends_where_only_an_old_number_is_left_of_a_bite(
+    database: Database, flow: Flow, keyring: Keyring
+) -> None:
+    past = await past_account(flow, days_ago=2)
+    async with flow.pool.acquire() as conn:
+        await close_day(conn, days_ago(2), KeyringSigner(keyring))
+    for n in range(7):
+        await flow.credit(past, "top_up", 100, f"today-{n}")
+    await make_day(flow, days_ago(1))
+    await plant(database, FORGED.format(account=past, past=past))
+    await plant(database, f"delete from ledger.entries where account_id = {past} and version between 4 and 7")
+    async with open_flow(database, "ledger") as ledger, timeout(30):
+        assert "version_gap" in {finding.check for finding in await proved(ledger, database)}
 
 
 @pytest.mark.usefixtures("small_bites")
