@@ -149,14 +149,14 @@ async def remove(pool: Pool, output: Output, key: str, file: Path | None) -> Non
     still seal with KEY. Services elsewhere you restart before, after `rotate --finish`.
     """
     path = _path(file)
-    keys = _load(path)
+    _refuse_needed(_load(path), key, KeyUses())
+    # Before the count: a service that is restarted while it goes on may have sealed behind it with KEY.
+    _refuse_older(path, "A service may still seal with it.", "the keyring was written last")
     with WalkScreen(output) as shown:
         used = (await key_uses(pool, shown.tell)).by_key.get(key, KeyUses())
-    if key not in keys.key_ids or key == keys.active or used.total:
-        raise Failure(
-            f"{key}: {_verdict(keys, key, used)}.", hint="`tollwire keyring status` shows what for."
-        )
-    _refuse_older(path, "A service may still seal with it.", "the keyring was written last")
+    # Read again after the count, which may take minutes: a key that was added meanwhile stays.
+    keys = _load(path)
+    _refuse_needed(keys, key, used)
     left = {key_id: keys.key(key_id) for key_id in keys.key_ids if key_id != key}
     written = path.stat()
     _save(Keyring(keys.active, left), path)
@@ -166,6 +166,13 @@ async def remove(pool: Pool, output: Output, key: str, file: Path | None) -> Non
         output.document({"active": keys.active, "waiting": None, "keys": tuple(left)})
     else:
         output.line(f"{key} is removed.", "bold")
+
+
+def _refuse_needed(keys: Keyring, key: str, used: KeyUses) -> None:
+    if key not in keys.key_ids or key == keys.active or used.total:
+        raise Failure(
+            f"{key}: {_verdict(keys, key, used)}.", hint="`tollwire keyring status` shows what for."
+        )
 
 
 def _verdict(keys: Keyring, key: str, used: KeyUses) -> str:

@@ -5,13 +5,14 @@ import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from cli.home import Home, ProcessState, State
 from cli.keyring import keyring as command
-from ledger.reseal import Reseal
+from ledger.reseal import Reseal, Uses, key_uses
 from shared.runtime.keyring import Keyring
 from shared.storage.callback_endpoints import callback_secret_aad
 from shared.storage.carriers import carrier_secret_aad
@@ -176,6 +177,45 @@ async def test_no_key_goes_with_which_a_running_service_still_seals(database, fl
         for key in (first, second):
             assert (await run("remove", key, "--dsn", dsn))[0] == 0
     assert len(Keyring.load(file).key_ids) == 1
+
+
+async def test_what_happens_while_a_keys_uses_are_counted_loses_no_key(database, flow, file, monkeypatch):
+    home = Home(file.parent)
+    old = Keyring.load(file).active
+    await run("rotate")
+    api = ProcessState(name="api", pid=None, port=None, health_port=1, restarts=0, state="running")
+    home.write_state(State(phase="running", processes=[api]))
+    pid_file = home.run / "api" / "api.pid"
+    pid_file.parent.mkdir()
+    pid_file.touch()
+    start(pid_file, file, after=-1)
+
+    async def restarted_meanwhile(*args: Any) -> Uses:
+        counted = await key_uses(*args)
+        start(pid_file, file, after=1)  # what it sealed with the old key by then was not counted
+        return counted
+
+    monkeypatch.setattr("cli.keyring.key_uses", restarted_meanwhile)
+    dsn = database.dsn("ledger")
+    with home.lock:
+        code, _, err = await run("remove", old, "--dsn", dsn)
+    assert (code, old in Keyring.load(file).key_ids) == (1, True)
+    assert "A service may still seal with it." in err
+
+
+async def test_a_key_that_is_added_while_anothers_uses_are_counted_stays(database, flow, file, monkeypatch):
+    old = Keyring.load(file).active
+    await run("rotate")
+
+    async def rotated_meanwhile(*args: Any) -> Uses:
+        counted = await key_uses(*args)
+        Keyring.load(file).with_new_key().save(file)
+        return counted
+
+    monkeypatch.setattr("cli.keyring.key_uses", rotated_meanwhile)
+    assert (await run("remove", old, "--dsn", database.dsn("ledger")))[0] == 0
+    left = Keyring.load(file).key_ids
+    assert (len(left), old in left) == (2, False)
 
 
 def start(pid_file: Path, keyring: Path, *, after: int) -> None:
