@@ -8,6 +8,7 @@ from uuid import UUID
 from api import callback_reads
 from api.admission import too_many
 from api.callback_schemas import (
+    EVENT_TYPES,
     CallbackEndpoint,
     CallbackLog,
     CallbackLogQuery,
@@ -204,7 +205,7 @@ async def _endpoint(connection: Connection, call: Call) -> Endpoint:
 def _shown(endpoint: Endpoint, secret: str | None) -> CallbackEndpoint:
     return CallbackEndpoint(
         url=endpoint.settings.url,
-        events=list(endpoint.settings.events),
+        events=[event for event in endpoint.settings.events if event in EVENT_TYPES],
         keep_answers=endpoint.settings.keep_answers,
         secrets=[
             CallbackSecret(one.id, time_text(one.created_at), optional_time_text(one.expires_at))

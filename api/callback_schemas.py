@@ -1,6 +1,6 @@
 """What clients send and get about their callbacks."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -13,11 +13,13 @@ REPLAY_IDS_MAX = 1_000
 ROTATION_GRACE_MAX_SECONDS = 604_800
 ROTATION_GRACE_DEFAULT_SECONDS = 86_400
 
-# Each is sent. Endpoints that were set before may have "message.queued" too, which never was.
+# Each is sent. Endpoints that were set before may have "message.queued" too, which never was: it is not
+# shown, so that who reads an endpoint can write it back.
 EventType = Literal[
     "message.sent", "message.delivered", "message.undelivered", "message.expired",
     "message.failed", "message.cancelled", "message.late_receipt",
 ]  # fmt: skip
+EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
 
 
 class CallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,7 +38,8 @@ async def point_here(api: Api, url: str, home: Path) -> str:
                 detail="That is not this machine, so it is left as it is.",
                 hint="Give --secret to listen without changing it.",
             )
-        body |= {"events": before["events"], "keep_answers": before["keep_answers"]}
+        # None are shown of an endpoint that has only what is offered no more: then it is told the usual ones.
+        body |= {"events": before["events"] or None, "keep_answers": before["keep_answers"]}
     answer = await api.request("PUT", ENDPOINT, body, may_repeat=True)
     made = answer.plain()
     if made["secret"] is not None:

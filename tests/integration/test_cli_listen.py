@@ -12,8 +12,10 @@ from pathlib import Path
 from uuid import UUID
 
 import click
+import pytest
 
 from dlr.poster import CallbackPoster, CallbackSettings, Delivery
+from shared.domain.callback_events import DEFAULT_EVENT_TYPES
 from shared.domain.callbacks import Outcome, Posted
 from shared.domain.signatures import new_secret, parse_secret
 from tests.support.api_rig import open_api, prepare
@@ -164,6 +166,26 @@ async def test_it_points_the_clients_callbacks_here_and_keeps_the_secret(
             assert rotated["secret"] != kept["secret"]
             endpoint = (await rig.call("GET", "/v1/callback", key=key)).body
             assert [secret["id"] for secret in endpoint["secrets"]] == [rotated["secret_id"]]
+
+
+@pytest.mark.parametrize("rest", [["message.delivered", "message.sent"], []])
+async def test_an_endpoint_of_an_earlier_version_is_pointed_here(
+    database: Database, tmp_path: Path, rest: list[str]
+) -> None:
+    """It may have an event that is offered no more; without any other it is told every final state."""
+    await prepare(database)
+    async with open_api(database, tmp_path) as rig:
+        key = await rig.client("demo")
+        body = {"url": "http://127.0.0.1:4000/"}
+        assert (await rig.call("PUT", "/v1/callback", key=key, body=body)).status == 201
+        async with rig.connection() as conn:
+            stored = ["message.queued", *rest]
+            await conn.execute("update tollwire.callback_endpoints set events = $1", stored)
+        environ = {"TOLLWIRE_API_URL": rig.url, "TOLLWIRE_API_KEY": key, "TOLLWIRE_HOME": str(tmp_path)}
+        async with listener(environ=environ) as it:
+            await it.until_listening()
+        endpoint = (await rig.call("GET", "/v1/callback", key=key)).body
+    assert (endpoint["url"], endpoint["events"]) == (it.url, rest or sorted(DEFAULT_EVENT_TYPES))
 
 
 async def test_an_endpoint_elsewhere_is_left_alone(database: Database, tmp_path: Path) -> None:
