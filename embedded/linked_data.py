@@ -2,7 +2,8 @@
 
 A copy of such a home holds a copy of the link and no data: what it starts, stops or removes would be
 another home's database. So the folder that the link names says which link is its own, by place and
-inode: a home that was moved keeps the inode, one that was restored where it stood has the place.
+inode: a home that was moved on its file system keeps the inode, one that was restored where it stood has
+the place. One that was moved to another file system looks like a copy: its operator knows that it is none.
 """
 
 import re
@@ -57,9 +58,10 @@ def _recorded(target: Path) -> list[str]:
 
 
 def _is_later(link: Path, target: Path) -> bool:
-    """Whether a link of an earlier version, which wrote no record, was copied.
+    """Whether a link of an earlier version, which wrote no record, may have been copied.
 
-    The home's own was there before the data; no copy keeps the time at which an inode was written.
+    The home's own was there before the data; no copy keeps the time at which an inode was written. To give
+    the home's own to another account, or another hard link, writes its inode too.
     """
     if not OUR_TARGET.fullmatch(target.name):
         return False  # a link that the operator made, to data that was there
@@ -73,7 +75,7 @@ def _nothing_there(link: Path, target: Path) -> str:
     return (
         f"{link} leads to {target}, which is not there, so this home has no database. Put that folder back "
         "from a backup; a copy of the home holds the link alone. Where there is none any more, "
-        f"`rm -r {shlex.quote(str(link.parent))}` removes the rest."
+        f"{_removal(link.parent)}"
     )
 
 
@@ -81,10 +83,17 @@ def _of_another(link: Path, target: Path, record: list[str]) -> str:
     whose = (
         f"the database of {Path(record[0]).parent}" if record else "a database that is older than the link"
     )
-    home, place, mark = (shlex.quote(str(path)) for path in (link.parent, link, target / RECORD))
+    place, mark = (shlex.quote(str(path)) for path in (link, target / RECORD))
     return (
-        f"{link} leads to {target}, {whose}: this home is a copy that has none of its own. "
-        "Through it nothing is started, stopped or removed. "
-        f"`rm -r {home}` removes the copy alone. "
-        f"If no other home has that database any more, `echo {place} > {mark}` gives it to this one."
+        f"{link} leads to {target}, {whose}: this home is perhaps a copy that has none of its own. "
+        "Through it nothing is started, stopped or removed. If it is no copy, but was moved to another file "
+        "system or given to another account, or if no other home has that database any more, "
+        f"`echo {place} > {mark}` gives it to this one. If it is a copy, {_removal(link.parent)}"
+    )
+
+
+def _removal(home: Path) -> str:
+    return (
+        f"`rm -r {shlex.quote(str(home))}` removes it, with its keyring, keys, seals and archive: keep those "
+        "that are nowhere else."
     )

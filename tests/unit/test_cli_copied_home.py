@@ -1,5 +1,6 @@
 """A home whose `postgresql` is a link, as root's below /root, and its copies, which copy the link alone."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -69,8 +70,9 @@ def test_to_clean_a_copy_leaves_the_database_that_it_leads_to(home: Home):
     done = run(copy, down, "--clean")
     assert (home.postgres / "data" / "PG_VERSION").read_text() == "18"
     assert (done.exit_code, copy.path.exists()) == (1, True)
-    assert "this home is a copy that has none of its own" in done.output
-    assert f"`rm -r {copy.path}` removes the copy alone" in done.output
+    assert "this home is perhaps a copy that has none of its own" in done.output
+    told = f"If it is a copy, `rm -r {copy.path}` removes it, with its keyring, keys, seals and archive"
+    assert told in done.output
 
 
 @pytest.mark.parametrize("command", [down, up])
@@ -82,7 +84,7 @@ def test_a_copy_stops_no_server_of_its_original(home: Home, server: Child, comma
 def test_a_command_on_the_database_of_a_copy_is_told_that_it_has_none(home: Home):
     done = run(copy_of(home), keyring.commands["status"])
     assert done.exit_code == 1
-    assert "this home is a copy that has none of its own" in done.output
+    assert "this home is perhaps a copy that has none of its own" in done.output
 
 
 def test_a_home_that_leads_to_nothing_makes_no_database_anew(home: Home):
@@ -110,9 +112,31 @@ def test_a_home_goes_on_with_its_data_where_it_stands_moved_and_put_back(home: H
 def test_the_copy_that_is_left_alone_is_given_the_data_as_it_is_told(home: Home):
     copy = copy_of(home)
     shutil.rmtree(home.path)
-    told = " ".join(run(copy, down).output.split())
-    order = told.split("`")[-2]
-    assert order.startswith("echo ")
-    subprocess.run(order, shell=True, check=True)  # what an operator would type
+    follow_first_remedy(run(copy, down).output)
     assert accounts.reachable_folder(copy.postgres) == copy.postgres.resolve()
     assert (copy.postgres / linked_data.RECORD).read_text() == f"{copy.postgres}\n"
+
+
+def test_a_home_that_is_no_copy_is_first_told_how_it_goes_on(home: Home):
+    """To give a home of an earlier version to another account, or to link its files elsewhere, touches the
+    link; a home that was moved to another file system is another folder."""
+    if (home.postgres / linked_data.RECORD).exists():
+        moved = copy_of(home)
+        shutil.rmtree(home.path)
+        home = moved
+    else:
+        made_ns = (home.postgres / "data" / "PG_VERSION").stat().st_ctime_ns
+        while home.postgres.lstat().st_ctime_ns <= made_ns:  # its clock ticks every few milliseconds
+            os.chown(home.postgres, os.geteuid(), os.getegid(), follow_symlinks=False)
+    keys = home.keyring.read_bytes()
+    follow_first_remedy(run(home, down).output)
+    assert accounts.reachable_folder(home.postgres) == home.postgres.resolve()
+    assert home.keyring.read_bytes() == keys
+
+
+def follow_first_remedy(told: str) -> None:
+    """Do what an operator would type."""
+    assert "If it is no copy, but was moved to another file system or given to another account" in told
+    order = " ".join(told.split()).split("`")[1]
+    assert order.startswith("echo ")
+    subprocess.run(order, shell=True, check=True)
