@@ -12,6 +12,8 @@ from embedded.unit import Unit, await_through
 async def stop_leftovers(home: Home, record: Callable[[str], None]) -> None:
     """Stop every process that a pid file of this home names, services before servers.
 
+    A file that came with a copy of another home names none (see embedded/child.py).
+
     The caller holds the home's lock, so nobody who is alive watches over them.
 
     Raises:
@@ -25,5 +27,6 @@ async def stop_leftovers(home: Home, record: Callable[[str], None]) -> None:
         name = pid_file.stem
         child = Child(name, pid_file.parent, home.log_of(name))
         steps: tuple[StopStep, ...] = tuple((PostgresServer if name == "postgresql" else Unit).stop_steps)
-        record(f"{name} was left behind by an earlier run: stopping it")
+        if child.has_leftover:
+            record(f"{name} was left behind by an earlier run: stopping it")
         await await_through(child.stopping_leftover(steps))

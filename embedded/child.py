@@ -60,7 +60,8 @@ class Child:
     """A process with its pid file and its log.
 
     The pid file names the process by pid and birth, so that after a crash of ours the next start
-    finds and ends what was left behind, and never a stranger that got the same pid.
+    finds and ends what was left behind, and never a stranger that got the same pid. It names its folder
+    by place and inode, too: a copy of the folder, made while the process ran, finds and ends nothing.
     """
 
     def __init__(self, name: str, folder: Path, log: Path) -> None:
@@ -102,7 +103,8 @@ class Child:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal is for us alone; we stop the others in order
             )
-        record = {"pid": self._process.pid, "birth": birth_of(self._process.pid)}
+        pid = self._process.pid
+        record = {"pid": pid, "birth": birth_of(pid), "folder": _lines_of(self.pid_file.parent)}
         write_private(self.pid_file, json.dumps(record))
 
     def send(self, number: signal.Signals) -> None:
@@ -121,6 +123,12 @@ class Child:
                 yield from _waiting(lambda: process.poll() is not None, step.limit_seconds)
         self.pid_file.unlink(missing_ok=True)
 
+    @property
+    def has_leftover(self) -> bool:
+        """Whether a process runs that an earlier life of ours left behind."""
+        pid, birth = _recorded(self.pid_file)
+        return birth is not None and birth_of(pid) == birth
+
     def stopping_leftover(self, steps: Sequence[StopStep]) -> Iterator[float]:
         """The same for a process that an earlier life of ours left behind, if there is one."""
         pid, birth = _recorded(self.pid_file)
@@ -132,11 +140,20 @@ class Child:
         self.pid_file.unlink(missing_ok=True)
 
 
+def _lines_of(folder: Path) -> list[str]:
+    found = folder.stat()
+    return [str(folder.resolve()), f"{found.st_dev} {found.st_ino}"]
+
+
 def _recorded(pid_file: Path) -> tuple[int, str | None]:
+    """The pid and the birth; no birth when nothing was recorded here."""
     try:
         record = json.loads(pid_file.read_text(encoding="utf-8"))
-        return int(record["pid"]), record["birth"]
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        # Moved, the folder keeps its inode; put back, its place. Earlier versions did not name it.
+        folder = record.get("folder")
+        is_here = folder is None or set(folder) & set(_lines_of(pid_file.parent))
+        return int(record["pid"]), record["birth"] if is_here else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return 0, None
 
 

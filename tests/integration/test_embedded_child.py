@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +68,31 @@ def test_a_leftover_of_an_earlier_life_is_ended(tmp_path):
     run_through(later.stopping_leftover([StopStep(signal.SIGTERM, 10)]))
     assert earlier.exit_code == -signal.SIGTERM
     assert not later.pid_file.exists()
+
+
+def test_a_copy_of_the_folder_ends_nothing_and_one_that_was_moved_does(tmp_path):
+    home, copy, moved = (tmp_path / name for name in ("home", "copy", "moved"))
+    home.mkdir()
+    original = started(home, SLEEP)
+    shutil.copytree(home, copy)
+    copied = Child("it", copy, tmp_path / "it.log")
+    assert not copied.has_leftover
+    run_through(copied.stopping_leftover([StopStep(signal.SIGTERM, 10)]))
+    assert (original.exit_code, copied.pid_file.exists()) == (None, False)
+    home.rename(moved)
+    later = Child("it", moved, tmp_path / "it.log")
+    assert later.has_leftover
+    run_through(later.stopping_leftover([StopStep(signal.SIGTERM, 10)]))
+    assert original.exit_code == -signal.SIGTERM
+
+
+def test_the_leftover_of_an_earlier_version_is_ended(tmp_path):
+    """Which did not say whose its pid files are."""
+    earlier = started(tmp_path, SLEEP)
+    record = json.loads(earlier.pid_file.read_text())
+    earlier.pid_file.write_text(json.dumps({"pid": record["pid"], "birth": record["birth"]}))
+    run_through(Child("it", tmp_path, tmp_path / "it.log").stopping_leftover([StopStep(signal.SIGTERM, 10)]))
+    assert earlier.exit_code == -signal.SIGTERM
 
 
 def test_a_stranger_with_the_recorded_pid_is_left_alone(tmp_path):

@@ -1,5 +1,6 @@
 """A home whose `postgresql` is a link, as root's below /root, and its copies, which copy the link alone."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -15,12 +16,15 @@ from click.testing import CliRunner, Result
 from cli.down import down
 from cli.home import Home
 from cli.keyring import keyring
+from cli.leftovers import stop_leftovers
 from cli.up import up
 from embedded import accounts, linked_data
 from embedded.child import Child
 from embedded.linked_data import claim
 from embedded.ports import free_port
 from shared.runtime.keyring import Keyring
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 @pytest.fixture(params=["of now", "of an earlier version"])
@@ -47,7 +51,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def server(home: Home) -> Iterator[Child]:
     """What runs on the home's data."""
     child = Child("postgresql", home.postgres.resolve(), home.log_of("postgresql"))
-    child.launch([sys.executable, "-c", "import time; time.sleep(600)"], death_signal=signal.SIGTERM)
+    child.launch(SLEEP, death_signal=signal.SIGTERM)
     yield child
     for _ in child.stopping(()):
         pass
@@ -132,6 +136,31 @@ def test_a_home_that_is_no_copy_is_first_told_how_it_goes_on(home: Home):
     follow_first_remedy(run(home, down).output)
     assert accounts.reachable_folder(home.postgres) == home.postgres.resolve()
     assert home.keyring.read_bytes() == keys
+
+
+def test_a_copy_of_a_home_without_a_link_stops_nothing_of_its_original(tmp_path: Path):
+    """It was made while the original ran, so it holds the pid files of that."""
+    home = Home(tmp_path / "home")
+    home.make()
+    children = []
+    for name, folder in (("api", home.run / "api"), ("postgresql", home.postgres), ("nats", home.nats)):
+        folder.mkdir()
+        children.append(Child(name, folder, home.log_of(name)))
+        children[-1].launch(SLEEP, death_signal=signal.SIGTERM)
+    try:
+        copy, told = copy_of(home), list[str]()
+        asyncio.run(stop_leftovers(copy, told.append))  # as `up` begins
+        assert (told, list(copy.path.glob("**/*.pid"))) == ([], [])
+        shutil.rmtree(copy.path)
+        assert run(copy_of(home), down, "--clean").exit_code == 0
+        assert all(child.pid is not None for child in children)
+        asyncio.run(stop_leftovers(home, told.append))
+        assert [line.split()[0] for line in told] == ["api", "nats", "postgresql"]
+        assert all(child.pid is None for child in children)
+    finally:
+        for child in children:
+            for _ in child.stopping(()):
+                pass
 
 
 def follow_first_remedy(told: str) -> None:
