@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from ledger import verify_books as books
@@ -45,6 +45,16 @@ select message_id from ledger.credit_locks where message_id >= $1 order by messa
 """
 
 
+class _Place(NamedTuple):
+    """The last account that was seen, and where a bite left the next one, of which it had not read all."""
+
+    account: int = 0
+    state: State | None = None
+
+
+START: Final = _Place()
+
+
 @dataclass(slots=True)
 class OnlineVerifier:
     """Where the round over accounts, and the one over messages, stand."""
@@ -55,9 +65,7 @@ class OnlineVerifier:
     message_rounds: int = 0
     is_of_unsealed: bool = False
     """Only messages of the days that are not sealed, and those that entries of these days are about."""
-    _account: int = 0
-    # Where the last step left the next account, which has more entries than fit into a step.
-    _state: State | None = None
+    _place: _Place = START
     _message: UUID = field(default=FIRST_ID)
 
     async def step(self) -> list[Finding]:
@@ -77,60 +85,64 @@ class OnlineVerifier:
         return findings
 
     async def some_accounts(self) -> list[Finding]:
-        """Verify the next bite of accounts; ``rounds`` says when all were seen."""
+        """Verify the next bite of accounts; ``rounds`` says when all were seen.
+
+        Nothing counts as seen before its transaction has ended: what raises is to be taken again.
+        """
         async with self.pool.acquire() as conn, _snapshot(conn):
-            return await self._some_accounts(conn)
+            findings, place = await self._some_accounts(conn)
+        self._place = place
+        self.rounds += place == START
+        return findings
 
     async def some_messages(self) -> list[Finding]:
-        """Verify the next bite of messages; ``message_rounds`` says when all were seen."""
+        """The same of messages; ``message_rounds`` says when all were seen."""
         async with self.pool.acquire() as conn, _snapshot(conn):
-            return await self._some_messages(conn)
+            findings, high = await self._some_messages(conn)
+        self._message = FIRST_ID if high == ID_LAST else high
+        self.message_rounds += high == ID_LAST
+        return findings
 
-    async def _some_accounts(self, conn: Connection) -> list[Finding]:
+    async def _some_accounts(self, conn: Connection) -> tuple[list[Finding], _Place]:
         since = await first_entries_day(conn, full=False)
-        accounts = await books.load_accounts(conn, since, self._account, ACCOUNTS_A_BITE)
+        accounts = await books.load_accounts(conn, since, self._place.account, ACCOUNTS_A_BITE)
         whole = _that_fit(accounts)
         findings = await self._strangers(conn, [account.id for account in whole or accounts[:1]], since)
-        if accounts and not whole:
-            return findings + await self._some_entries(conn, accounts[0], since)
         if not accounts:
-            self._account, self._state = 0, None
-            self.rounds += 1
-            return findings
+            return findings, START
+        if not whole:
+            found, place = await self._some_entries(conn, accounts[0], since)
+            return findings + found, place
         findings += (await self._verify(conn, whole, since))[0]
-        self._account = whole[-1].id
-        return findings
+        return findings, _Place(whole[-1].id, self._place.state)
 
     async def _strangers(self, conn: Connection, ids: Sequence[int], since: date) -> list[Finding]:
         """Look between these accounts and those before for entries of what is no client's account."""
-        bounds = pairwise([self._account or FIRST, *ids, *(() if ids else (LAST,))])
+        bounds = pairwise([self._place.account or FIRST, *ids, *(() if ids else (LAST,))])
         gaps = [(low + 1, high - 1) for low, high in bounds if high > low + 1]
         if not gaps:
             return []
         return await entries.find_strangers(conn, gaps, Span(since, await _day_after_next(conn)))
 
-    async def _some_entries(self, conn: Connection, account: Account, since: date) -> list[Finding]:
+    async def _some_entries(
+        self, conn: Connection, account: Account, since: date
+    ) -> tuple[list[Finding], _Place]:
         """Verify the next entries of an account that has many; a checkpoint may have come past meanwhile."""
-        after = 0
-        if self._state is not None and self._state.version > account.base.version:
-            account, after = replace(account, base=self._state), self._state.version
+        after, state = 0, self._place.state
+        if state is not None and state.version > account.base.version:
+            account, after = replace(account, base=state), state.version
         up_to = account.base.version + ENTRIES_A_BITE
         versions = (after, up_to if up_to < account.version else LAST)
-        findings, self._state = await self._verify(conn, [account], since, versions)
-        if self._state is None:
-            self._account = account.id
-        return findings
+        findings, last = await self._verify(conn, [account], since, versions)
+        return findings, _Place(account.id) if last is None else _Place(self._place.account, last)
 
-    async def _some_messages(self, conn: Connection) -> list[Finding]:
+    async def _some_messages(self, conn: Connection) -> tuple[list[Finding], UUID]:
         low = max(self._message, await first_kept_message(conn))
         if self.is_of_unsealed:
             low = max(low, day_floor(await first_entries_day(conn, full=False)))
         high = await conn.fetchval(NEXT_MESSAGE, low, MESSAGES_A_BITE) or ID_LAST
         findings = await messages.fold_messages(conn, low, high, 0, Locks())
-        findings += await messages.find_holds(conn, low, high)
-        self._message = FIRST_ID if high == ID_LAST else high
-        self.message_rounds += high == ID_LAST
-        return findings
+        return findings + await messages.find_holds(conn, low, high), high
 
     async def _verify(
         self,

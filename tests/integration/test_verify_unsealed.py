@@ -2,7 +2,9 @@
 
 from asyncio import timeout
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +17,7 @@ from ledger.checkpoints import KeyringSigner, close_day
 from ledger.findings import Finding
 from ledger.verify_unsealed import prove_unsealed
 from shared.runtime.keyring import Keyring
+from shared.runtime.postgres import Connection
 from tests.support.flow import Flow, open_flow
 from tests.support.old_days import days_ago, delivered_on, id_of, make_day
 from tests.support.scene import PAST_TOP_UP, SIGNER, past_account, scene
@@ -192,6 +195,33 @@ async def test_a_server_that_is_away_for_a_moment_is_asked_again(
     assert findings is not None
     assert {finding.check for finding in findings} >= expected
     assert bool(findings) is not is_whole
+
+
+@pytest.mark.usefixtures("small_bites")
+async def test_a_bite_that_ends_with_its_connection_keeps_what_it_found(
+    database: Database, flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each bite loses its connection once, when all of it was read and its COMMIT is still to come."""
+    names = await scene(flow)
+    for message in ("delivered", "undelivered", "queued", "waiting"):
+        await plant(database, f"update tollwire.messages set segments = 3 where id = '{names[message]}'")
+        await plant(database, f"delete from ledger.credit_locks where message_id = '{names[message]}'")
+    snapshot, takes = verify_online._snapshot, count()
+
+    @asynccontextmanager
+    async def ends_early(conn: Connection) -> AsyncIterator[None]:
+        async with snapshot(conn):
+            pid = await conn.fetchval("select pg_backend_pid()")
+            yield
+            if next(takes) % 2 == 0:
+                await flow.pool.execute("select pg_terminate_backend($1)", pid)
+
+    async with open_flow(database, "ledger") as ledger:
+        expected = await proved(ledger, database)
+        monkeypatch.setattr(verify_unsealed, "TRY_AGAIN_SECONDS", (0.0, 0.1, 0.1))
+        monkeypatch.setattr(verify_online, "_snapshot", ends_early)
+        assert await proved(ledger, database) == expected
+    assert {"entry_without_lock", "price_not_of_segments"} <= {finding.check for finding in expected}
 
 
 async def test_a_process_that_is_told_to_stop_seals_nothing(
