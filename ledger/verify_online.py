@@ -114,7 +114,7 @@ class OnlineVerifier:
             found, place = await self._some_entries(conn, accounts[0], since)
             return findings + found, place
         findings += (await self._verify(conn, whole, since))[0]
-        return findings, _Place(whole[-1].id, self._place.state)
+        return findings, _Place(whole[-1].id)
 
     async def _strangers(self, conn: Connection, ids: Sequence[int], since: date) -> list[Finding]:
         """Look between these accounts and those before for entries of what is no client's account."""

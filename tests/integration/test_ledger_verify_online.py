@@ -4,9 +4,11 @@ import asyncpg
 import pytest
 
 from ledger import verify_online
+from ledger.checkpoints import close_day
 from ledger.verify_online import OnlineVerifier
 from tests.support.flow import accept_item, open_flow
-from tests.support.scene import scene
+from tests.support.old_days import days_ago
+from tests.support.scene import SIGNER, past_account, scene
 from tests.support.servers import Database
 
 FOUND_ONLINE = {
@@ -39,6 +41,23 @@ async def test_whole_books_are_gone_round_without_findings(database: Database) -
         verifier = OnlineVerifier(flow.pool)
         assert await one_round(verifier) == set()
         assert await one_round(verifier) == set()
+
+
+async def test_an_account_that_is_sealed_in_the_middle_of_its_walk_leaves_nothing_to_the_next(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of it fits into a bite; the next account has many entries, and older ones."""
+    monkeypatch.setattr(verify_online, "ENTRIES_A_BITE", 3)
+    async with open_flow(database) as flow:
+        await past_account(flow, top_ups=5)
+        await flow.accepted(await flow.client(), 6)
+        verifier = OnlineVerifier(flow.pool)
+        findings = await verifier.some_accounts()
+        async with flow.pool.acquire() as conn:
+            await close_day(conn, days_ago(1), SIGNER)
+        while not verifier.rounds:
+            findings += await verifier.some_accounts()
+    assert findings == []
 
 
 async def test_small_steps_see_what_large_ones_see(
