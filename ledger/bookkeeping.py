@@ -102,15 +102,17 @@ class Bookkeeping:
         if not await pace.begin():
             return
         try:
-            await self._close_days(pace)
+            await self._close_days(pace, should_stop)
         finally:
             await pace.end()
 
-    async def _close_days(self, pace: Pace) -> None:
+    async def _close_days(self, pace: Pace, should_stop: Callable[[], bool]) -> None:
         days = await self._unsealed_days()
         if not days:
             return
-        findings = await prove_unsealed(self._pool, self._dsn, self._signer, pace.go_on_to_the_end)
+        findings = await prove_unsealed(
+            self._pool, self._dsn, self._signer, pace.go_on_to_the_end, should_stop
+        )
         if findings:
             self._tell(findings)
         if findings is None or findings:

@@ -12,6 +12,8 @@ from shared.runtime.postgres import Pool
 # A process that died gives the upkeep to another after this long; reading a large archive back may take it.
 LEASE_SECONDS: Final = 900
 RENEW_SECONDS: Final = 30.0
+# A process that is asked to stop has 25 s, and may be in the middle of a renewal of 20 s.
+END_SECONDS: Final = 3.0
 # A rest is as long as the work before it, so that the work never takes more than half of one connection.
 REST_MAX_SECONDS: Final = 1.0
 
@@ -46,8 +48,8 @@ class Pace:
         return await self._take(LEASE_SECONDS)
 
     async def end(self) -> None:
-        """Give the lease back."""
-        await self._take(0)
+        """Give the lease back; where the server does not answer soon it ends by itself."""
+        await store.take_upkeep(self._pool, self._name, self._holder, 0, END_SECONDS)
 
     async def go_on(self) -> bool:
         """Rest after a step, and say whether there is time for another."""

@@ -60,9 +60,11 @@ async def now(pool: Pool) -> datetime:
 TAKE_UPKEEP = "select tollwire.take_upkeep_v1($1, $2, $3)"
 
 
-async def take_upkeep(pool: Pool, name: str, holder: UUID, seconds: int) -> bool:
+async def take_upkeep(
+    pool: Pool, name: str, holder: UUID, seconds: int, deadline_seconds: float = CALL_DEADLINE_SECONDS
+) -> bool:
     """Take or renew the lease on an upkeep; False when another process has it. 0 seconds give it back."""
-    rows = await call(pool, TAKE_UPKEEP, name, holder, seconds, deadline_seconds=CALL_DEADLINE_SECONDS)
+    rows = await call(pool, TAKE_UPKEEP, name, holder, seconds, deadline_seconds=deadline_seconds)
     return bool(rows[0][0])
 
 

@@ -10,7 +10,9 @@ are not done with are added up in one.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -22,7 +24,7 @@ from ledger import verify_books as books
 from ledger import verify_messages as messages
 from ledger.checkpoints import SignedSeal, Signer, load_seals
 from ledger.findings import Finding
-from ledger.pace import GoOn
+from ledger.pace import GoOn, never
 from ledger.verify import open_snapshot
 from ledger.verify_messages import Locks
 from ledger.verify_online import OnlineVerifier
@@ -34,6 +36,8 @@ from shared.runtime.postgres import Connection, OutcomeUnknown, Pool
 DAY: Final = timedelta(days=1)
 # The proof of a large day takes hours, and begins anew where it is given up: a failover passes meanwhile.
 TRY_AGAIN_SECONDS: Final = (1.0, 5.0, 20.0, 60.0)
+# How soon a stop is heard meanwhile.
+LOOK_SECONDS: Final = 1.0
 # The last of them is what asyncpg makes of a connection that ends while a transaction of it does.
 LOST: Final = (
     OSError,
@@ -47,41 +51,70 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-async def prove_unsealed(pool: Pool, dsn: str, signer: Signer, go_on: GoOn) -> list[Finding] | None:
+class _Stopped(Exception):  # noqa: N818 - named for what happened
+    """The process was asked to stop while the server was away."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """Takes a bite again when the server is slow or away for a while, but not past the stop."""
+
+    should_stop: Callable[[], bool]
+
+    async def take(self, bite: Callable[[], Awaitable[T]]) -> T:
+        for pause_seconds in TRY_AGAIN_SECONDS:
+            try:
+                return await bite()
+            except LOST as error:
+                _log.info("a bite of the proof is taken again", error=repr(error))
+            await self._rest(pause_seconds)
+        return await bite()
+
+    async def _rest(self, seconds: float) -> None:
+        ends_at = time.monotonic() + seconds
+        while not self.should_stop():
+            left_seconds = ends_at - time.monotonic()
+            if left_seconds <= 0:
+                return
+            await asyncio.sleep(min(left_seconds, LOOK_SECONDS))
+        raise _Stopped
+
+
+async def prove_unsealed(
+    pool: Pool, dsn: str, signer: Signer, go_on: GoOn, should_stop: Callable[[], bool] = never
+) -> list[Finding] | None:
     """Return what is wrong with the books since the newest seal, and with the seals themselves.
 
-    None when ``go_on``, which is asked after each bite, said no before the end: then nothing is proved.
+    None when ``go_on``, which is asked after each bite, said no before the end, or ``should_stop``, which is
+    asked while the server is away, said yes: then nothing is proved.
 
     Raises:
         OSError, asyncpg.PostgresError: the database does not answer for minutes; nothing is known.
     """
-    go_on = partial(_patiently, go_on)
+    try:
+        return await _prove(pool, dsn, signer, go_on, _Patience(should_stop))
+    except _Stopped:
+        return None
+
+
+async def _prove(
+    pool: Pool, dsn: str, signer: Signer, go_on: GoOn, patience: _Patience
+) -> list[Finding] | None:
     verifier, findings = OnlineVerifier(pool, is_of_unsealed=True), list[Finding]()
     while not verifier.rounds:
-        findings += await _patiently(verifier.some_accounts)
-        if not await go_on():
+        findings += await patience.take(verifier.some_accounts)
+        if not await patience.take(go_on):
             return None
     while not verifier.message_rounds:
-        findings += await _patiently(verifier.some_messages)
-        if not await go_on():
+        findings += await patience.take(verifier.some_messages)
+        if not await patience.take(go_on):
             return None
-    for signed in await _patiently(partial(_seals, pool)):
-        findings += await _patiently(partial(_check_seal, pool, signed, signer))
-        if not await go_on():
+    for signed in await patience.take(partial(_seals, pool)):
+        findings += await patience.take(partial(_check_seal, pool, signed, signer))
+        if not await patience.take(go_on):
             return None
-    findings += await _patiently(partial(_check_guards, pool))
-    return findings + await _patiently(partial(_compare_holds, dsn))
-
-
-async def _patiently(bite: Callable[[], Awaitable[T]]) -> T:
-    """Take a bite, and take it again when the server is slow or away for a while."""
-    for pause_seconds in TRY_AGAIN_SECONDS:
-        try:
-            return await bite()
-        except LOST as error:
-            _log.info("a bite of the proof is taken again", error=repr(error))
-        await asyncio.sleep(pause_seconds)
-    return await bite()
+    findings += await patience.take(partial(_check_guards, pool))
+    return findings + await patience.take(partial(_compare_holds, dsn))
 
 
 async def _seals(pool: Pool) -> list[SignedSeal]:

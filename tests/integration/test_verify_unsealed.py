@@ -2,24 +2,20 @@
 
 from asyncio import timeout
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
-from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
-from ledger import retention_store, verify_online, verify_unsealed
+from ledger import retention_store, verify_online
 from ledger.bookkeeping import Bookkeeping
 from ledger.checkpoints import KeyringSigner, close_day
-from ledger.findings import Finding
 from ledger.verify_unsealed import prove_unsealed
 from shared.runtime.keyring import Keyring
-from shared.runtime.postgres import Connection
 from tests.support.flow import Flow, open_flow
 from tests.support.old_days import days_ago, delivered_on, id_of, make_day
+from tests.support.proofs import plant, proved, sealed, yes
 from tests.support.scene import PAST_TOP_UP, SIGNER, past_account, scene
 from tests.support.servers import Database
 
@@ -74,29 +70,6 @@ def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify_online, "ENTRIES_A_BITE", 3)
     monkeypatch.setattr(verify_online, "ACCOUNTS_A_BITE", 2)
     monkeypatch.setattr(verify_online, "MESSAGES_A_BITE", 2)
-
-
-async def yes() -> bool:
-    return True
-
-
-async def proved(flow: Flow, database: Database) -> list[Finding]:
-    findings = await prove_unsealed(flow.pool, database.dsn("ledger"), SIGNER, yes)
-    assert findings is not None
-    return findings
-
-
-async def sealed(flow: Flow) -> int:
-    return int(await flow.pool.fetchval("select count(*) from ledger.seals"))
-
-
-async def plant(database: Database, sql: str) -> None:
-    """Write as nobody may."""
-    database.is_corrupted_on_purpose()
-    conn = await asyncpg.connect(database.dsn())
-    await conn.execute("set session_replication_role = replica")
-    await conn.execute(sql)
-    await conn.close()
 
 
 @pytest.mark.usefixtures("small_bites")
@@ -168,60 +141,6 @@ async def test_between_two_bites_no_snapshot_is_open(database: Database, flow: F
         assert await prove_unsealed(ledger.pool, database.dsn("ledger"), SIGNER, look) == []
     assert len(seen) > len(FOUND)
     assert set(seen) == {0}
-
-
-@pytest.mark.usefixtures("small_bites")
-@pytest.mark.parametrize("is_whole", [True, False])
-async def test_a_server_that_is_away_for_a_moment_is_asked_again(
-    database: Database, flow: Flow, monkeypatch: pytest.MonkeyPatch, is_whole: bool
-) -> None:
-    """A proof of hours does not begin anew for it, and forgets nothing."""
-    monkeypatch.setattr(verify_unsealed, "TRY_AGAIN_SECONDS", (0.0, 0.1))
-    names = await scene(flow)
-    if not is_whole:
-        await plant(database, f"delete from ledger.credit_locks where message_id = '{names['queued']}'")
-        await plant(database, f"delete from tollwire.outbox where message_id = '{names['waiting']}'")
-
-    async def end_sessions() -> bool:
-        await flow.pool.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and usename = 'tollwire_ledger'"
-        )
-        return True
-
-    async with open_flow(database, "ledger") as ledger:
-        findings = await prove_unsealed(ledger.pool, database.dsn("ledger"), SIGNER, end_sessions)
-    expected = set() if is_whole else {"entry_without_lock", "outbox_missing"}
-    assert findings is not None
-    assert {finding.check for finding in findings} >= expected
-    assert bool(findings) is not is_whole
-
-
-@pytest.mark.usefixtures("small_bites")
-async def test_a_bite_that_ends_with_its_connection_keeps_what_it_found(
-    database: Database, flow: Flow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each bite loses its connection once, when all of it was read and its COMMIT is still to come."""
-    names = await scene(flow)
-    for message in ("delivered", "undelivered", "queued", "waiting"):
-        await plant(database, f"update tollwire.messages set segments = 3 where id = '{names[message]}'")
-        await plant(database, f"delete from ledger.credit_locks where message_id = '{names[message]}'")
-    snapshot, takes = verify_online._snapshot, count()
-
-    @asynccontextmanager
-    async def ends_early(conn: Connection) -> AsyncIterator[None]:
-        async with snapshot(conn):
-            pid = await conn.fetchval("select pg_backend_pid()")
-            yield
-            if next(takes) % 2 == 0:
-                await flow.pool.execute("select pg_terminate_backend($1)", pid)
-
-    async with open_flow(database, "ledger") as ledger:
-        expected = await proved(ledger, database)
-        monkeypatch.setattr(verify_unsealed, "TRY_AGAIN_SECONDS", (0.0, 0.1, 0.1))
-        monkeypatch.setattr(verify_online, "_snapshot", ends_early)
-        assert await proved(ledger, database) == expected
-    assert {"entry_without_lock", "price_not_of_segments"} <= {finding.check for finding in expected}
 
 
 async def test_a_process_that_is_told_to_stop_seals_nothing(
