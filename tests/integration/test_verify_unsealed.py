@@ -4,6 +4,7 @@ from asyncio import timeout
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,26 +20,31 @@ from tests.support.proofs import plant, proved, sealed, yes
 from tests.support.scene import PAST_TOP_UP, SIGNER, past_account, scene
 from tests.support.servers import Database
 
-# What is planted, one after the other, and what names it; of tests/support/scene.py.
+# What is planted, one after the other, and what names it since then: the check, the account, the message; of
+# tests/support/scene.py.
 FOUND = {
     "update ledger.entries set amount_micros = 1 where account_id = {account} and version = 3":
-        "chain_broken",
-    "update ledger.accounts set posted_micros = posted_micros + 1 where id = {planned}": "balance_differs",
-    "update ledger.accounts set credit_limit_micros = 3000 where id = {account}": "credit_limit_differs",
+        ("chain_broken", "account", None),
+    "update ledger.accounts set posted_micros = posted_micros + 1 where id = {planned}":
+        ("balance_differs", "planned", None),
+    "update ledger.accounts set credit_limit_micros = 3000 where id = {account}":
+        ("credit_limit_differs", "account", None),
     "update ledger.operations set amount_micros = 3 where reference = 'correction'":
-        "entry_without_operation",
+        ("entry_without_operation", "account", None),
     "update ledger.credit_locks set resolved_at = now(), state = 'RELEASED' where message_id = '{sent}'":
-        "open_holds_differ",
-    "update ledger.credit_locks set amount_micros = 1 where message_id = '{queued}'": "held_differs",
-    "delete from ledger.credit_locks where message_id = '{cancelled}'": "entry_without_lock",
-    "update ledger.credit_locks set hold_version = 99 where message_id = '{undelivered}'":
-        "lock_without_entry",
-    "delete from tollwire.outbox where message_id = '{queued}'": "outbox_missing",
-    """update ledger.entries set account_id = (select id from ledger.accounts where kind = 'holds')
-       where account_id = {planned} and version = 1""": "entry_of_no_client",
-    "update ledger.checkpoints set held_micros = 1 where account_id = {past}": "seal_broken",
-    "update ledger.seals set signature = 'x'": "seal_forged",
-    "drop trigger seals_no_truncate on ledger.seals": "guard_missing",
+        ("open_holds_differ", "account", None),
+    "update ledger.credit_locks set amount_micros = 1 where message_id = '{waiting}'":
+        ("held_differs", "planned", None),
+    "delete from ledger.credit_locks where message_id = '{cancelled}'":
+        ("entry_without_lock", "account", "cancelled"),
+    "update ledger.credit_locks set hold_version = 99 where message_id = '{queued}'":
+        ("lock_without_entry", "account", "queued"),
+    "delete from tollwire.outbox where message_id = '{queued}'": ("outbox_missing", "account", "queued"),
+    "update ledger.entries set account_id = {holds} where account_id = {planned} and version = 1":
+        ("entry_of_no_client", "holds", None),
+    "update ledger.checkpoints set held_micros = 1 where account_id = {past}": ("seal_broken", None, None),
+    "update ledger.seals set signature = 'x'": ("seal_forged", None, None),
+    "drop trigger seals_no_truncate on ledger.seals": ("guard_missing", None, None),
 }  # fmt: skip
 # Version 1 once more, a day later: the key of a partition does not know of the other days.
 FORGED = """
@@ -74,12 +80,18 @@ def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_bites")
 async def test_what_a_seal_rests_on_is_proved_in_bites(database: Database, flow: Flow) -> None:
-    names = await scene(flow)
+    names = await scene(flow) | {None: None}
+    names["holds"] = await flow.pool.fetchval("select id from ledger.accounts where kind = 'holds'")
+    seen = set[tuple[Any, ...]]()
     async with open_flow(database, "ledger") as ledger:
         assert await proved(ledger, database) == []
-        for sql, check in FOUND.items():
-            await plant(database, sql.format(**names))
-            assert check in {finding.check for finding in await proved(ledger, database)}, sql
+        for sql, (check, account, message) in FOUND.items():
+            await plant(database, sql.format_map(names))
+            found = {
+                (each.check, each.account_id, each.message_id) for each in await proved(ledger, database)
+            }
+            assert (check, names[account], names[message]) in found - seen, sql
+            seen = found
 
 
 @pytest.mark.usefixtures("small_bites")

@@ -27,6 +27,8 @@ async def plant(database: Database, sql: str) -> None:
     """Write as nobody may."""
     database.is_corrupted_on_purpose()
     conn = await asyncpg.connect(database.dsn())
-    await conn.execute("set session_replication_role = replica")
-    await conn.execute(sql)
-    await conn.close()
+    try:
+        await conn.execute("set session_replication_role = replica")
+        await conn.execute(sql)
+    finally:
+        await conn.close()
