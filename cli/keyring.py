@@ -159,11 +159,12 @@ async def remove(pool: Pool, output: Output, key: str, file: Path | None) -> Non
     _refuse_needed(keys, key, used)
     left = {key_id: keys.key(key_id) for key_id in keys.key_ids if key_id != key}
     written = path.stat()
-    _save(Keyring(keys.active, left), path)
+    rest = Keyring(keys.active, left)
+    _save(rest, path)
     # A service that knows a key too many is not one of before: the next key may be removed at once.
     os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
     if output.as_json:
-        output.document({"active": keys.active, "waiting": None, "keys": tuple(left)})
+        output.document({"active": rest.active, "waiting": _waiting(rest), "keys": rest.key_ids})
     else:
         output.line(f"{key} is removed.", "bold")
 

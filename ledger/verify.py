@@ -217,19 +217,26 @@ async def _compare_locks(
 
 
 @asynccontextmanager
-async def open_snapshot(dsn: str, name: str | None = None) -> AsyncIterator[Connection]:
-    """A connection that reads one snapshot, its own or the one of this name, as long as it takes."""
+async def open_snapshot(
+    dsn: str, name: str | None = None, *, answer_seconds: float | None = None
+) -> AsyncIterator[Connection]:
+    """A connection that reads one snapshot, its own or the one of this name, as long as it takes.
+
+    ``answer_seconds``: how long it waits for an answer, as none comes of a host that fell silent.
+    """
     settings = {"application_name": "tollwire-verify", "jit": "off", "work_mem": WORK_MEM}
     unlimited = {
         "statement_timeout": "0",
         "transaction_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
     }
-    conn = await connect(dsn, timeout=CONNECT_SECONDS, server_settings=settings | unlimited)
+    conn = await connect(
+        dsn, timeout=CONNECT_SECONDS, command_timeout=answer_seconds, server_settings=settings | unlimited
+    )
     try:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
             if name is not None:
                 await conn.execute("set transaction snapshot '" + name + "'")
             yield conn
     finally:
-        await conn.close()
+        await conn.close(timeout=answer_seconds)

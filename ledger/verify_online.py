@@ -67,22 +67,24 @@ class OnlineVerifier:
     """Only messages of the days that are not sealed, and those that entries of these days are about."""
     _place: _Place = START
     _message: UUID = field(default=FIRST_ID)
+    # What the bites of a step have found; told by the next one where a later bite of it raised.
+    _found: list[Finding] = field(default_factory=list)
 
     async def step(self) -> list[Finding]:
         """Verify the next accounts and the next messages; return what is wrong with them.
 
         Ends with the round over the accounts, if that comes first.
         """
-        findings: list[Finding] = []
         rounds = self.rounds
         for _ in range(BITES_A_STEP):
             began = time.monotonic()
-            findings += await self.some_accounts()
-            findings += await self.some_messages()
+            self._found += await self.some_accounts()
+            self._found += await self.some_messages()
             if self.rounds != rounds:
                 break
             await asyncio.sleep(min((time.monotonic() - began) * REST_TIMES, REST_MAX_SECONDS))
-        return findings
+        found, self._found = self._found, []
+        return found
 
     async def some_accounts(self) -> list[Finding]:
         """Verify the next bite of accounts; ``rounds`` says when all were seen.

@@ -36,6 +36,8 @@ from shared.runtime.postgres import Connection, OutcomeUnknown, Pool
 DAY: Final = timedelta(days=1)
 # The proof of a large day takes hours, and begins anew where it is given up: a failover passes meanwhile.
 TRY_AGAIN_SECONDS: Final = (1.0, 5.0, 20.0, 60.0)
+# A day's open holds are added up in 0.4 µs each. A host that fell silent never answers.
+ANSWER_SECONDS: Final = 300.0
 # How soon a stop is heard meanwhile.
 LOOK_SECONDS: Final = 1.0
 # The last of them is what asyncpg makes of a connection that ends while a transaction of it does.
@@ -145,7 +147,7 @@ order by 1
 async def _compare_holds(dsn: str) -> list[Finding]:
     """Compare each account with the sum of its HELD locks."""
     locks = Locks()
-    async with open_snapshot(dsn) as conn:
+    async with open_snapshot(dsn, answer_seconds=ANSWER_SECONDS) as conn:
         await keep_days(conn)
         for day in await _days_with_holds(conn):
             await messages.fold_held(conn, day_floor(day), day_floor(day + DAY), locks)

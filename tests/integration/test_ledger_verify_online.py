@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 
+from ledger import verify_messages as messages
 from ledger import verify_online
 from ledger.checkpoints import close_day
 from ledger.verify_online import OnlineVerifier
@@ -58,6 +59,29 @@ async def test_an_account_that_is_sealed_in_the_middle_of_its_walk_leaves_nothin
         while not verifier.rounds:
             findings += await verifier.some_accounts()
     assert findings == []
+
+
+async def test_what_a_step_found_before_it_failed_is_told_by_the_next(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_flow(database) as flow:
+        await scene(flow)
+    database.is_corrupted_on_purpose()
+    conn = await asyncpg.connect(database.dsn())
+    await conn.execute("update ledger.accounts set overdrawn_micros = 9 where kind = 'client'")
+    await conn.close()
+    async with open_flow(database) as flow:
+        verifier = OnlineVerifier(flow.pool)
+        with monkeypatch.context() as away:
+            away.setattr(messages, "fold_messages", _is_away)
+            with pytest.raises(ConnectionResetError):
+                await verifier.step()
+        assert "overdrawn_unjustified" in {finding.check for finding in await verifier.step()}
+        assert verifier.rounds == 1  # the account was not looked at again
+
+
+async def _is_away(*_: object) -> None:
+    raise ConnectionResetError
 
 
 async def test_small_steps_see_what_large_ones_see(

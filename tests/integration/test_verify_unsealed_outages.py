@@ -3,18 +3,23 @@
 from asyncio import timeout
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from ledger import verify_online, verify_unsealed
+from ledger import verify_books, verify_online, verify_unsealed
 from ledger.bookkeeping import Bookkeeping
+from ledger.pace import never
+from ledger.verify_books import Account
 from ledger.verify_unsealed import prove_unsealed
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import Connection, OutcomeUnknown
 from tests.support.flow import Flow, open_flow
+from tests.support.postgres_proxy import open_proxy
 from tests.support.proofs import plant, proved, sealed
 from tests.support.scene import SIGNER, past_account, scene
 from tests.support.servers import Database, run_apart
@@ -92,6 +97,29 @@ async def test_a_bite_that_ends_with_its_connection_keeps_what_it_found(
         monkeypatch.setattr(verify_online, "_snapshot", ends_early)
         assert await proved(ledger, database) == expected
     assert {"entry_without_lock", "price_not_of_segments"} <= {finding.check for finding in expected}
+
+
+async def test_a_host_that_fell_silent_is_not_waited_for(
+    database: Database, flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sums of open holds are read by a connection of their own, without the pool's limits."""
+    monkeypatch.setattr(verify_unsealed, "TRY_AGAIN_SECONDS", (0.0,))
+    monkeypatch.setattr(verify_unsealed, "ANSWER_SECONDS", 1.0)
+    names, load_accounts, takes = await scene(flow), verify_books.load_accounts, count()
+    await plant(database, f"delete from ledger.credit_locks where message_id = '{names['queued']}'")
+    async with open_proxy(database.dsn("ledger")) as (proxy, dsn):
+
+        async def silent_once(conn: Connection, since: date) -> list[Account]:
+            if next(takes) == 0:
+                proxy.strand()
+            return await load_accounts(conn, since)
+
+        monkeypatch.setattr(verify_books, "load_accounts", silent_once)
+        async with timeout(20):
+            findings = await verify_unsealed._Patience(never).take(
+                partial(verify_unsealed._compare_holds, dsn)
+            )
+    assert {finding.check for finding in findings} == {"held_differs", "open_holds_differ"}
 
 
 async def test_a_proof_whose_server_is_away_hears_the_stop(

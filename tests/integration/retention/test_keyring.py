@@ -130,6 +130,17 @@ async def test_while_services_run_a_key_is_added_first_and_active_later(file, tm
     assert (await run("rotate", "--keyring", str(tmp_path / "none")))[0] == 2
 
 
+async def test_the_removal_of_a_key_says_which_one_waits(database, file, tmp_path):
+    elsewhere = tmp_path / "elsewhere.json"
+    first = Keyring.generate(elsewhere).active
+    for words in (["rotate"], ["rotate", "--finish"], ["rotate"]):
+        assert (await run(*words, "--keyring", str(elsewhere)))[0] == 0
+    _, active, waiting = Keyring.load(elsewhere).key_ids
+    named = ("--keyring", str(elsewhere), "--dsn", database.dsn("ledger"))
+    code, out, _ = await run("remove", first, "--json", *named)
+    assert (code, json.loads(out)) == (0, {"active": active, "waiting": waiting, "keys": [active, waiting]})
+
+
 @pytest.mark.parametrize("home", ["home", "none"])
 async def test_of_a_keyring_outside_the_home_nobody_knows_that_its_services_are_down(
     file, tmp_path, monkeypatch, home
