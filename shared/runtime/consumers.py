@@ -134,8 +134,7 @@ class Consumer:
     async def fetch(self, batch_max: int, wait_seconds: float, *, stop: Stop | None = None) -> list[Msg]:
         """Return what there is, up to ``batch_max``; if nothing, the first that comes within the wait.
 
-        Returns what has come, and never raises, where NATS goes away or the consumer has to be made again. A
-        stop ends the wait within ``LOOK_SECONDS``.
+        Never raises where NATS goes away or the consumer is made anew. A stop ends it in ``LOOK_SECONDS``.
         """
         messages: list[Msg] = []
         give_up_at = time.monotonic() + wait_seconds
@@ -193,9 +192,8 @@ class Consumer:
     async def _pull(self, messages: list[Msg], batch_max: int, give_up_at: float, stop: Stop | None) -> None:
         """Ask for what is there; wait for one if there is none; then ask for its neighbours.
 
-        So the server hands out nothing that nobody has asked for yet: what lay here unseen would be
-        lost to the other workers for ``ACK_WAIT_SECONDS``. Where the last pull brought nothing there is
-        hardly anything now, and the wait begins at once.
+        So nothing is handed out that nobody has asked for yet: unseen here it would be lost to the others
+        for ``ACK_WAIT_SECONDS``. Where the last pull brought nothing the wait begins at once.
         """
         if not self._is_idle:
             await self._ask(messages, batch_max, 0.0, stop)
@@ -232,10 +230,7 @@ class Consumer:
         self._is_silent = False
 
     async def _collect(self, messages: list[Msg], batch_max: int, ends_at: float) -> bool:
-        """Add what arrives; return True when it is full, or the server says that no more will come.
-
-        False after ``LOOK_SECONDS`` at the latest, and when the time is over.
-        """
+        """Add what arrives; True: it is full, or no more will come. False after ``LOOK_SECONDS`` at most."""
         look_until = min(time.monotonic() + LOOK_SECONDS, ends_at)
         while len(messages) < batch_max:
             try:
@@ -256,12 +251,15 @@ class Consumer:
 
     async def _leave(self) -> None:
         """Take back what was asked for, and give back what comes before the server has heard of it."""
-        subscription = self._subscription
+        client, subscription = self._client, self._subscription
         self._client = self._subscription = None
-        if subscription is None:
+        if client is None or subscription is None:
             return
         with suppress(nats.errors.Error, OSError):
             async with asyncio.timeout(ANSWER_SECONDS):
+                # In nats-py's buffer a PING overtakes the UNSUB: drain() alone would drop what comes between.
+                await client._send_unsubscribe(subscription._id)  # noqa: SLF001 - there is no public one
+                await client.flush()
                 await subscription.drain()  # type: ignore[no-untyped-call] # unsubscribe() drops what came
         for message in self._take_arrived(FETCH_MAX):
             await message.nak()
