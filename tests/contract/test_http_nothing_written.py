@@ -71,16 +71,22 @@ async def test_a_handshake_that_fails_has_written_nothing(greeting):
     assert (outcome.code, outcome.permanent) == (UNREACHABLE, False)
 
 
+def connects_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let a connection take so long to come."""
+    note_written = http_exchange._note_written
+
+    async def note_late(*about: Any) -> None:
+        await asyncio.sleep(seconds)
+        await note_written(*about)
+
+    monkeypatch.setattr(http_exchange, "_note_written", note_late)
+
+
 async def test_a_connection_that_comes_when_the_validity_is_over_carries_nothing(monkeypatch):
     """That is nobody's fault: neither the carrier's, which was reached, nor the message's try."""
     valid_for_seconds = 0.2
 
-    async def note_late(*about: Any) -> None:
-        await asyncio.sleep(valid_for_seconds)  # as long as the connection took to come
-        await note_written(*about)
-
-    note_written = http_exchange._note_written
-    monkeypatch.setattr(http_exchange, "_note_written", note_late)
+    connects_late(monkeypatch, valid_for_seconds)
     async with (
         faulty_server(lambda _: http(200, b"{}")) as server,
         HttpCarrier.from_settings("c", {"url": server.url, "body": BODY}, None) as carrier,
@@ -94,12 +100,7 @@ async def test_a_connection_that_comes_after_half_of_the_deadline_carries_nothin
     """It had its place before: what was left then has no first half of its own."""
     deadline_seconds = 1.0
 
-    async def note_late(*about: Any) -> None:
-        await asyncio.sleep(0.3 * deadline_seconds)  # as long as the connection took to come
-        await note_written(*about)
-
-    note_written = http_exchange._note_written
-    monkeypatch.setattr(http_exchange, "_note_written", note_late)
+    connects_late(monkeypatch, 0.3 * deadline_seconds)
     async with (
         faulty_server(lambda _: http(200, b"{}")) as server,
         HttpCarrier.from_settings("c", {"url": server.url, "body": BODY}, None) as carrier,

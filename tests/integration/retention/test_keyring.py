@@ -171,11 +171,7 @@ async def test_no_key_goes_with_which_a_running_service_still_seals(database, fl
     await run("rotate")
     second = Keyring.load(file).active
     await run("rotate")
-    api = ProcessState(name="api", pid=None, port=None, health_port=1, restarts=0, state="running")
-    home.write_state(State(phase="running", processes=[api]))
-    pid_file = home.run / "api" / "api.pid"
-    pid_file.parent.mkdir()
-    pid_file.touch()
+    pid_file = runs_an_api(home)
     dsn = database.dsn("ledger")
     with home.lock:
         start(pid_file, file, after=-1)
@@ -194,11 +190,7 @@ async def test_what_happens_while_a_keys_uses_are_counted_loses_no_key(database,
     home = Home(file.parent)
     old = Keyring.load(file).active
     await run("rotate")
-    api = ProcessState(name="api", pid=None, port=None, health_port=1, restarts=0, state="running")
-    home.write_state(State(phase="running", processes=[api]))
-    pid_file = home.run / "api" / "api.pid"
-    pid_file.parent.mkdir()
-    pid_file.touch()
+    pid_file = runs_an_api(home)
     start(pid_file, file, after=-1)
 
     async def restarted_meanwhile(*args: Any) -> Uses:
@@ -227,6 +219,16 @@ async def test_a_key_that_is_added_while_anothers_uses_are_counted_stays(databas
     assert (await run("remove", old, "--dsn", database.dsn("ledger")))[0] == 0
     left = Keyring.load(file).key_ids
     assert (len(left), old in left) == (2, False)
+
+
+def runs_an_api(home: Home) -> Path:
+    """Have the home say that it runs one; return that one's pid file."""
+    api = ProcessState(name="api", pid=None, port=None, health_port=1, restarts=0, state="running")
+    home.write_state(State(phase="running", processes=[api]))
+    pid_file = home.run / "api" / "api.pid"
+    pid_file.parent.mkdir()
+    pid_file.touch()
+    return pid_file
 
 
 def start(pid_file: Path, keyring: Path, *, after: int) -> None:

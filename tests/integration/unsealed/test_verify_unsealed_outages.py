@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from datetime import date
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -28,24 +27,6 @@ END_SESSIONS = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where datname = current_database() and usename = 'tollwire_ledger'
 """
-
-
-@pytest.fixture
-def keyring(tmp_path: Path) -> Keyring:
-    return Keyring.generate(tmp_path / "keyring.json")
-
-
-@pytest.fixture
-async def flow(database: Database) -> AsyncIterator[Flow]:
-    async with open_flow(database) as flow:
-        yield flow
-
-
-@pytest.fixture
-def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_online, "ENTRIES_A_BITE", 3)
-    monkeypatch.setattr(verify_online, "ACCOUNTS_A_BITE", 2)
-    monkeypatch.setattr(verify_online, "MESSAGES_A_BITE", 2)
 
 
 @pytest.mark.usefixtures("small_bites")

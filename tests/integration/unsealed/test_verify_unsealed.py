@@ -1,15 +1,13 @@
 """Before a day is sealed what it rests on is proved: by one process, in bites, and not all that is kept."""
 
 from asyncio import timeout
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from ledger import retention_store, verify_online
+from ledger import retention_store
 from ledger.bookkeeping import Bookkeeping
 from ledger.checkpoints import KeyringSigner, close_day
 from ledger.verify_unsealed import prove_unsealed
@@ -58,24 +56,6 @@ ORPHAN = """
 insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
 values ('{id}', 1, 1, 1, now())
 """
-
-
-@pytest.fixture
-def keyring(tmp_path: Path) -> Keyring:
-    return Keyring.generate(tmp_path / "keyring.json")
-
-
-@pytest.fixture
-async def flow(database: Database) -> AsyncIterator[Flow]:
-    async with open_flow(database) as flow:
-        yield flow
-
-
-@pytest.fixture
-def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_online, "ENTRIES_A_BITE", 3)
-    monkeypatch.setattr(verify_online, "ACCOUNTS_A_BITE", 2)
-    monkeypatch.setattr(verify_online, "MESSAGES_A_BITE", 2)
 
 
 @pytest.mark.usefixtures("small_bites")
