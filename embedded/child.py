@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from embedded.files import write_private
+from embedded.files import place_and_inode, write_private
 
 TETHER = Path(__file__).with_name("tether.py")
 PROC = Path("/proc")
@@ -104,7 +104,11 @@ class Child:
                 start_new_session=True,  # Ctrl-C in the terminal is for us alone; we stop the others in order
             )
         pid = self._process.pid
-        record = {"pid": pid, "birth": birth_of(pid), "folder": _lines_of(self.pid_file.parent)}
+        record = {
+            "pid": pid,
+            "birth": birth_of(pid),
+            "folder": place_and_inode(self.pid_file.parent.resolve()),
+        }
         write_private(self.pid_file, json.dumps(record))
 
     def send(self, number: signal.Signals) -> None:
@@ -140,18 +144,13 @@ class Child:
         self.pid_file.unlink(missing_ok=True)
 
 
-def _lines_of(folder: Path) -> list[str]:
-    found = folder.stat()
-    return [str(folder.resolve()), f"{found.st_dev} {found.st_ino}"]
-
-
 def _recorded(pid_file: Path) -> tuple[int, str | None]:
     """The pid and the birth; no birth when nothing was recorded here."""
     try:
         record = json.loads(pid_file.read_text(encoding="utf-8"))
         # Moved, the folder keeps its inode; put back, its place. Earlier versions did not name it.
         folder = record.get("folder")
-        is_here = folder is None or set(folder) & set(_lines_of(pid_file.parent))
+        is_here = folder is None or set(folder) & set(place_and_inode(pid_file.parent.resolve()))
         return int(record["pid"]), record["birth"] if is_here else None
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return 0, None

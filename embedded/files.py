@@ -19,6 +19,12 @@ class FolderInUse(Exception):  # noqa: N818 - named for what happened
     """Another process of this machine is using the folder."""
 
 
+def place_and_inode(path: Path) -> list[str]:
+    """What names a file or folder: one of the two stays when it is moved or put back; a copy has neither."""
+    found = path.lstat()
+    return [str(path), f"{found.st_dev} {found.st_ino}"]
+
+
 def write_private(path: Path, text: str) -> None:
     """Write ``text`` so that nobody else can read it and a crash leaves the old content or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")

@@ -10,7 +10,7 @@ import re
 import shlex
 from pathlib import Path
 
-from embedded.files import write_private
+from embedded.files import place_and_inode, write_private
 from embedded.unit import StartFailed
 
 OUR_TARGET = re.compile(r"postgresql-[0-9a-f]{16}")
@@ -34,7 +34,9 @@ def refuse_foreign(folder: Path) -> None:
         raise NotItsData(_nothing_there(folder, target))
     record = _recorded(target)
     # One of the two lines is enough: a device's number may change with a restart of the machine.
-    is_own = set(_lines_of(folder)) & set(record) if record else not _is_later(folder, target)
+    is_own = (
+        set(place_and_inode(folder.absolute())) & set(record) if record else not _is_later(folder, target)
+    )
     if not is_own:
         raise NotItsData(_of_another(folder, target, record))
 
@@ -42,12 +44,9 @@ def refuse_foreign(folder: Path) -> None:
 def claim(folder: Path) -> None:
     """Write into the folder that the link names that it is this link's; a folder that is no link is fine."""
     if folder.is_symlink():
-        write_private(folder.resolve() / RECORD, "".join(f"{line}\n" for line in _lines_of(folder)))
-
-
-def _lines_of(link: Path) -> list[str]:
-    found = link.lstat()
-    return [str(link.absolute()), f"{found.st_dev} {found.st_ino}"]
+        write_private(
+            folder.resolve() / RECORD, "".join(f"{line}\n" for line in place_and_inode(folder.absolute()))
+        )
 
 
 def _recorded(target: Path) -> list[str]:
