@@ -14,7 +14,6 @@ declare
 begin
     perform ledger.require_read_committed_v1();
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    perform 1 from ledger.accounts where id = any (p_client) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
@@ -28,6 +27,7 @@ begin
         left join tollwire.messages m on m.id = x.message_id and m.client_id = x.client_id and m.id between v_min and v_max
         left join tollwire.message_states s on s.message_id = m.id and s.message_id between v_min and v_max;
     if v_cancel is not null then
+        perform 1 from ledger.accounts where id = any (p_client) order by id for update;
         perform tollwire.finish_v1(v_cancel, array_fill('cancelled'::tollwire.message_event, array[cardinality(v_cancel)]),
                                    array_fill('release'::ledger.entry_kind, array[cardinality(v_cancel)]),
                                    array_fill('cancelled'::text, array[cardinality(v_cancel)]), 0);

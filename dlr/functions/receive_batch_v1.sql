@@ -11,7 +11,7 @@ begin
     end if;
 end $$;
 
--- The rows alone, for the two that keep receipts; how many are new. It locks none that was there: take_receipts_v1 locks accounts next.
+-- The rows alone, for the two that keep receipts; how many are new. It locks none that was there: take_receipts_v1 locks messages next.
 create function tollwire.keep_receipts_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
                                           p_msisdn text[], p_error text[], p_part smallint[], p_echo_message uuid[], p_echo_attempt smallint[], p_lease_seconds integer) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$

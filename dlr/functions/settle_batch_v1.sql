@@ -42,7 +42,7 @@ declare
     l_state ledger.lock_state[];
     k_id uuid[]; k_state tollwire.receipt_state[]; k_at timestamptz[]; k_open boolean[];
     -- The ordinary ends, by message; and their receipts.
-    f_nth integer[]; f_id uuid[]; f_word tollwire.receipt_state[]; f_at timestamptz[]; f_kind ledger.entry_kind[];
+    f_nth integer[]; f_id uuid[]; f_word tollwire.receipt_state[]; f_at timestamptz[]; f_kind ledger.entry_kind[]; f_reason text[];
     f_state tollwire.message_state[]; f_callback uuid[]; f_final timestamptz[]; f_endpoint bigint[]; f_url text[]; f_own boolean[]; f_skip text[];
     g_id uuid[]; g_message uuid[];
 begin
@@ -106,7 +106,6 @@ begin
         v_m_min := s_id[1];
         v_m_max := s_id[cardinality(s_id)];
         select array_agg(distinct c) into v_accounts from unnest(m_client || v_accounts) c;
-        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
         select array_agg(t.message_id), array_agg(t.state), array_agg(t.attempt_no), array_agg(t.parts_total), array_agg(t.sequence), array_agg(t.carrier_id),
                array_agg(t.possible_duplicate), array_agg(t.submitted_at)
             into s_id, s_state, s_attempt, s_parts, s_sequence, s_carrier, s_twice, s_submitted
@@ -143,20 +142,23 @@ begin
                 from (select x.nth, x.id, width_bucket(x.id, s_id) as i, width_bucket(p_receipt[x.nth], k_id) as k from unnest(m_nth, m_id) x(nth, id) offset 0) y
             ) t;
     end if;
+    -- The rest moves money in steps of its own, and what is ordinary after it: all accounts before the first (RULES 3).
+    if cardinality(r_nth) > 0 then
+        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
+    end if;
     if f_id is not null then
+        select array_agg(case w when 'delivered' then 'delivered' when 'expired' then 'expired_by_carrier' else 'undelivered' end order by n)
+            into f_reason from unnest(f_word) with ordinality x(w, n);
         update tollwire.attempts a
             set receipt = f_word[width_bucket(a.message_id, f_id)], receipt_at = f_at[width_bucket(a.message_id, f_id)]
             where a.message_id = any (f_id) and a.message_id between v_m_min and v_m_max and a.attempt_no = 1 and a.part_no = 1;
         select array_agg(t.o_state), array_agg(t.o_callback), array_agg(t.o_at), array_agg(t.o_endpoint), array_agg(t.o_url), array_agg(t.o_own_url), array_agg(t.o_skip)
             into f_state, f_callback, f_final, f_endpoint, f_url, f_own, f_skip
-            from tollwire.finish_v1(
+            from tollwire.end_messages_v1(
                 f_id,
                 (select array_agg(case w when 'delivered' then 'delivered'::tollwire.message_event when 'expired' then 'carrier_expired' else 'undelivered' end order by n)
                  from unnest(f_word) with ordinality x(w, n)),
-                f_kind,
-                (select array_agg(case w when 'delivered' then 'delivered' when 'expired' then 'expired_by_carrier' else 'undelivered' end order by n)
-                 from unnest(f_word) with ordinality x(w, n)),
-                p_lease_seconds) t;
+                f_reason, p_lease_seconds) t;
         if cardinality(f_state) is distinct from cardinality(f_id) then
             raise exception 'of % messages % were brought to their end', cardinality(f_id), cardinality(f_state) using errcode = 'data_corrupted';
         end if;
@@ -185,4 +187,10 @@ begin
                                            r_message, r_attempt, r_part, r_outcome, p_lease_seconds) t) z
         left join lateral (select * from tollwire.messages c where c.id = z.message_id and c.id between v_m_min and v_m_max offset 0) m on true
         order by z.nth;
+
+    -- 4. The ordinary ends' money, at last: the answer stands already, and what follows is the commit.
+    if f_id is not null then
+        perform ledger.settle_holds_v1(array_agg(x.id), array_agg(x.kind), array_agg(x.reason))
+            from unnest(f_id, f_kind, f_reason) x(id, kind, reason) where x.kind is not null;
+    end if;
 end $$;

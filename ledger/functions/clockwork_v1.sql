@@ -75,9 +75,9 @@ declare
 begin
     perform ledger.require_read_committed_v1();
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
     v_now := clock_timestamp();
     return query
         with due as materialized (
@@ -260,10 +260,10 @@ declare
 begin
     perform ledger.require_read_committed_v1();
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
     v_now := clock_timestamp();
     select array_agg(e.id order by e.id), array_agg(e.event order by e.id), array_agg(case when e.held then 'release'::ledger.entry_kind end order by e.id), array_agg(e.reason order by e.id)
         into f_id, f_event, f_kind, f_reason
@@ -311,7 +311,6 @@ declare
 begin
     perform ledger.require_read_committed_v1();
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    perform 1 from ledger.accounts where id in (select account_id from ledger.credit_locks where message_id = any (p_message)) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;

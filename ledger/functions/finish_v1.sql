@@ -1,11 +1,11 @@
--- Brings messages to a final state: settles the hold, moves the state, forgets the outbox row, asks for the callback.
--- Every way to the end goes through here. Shape: arrays of one length, each message once; p_kind null leaves the hold as it is
--- (it was captured at the submit). p_reason goes to the journal and, but for deliveries, to the message's error code.
--- The caller has locked accounts, states, locks and outbox in that order, and knows that the state table has the move.
+-- Brings messages to a final state, but for the money: moves the state, forgets the outbox row, asks for the callback. Every way to the end
+-- goes through here, and ends the holds afterwards, in the same transaction: accounts are locked last (see settle_holds_v1).
+-- Shape: arrays of one length, each message once. p_reason goes, but for deliveries, to the message's error code.
+-- The caller has locked states, locks and outbox in that order, and knows that the state table has the move.
 -- Answers in the order of the message ids. o_callback is leased for p_lease_seconds (0: due at once, for whoever sweeps); it goes to
 -- o_endpoint at o_url (o_own_url: another than the endpoint's, that the message named), unless o_skip says that the endpoint is
 -- disabled, its breaker open, or the callback behind the message's "sent".
-create function tollwire.finish_v1(p_message uuid[], p_event tollwire.message_event[], p_kind ledger.entry_kind[], p_reason text[], p_lease_seconds integer)
+create function tollwire.end_messages_v1(p_message uuid[], p_event tollwire.message_event[], p_reason text[], p_lease_seconds integer)
 returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid, o_at timestamptz, o_endpoint bigint, o_url text, o_own_url boolean, o_skip text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
@@ -13,7 +13,7 @@ set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     v_now timestamptz;
     v_min uuid; v_max uuid;
-    m_id uuid[]; m_event tollwire.message_event[]; m_kind ledger.entry_kind[]; m_reason text[];
+    m_id uuid[]; m_event tollwire.message_event[]; m_reason text[];
     f_id uuid[]; f_state tollwire.message_state[]; f_callback uuid[]; f_endpoint bigint[]; f_url text[]; f_own boolean[]; f_skip text[];
     f_sent uuid[];  -- callbacks that may have told the submit
     v_leased uuid[];
@@ -21,19 +21,11 @@ begin
     if coalesce(cardinality(p_message), 0) = 0 then
         return;
     end if;
-    select array_agg(x.id), array_agg(x.event), array_agg(x.kind), array_agg(x.reason) into m_id, m_event, m_kind, m_reason
-        from (select * from unnest(p_message, p_event, p_kind, p_reason) y(id, event, kind, reason) order by y.id) x;
+    select array_agg(x.id), array_agg(x.event), array_agg(x.reason) into m_id, m_event, m_reason
+        from (select * from unnest(p_message, p_event, p_reason) y(id, event, reason) order by y.id) x;
     v_min := m_id[1];
     v_max := m_id[cardinality(m_id)];
     v_now := clock_timestamp();  -- before the hold ends: a message's story is told in the order of its times
-    if array_position(m_kind, null) is null then
-        perform ledger.settle_holds_v1(m_id, m_kind, m_reason);
-    else
-        perform ledger.settle_holds_v1(
-            (select array_agg(x.m order by x.nth) from unnest(m_id, m_kind) with ordinality x(m, k, nth) where x.k is not null),
-            (select array_agg(x.k order by x.nth) from unnest(m_kind) with ordinality x(k, nth) where x.k is not null),
-            (select array_agg(x.r order by x.nth) from unnest(m_reason, m_kind) with ordinality x(r, k, nth) where x.k is not null));
-    end if;
     with moved as materialized (
         update tollwire.message_states s
             set state = tollwire.next_state_v1(s.state, m_event[width_bucket(s.message_id, m_id)]), final_at = v_now, updated_at = v_now,
@@ -86,4 +78,15 @@ begin
     end if;
     return query select x.message_id, x.state, x.callback_id, v_now, x.endpoint_id, x.url, x.own_url, x.skip
         from unnest(f_id, f_state, f_callback, f_endpoint, f_url, f_own, f_skip) x(message_id, state, callback_id, endpoint_id, url, own_url, skip);
+end $$;
+
+-- Brings messages to a final state and settles their holds: end_messages_v1, then the money. p_kind null leaves the hold as it is (it was
+-- captured at the submit). p_reason goes to the journal, too.
+create function tollwire.finish_v1(p_message uuid[], p_event tollwire.message_event[], p_kind ledger.entry_kind[], p_reason text[], p_lease_seconds integer)
+returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid, o_at timestamptz, o_endpoint bigint, o_url text, o_own_url boolean, o_skip text)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query select * from tollwire.end_messages_v1(p_message, p_event, p_reason, p_lease_seconds);
+    perform ledger.settle_holds_v1(array_agg(x.id order by x.id), array_agg(x.kind order by x.id), array_agg(x.reason order by x.id))
+        from unnest(p_message, p_kind, p_reason) x(id, kind, reason) where x.kind is not null;
 end $$;

@@ -26,10 +26,10 @@ declare
 begin
     perform ledger.require_read_committed_v1();
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
-    perform 1 from ledger.accounts where id in (select account_id from ledger.credit_locks where message_id = any (p_message)) order by id for update;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
+    perform 1 from ledger.accounts where id in (select account_id from ledger.credit_locks where message_id = any (p_message)) order by id for update;
     v_now := clock_timestamp();
     select array_agg(s.message_id order by s.message_id), array_agg(x.said order by s.message_id), array_agg(x.error order by s.message_id),
            array_agg(x.sent order by s.message_id), array_agg(k.id order by s.message_id), array_agg(s.state order by s.message_id)

@@ -14,8 +14,10 @@ create aggregate ledger.chain_v1(
 
 -- Ends holds: capture, release, or capture late after a release (RULES 23). Each hold ends once; what is not HELD any more
 -- (or, for a late capture, was captured late already) moves nothing. Answers for each position that ended a hold.
--- Shape: three arrays of one length; p_kind is capture, release or late_capture. The caller has locked the accounts, and nobody
--- touches a hold without its account.
+-- Shape: three arrays of one length; p_kind is capture, release or late_capture. The caller has locked the messages' states and holds, and
+-- nobody touches a hold without them. The accounts are locked here, last of all (docs/adr/0020): everybody who sends for a busy account
+-- waits for its row until the commit. A caller that moves money in more steps than one, or writes accounts itself, locks all of them
+-- before the first, in order.
 --
 -- How rows are found, here and in the functions beside it: by sorted arrays of ids, "= any (ids) and between the first and the last", one
 -- walk through the index of the one partition; what belongs to a row stands in an array beside the ids, at width_bucket(id, ids), a
@@ -26,7 +28,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-    v_now timestamptz := clock_timestamp();
+    v_now timestamptz;
     v_min uuid; v_max uuid;
     m_id uuid[]; m_nth integer[]; m_kind ledger.entry_kind[]; m_reason text[];
     h_id uuid[]; h_nth integer[]; h_kind ledger.entry_kind[]; h_reason text[]; h_account bigint[]; h_amount bigint[];
@@ -52,6 +54,8 @@ begin
         return;
     end if;
     select array_agg(distinct x order by x) into a_id from unnest(h_account) x;
+    perform 1 from ledger.accounts where id = any (a_id) order by id for update;
+    v_now := clock_timestamp();
     with owners as materialized (
         select * from ledger.accounts a where a.id = any (a_id)
     ), currencies as materialized (

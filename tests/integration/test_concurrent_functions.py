@@ -213,6 +213,28 @@ async def stages(flow: Flow, client: int, carrier: int) -> dict[str, tuple[list[
     }
 
 
+@pytest.mark.parametrize("name", ["record", "settle", "cancel", "expire_due", "expire_holds"])
+async def test_who_waits_for_a_message_keeps_nobody_from_sending(database: Database, name: str) -> None:
+    """Accounts are locked last: everybody who sends for a busy one waits for whoever has its row."""
+    async with open_flow(database) as flow:
+        client, carrier = await flow.client(), await flow.carrier()
+        ids = await flow.accepted(client)
+        actions: dict[str, Action] = {
+            "expire_due": lambda: flow.pool.fetch(clockwork_store.EXPIRE_DUE, ids),
+            "expire_holds": lambda: flow.pool.fetch(clockwork_store.EXPIRE_HOLDS, ids),
+        }
+        actions |= {stage: action for stage, (_, action) in (await stages(flow, client, carrier)).items()}
+        async with flow.pool.acquire() as holder, holder.transaction():
+            await holder.execute(HOLD_STATES)
+            call = asyncio.ensure_future(actions[name]())
+            async with asyncio.timeout(10):
+                while await flow.pool.fetchval(WAITING) < 1:  # noqa: ASYNC110 - the event is the server's
+                    await asyncio.sleep(0)
+                await flow.accepted(client)
+                await flow.credit(client, "top_up", 5, "beside")
+        await call
+
+
 @pytest.mark.parametrize("name", ["accept", "claim", "record", "settle", "cancel", "credit"])
 async def test_a_call_made_again_beside_its_own_zombie_happens_once(database: Database, name: str) -> None:
     async with open_flow(database) as flow:

@@ -36,6 +36,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.start_scheduled_v1": {"ledger"},
     "tollwire.recover_claims_v1": {"ledger"},
     "tollwire.finish_v1": set(),
+    "tollwire.end_messages_v1": set(),
     "tollwire.keep_traces_v1": {"api"},
     "tollwire.load_traces_v1": {"dlr", "ledger"},
     "tollwire.add_callbacks_v1": set(),

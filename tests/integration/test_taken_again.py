@@ -11,10 +11,10 @@ WAITING = (
 )
 
 
-async def test_a_take_that_is_made_again_holds_no_receipt_while_it_waits_for_an_account(
+async def test_a_take_that_is_made_again_holds_no_receipt_while_it_waits_for_a_message(
     database: Database,
 ) -> None:
-    """The sweep settles the same receipt: it has the account, and wants the receipt next."""
+    """The sweep settles the same receipt: it has the message, and wants the receipt next."""
     async with open_flow(database) as flow:
         carrier, client = await flow.carrier(), await flow.client()
         (message,) = await flow.accepted(client)
@@ -23,7 +23,9 @@ async def test_a_take_that_is_made_again_holds_no_receipt_while_it_waits_for_an_
         assert early.outcome == "waiting"
         await flow.submitted([message], carrier)
         async with flow.pool.acquire() as sweep, sweep.transaction():
-            await sweep.execute("select from ledger.accounts where id = $1 for update", client)
+            await sweep.execute(
+                "select from tollwire.message_states where message_id = $1 for update", message
+            )
             again = asyncio.ensure_future(store.take_receipts(flow.pool, [receipt], LEASE_SECONDS))
             async with asyncio.timeout(10):
                 while await flow.pool.fetchval(WAITING) < 1:  # noqa: ASYNC110 - the event is the server's

@@ -1,5 +1,5 @@
 -- The outcomes that are not as plain as those that record_batch_v1 writes by columns: refusals, uncertain and late answers, retries of a
--- carrier that knows our ids, parts, plans that charge the submit. The caller has locked accounts, states, locks and outbox, in that order.
+-- carrier that knows our ids, parts, plans that charge the submit. The caller has locked states, locks, outbox and accounts, in that order.
 create function tollwire.record_rest_v1(
     p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],
     p_retry_seconds double precision[], p_next_carrier smallint[], p_carrier smallint, p_ask_again boolean, p_tries_max smallint, p_receipt_wait_seconds integer
@@ -218,7 +218,7 @@ begin
     select array_agg(m.id), array_agg(m.client_id), array_agg(m.charge = 'submitted') into m_id, m_client, m_pays_submit
         from (select id, client_id, charge from tollwire.messages where id = any (x_id) and id between v_min and v_max order by id) m;
     v_lines_up := cardinality(m_id) = v_n;
-    -- Accounts first (RULES 3): those that may be captured or released here.
+    -- The money that may be captured or released here.
     if v_lines_up then
         select array_agg(x.id), array_agg(x.client_id) into v_money, v_accounts
             from unnest(x_id, m_client, x_outcome, m_pays_submit) x(id, client_id, outcome, pays_submit)
@@ -227,15 +227,16 @@ begin
         select array_agg(x.id) into v_money from unnest(x_id, x_outcome) x(id, outcome) where x.outcome in ('refused_temp', 'refused_perm', 'submitted');
         v_accounts := m_client;
     end if;
-    if v_money is not null then
-        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
-    end if;
     select array_agg(s.attempt_no), array_agg(s.state = 'SENDING' and s.parts_total = 1 and not s.possible_duplicate) into s_attempt, s_is_plain
         from (select attempt_no, state, parts_total, possible_duplicate from tollwire.message_states where message_id = any (x_id) and message_id between v_min and v_max order by message_id for update) s;
     if v_money is not null then
         perform 1 from ledger.credit_locks where message_id = any (v_money) and message_id between v_min and v_max order by message_id for update;
     end if;
     perform 1 from tollwire.outbox where message_id = any (x_id) order by message_id for update;
+    -- Accounts last (RULES 3), and all of them here: record_rest_v1 moves money in two steps.
+    if v_money is not null then
+        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
+    end if;
     v_now := clock_timestamp();
 
     -- Plain: the first word on an attempt that holds the token, and it was taken. All others one by one.

@@ -9,9 +9,8 @@ IN_SQL: Final = (
     Plant(
         "lock order swapped", "tollwire.cancel_batch_v1",
         (
-            ("    perform 1 from ledger.accounts where id = any (p_client) order by id for update;\n", ""),
-            ("p_message) order by message_id for update;\n    v_now :=",
-             "p_message) order by message_id for update;\n    perform 1 from ledger.accounts where id = any (p_client) order by id for update;\n    v_now :="),
+            ("        perform 1 from ledger.accounts where id = any (p_client) order by id for update;\n", ""),
+            ("from unnest(p_message) m;\n", "from unnest(p_message) m;\n    perform 1 from ledger.accounts where id = any (p_client) order by id for update;\n"),
         ),
         1,
     ),
@@ -207,11 +206,11 @@ IN_SQL: Final = (
         (("set due_at = v_now + p_lease_seconds * interval '1 second'\n", "set due_at = c.due_at\n"),), 10,
     ),
     Plant("an end overtakes its submit", "tollwire.load_callbacks_v1", (("then 'behind' end", "then null end"),), 40),
-    Plant("a submit that nobody has begun is told after the end", "tollwire.finish_v1",
+    Plant("a submit that nobody has begun is told after the end", "tollwire.end_messages_v1",
           (("if array_remove(f_sent, null) <> '{}' then", "if false then"),), 10),
-    Plant("no callback at the end", "tollwire.finish_v1", (("where a.callback_id is not null order by", "where false order by"),), 5),
+    Plant("no callback at the end", "tollwire.end_messages_v1", (("where a.callback_id is not null order by", "where false order by"),), 5),
     Plant(
-        "the outbox row outlives the message", "tollwire.finish_v1",
+        "the outbox row outlives the message", "tollwire.end_messages_v1",
         (("delete from tollwire.outbox where message_id = any (m_id)", "delete from tollwire.outbox where false"),), 5,
     ),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Final
 
 from shared.runtime.postgres import Pool
 
-ORDER: Final = ("accounts", "message_states", "credit_locks", "outbox", "receipts", "callbacks")
+ORDER: Final = ("message_states", "credit_locks", "outbox", "receipts", "accounts", "callbacks")
 FUNCTIONS: Final = """
 select p.proname, p.prosrc from pg_proc p join pg_namespace n on n.oid = p.pronamespace
 where n.nspname in ('ledger', 'tollwire') and p.prosrc ~ 'for update' order by p.proname
