@@ -24,6 +24,7 @@ from api.verify import CHECKS, Verifier
 from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
 from shared.domain.problems import ProblemCode
 from shared.runtime import addresses
+from shared.runtime.clock import Clock
 from shared.runtime.metrics import SECONDS_BUCKETS
 
 LoadKeys = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]
@@ -51,12 +52,18 @@ _verified, _wrong, _refused = (CHECKS.labels(result) for result in ("verified", 
 
 
 class Authenticator:
-    """Turns the text of X-API-Key into the key's record, or refuses."""
+    """Turns the text of X-API-Key into the key's record, or refuses; keys end by ``clock`` (RULES 30)."""
 
     def __init__(
-        self, load: LoadKeys, *, seals: KeySeals | None = None, verifier: Verifier | None = None
+        self,
+        load: LoadKeys,
+        *,
+        clock: Clock | None = None,
+        seals: KeySeals | None = None,
+        verifier: Verifier | None = None,
     ) -> None:
         self._load = load
+        self._clock = clock or Clock()
         self._seals = seals
         # A key of this process only: the hashes in memory are worth nothing elsewhere.
         self._pepper = secrets.token_bytes(32)
@@ -88,7 +95,8 @@ class Authenticator:
         else:
             _miss()
             record = await self._first_time(digest, text, address)
-        if record.expires_at_seconds is not None and record.expires_at_seconds <= time.time():
+        ends_at = record.expires_at_seconds
+        if ends_at is not None and ends_at * 1000 <= self._clock.now_ms():
             raise _unauthorized()
         if record.allowed_networks and not _is_allowed(record, address):
             raise Refusal(ProblemCode.ADDRESS_NOT_ALLOWED, address=address)

@@ -56,7 +56,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         open_reader(settings, others) as reader,
     ):
         uses, url_policy = KeyUses(pool), _url_policy()
-        authenticator = Authenticator(keys.load, seals=KeySeals(keyring, uses))
+        authenticator = Authenticator(keys.load, clock=clock, seals=KeySeals(keyring, uses))
         follower = Follower(pool, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         async with (

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Collection, Sequence
 from hashlib import sha512
 
@@ -15,6 +16,7 @@ from api.problems import Refusal
 from api.verify import Verifier
 from shared.domain.api_keys import RANDOM_BYTES, ApiKey, format_api_key, new_api_key
 from shared.domain.problems import ProblemCode
+from shared.runtime.clock import Clock
 from shared.runtime.gcra import Quota
 
 HOME = "192.0.2.1"
@@ -170,6 +172,18 @@ async def test_a_remembered_key_works_while_somebody_guesses_at_it():
         guess = dataclasses.replace(key_of(number + 10), key_id=key.key_id)
         await refused(authenticator, format_api_key(guess))
     assert (await authenticator.authenticate(format_api_key(key), HOME)).key_id == key.key_id
+
+
+@pytest.mark.parametrize(("ahead_seconds", "works"), [(120.0, False), (-120.0, True)])
+async def test_a_key_ends_by_the_clock_of_the_database(ahead_seconds, works):
+    key = key_of(1)
+    ends_at = time.time() + (60 if ahead_seconds > 0 else -60)  # by this machine's clock: later, or past
+    record = dataclasses.replace(record_of(key), expires_at_seconds=ends_at)
+    authenticator = Authenticator(Rows(record).load, clock=Clock(ahead_seconds))
+    if works:
+        assert (await authenticator.authenticate(format_api_key(key), HOME)).key_id == key.key_id
+    else:
+        assert await refused(authenticator, format_api_key(key)) is ProblemCode.UNAUTHORIZED
 
 
 async def test_a_revoked_key_is_gone_after_a_refresh():
