@@ -61,7 +61,9 @@ Burst = Annotated[int, Meta(ge=1, le=REQUESTS_BURST_MAX, description="Requests t
 PerSecond = Annotated[
     int, Meta(ge=0, le=MESSAGES_PER_SECOND_MAX, description="Pacing; 0: as fast as carriers take it.")
 ]
-Retention = Annotated[int, Meta(ge=0, le=TEXT_RETENTION_MAX_DAYS, description="0: until the final state.")]
+Retention = Annotated[
+    int, Meta(ge=0, le=TEXT_RETENTION_MAX_DAYS, description="After the validity; 0: until the final state.")
+]
 Countries = Annotated[list[Country], Meta(max_length=COUNTRIES_MAX)]
 Hosts = Annotated[
     list[
