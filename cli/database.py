@@ -92,13 +92,13 @@ def database_dsn(role: str) -> str:
         return PostgresServer(home.postgres, port=port).dsn(user=f"tollwire_{role}", database=DATABASE)
 
 
-def what_starts(dsn: str | None, role: str) -> str:
+def what_starts(dsn: str | None, role: str, command: str = "up") -> str:
     """What helps when the database does not answer that ``dsn``, else ``database_dsn``, names.
 
-    Empty, unless it is the home's and nothing runs there.
+    Empty, unless it is the home's and nothing runs there; else it names the command that starts it.
     """
     home = Home.of(os.environ)
-    return "" if dsn or _set_dsn(role) or home.is_running else how_to_start(home)
+    return "" if dsn or _set_dsn(role) or home.is_running else how_to_start(home, command)
 
 
 def _set_dsn(role: str) -> str:

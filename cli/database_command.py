@@ -48,10 +48,11 @@ def actor() -> Actor:
     return Actor(f"cli/{name}")
 
 
-def database_command(work: Work) -> Callable[..., None]:
+def database_command(work: Work, *, starts: str = "up") -> Callable[..., None]:
     """Make a click callback of ``async def work(pool, output, …options)``; the pool is the ledger role's.
 
-    Adds --dsn and --json. What ``work`` returns is the exit code (None: 0).
+    Adds --dsn and --json. What ``work`` returns is the exit code (None: 0). ``starts`` is the command that
+    is named where nothing runs in the home.
     """
 
     @click.option(
@@ -72,7 +73,7 @@ def database_command(work: Work) -> Callable[..., None]:
             ) as pool:
                 return await work(pool, Output(as_json=as_json), **options)
 
-        sys.exit(run_to_exit(connected, as_json=as_json, cure=lambda: what_starts(dsn, "ledger")))
+        sys.exit(run_to_exit(connected, as_json=as_json, cure=lambda: what_starts(dsn, "ledger", starts)))
 
     return run
 

@@ -100,8 +100,8 @@ def moment_of(text: str) -> datetime:
     return moment
 
 
-def nats_target() -> NatsAccess:
-    """The NATS that is set, or that of TOLLWIRE_HOME."""
+def nats_target(starts: str = "up") -> NatsAccess:
+    """The NATS that is set, or that of TOLLWIRE_HOME; where there is none it is told what ``starts`` one."""
     if secret("TOLLWIRE_NATS_URL", os.environ):
         try:
             return load(NatsAccess, os.environ)
@@ -112,7 +112,8 @@ def nats_target() -> NatsAccess:
     if port is None:
         raise Unreachable(
             f"There is no instance in {home.path}.",
-            hint="`tollwire up` starts one; TOLLWIRE_HOME names its folder, TOLLWIRE_NATS_URL a server.",
+            hint=f"`tollwire {starts}` starts one; "
+            "TOLLWIRE_HOME names its folder, TOLLWIRE_NATS_URL a server.",
         )
     server = NatsServer(home.nats, port=port)
     return NatsAccess(nats_url=server.url, nats_token=server.token)

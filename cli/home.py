@@ -63,6 +63,11 @@ class State(msgspec.Struct, kw_only=True):
     problem: str = ""
     processes: list[ProcessState] = []
 
+    @property
+    def has_services(self) -> bool:
+        """False when only the servers were started: then there is no API."""
+        return bool(self.api_url)
+
 
 class Home:
     """The folder of one instance.

@@ -32,7 +32,7 @@ class Instance:
     Args:
         home: where everything of it lives.
         environ: the operator's settings.
-        scale: how many of each service.
+        scale: how many of each service; empty: the servers alone.
         screen: where it tells what it does.
         is_observed: start a Prometheus too, if the machine has one.
     """
@@ -101,9 +101,14 @@ class Instance:
 
     async def _start(self) -> None:
         await stop_leftovers(self._home, self._screen.record)
-        ports = PortChoice(self._home.read_ports(), self._environ)
-        self.state.api_url = url_of("api", ports, self._environ)
+        ports = PortChoice(remembered := self._home.read_ports(), self._environ)
         servers = Servers(self._home, ports, self._environ)
+        if not self._scale:
+            self._home.write_ports({**remembered, **ports.chosen})  # the services find theirs again
+            await self._start_servers(servers)
+            await self._migrate(servers)
+            return
+        self.state.api_url = url_of("api", ports, self._environ)
         launches = plan(self._home, ports, servers, self._scale, self._environ)
         self._launches = {launch.name: launch for launch in launches}
         observer = self._observer(ports, launches)

@@ -2,9 +2,11 @@
 
 import asyncio
 import csv
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from typing import Any, TextIO
 from uuid import UUID
 
@@ -14,16 +16,20 @@ from nats.aio.client import Client
 from cli.database_command import actor, database_command
 from cli.events import CONNECT_SECONDS, moment_of, nats_target
 from cli.failures import Failure, Unreachable
+from cli.home import Home
 from cli.output import Output
+from cli.screen import own_command
 from cli.walk_screen import WalkScreen
 from ledger import recover_facts as facts
-from ledger.recover import NEWER_MAX, CannotRecover, Recovered, finish, plan_for
+from ledger.recover import NEWER_MAX, CannotRecover, Recovered, ServicesRun, finish, plan_for
 from ledger.recover import recover as decide
 from ledger.recover_facts import Said
 from shared.runtime.loops import cancel_all
 from shared.runtime.nats_connection import NatsConnection
 from shared.runtime.postgres import Pool
 
+# What starts the servers of a home, and nothing that would send.
+SERVERS = "up --servers-only"
 COLUMNS = ("message_id", "done", "told", "told_at", "client_id", "amount_micros", "currency")
 # What one wants to know of it, in this order.
 SHOWN = (
@@ -45,13 +51,14 @@ SHOWN = (
 @click.option(
     "--list", "file", type=click.File("w", encoding="utf-8"), help="A CSV of every message and what was done."
 )
-@database_command
+@partial(database_command, starts=SERVERS)
 async def recover(
     pool: Pool, output: Output, restored_to: str, holds_back: bool, without_nats: bool, file: TextIO | None
 ) -> None:
     """Make a database whole that was restored to TIME.
 
-    It decides for the messages that went on since. Stop the services first, and start them afterwards.
+    It decides for the messages that went on since. Stop the services first, and start them afterwards; the
+    servers of TOLLWIRE_HOME are started without them by `tollwire up --servers-only`.
     What sms.event.* still tells is made again; whatever else waits may have been sent, and is treated as
     a submit whose answer was lost. Streams of work are emptied. It may be cut off and started again.
 
@@ -68,13 +75,20 @@ async def recover(
             emptied = [] if client is None else await facts.empty_streams(client)
             await finish(pool, plan)
     except (CannotRecover, facts.TooMany) as error:
-        raise Failure(f"Nothing was done: {error}.", hint="See docs/recovery.md.") from error
+        raise Failure(f"Nothing was done: {error}.", hint=_cure(error)) from error
     _show(output, moment, done, emptied)
+
+
+def _cure(error: Exception) -> str:
+    cure = "See docs/recovery.md."
+    if isinstance(error, ServicesRun) and Home.of(os.environ).is_running:
+        cure = f"`{own_command('down')}`, then `{own_command(SERVERS)}`. {cure}"
+    return cure
 
 
 @asynccontextmanager
 async def _nats() -> AsyncIterator[Client]:
-    connection = NatsConnection(nats_target(), name="tollwire-recover")
+    connection = NatsConnection(nats_target(SERVERS), name="tollwire-recover")
     running = asyncio.create_task(connection.run(), name="nats")
     try:
         if not await connection.wait_connected(CONNECT_SECONDS):

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,21 +85,21 @@ def print_step(console: Console, step: Step) -> None:
 
 def print_summary(console: Console, home: Home, state: State, how_to_stop: str) -> None:
     """Print where everything is and what to paste first."""
+    where = {"Data": short(home.path), "Logs": short(home.logs)}
+    if not state.has_services:
+        _print_rows(console, "The servers are running, and no service.", {**where, "Stop": how_to_stop})
+        console.print()
+        return
     key = home.demo_key.read_text(encoding="utf-8").strip()
     url = state.api_url
     rows = {
         "API": f"{url}   (documentation: {url}/docs)",
         "Key": f"{key}   (client demo)",
-        "Data": short(home.path),
-        "Logs": short(home.logs),
+        **where,
         **({"Watch": f"{state.prometheus_url}/alerts   (Prometheus)"} if state.prometheus_url else {}),
         "Stop": how_to_stop,
     }
-    console.print()
-    console.print(Text.assemble("  ", ("Tollwire is running.", "bold green")))
-    console.print()
-    for name, value in rows.items():
-        console.print(Text.assemble("  ", (f"{name:<6}", "dim"), value), soft_wrap=True)
+    _print_rows(console, "Tollwire is running.", rows)
     _print_command(
         console,
         "Send a message:",
@@ -115,6 +115,14 @@ def print_summary(console: Console, home: Home, state: State, how_to_stop: str) 
         f"  -H 'X-API-Key: {key}'",
     )
     console.print()
+
+
+def _print_rows(console: Console, title: str, rows: Mapping[str, str]) -> None:
+    console.print()
+    console.print(Text.assemble("  ", (title, "bold green")))
+    console.print()
+    for name, value in rows.items():
+        console.print(Text.assemble("  ", (f"{name:<6}", "dim"), value), soft_wrap=True)
 
 
 def _print_command(console: Console, title: str, *lines: str) -> None:
@@ -136,9 +144,9 @@ def own_command(arguments: str) -> str:
     )
 
 
-def how_to_start(home: Home) -> str:
+def how_to_start(home: Home, command: str = "up") -> str:
     """What to say where something of the home is asked for, and nothing runs there."""
-    return f"Nothing runs in {short(home.path)}; `{own_command('up')}` starts it."
+    return f"Nothing runs in {short(home.path)}; `{own_command(command)}` starts it."
 
 
 def short(path: Path) -> str:

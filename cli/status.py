@@ -57,7 +57,7 @@ def look(home: Home) -> Report:
     return Report(
         running=is_running,
         phase=state.phase if is_running else "stopped",
-        api_url=state.api_url if is_running else None,
+        api_url=(state.api_url or None) if is_running else None,
         demo_key=home.demo_key.read_text(encoding="utf-8").strip() if home.demo_key.exists() else None,
         data_folder=str(home.path),
         started_at=state.started_at if is_running else None,
@@ -86,9 +86,8 @@ def _print(console: Console, report: Report) -> None:
         console.print(f"Nothing runs in {report.data_folder}. `{own_command('up')}` starts it.")
         return
     versions = ", ".join(f"{name} {version or '-'}" for name, version in report.versions.items())
-    console.print(
-        f"Tollwire is {report.phase} at {report.api_url}, since {report.started_at}", soft_wrap=True
-    )
+    where = f"at {report.api_url}" if report.api_url else "without services"
+    console.print(f"Tollwire is {report.phase} {where}, since {report.started_at}", soft_wrap=True)
     console.print(f"Data: {report.data_folder}   Versions: {versions}", soft_wrap=True, style="dim")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("process", "pid", "port", "health port", "restarts", "health"):

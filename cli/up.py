@@ -10,7 +10,7 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from cli.detach import start_detached
-from cli.home import Home
+from cli.home import Home, State
 from cli.instance import Instance
 from cli.ownership import is_about, not_ours, told_whose
 from cli.screen import Screen, own_command, print_summary
@@ -39,9 +39,10 @@ PLAIN_ERRORS = (
     "--scale", default="", metavar="NAME=N,…", help=f"How many of each service ({', '.join(NAMES)})."
 )
 @click.option("--observe", is_flag=True, help="Start a Prometheus too, if there is one, with our rules.")
+@click.option("--servers-only", is_flag=True, help="Start no service: for work on a database at rest.")
 @click.option("--detach", is_flag=True, help="Go on in the background; return when everything is ready.")
 @click.option("--in-background", is_flag=True, hidden=True, help="What --detach starts.")
-def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
+def up(scale: str, observe: bool, servers_only: bool, detach: bool, in_background: bool) -> None:
     """Start servers and services, and show how to send a message.
 
     The servers are PostgreSQL, NATS and Valkey, from their wheels or your own. Data lives in
@@ -51,7 +52,9 @@ def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
     Exit status: 0 it ran and was stopped (with --detach: it is ready; it ran already), 1 it did not start,
     2 used wrongly, 4 a port is in use.
     """
-    counts = parse_scale(scale)
+    if servers_only and (scale or observe):
+        raise click.UsageError("--servers-only starts no service: --scale and --observe do not go with it.")
+    counts = {} if servers_only else parse_scale(scale)
     home = Home.of(os.environ)
     stop_by_command = own_command("down")
     home.make()
@@ -59,17 +62,15 @@ def up(scale: str, observe: bool, detach: bool, in_background: bool) -> None:
     try:
         home.hold()
     except FolderInUse:
-        _tell_running(console, home)
-        if scale or observe:
-            raise click.ClickException(
-                "It runs as it was started: --scale and --observe are for a start. "
-                f"Stop it first: `{own_command('down')}`."
-            ) from None
+        state = _tell_running(console, home)
+        if scale or observe or servers_only == state.has_services:
+            raise _not_while_it_runs() from None
         return
     if detach:
         home.lock.release()
         with told_whose(home.path):
-            options = ["--scale", scale, *(["--observe"] if observe else [])]
+            flags = {"--observe": observe, "--servers-only": servers_only}
+            options = ["--scale", scale, *(flag for flag, is_set in flags.items() if is_set)]
             start_detached(console, home, options, stop_by_command)
         return
     _run(console, home, counts, is_observed=observe)
@@ -93,9 +94,17 @@ def _run(console: Console, home: Home, counts: dict[str, int], *, is_observed: b
     console.print("  Stopped. `make up` goes on where it was.")
 
 
-def _tell_running(console: Console, home: Home) -> None:
+def _tell_running(console: Console, home: Home) -> State:
     state = home.read_state()
     if state is None or state.phase != "running":
         phase = "starting" if state is None else state.phase
         raise click.ClickException(f"An instance in {home.path} is {phase}; see `{own_command('status')}`.")
     print_summary(console, home, state, own_command("down"))
+    return state
+
+
+def _not_while_it_runs() -> click.ClickException:
+    return click.ClickException(
+        "It runs as it was started: --scale, --observe and --servers-only are for a start. "
+        f"Stop it first: `{own_command('down')}`."
+    )

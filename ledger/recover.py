@@ -37,6 +37,10 @@ class CannotRecover(Exception):  # noqa: N818 - named for what happened
     """The database is not what it would have to be right after a restore."""
 
 
+class ServicesRun(CannotRecover):
+    """Services are connected to the database."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A recovery: to which moment the database was restored, when this began, what may go out by itself.
@@ -103,10 +107,11 @@ async def plan_for(pool: Pool, restored_to: datetime, *, holds_back: bool) -> Pl
     """Look whether the database is fit for it; a recovery that was cut off is taken up again.
 
     Raises:
-        CannotRecover: services run, it is done already, or the database is newer than the moment named.
+        CannotRecover: services run (ServicesRun), it is done already, or the database is newer than the
+            moment named.
     """
     if running := await store.connected(pool, SERVICES):
-        raise CannotRecover(f"{', '.join(running)} still run on this database")
+        raise ServicesRun(f"{', '.join(running)} still run on this database")
     now, newest = await store.times(pool)
     word, *moments = (await store.read_mark(pool)).split()[:4] or [""]
     if word == "running":

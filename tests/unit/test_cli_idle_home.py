@@ -13,12 +13,15 @@ from cli.doctor_valkey import check_valkey
 from cli.home import Home
 from cli.keyring import keyring
 from cli.ledger import ledger
+from cli.recover import recover
 from embedded.ports import free_port
 from shared.runtime.keyring import Keyring
 
 COMMANDS = {
-    "keyring status": (keyring.commands["status"], 3),
-    "ledger verify": (ledger.commands["verify"], 2),
+    "keyring status": (keyring.commands["status"], [], 3, "up"),
+    "ledger verify": (ledger.commands["verify"], [], 2, "up"),
+    # Services would send what the command has to decide.
+    "recover": (recover, ["--restored-to", "2026-11-21"], 3, "up --servers-only"),
 }
 SETTINGS = ("POSTGRES_DSN", "LEDGER_POSTGRES_DSN", "NATS_URL", "VALKEY_URL", "KEYRING_FILE")
 
@@ -39,14 +42,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_on_the_database_says_what_starts_it(home, name):
-    command, exit_code = COMMANDS[name]
-    done = CliRunner().invoke(command)
+    command, words, exit_code, starts = COMMANDS[name]
+    done = CliRunner().invoke(command, words)
     assert done.exit_code == exit_code
     assert "Nothing runs in home; `" in done.output
-    assert "up` starts it." in done.output
+    assert f" {starts}` starts it." in done.output
     with home.lock:
-        assert "Nothing runs" not in CliRunner().invoke(command).output
-    away = ["--dsn", f"postgresql://nobody@127.0.0.1:{free_port()}/tollwire"]
+        assert "Nothing runs" not in CliRunner().invoke(command, words).output
+    away = [*words, "--dsn", f"postgresql://nobody@127.0.0.1:{free_port()}/tollwire"]
     assert "Nothing runs" not in CliRunner().invoke(command, away).output
 
 

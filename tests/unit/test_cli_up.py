@@ -1,5 +1,7 @@
 """`tollwire up` where an instance runs already."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,19 @@ from click.testing import CliRunner
 
 from cli.__main__ import tollwire
 from cli.home import Home, State
+from cli.status import status
 from cli.up import up
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A home that somebody runs."""
+    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path / "home"))
+    home = Home(tmp_path / "home")
+    home.make()
+    home.demo_key.write_text("tw_key")
+    with home.lock:
+        yield home
 
 
 @pytest.mark.parametrize(
@@ -15,18 +29,44 @@ from cli.up import up
     [((), 0), (("--detach",), 0), (("--scale", "worker=3"), 1), (("--detach", "--observe"), 1)],
 )
 def test_what_only_a_start_can_do_is_not_passed_over_where_it_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], exit_code: int
+    running: Home, options: tuple[str, ...], exit_code: int
 ) -> None:
-    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path / "home"))
-    home = Home(tmp_path / "home")
-    home.make()
-    home.demo_key.write_text("tw_key")
-    home.write_state(State(phase="running", api_url="http://127.0.0.1:1"))
-    with home.lock:
-        done = CliRunner().invoke(up, options)
+    running.write_state(State(phase="running", api_url="http://127.0.0.1:1"))
+    done = CliRunner().invoke(up, options)
     assert done.exit_code == exit_code
     assert "Tollwire is running." in done.output
     assert ("Stop it first" in done.output) == bool(exit_code)
+
+
+@pytest.mark.parametrize(
+    ("options", "api_url", "exit_code", "title"),
+    [
+        (("--servers-only",), "", 0, "The servers are running, and no service."),
+        (("--servers-only", "--detach"), "", 0, "The servers are running, and no service."),
+        ((), "", 1, "The servers are running, and no service."),
+        (("--servers-only",), "http://127.0.0.1:1", 1, "Tollwire is running."),
+    ],
+)
+def test_servers_alone_are_told_from_an_instance_with_services(
+    running: Home, options: tuple[str, ...], api_url: str, exit_code: int, title: str
+) -> None:
+    running.write_state(State(phase="running", api_url=api_url))
+    done = CliRunner().invoke(up, options)
+    assert (done.exit_code, title in done.output) == (exit_code, True)
+    assert ("Stop it first" in done.output) == bool(exit_code)
+
+
+def test_the_state_of_servers_alone_names_no_api(running: Home) -> None:
+    running.write_state(State(phase="running"))
+    done = CliRunner().invoke(status)
+    assert (done.exit_code, "Tollwire is running without services, since" in done.output) == (0, True)
+    assert json.loads(CliRunner().invoke(status, ["--json"]).output)["api_url"] is None
+
+
+@pytest.mark.parametrize("other", [("--scale", "worker=2"), ("--observe",)])
+def test_what_is_for_services_does_not_go_with_servers_alone(other: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(up, ["--servers-only", *other])
+    assert (done.exit_code, "--servers-only starts no service" in done.output) == (2, True)
 
 
 @pytest.mark.parametrize("words", ["up", "status", "doctor", "down", "ledger verify", "listen"])
