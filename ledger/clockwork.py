@@ -17,6 +17,7 @@ from prometheus_client import Counter
 from ledger import clockwork_store as store
 from ledger.apart import apart
 from ledger.clockwork_store import Dispatch, Moved
+from ledger.stream_age import oldest_in_stream
 from shared.domain.retry import ATTEMPTS_MAX
 from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
 from shared.events.traces import write_traces
@@ -28,7 +29,6 @@ from shared.storage.facts import FactPublisher, load_facts
 from shared.storage.finals import count_finals
 from shared.storage.traces import load_traces
 
-LANES: Final = ("express", "normal", "bulk")
 # Rows looked at in a turn: a second of the peak, and each function stays within its statement_timeout.
 DUE_MAX: Final = 2_000
 # Turns follow each other at once while there is more; this bounds how long one call of `turn` lasts.
@@ -36,6 +36,7 @@ TURNS_MAX: Final = 50
 WALK_MAX: Final = 5_000
 # Rows looked at for lost leases: a few seconds of the peak in some 20 ms; the next look goes on behind them.
 LEASES_MAX: Final = 20_000
+FROM_THE_LONGEST: Final = datetime.max.replace(tzinfo=UTC)
 # Messages ended or taken over in one call: it holds their accounts, and accepts wait for these. With 5,000 in
 # one call it took longer than the role's statement_timeout, again and again, and no hold ended any more.
 END_MAX: Final = 500
@@ -76,8 +77,9 @@ class Clockwork:
         # What the last look found for each work that moves a message.
         self._seen: dict[str, frozenset[UUID]] = {}
         self._rests_until = 0.0
-        # Where the walk over leases has come to; None: at its start.
+        # Where the walk over leases has come to, None: at its start; and in which life of the stream.
         self._leases_before: datetime | None = None
+        self._leases_of = 0
 
     async def turn(self) -> None:
         """Look after everything that is due."""
@@ -142,18 +144,26 @@ class Clockwork:
         )
 
     async def end_lost_leases(self) -> None:
-        """Make due what was leased to be published and is not in the stream: its publisher is gone."""
-        if not self._can_dispatch or not await store.has_leases(self._pool):
-            return  # with an empty outbox NATS is left asleep
+        """Make due what was leased to be published and is not in the stream: its publisher is gone.
+
+        In another life of the stream than before nothing is there any more, so one walk begins at the
+        longest leases; the same where this process is new, since the life may be.
+        """
+        if not self._can_dispatch:
+            return
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
+        before = self._leases_before if self._leases_of == incarnation else FROM_THE_LONGEST
+        if before is None and not await store.has_leases(self._pool):
+            return  # with an empty outbox NATS is left asleep
         try:
-            oldest = await self._oldest()
+            oldest = await oldest_in_stream(self._jetstream)
         except JetStreamDown as error:
             self._rest(error)
             return
         ended, self._leases_before = await store.end_lost_leases(
-            self._pool, oldest, incarnation, self._leases_before, LEASES_MAX
+            self._pool, oldest, incarnation, before, LEASES_MAX
         )
+        self._leases_of = incarnation
         if ended:
             DUE.labels("lost").inc(ended)
             _log.warning("leases ended of what is not in the stream", messages=ended)
@@ -163,16 +173,13 @@ class Clockwork:
         self._rests_until = time.monotonic() + REST_SECONDS
         _log.warning("JetStream does not answer, dispatches wait", error=_text(error))
 
-    async def _oldest(self) -> list[datetime | None]:
-        return [_moment(await self._jetstream.oldest_ms(f"sms.send.{lane}")) for lane in LANES]
-
     async def _dispatch(self, message_ids: Sequence[UUID]) -> None:
         if not self._can_dispatch:  # not any more: an earlier part has met the trouble
             await self._wait(message_ids)
             return
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
         try:
-            oldest = await self._oldest()
+            oldest = await oldest_in_stream(self._jetstream)
         except JetStreamDown as error:
             self._rest(error)
             await self._wait(message_ids)
@@ -291,7 +298,3 @@ def _parts(message_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
 
 def _text(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _moment(milliseconds: int | None) -> datetime | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds is not None else None

@@ -134,7 +134,8 @@ async def end_lost_leases(
 ) -> tuple[int, datetime | None]:
     """Make due what is leased and cannot be in the stream any more, among so many rows that are due next.
 
-    Return how many, and before which moment the next call goes on, or None when all were looked at.
+    Those that are due before a moment, or, with None, those whose lease is in its last minute. Return how
+    many, and before which moment the next call goes on, or None when all were looked at.
     """
     [(ended, reached)] = await call(
         pool,

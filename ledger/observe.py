@@ -15,8 +15,8 @@ import structlog
 
 from ledger import gauges
 from ledger import observe_store as store
-from ledger.clockwork import LANES
 from ledger.observe_store import Readings
+from ledger.stream_age import LANES
 from shared.runtime.jetstream import JetStream
 from shared.runtime.metrics import CONNECTED
 from shared.runtime.postgres import Pool

@@ -104,13 +104,15 @@ begin
 end $$;
 
 -- Leases for dispatch what is not in the stream any more, or never was (RULES 19). p_oldest: the time of the oldest message still in the
--- stream for express, normal, bulk (null: none). p_incarnation: the stream's life. Each new lease is twice as long, and the dispatch
--- number rises, so that an old bundle that turns up is harmless. What is still in the stream is only put off.
+-- stream for express, normal, bulk (null: none). p_incarnation: the stream's life. The dispatch number rises, so that an old bundle that
+-- turns up is harmless. What is still in the stream is only put off, for twice as long each time. What is published again is looked at
+-- within a minute, since who publishes it may die before; its next lease in the stream is longer all the same.
 create function tollwire.dispatch_due_v1(p_message uuid[], p_oldest timestamptz[], p_incarnation bigint)
 returns table (o_message uuid, o_dispatch integer, o_lane tollwire.lane, o_carrier smallint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
+    c_first_seconds constant integer := 60;
     c_lease_max_seconds constant integer := 3600;
     c_clocks_differ constant interval := '5 seconds';
     v_now timestamptz;
@@ -131,7 +133,7 @@ begin
         ), leased as (
             update tollwire.outbox o
                 set lease_seconds = case when o.leased_at is null then o.lease_seconds else least(o.lease_seconds * 2, c_lease_max_seconds) end,
-                    due_at = least(d.valid_until, v_now + case when o.leased_at is null then o.lease_seconds else least(o.lease_seconds * 2, c_lease_max_seconds) end * interval '1 second'),
+                    due_at = least(d.valid_until, v_now + case when d.in_stream then least(o.lease_seconds * 2, c_lease_max_seconds) else c_first_seconds end * interval '1 second'),
                     -- The first dispatch of a waiting row keeps its number: nobody has seen it yet.
                     dispatch_no = case when d.in_stream or o.leased_at is null then o.dispatch_no else o.dispatch_no + 1 end,
                     leased_at = case when d.in_stream then o.leased_at else v_now end,

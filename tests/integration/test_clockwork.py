@@ -15,6 +15,7 @@ from nats.aio.client import Client
 
 from embedded.nats import NatsServer
 from ledger.clockwork import END_MAX, UNWORKABLE, Clockwork
+from ledger.clockwork_store import look_due
 from shared.domain.ids import uuid7_from
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
 from shared.runtime.jetstream import JetStream, JetStreamDown, PublishFailed, open_jetstream
@@ -112,6 +113,35 @@ async def test_a_wiped_stream_is_filled_again_in_two_sweeps(works, nats_server):
     await works.clockwork.turn()
     await works.clockwork.turn()
     assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in ids)
+
+
+@pytest.mark.parametrize("is_same_process", [True, False])
+async def test_a_wiped_stream_is_noticed_however_long_the_leases_of_what_it_had(
+    works, nats_server, monkeypatch, is_same_process
+):
+    monkeypatch.setattr("ledger.clockwork.LEASES_MAX", 20)
+    ids = await works.accepted(50)
+    await works.publish(ids)
+    await works.flow.later(ids, 0.5)
+    for start in range(0, 50, 10):  # an outage of the workers, of an hour
+        sql = """update tollwire.outbox set due_at = clock_timestamp(), lease_seconds = 1800
+                 where message_id = any ($1)"""
+        await works.flow.pool.execute(sql, ids[start : start + 10])
+        await works.clockwork.turn()
+    assert await wait_seconds(works.flow.pool, "outbox", ids[0]) > 3_500
+    await works.flow.later(ids, 8)
+    if is_same_process:
+        for _ in range(5):
+            await works.clockwork.end_lost_leases()
+        assert "dispatch" not in await look_due(works.flow.pool, 100), "nothing is lost yet"
+    async with raw(nats_server) as connection:
+        await connection.jetstream().delete_stream("SMS_SEND")
+    await works.jetstream.ensure_streams()
+    for _ in range(4):
+        await works.clockwork.end_lost_leases()
+    await works.clockwork.turn()
+    assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in ids)
+    assert works.clockwork._leases_before is None
 
 
 async def test_a_bundle_that_was_acknowledged_and_not_done_is_dispatched_again(works, nats_server):

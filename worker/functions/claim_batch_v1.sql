@@ -7,6 +7,7 @@
 -- the arrays; o_refusal says why not: stale, early, expired, suspended, no_hold, lost. o_due_since is when the message might first go:
 -- when it was accepted, or the later time that its client or its client's pace had set; a carrier that was away puts off nothing of it.
 -- Only the first claim knows the pace's time: whoever turns a message away writes over dispatch_at, so a later claim tells created_at or send_at.
+-- What waited long in the stream has a lease of up to an hour; its claim must be looked at when its deadline is over.
 -- A flush of which every message is won, in one part, is claimed by columns: each table is read once in id order, and the columns line up.
 create function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
 returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn text, o_region text, o_sender text, o_text bytea, o_encoding text,
@@ -17,10 +18,15 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
     c_one_part constant smallint[] := '{1}';
+    c_margin constant interval := '5 seconds';
+    c_first_lease_seconds constant integer := 60;
+    v_deadline constant interval := p_deadline_seconds * interval '1 second';
+    -- Further off is only what has a longer lease than the first: nothing is written for what is looked at in time anyway.
+    v_soon constant interval := greatest(p_deadline_seconds, c_first_lease_seconds) * interval '1 second' + c_margin;
     v_n integer := coalesce(cardinality(p_message), 0);
     v_now timestamptz;
     v_min uuid; v_max uuid;
-    v_wins_all boolean;
+    v_wins_all boolean; v_last_due timestamptz;
     v_ids uuid[]; v_dispatch integer[]; v_nth bigint[];
     s_attempt smallint[]; s_tries smallint[];
     m_client bigint[]; m_msisdn text[]; m_region text[]; m_sender text[]; m_encoding text[]; m_segments smallint[]; m_lane tollwire.lane[];
@@ -42,10 +48,10 @@ begin
     if v_wins_all then
         select o.dispatch_no = v_dispatch and o.is_due and l.number = v_n and l.is_held and m.number = v_n and m.is_valid and t.number = v_n
                and not exists (select from tollwire.clients c where c.id = any (m.client_id) and c.suspended),
-               m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.send_at, o.dispatch_at, m.price, m.currency, t.sealed
+               m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.send_at, o.dispatch_at, m.price, m.currency, t.sealed, o.last_due
             into v_wins_all,
-               m_client, m_msisdn, m_region, m_sender, m_encoding, m_segments, m_lane, m_valid, m_delivery, m_is_test, m_created, m_send_at, v_dispatch_at, m_price, m_currency, t_sealed
-            from (select array_agg(x.dispatch_no) as dispatch_no, bool_and(x.dispatch_at <= v_now) as is_due, array_agg(x.dispatch_at) as dispatch_at
+               m_client, m_msisdn, m_region, m_sender, m_encoding, m_segments, m_lane, m_valid, m_delivery, m_is_test, m_created, m_send_at, v_dispatch_at, m_price, m_currency, t_sealed, v_last_due
+            from (select array_agg(x.dispatch_no) as dispatch_no, bool_and(x.dispatch_at <= v_now) as is_due, array_agg(x.dispatch_at) as dispatch_at, max(x.due_at) as last_due
                   from (select * from tollwire.outbox where message_id = any (v_ids) order by message_id) x) o,
                  (select count(*) as number, bool_and(x.state = 'HELD') as is_held
                   from ledger.credit_locks x where x.message_id = any (v_ids) and x.message_id between v_min and v_max) l,
@@ -61,8 +67,12 @@ begin
     if v_wins_all then
         update tollwire.message_states
             set state = 'SENDING', attempt_no = attempt_no + 1, sequence = sequence + 1, carrier_id = p_carrier, claim_id = p_claim, updated_at = v_now,
-                claim_deadline = v_now + p_deadline_seconds * interval '1 second'
+                claim_deadline = v_now + v_deadline
             where message_id = any (v_ids) and message_id between v_min and v_max;
+        if v_last_due > v_now + v_soon then
+            perform 1 from tollwire.outbox where message_id = any (v_ids) order by message_id for update;
+            update tollwire.outbox set due_at = v_now + v_deadline + c_margin where message_id = any (v_ids) and due_at > v_now + v_soon;
+        end if;
         insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
             select x.id, x.attempt_no + 1, 1, p_carrier, v_now from unnest(v_ids, s_attempt) x(id, attempt_no);
         return query
@@ -82,7 +92,7 @@ begin
     return query
         with asked as materialized (
             select x.message_id, x.nth, row_number() over (partition by x.message_id, x.dispatch_no order by x.nth) > 1 as again, x.dispatch_no,
-                   s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim and o.dispatch_no = x.dispatch_no, false) as ours, o.dispatch_no as wanted, o.dispatch_at, l.state as lock_state, c.suspended,
+                   s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim and o.dispatch_no = x.dispatch_no, false) as ours, o.dispatch_no as wanted, o.dispatch_at, o.due_at, l.state as lock_state, c.suspended,
                    m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.send_at, m.price_micros, m.currency, m.charge, t.sealed
             from unnest(p_message, p_dispatch) with ordinality x(message_id, dispatch_no, nth)
             left join lateral (select b.* from tollwire.message_states b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) s on true
@@ -114,11 +124,14 @@ begin
         ), claimed as (
             update tollwire.message_states s
                 set state = 'SENDING', attempt_no = s.attempt_no + 1, sequence = s.sequence + 1, carrier_id = p_carrier, claim_id = p_claim, updated_at = v_now,
-                    claim_deadline = v_now + p_deadline_seconds * interval '1 second'
+                    claim_deadline = v_now + v_deadline
                 where s.message_id = any (array(select j.message_id from won j where j.refusal is null and not j.ours)) and s.message_id between v_min and v_max
         ), journal as (
             insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
                 select j.message_id, j.claimed_no, part, p_carrier, v_now from won j, unnest(j.parts) part where j.refusal is null and not j.ours
+        ), nearer as (
+            update tollwire.outbox o set due_at = v_now + v_deadline + c_margin
+                where o.message_id = any (array(select j.message_id from won j where j.refusal is null and not j.ours and j.due_at > v_now + v_soon))
         ), sweep as (
             -- Not ours to end here: the clockwork looks at once.
             update tollwire.outbox o set due_at = v_now

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.chaos.simulation.oracle.tables import Message, Outbox, S, Tables
-from tests.chaos.simulation.wire import HOUR, NO_RECEIPT_SECONDS, SECOND, START_MS
+from tests.chaos.simulation.wire import HOUR, LEASE_SECONDS, NO_RECEIPT_SECONDS, SECOND, START_MS
 
 MARGIN_US = 5 * SECOND
 CLOCKS_DIFFER_US = 5 * SECOND
@@ -83,7 +83,8 @@ def dispatch(t: Tables, ids: list[UUID], oldest_us: int | None, incarnation: int
         if row.leased_us is not None:
             row.lease_seconds = min(row.lease_seconds * 2, LEASE_MAX_SECONDS)
             row.dispatch_no += not is_in_stream
-        row.due_us = min(message.valid_us, t.now + row.lease_seconds * SECOND)
+        seconds = row.lease_seconds if is_in_stream else LEASE_SECONDS
+        row.due_us = min(message.valid_us, t.now + seconds * SECOND)
         row.incarnation = incarnation
         if not is_in_stream:
             row.leased_us = t.now

@@ -52,6 +52,8 @@ def claim(t: Tables, work: list[tuple[UUID, int]], carrier: int, claim_id: UUID)
             continue
         parts = _parts(message, message.attempt_no + 1)
         _take(t, message, carrier, claim_id, parts)
+        row = t.outbox[message_id]
+        row.due_us = min(row.due_us, t.now + CLAIM_SECONDS * SECOND + MARGIN_US)
         answers.append((None, message.attempt_no, parts))
     return answers
 
