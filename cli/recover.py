@@ -1,14 +1,13 @@
 """`tollwire recover`: after the database was restored to an earlier moment."""
 
 import asyncio
-import csv
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
 from functools import partial
-from typing import Any, TextIO
-from uuid import UUID
+from pathlib import Path
+from typing import Any
 
 import click
 from nats.aio.client import Client
@@ -18,19 +17,18 @@ from cli.events import CONNECT_SECONDS, moment_of, nats_target
 from cli.failures import Failure, Unreachable
 from cli.home import Home
 from cli.output import Output
+from cli.recover_list import opened
 from cli.screen import own_command
 from cli.walk_screen import WalkScreen
 from ledger import recover_facts as facts
 from ledger.recover import NEWER_MAX, CannotRecover, Recovered, ServicesRun, finish, plan_for
 from ledger.recover import recover as decide
-from ledger.recover_facts import Said
 from shared.runtime.loops import cancel_all
 from shared.runtime.nats_connection import NatsConnection
 from shared.runtime.postgres import Pool
 
 # What starts the servers of a home, and nothing that would send.
 SERVERS = "up --servers-only"
-COLUMNS = ("message_id", "done", "told", "told_at", "client_id", "amount_micros", "currency")
 # What one wants to know of it, in this order.
 SHOWN = (
     ("ended", "ended as their clients were told"),
@@ -49,11 +47,14 @@ SHOWN = (
 )
 @click.option("--without-nats", is_flag=True, help="NATS is lost as well, with what it could tell.")
 @click.option(
-    "--list", "file", type=click.File("w", encoding="utf-8"), help="A CSV of every message and what was done."
+    "--list",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A CSV of every message and what was done; that of a run that was cut off is added to.",
 )
 @partial(database_command, starts=SERVERS)
 async def recover(
-    pool: Pool, output: Output, restored_to: str, holds_back: bool, without_nats: bool, file: TextIO | None
+    pool: Pool, output: Output, restored_to: str, holds_back: bool, without_nats: bool, file: Path | None
 ) -> None:
     """Make a database whole that was restored to TIME.
 
@@ -67,13 +68,13 @@ async def recover(
     """
     moment = moment_of(restored_to)
     try:
-        async with nullcontext() if without_nats else _nats() as client:
-            plan = await plan_for(pool, moment, holds_back=holds_back)
-            told = {} if client is None else await facts.read(client, moment - NEWER_MAX)
-            with WalkScreen(output) as shown:
-                done = await decide(pool, plan, told, actor(), _listener(file, told), shown.count)
-            emptied = [] if client is None else await facts.empty_streams(client)
-            await finish(pool, plan)
+        with opened(file) as listed, WalkScreen(output) as shown:
+            async with nullcontext() if without_nats else _nats() as client:
+                plan = await plan_for(pool, moment, holds_back=holds_back)
+                told = {} if client is None else await facts.read(client, moment - NEWER_MAX)
+                done = await decide(pool, plan, told, actor(), listed.listener(told), shown.count)
+                emptied = [] if client is None else await facts.empty_streams(client)
+                await finish(pool, plan)
     except (CannotRecover, facts.TooMany) as error:
         raise Failure(f"Nothing was done: {error}.", hint=_cure(error)) from error
     _show(output, moment, done, emptied)
@@ -98,20 +99,6 @@ async def _nats() -> AsyncIterator[Client]:
         connection.is_closing = True
         await cancel_all([running])
         await connection.close()
-
-
-def _listener(file: TextIO | None, told: Mapping[UUID, Said]) -> Any:
-    if file is None:
-        return lambda *_: None
-    writer = csv.writer(file)
-    writer.writerow(COLUMNS)
-
-    def write(message_id: UUID, done: str, status: str) -> None:
-        said = told.get(message_id)
-        more = (said.at.isoformat(), said.client_id, said.amount_micros, said.currency) if said else ()
-        writer.writerow((message_id, done, status, *more))
-
-    return write
 
 
 def _show(output: Output, moment: datetime, done: Recovered, emptied: list[str]) -> None:

@@ -1,27 +1,15 @@
 """What becomes of messages when the database was restored to an earlier moment (RULES 34)."""
 
-import asyncio
-import csv
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from unittest.mock import AsyncMock
 from uuid import UUID
 
-import nats
 import pytest
-from click.testing import CliRunner
 
-from cli.recover import recover as command
-from embedded.nats import NatsServer
-from ledger import recover_facts
 from ledger.clockwork_store import recover_claims
 from ledger.recover import CannotRecover, Recovered, plan_for, recover
 from ledger.recover_facts import Said
-from shared.events.facts import Fact, FactBundle, encode
 from shared.runtime.postgres import open_pool
-from shared.runtime.streams import STREAMS
 from shared.storage.audit import Actor
 from tests.support.flow import TRIES_MAX, Flow, PoolSettings, new_id, open_flow, outcome
 from tests.support.servers import Database
@@ -217,81 +205,3 @@ async def test_it_refuses_a_database_that_is_in_use_or_newer_than_said(database:
         async with open_pool(PoolSettings(database.dsn("api")), application_name="tollwire-api"):
             with pytest.raises(CannotRecover, match="tollwire-api still run"):
                 await plan_for(flow.pool, datetime.now(UTC), holds_back=False)
-
-
-async def test_the_command_says_what_it_did_and_lists_it(
-    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("TOLLWIRE_NATS_URL", nats_server.url)
-    monkeypatch.setenv("TOLLWIRE_NATS_TOKEN", nats_server.token)
-    async with open_flow(database) as flow:
-        (waits,) = await flow.accepted(await flow.client(), carrier_id=await flow.carrier())
-    options = ["--restored-to", datetime.now(UTC).isoformat(), "--dsn", database.dsn("ledger")]
-    said = await asyncio.to_thread(
-        CliRunner().invoke, command, [*options, "--json", "--list", str(tmp_path / "list.csv")]
-    )
-    assert said.exit_code == 0, said.output
-    document = json.loads(said.stdout)
-    assert (document["held_back"], document["open_holds"]) == (1, 1)
-    lines = list(csv.DictReader((tmp_path / "list.csv").read_text().splitlines()))
-    assert [(line["message_id"], line["done"]) for line in lines] == [(str(waits), "held_back")]
-    again = await asyncio.to_thread(
-        CliRunner().invoke, command, ["--restored-to", "2026-01-01", "--without-nats", *options[2:]]
-    )
-    assert (again.exit_code, "Nothing was done" in again.stderr) == (1, True)
-
-
-async def test_cut_off_before_the_streams_are_emptied_it_goes_on_and_is_done_once(
-    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TOLLWIRE_NATS_URL", nats_server.url)
-    monkeypatch.setenv("TOLLWIRE_NATS_TOKEN", nats_server.token)
-    async with open_flow(database) as flow:
-        carrier = await flow.carrier()
-        (urgent,) = await flow.accepted(await flow.client(), carrier_id=carrier, delivery="at_least_once")
-        options = ["--restored-to", datetime.now(UTC).isoformat(), "--dsn", database.dsn("ledger"), "--json"]
-        with monkeypatch.context() as cut:
-            cut.setattr(recover_facts, "empty_streams", AsyncMock(side_effect=nats.errors.TimeoutError))
-            said = await asyncio.to_thread(CliRunner().invoke, command, options)
-            assert said.exit_code != 0
-        said = await asyncio.to_thread(CliRunner().invoke, command, options)
-        assert (said.exit_code, json.loads(said.stdout)["sent_again"]) == (0, 0), said.output
-        said = await asyncio.to_thread(CliRunner().invoke, command, options)
-        assert (said.exit_code, "done already" in said.stderr) == (1, True)
-        assert await flow.state(urgent) == "QUEUED"
-
-
-async def test_facts_are_read_from_the_moment_on_and_work_is_emptied(nats_server: NatsServer) -> None:
-    client = await nats.connect(nats_server.url, token=nats_server.token)
-    try:
-        jetstream = client.jetstream()
-        for stream in STREAMS:
-            await jetstream.add_stream(stream.config(replicas=1, store_bytes=STORE_BYTES))
-        now = datetime.now(UTC)
-        ended, waits, silent, old = [new_id() for _ in range(4)]
-        for id_, status, at in (
-            (ended, "DELIVERED", now),
-            (ended, "SENT", now + timedelta(seconds=1)),
-            (waits, "SENT", now),
-            (waits, "QUEUED", now + timedelta(seconds=1)),
-            (silent, "EXPIRED", now),
-            (old, "DELIVERED", now - timedelta(minutes=1)),
-        ):
-            fact = Fact(
-                message_id=id_.hex, client_id=1, status=status, at=at, region="DE", lane="normal",
-                segments=1, amount_micros=7_900, currency="EUR", carrier_id=7,
-                error="no_receipt" if status == "EXPIRED" else None,
-            )  # fmt: skip
-            await jetstream.publish(f"sms.event.{status.lower()}", encode(FactBundle(facts=[fact])))
-        await jetstream.publish("sms.event.sent", b"garbage")
-        told = await recover_facts.read(client, now - timedelta(seconds=1))
-        assert {id_: (one.status, one.was_sent, one.error) for id_, one in told.items()} == {
-            ended: ("DELIVERED", True, None),
-            waits: ("SENT", True, None),
-            silent: ("EXPIRED", False, "no_receipt"),
-        }
-        assert told[silent].carrier_id == 7
-        assert await recover_facts.empty_streams(client) == list(recover_facts.STREAMS_OF_WORK)
-        assert await recover_facts.empty_streams(client) == []
-    finally:
-        await client.close()
