@@ -16,6 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from ledger import recover_store as store
+from ledger.clockwork_store import make_partitions
 from ledger.recover_facts import Said, Told
 from ledger.recover_store import Decided
 from shared.runtime.postgres import Pool
@@ -143,6 +144,9 @@ async def recover(
         listener: hears of each message what was done, and what had been told of it.
         progress: hears how many are looked at, of how many at least.
     """
+    # The last of the days to come that the database has was a week after the restored moment.
+    now, _ = await store.times(pool)
+    await make_partitions(pool, now.date(), now.date() + timedelta(days=1))
     recovered = Recovered()
     await _decide_told(pool, plan, told, recovered, listener)
     after, seen = FIRST_ID, 0

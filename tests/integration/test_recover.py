@@ -12,6 +12,7 @@ from ledger.recover_facts import Said
 from shared.runtime.postgres import open_pool
 from shared.storage.audit import Actor
 from tests.support.flow import TRIES_MAX, Flow, PoolSettings, new_id, open_flow, outcome
+from tests.support.old_days import accepted_on, days_ago
 from tests.support.servers import Database
 
 BY = Actor("test")
@@ -180,6 +181,34 @@ async def test_ends_that_were_told_are_made_again_with_their_money(database: Dat
         locks = [(await flow.lock(id_))["state"] for id_ in ids]
         assert locks == ["HELD", "CAPTURED", "RELEASED", "RELEASED", "RELEASED"]
         assert (await flow.lock(waits))["state"] == "CAPTURED"
+
+
+async def test_the_days_that_nobody_made_since_are_made_first(database: Database) -> None:
+    """A week after the moment the database has no partition for today, and no ledger process to make it."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.endpoint(client)
+        (waits,) = await accepted_on(flow, days_ago(8), client, carrier_id=carrier)
+        await forget_days_to_come(flow)
+        await recovered(flow, {waits: "DELIVERED"})
+        assert (await flow.state(waits), (await flow.lock(waits))["state"]) == ("DELIVERED", "CAPTURED")
+        assert await flow.pool.fetchval("select count(*) from tollwire.callbacks") == 1
+        (later,) = await flow.accepted(client)  # the services that are started next
+        assert await flow.state(later) == "QUEUED"
+
+
+async def forget_days_to_come(flow: Flow) -> None:
+    """Drop the partitions from today on that nothing is in yet, as before somebody made them."""
+    today = await flow.pool.fetchval("select to_char(clock_timestamp() at time zone 'UTC', 'YYYYMMDD')")
+    tables = await flow.pool.fetch(
+        """select i.inhrelid::regclass::text from tollwire.partition_rules r
+           join pg_inherits i on i.inhparent = r.parent::regclass
+           where substring(i.inhrelid::regclass::text from '_([0-9]{8})[ab]?$') >= $1""",
+        today,
+    )
+    for (table,) in tables:
+        if not await flow.pool.fetchval(f"select exists (select from {table})"):
+            await flow.pool.execute(f"drop table {table}")
 
 
 async def test_a_recovery_that_was_cut_off_goes_on_and_decides_nothing_twice(database: Database) -> None:
