@@ -46,10 +46,15 @@ begin
         return;
     end if;
 
-    -- A scheduled message may have started since; only its cancellation needs no start.
-    update tollwire.message_states s set state = 'QUEUED', sequence = s.sequence + 1, updated_at = v_now
+    -- A scheduled message may have started since; only its cancellation needs no start. What was under way was cancelled after it had come
+    -- back, and nothing of it had left (RULES 20).
+    update tollwire.attempts a set outcome = 'unclaimed', outcome_at = v_now, error_code = 'restored'
+        from unnest(m_id, m_said, m_before) x(id, said, before)
+        where a.message_id = x.id and a.message_id between v_min and v_max and x.said = 'CANCELLED' and x.before in ('SENDING', 'UNKNOWN')
+          and coalesce(a.outcome, 'uncertain') = 'uncertain' and a.receipt is null;
+    update tollwire.message_states s set state = 'QUEUED', sequence = s.sequence + 1, updated_at = v_now, claim_deadline = null
         from unnest(m_id, m_said) x(id, said)
-        where s.message_id = x.id and s.message_id >= v_min and s.state = 'SCHEDULED' and x.said is distinct from 'CANCELLED';
+        where s.message_id = x.id and s.message_id >= v_min and case when x.said = 'CANCELLED' then s.state in ('SENDING', 'UNKNOWN') else s.state = 'SCHEDULED' end;
 
     select array_agg(e.id order by e.id), array_agg(e.event order by e.id), array_agg(case when e.held then e.kind end order by e.id),
            array_agg(e.reason order by e.id)

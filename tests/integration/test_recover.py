@@ -183,6 +183,26 @@ async def test_ends_that_were_told_are_made_again_with_their_money(database: Dat
         assert (await flow.lock(waits))["state"] == "CAPTURED"
 
 
+async def test_a_cancellation_that_was_told_stands_for_what_was_under_way(database: Database) -> None:
+    """Nothing of it had left, else it could not have been cancelled: it must not be sent as a dead letter."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        sending, unknown = await flow.accepted(client, 2, carrier_id=carrier, parts=2)
+        claims = await flow.claim([sending, unknown], carrier)
+        await flow.record(
+            [outcome(unknown, claims[1].attempt_no, "uncertain", part=part) for part in (1, 2)], carrier
+        )
+        assert [await flow.state(id_) for id_ in (sending, unknown)] == ["SENDING", "UNKNOWN"]
+        result, _ = await recovered(flow, dict.fromkeys((sending, unknown), "CANCELLED"))
+        assert result.ended == {"CANCELLED": 2}
+        for id_ in (sending, unknown):
+            assert (await flow.state(id_), await flow.outbox(id_)) == ("CANCELLED", None)
+            assert (await flow.lock(id_))["state"] == "RELEASED"
+        assert await flow.pool.fetchval("select count(*) from tollwire.dead_letters") == 0
+        attempts = "select outcome::text, error_code from tollwire.attempts"
+        assert {tuple(row) for row in await flow.pool.fetch(attempts)} == {("unclaimed", "restored")}
+
+
 async def test_the_days_that_nobody_made_since_are_made_first(database: Database) -> None:
     """A week after the moment the database has no partition for today, and no ledger process to make it."""
     async with open_flow(database) as flow:
