@@ -1,6 +1,7 @@
 """The log of callbacks, and putting them back to work; every statement names the client."""
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,9 @@ SCAN_MAX: Final = 5_000
 REPLAY_MAX: Final = 5_000
 # Looked at by one statement: most have arrived, and a page from a disk that was not read lately takes 0.1 ms.
 REPLAY_SCAN_MAX: Final = 10_000
+# Of one callback the log keeps and shows so many tries, the last ones: all 11 that there are, and some
+# replays. record_callbacks_v1 has the same number.
+TRIES_MAX: Final = 20
 
 
 class CallbackFilter(NamedTuple):
@@ -45,15 +49,17 @@ LAST_SCANNED = """
 """
 # The ids are bounded for the planner's sake: only their partitions are read.
 LIST_TRIES = """
-    select callback_id, attempt_no, at, status, error, duration_ms, address, answer_head
-    from tollwire.callback_attempts
-    where callback_id = any($1::uuid[]) and callback_id between $2 and $3
-    order by callback_id, attempt_no
+    select t.* from unnest($1::uuid[]) c(id)
+    cross join lateral (
+        select callback_id, attempt_no, at, status, error, duration_ms, address, answer_head
+        from tollwire.callback_attempts
+        where callback_id = c.id and callback_id between $2 and $3
+        order by attempt_no desc limit $4) t
 """
 
 
 class LoggedCallback(NamedTuple):
-    """A callback and the tries that failed or whose answer was kept."""
+    """A callback and its last tries that failed or whose answer was kept, in their order."""
 
     callback: Record
     tries: list[Record]
@@ -70,8 +76,11 @@ async def list_callbacks(
         else:
             reached = await connection.fetchval(LAST_SCANNED, client_id, narrow.before_id, SCAN_MAX - 1)
         ids = [row["id"] for row in rows]
-        tries = await connection.fetch(LIST_TRIES, ids, ids[-1], ids[0]) if ids else []
-    return [LoggedCallback(row, [t for t in tries if t["callback_id"] == row["id"]]) for row in rows], reached
+        found = await connection.fetch(LIST_TRIES, ids, ids[-1], ids[0], TRIES_MAX) if ids else []
+    tries: dict[UUID, list[Record]] = {id_: [] for id_ in ids}
+    for one in sorted(found, key=itemgetter("attempt_no")):
+        tries[one["callback_id"]].append(one)
+    return [LoggedCallback(row, tries[row["id"]]) for row in rows], reached
 
 
 REPLAY = "select replayed, reached from tollwire.replay_callbacks_v1($1, $2, $3, $4, $5, $6)"

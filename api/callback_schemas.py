@@ -116,7 +116,7 @@ class LoggedCallback(Struct, frozen=True):
     done_at: Time | None
     status: int | None
     duration_ms: int | None
-    tries: list[Try]
+    tries: Annotated[list[Try], Meta(description="Those that failed or whose answer was kept, the last 20.")]
 
 
 class CallbackLog(Struct, frozen=True):

@@ -42,6 +42,7 @@ begin
 end $$;
 
 -- Notes what became of callbacks. p_outcome null: try again in p_retry_seconds. Failures go to the log; the same attempt twice counts once.
+-- Who has a callback replayed again and again keeps the last of its tries: what one callback may store is bounded.
 create function tollwire.record_callbacks_v1(p_callback uuid[], p_attempt smallint[], p_outcome text[], p_status smallint[], p_error text[], p_duration_ms integer[],
                                              p_address text[], p_answer bytea[], p_retry_seconds double precision[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -51,6 +52,7 @@ declare
     v_now timestamptz := clock_timestamp();
     v_min uuid; v_max uuid;
     c_id uuid[]; c_attempt smallint[]; c_outcome text[]; c_status smallint[]; c_duration_ms integer[]; c_retry_seconds double precision[];
+    c_tries_kept constant integer := 20;  -- as the log shows
 begin
     select array_agg(x.id), array_agg(x.attempt_no), array_agg(x.outcome), array_agg(x.status), array_agg(x.duration_ms), array_agg(x.retry_seconds)
         into c_id, c_attempt, c_outcome, c_status, c_duration_ms, c_retry_seconds
@@ -67,6 +69,10 @@ begin
             where x.error is not null or x.answer is not null
             order by x.id
             on conflict (callback_id, attempt_no) do nothing;
+        if c_tries_kept < any (p_attempt) then
+            delete from tollwire.callback_attempts a using unnest(p_callback, p_attempt) x(id, attempt_no)
+                where a.callback_id = x.id and a.callback_id between v_min and v_max and a.attempt_no <= x.attempt_no - c_tries_kept;
+        end if;
     end if;
     update tollwire.callbacks c
         set (attempts, status, duration_ms, outcome, done_at, due_at) = (

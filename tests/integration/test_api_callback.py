@@ -9,6 +9,7 @@ import pytest
 
 from api import callback_reads
 from api.callback import CHANGE_MINUTES, CHANGES_BURST
+from api.callback_reads import TRIES_MAX
 from shared.domain.signatures import parse_secret
 from shared.runtime.keyring import Keyring
 from shared.storage.callback_endpoints import callback_secret_aad
@@ -200,6 +201,24 @@ async def test_what_was_given_up_is_replayed_under_its_own_id(rig):
     assert rest.body == {"replayed": 1, "complete": True, "next_cursor": None}
     waiting = await rig.call("GET", "/v1/callback/attempts?outcome=waiting", key=key)
     assert len(waiting.body["callbacks"]) == 3
+
+
+async def test_of_each_callback_the_log_shows_its_last_tries(rig):
+    key = await rig.client("acme")
+    await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})
+    ids = [(await rig.call("POST", "/v1/callback/test", key=key)).body["id"] for _ in range(3)]
+    connection = await asyncpg.connect(rig.database.dsn())
+    for id_, tries in zip(ids, (TRIES_MAX + 5, 2, 0), strict=True):  # as an earlier version stored them
+        await connection.execute(
+            "insert into tollwire.callback_attempts (callback_id, attempt_no, at, answer_head)"
+            " select $1::uuid, n, now(), n::text::bytea from generate_series(1, $2::integer) n",
+            id_, tries,
+        )  # fmt: skip
+    await connection.close()
+    log = (await rig.call("GET", "/v1/callback/attempts", key=key)).body["callbacks"]
+    shown = {entry["id"]: [(one["attempt"], one["answer"]) for one in entry["tries"]] for entry in log}
+    last = [(number, str(number)) for number in range(6, TRIES_MAX + 6)]
+    assert shown == dict(zip(ids, (last, [(1, "1"), (2, "2")], []), strict=True))
 
 
 @pytest.mark.parametrize(("scan_max", "replay_max"), [(2, 100), (100, 2)])

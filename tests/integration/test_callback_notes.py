@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID
 
+from api.callback_reads import TRIES_MAX
 from dlr import store
 from dlr.notes import FLUSH_MAX, CallbackNotes
 from dlr.store import CallbackRecord
@@ -11,6 +12,8 @@ from tests.support.flow import LEASE_SECONDS, Flow, open_flow
 from tests.support.servers import Database
 
 NOTED = "select count(*) from tollwire.callbacks where outcome = 'delivered'"
+PUT_BACK = "update tollwire.callbacks set done_at = null, outcome = null where id = $1"
+KEPT = "select attempt_no from tollwire.callback_attempts where callback_id = $1 order by attempt_no"
 
 
 async def callbacks(flow: Flow, number: int) -> list[UUID]:
@@ -45,6 +48,20 @@ async def test_one_that_hears_nothing_of_its_note_keeps_no_other_from_being_writ
                 notes.add(taken(callback_id))
         assert await flow.pool.fetchval(NOTED) == len(ids)
         assert sorted(heard) == sorted(ids[1:])
+
+
+async def test_a_callback_that_is_replayed_again_and_again_keeps_its_last_tries(database: Database) -> None:
+    async with open_flow(database) as flow:
+        again, once = await callbacks(flow, 2)
+        tries = TRIES_MAX + 5
+        first = taken(once)._replace(answer_head=b"kept")
+        for number in range(1, tries + 1):
+            one = taken(again)._replace(attempt_no=number, answer_head=b"kept")
+            await store.record_callbacks(flow.pool, [first, one] if once < again else [one, first])
+            await flow.pool.execute(PUT_BACK, again)
+        kept = await flow.pool.fetch(KEPT, again)
+        assert [row[0] for row in kept] == list(range(tries - TRIES_MAX + 1, tries + 1))
+        assert len(await flow.pool.fetch(KEPT, once)) == 1
 
 
 async def test_the_batcher_is_closed_when_the_last_write_was_given_up(database: Database) -> None:
