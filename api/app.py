@@ -7,6 +7,7 @@ import structlog
 from aiohttp import web
 
 from api.admission import Admission
+from api.large_bodies import LargeBodies
 from api.operations import OPERATIONS
 from api.pages import pages
 from api.resources import Resources
@@ -27,9 +28,13 @@ _log = structlog.get_logger(__name__)
 
 def front(resources: Resources, admission: Admission, access_log_ratio: float = 0.0) -> Front:
     """Everything that is answered, by method and path; the log has a line of so large a share of it."""
+    bodies = LargeBodies()
+    endpoints = [
+        Endpoint(operation, resources, admission, access_log_ratio, bodies) for operation in OPERATIONS
+    ]
     routes: list[tuple[str, str, Serve]] = [
-        (operation.method, operation.path, Endpoint(operation, resources, admission, access_log_ratio).serve)
-        for operation in OPERATIONS
+        (operation.method, operation.path, endpoint.serve)
+        for operation, endpoint in zip(OPERATIONS, endpoints, strict=True)
     ]
     return Front([*routes, *pages(OPERATIONS)])
 

@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import StreamReader, web
 
 from api.callers import Client, KeyRecord
+from api.large_bodies import Grow
 from api.problems import Refusal
 from shared.domain.problems import ProblemCode
 from shared.runtime.http_connections import BrokenBody
@@ -213,11 +214,13 @@ class Router:
         raise Refusal(ProblemCode.NOT_FOUND, what="resource")
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int, *, seconds: float = BODY_SECONDS) -> bytes:
-    """Read a JSON body of at most ``bytes_max`` bytes.
+async def read_body(
+    request: web.BaseRequest, bytes_max: int, *, grow: Grow | None = None, seconds: float = BODY_SECONDS
+) -> bytes:
+    """Read a JSON body of at most ``bytes_max`` bytes; ``grow`` hears of those beyond ``BODY_MAX_BYTES``.
 
     Raises:
-        Refusal: unsupported_media_type, payload_too_large, malformed_request (too slow or broken).
+        Refusal: unsupported_media_type, payload_too_large, malformed_request (too slow or broken), busy.
     """
     declared = request.headers.get("Content-Type")
     if declared is not None and declared != "application/json":
@@ -231,9 +234,9 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, seconds: float 
         raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
     try:
         if request.content.is_eof():
-            return await _read_pieces(request.content, bytes_max)
+            return await _read_pieces(request.content, bytes_max, grow)
         async with asyncio.timeout(seconds):
-            return await _read_pieces(request.content, bytes_max)
+            return await _read_pieces(request.content, bytes_max, grow)
     except TimeoutError:
         reason = f"the body did not arrive within {seconds:g} s"
         raise Refusal(ProblemCode.MALFORMED_REQUEST, reason=reason) from None
@@ -247,12 +250,17 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, seconds: float 
         raise Refusal(ProblemCode.MALFORMED_REQUEST, reason=reason) from None
 
 
-async def _read_pieces(content: StreamReader, bytes_max: int) -> bytes:
+async def _read_pieces(content: StreamReader, bytes_max: int, grow: Grow | None) -> bytes:
     """Read to the end; most bodies came whole with the head and are one piece."""
-    whole = await content.readany()
+    first = await content.readany()
+    if len(first) <= BODY_MAX_BYTES and content.at_eof() and len(first) <= bytes_max:
+        return first
+    whole = bytearray(first)  # grows in place, where bytes are copied for each piece
     while len(whole) <= bytes_max:
+        if grow is not None and len(whole) > BODY_MAX_BYTES:
+            grow(len(whole))
         if content.at_eof():
-            return whole
+            return bytes(whole)
         whole += await content.readany()
     raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
 

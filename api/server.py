@@ -23,9 +23,10 @@ from api.admission import Admission
 from api.answers import JSON_HEADERS, PROBLEM_HEADERS, Answer, fits
 from api.counted import DURATION, IN_FLIGHT, REFUSALS, REQUESTS
 from api.faults import refusal_for
+from api.large_bodies import Grow, LargeBodies
 from api.parameters import QueryReader, read_path
 from api.problems import Refusal
-from api.routing import Call, Operation, Reply, Router, Serve, encode, read_body
+from api.routing import BODY_MAX_BYTES, Call, Operation, Reply, Router, Serve, encode, read_body
 from api.violations import refuse_body
 from shared.domain.problems import ProblemCode
 from shared.runtime import tracing
@@ -55,13 +56,20 @@ class Endpoint:
     """One operation, ready to serve."""
 
     def __init__(
-        self, operation: Operation, resources: Any, admission: Admission, access_log_ratio: float = 0.0
+        self,
+        operation: Operation,
+        resources: Any,
+        admission: Admission,
+        access_log_ratio: float = 0.0,
+        bodies: LargeBodies | None = None,
     ) -> None:
         self._access_log_ratio = access_log_ratio if operation.is_limited else 0.0
         self._operation = operation
         self._handler = operation.handler
         self._resources = resources
         self._admission = admission
+        self._bodies = bodies or LargeBodies()
+        self._respond = self._answer_large if operation.bytes_max > BODY_MAX_BYTES else self._answer
         self._decode = msgspec.json.Decoder(operation.body).decode if operation.body is not None else None
         self._query = QueryReader(operation.query)
         labels = (operation.path, operation.method)
@@ -80,7 +88,7 @@ class Endpoint:
                     self._admission.enter(call.address)
                 if self._operation.scope is not None:
                     await self._admission.admit(call, self._operation)
-                response = await self._answer(call, params)
+                response = await self._respond(call, params)
             except Exception as error:  # noqa: BLE001 - the last place where an error becomes an answer
                 response = await self._refuse(call, error)
             finally:
@@ -94,7 +102,14 @@ class Endpoint:
             note_request(call, self._operation, response.status, seconds)
         return response
 
-    async def _answer(self, call: Call, params: dict[str, str]) -> web.StreamResponse:
+    async def _answer_large(self, call: Call, params: dict[str, str]) -> web.StreamResponse:
+        """Answer, with the body counted for as long as what was made of it is in hand."""
+        with self._bodies.held(call.client.id) as grow:
+            return await self._answer(call, params, grow)
+
+    async def _answer(
+        self, call: Call, params: dict[str, str], grow: Grow | None = None
+    ) -> web.StreamResponse:
         operation = self._operation
         inputs: dict[str, Any] = {}
         if params:
@@ -103,8 +118,9 @@ class Endpoint:
         if operation.query is not None or call.request.query_string:
             inputs["query"] = self._query.read(call.request)
         if self._decode is not None:
-            raw = await read_body(call.request, operation.bytes_max)
+            raw = await read_body(call.request, operation.bytes_max, grow=grow)
             inputs["body"] = self._decoded(raw, self._decode)
+            del raw
         call.has_begun = True
         answer = await self._handler(self._resources, call, **inputs)
         if not isinstance(answer, Reply):

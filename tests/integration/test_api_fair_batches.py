@@ -1,13 +1,16 @@
 """Batches take turns, and nobody's single message stands behind them."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from api.large_bodies import LargeBodies
 from tests.support.api_rig import Answer, Rig, open_api, prepare
 from tests.support.servers import Database
 
@@ -75,3 +78,43 @@ async def test_the_messages_of_batches_have_a_limit_and_repeats_count(rig):
     # 1,200 may come at once, and then 30 a minute.
     assert 1_100 <= int(refused.headers["Retry-After"]) <= 1_200
     assert (await rig.send(few)).status == 202
+
+
+@asynccontextmanager
+async def half_sent(rig: Rig, key: str, body: bytes, sent: int) -> AsyncIterator[asyncio.StreamReader]:
+    """A batch whose body stops in the middle; at the end of the block the rest comes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(rig.url.rpartition(":")[2]))
+    head = (
+        f"POST /v1/messages/batch HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body[:sent])
+    try:
+        yield reader
+        writer.write(body[sent:])
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 202")
+    finally:
+        writer.close()
+
+
+async def test_large_bodies_in_hand_are_bounded_for_each_client(database, tmp_path, monkeypatch):
+    monkeypatch.setattr("api.app.LargeBodies", partial(LargeBodies, 400_000))
+    await prepare(database)
+    batch = json.dumps({"to": NUMBERS[:1], "text": "sale"}).encode()
+
+    async with open_api(database, tmp_path) as rig:
+
+        async def post(key: str, size: int) -> Answer:
+            body = batch + b" " * (size - len(batch))
+            return await rig.call("POST", "/v1/messages/batch", key=key, body=body)
+
+        greedy, other = await rig.client("greedy"), await rig.client("other")
+        async with half_sent(rig, greedy, batch + b" " * 180_000, 170_000):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (refused := await post(greedy, 100_000)).status == 202:
+                    pass  # the half was not read yet
+            assert (refused.status, refused.code) == (503, "busy")
+            assert int(refused.headers["Retry-After"]) > 0
+            assert (await post(greedy, 60_000)).status == 202
+            assert (await post(other, 100_000)).status == 202
+        assert (await post(greedy, 180_000)).status == 202

@@ -387,14 +387,16 @@ async def test_a_body_in_broken_pieces_is_answered_once_and_at_once(pieces, come
 
 
 @asynccontextmanager
-async def reading(**options: float) -> AsyncIterator[tuple[int, asyncio.Queue[BaseException | None]]]:
+async def reading(
+    seconds: float = BODY_SECONDS,
+) -> AsyncIterator[tuple[int, asyncio.Queue[BaseException | None]]]:
     """Read the body of whatever is posted; yield the port, and None for each that begins, then its error."""
     came: asyncio.Queue[BaseException | None] = asyncio.Queue()
 
     async def handle(request: web.BaseRequest) -> web.Response:
         came.put_nowait(None)
         try:
-            await read_body(request, 100, **options)
+            await read_body(request, 100, seconds=seconds)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what came
             came.put_nowait(error)
         return web.Response()
