@@ -1,6 +1,8 @@
 """The client's callback endpoint: set, rotate, test, look, replay (DESIGN 6)."""
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -55,7 +57,7 @@ async def get_callback(resources: Resources, call: Call) -> CallbackEndpoint:
 
     And how it is doing. Its secrets are never shown again.
     """
-    async with resources.pool.acquire() as connection:
+    async with resources.places.reads.place(call.client.id), connected(resources.pool) as connection:
         return _shown(await _endpoint(connection, call), secret=None)
 
 
@@ -76,16 +78,17 @@ async def put_callback(
     events = sorted(body.events or (event.value for event in DEFAULT_EVENT_TYPES))
     secret = None
     settings = EndpointSettings(body.url, events, body.keep_answers)
-    if not await _is_as(resources, call, settings):
-        await _take_change(resources, call)
-    async with connected(resources.pool) as connection, connection.transaction():
-        endpoint_id = await callback_endpoints.put_endpoint(
-            connection, call.client.id, settings, actor_of(call)
-        )
-        endpoint = await callback_endpoints.get_endpoint(connection, call.client.id)
-        if not endpoint.secrets:
-            secret = await _add_secret(resources, connection, endpoint_id, 0, call)
+    async with _alone(resources, call) as connection:
+        if not await _is_as(connection, call, settings):
+            await _take_change(resources, call)
+        async with connection.transaction():
+            endpoint_id = await callback_endpoints.put_endpoint(
+                connection, call.client.id, settings, actor_of(call)
+            )
             endpoint = await callback_endpoints.get_endpoint(connection, call.client.id)
+            if not endpoint.secrets:
+                secret = await _add_secret(resources, connection, endpoint_id, 0, call)
+                endpoint = await callback_endpoints.get_endpoint(connection, call.client.id)
     return Reply(_shown(endpoint, secret), status=201 if secret is not None else 200)
 
 
@@ -97,7 +100,7 @@ async def rotate_callback_secret(resources: Resources, call: Call, *, body: Rota
     once: there may be a secret that nobody has seen, and the repeat shows one that signs, too.
     """
     await _take_change(resources, call)
-    async with connected(resources.pool) as connection, connection.transaction():
+    async with _alone(resources, call) as connection, connection.transaction():
         endpoint = await _endpoint(connection, call)
         secret = await _add_secret(resources, connection, endpoint.id, body.grace_seconds, call)
     until = datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC) + timedelta(
@@ -111,7 +114,7 @@ async def test_callback(resources: Resources, call: Call) -> TestRequested:
 
     `callback.test` is signed and sent like any other; look at the attempts for what came of it.
     """
-    async with connected(resources.pool) as connection:
+    async with _alone(resources, call) as connection:
         callback_id = await callback_reads.ask_for_test(connection, call.client.id)
     if callback_id is None:
         raise _no_endpoint()
@@ -152,11 +155,7 @@ async def replay_callbacks(resources: Resources, call: Call, *, body: CallbackRe
         raise invalid_field("cursor", "stands beside since")
     after_id = None if body.cursor is None else read_cursor(body.cursor, "cursor", place="")
     wish = callback_reads.ReplayWish(body.ids, body.since, after_id)
-    async with (
-        resources.places.replays.place(call.client.id),
-        resources.places.reads.place(call.client.id),
-        connected(resources.pool) as connection,
-    ):
+    async with _alone(resources, call) as connection:
         await _endpoint(connection, call)
         replayed, reached = await callback_reads.replay_callbacks(connection, call.client.id, wish)
     next_cursor = None if reached is None else cursor_of(reached)
@@ -168,13 +167,23 @@ def actor_of(call: Call) -> Actor:
     return Actor(f"key/{call.caller.key_id}", call.address)
 
 
-async def _is_as(resources: Resources, call: Call, settings: EndpointSettings) -> bool:
+@asynccontextmanager
+async def _alone(resources: Resources, call: Call) -> AsyncIterator[Connection]:
+    """A connection for what changes a client's callbacks: one such request of it has one at a time."""
+    async with (
+        resources.places.replays.place(call.client.id),
+        resources.places.reads.place(call.client.id),
+        connected(resources.pool) as connection,
+    ):
+        yield connection
+
+
+async def _is_as(connection: Connection, call: Call, settings: EndpointSettings) -> bool:
     """Whether the endpoint is set so and in order, so that setting it changes nothing."""
-    async with connected(resources.pool) as connection:
-        try:
-            found = await callback_endpoints.get_endpoint(connection, call.client.id)
-        except NoEndpoint:
-            return False
+    try:
+        found = await callback_endpoints.get_endpoint(connection, call.client.id)
+    except NoEndpoint:
+        return False
     is_well = found.failing_since is None and found.disabled_at is None and found.open_until is None
     return found.settings == settings and is_well and bool(found.secrets)
 

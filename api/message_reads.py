@@ -8,7 +8,8 @@ from uuid import UUID
 import structlog
 from asyncpg import Record
 
-from api import reads, store
+from api import reads
+from api.cancel import Want
 from api.cursors import FIRST_ID, LAST_ID, cursor_of, read_cursor
 from api.problems import Refusal, invalid_field
 from api.read_schemas import (
@@ -32,8 +33,7 @@ from shared.domain.money import format_micros
 from shared.domain.msisdn import is_e164
 from shared.domain.problems import ProblemCode
 from shared.runtime.keyring import SealBroken
-from shared.runtime.postgres import OutcomeUnknown, Pool
-from shared.storage.facts import load_facts
+from shared.runtime.postgres import Pool
 
 # A message has its id before it waits for its flush, and is seen when that commits: no later than this after
 # its id, by the limits of the accept and with clocks that differ; tests/unit/test_settled_ids.py adds them
@@ -125,25 +125,12 @@ async def cancel_message(resources: Resources, call: Call, *, path: MessagePath)
     Its hold is released. Works while it is SCHEDULED, QUEUED or FAILED_TEMP. A cancelled message may be
     cancelled again. A test key cancels test messages.
     """
-    if call.caller.is_test and not await reads.is_test_message(resources.pool, call.client.id, path.id):
-        raise Refusal(ProblemCode.NOT_FOUND, what="message")
-    [answer] = await store.cancel_batch(resources.pool, [(call.client.id, path.id)])
+    answer = await resources.cancels.one(Want(call.client.id, path.id, call.caller.is_test))
     if answer.outcome == "not_found":
         raise Refusal(ProblemCode.NOT_FOUND, what="message")
     if answer.outcome in {"already_sending", "already_final"}:
         raise Refusal(ProblemCode(answer.outcome), status=answer.state)
-    if answer.outcome == "cancelled":
-        await _tell(resources, path.id)
     return Cancelled(id=path.id, status="CANCELLED")
-
-
-async def _tell(resources: Resources, message_id: UUID) -> None:
-    """Tell reporting of a cancellation; it stands also when that is not possible."""
-    try:
-        for fact in await load_facts(resources.pool, [message_id]):
-            resources.facts.add(fact)
-    except OutcomeUnknown as error:
-        _log.warning("a fact was lost", message_id=str(message_id), error=str(error))
 
 
 def _narrow(query: MessageQuery, settled: datetime) -> reads.MessageFilter:

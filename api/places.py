@@ -14,7 +14,8 @@ from shared.domain.problems import ProblemCode
 
 # A page takes milliseconds, so four at once are hundreds a second.
 RUNNING_MAX: Final = 4
-# A replay locks and changes thousands of rows; two of them would only wait for each other.
+# A replay locks and changes thousands of rows; two of them would only wait for each other. So would two
+# changes of the endpoint.
 REPLAYS_MAX: Final = 1
 # As long as a place in a pool is waited for.
 WAIT_SECONDS: Final = 5.0
@@ -69,13 +70,16 @@ class Places:
     def _refusal(self) -> Refusal:
         return Refusal(
             ProblemCode.TOO_MANY_REQUESTS,
-            detail=f"Reads and replays of a client run {self._running_max} at a time; too many wait already.",
+            detail=(
+                f"Such requests of a client run {self._running_max} at a time: reads, or changes of its "
+                "callbacks. Too many wait already."
+            ),
             retry_after_seconds=1,
         )
 
 
 class ClientPlaces:
-    """The places of each client on a pool of ``pool_max``; a replay has one of both kinds."""
+    """The places of each client on a pool of ``pool_max``; a change of callbacks has one of both kinds."""
 
     def __init__(self, pool_max: int) -> None:
         self.reads = Places(pool_max)

@@ -94,14 +94,6 @@ async def get_message(
     return Found(message, attempts, callbacks)
 
 
-IS_TEST = "select is_test from tollwire.messages where id = $2 and client_id = $1"
-
-
-async def is_test_message(pool: Pool, client_id: int, message_id: UUID) -> bool:
-    """Whether the client has a test message of this id; that never changes."""
-    return bool(await pool.fetchval(IS_TEST, client_id, message_id))
-
-
 class MessageFilter(NamedTuple):
     """What a list of messages is narrowed to; None does not narrow. The ids bound the time."""
 

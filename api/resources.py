@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from api.accept import Accept
+from api.cancel import Cancels
 from api.health import Health
 from api.in_flight import InFlight
 from api.limits import Limits
@@ -36,3 +37,4 @@ class Resources:
     reader: Reader
     """For lists, statements and balances: nothing that decides reads there."""
     places: ClientPlaces
+    cancels: Cancels

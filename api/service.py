@@ -9,6 +9,7 @@ from api import app, traces
 from api.accept import Accept
 from api.admission import Admission
 from api.authenticate import Authenticator
+from api.cancel import Cancels
 from api.counted import WATCHED
 from api.follow import Follower
 from api.health import Health
@@ -61,14 +62,14 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         async with (
             Accept(pool, Orders(follower.prices, keyring, clock, url_policy), publisher) as accept,
+            Cancels(others, facts) as cancels,
             open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
         ):
             resources = Resources(
                 others, accept, follower.prices, limits, InFlight(), keyring, clock, health, url_policy,
-                facts, reader, ClientPlaces(others.get_max_size()),
+                facts, reader, ClientPlaces(others.get_max_size()), cancels,
             )  # fmt: skip
-            await _wait_for_database(others, keyring)
-            await follower.poll()
+            await _wait_for_database(others, keyring, follower)
             with closing(authenticator):
                 yield [
                     partial(app.serve, settings, resources, Admission(authenticator, limits, uses, settings)),
@@ -94,9 +95,10 @@ async def _open_pools(settings: ApiSettings) -> AsyncIterator[tuple[Pool, Pool]]
         yield hot_pool, others_pool
 
 
-async def _wait_for_database(pool: Pool, keyring: Keyring) -> None:
+async def _wait_for_database(pool: Pool, keyring: Keyring, follower: Follower) -> None:
     await wait_for_schema(pool)
     await tell_what_stays_shut(pool, keyring)
+    await follower.poll()
 
 
 def _url_policy() -> UrlPolicy:

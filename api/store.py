@@ -137,6 +137,19 @@ async def cancel_batch(pool: Pool, wants: Sequence[tuple[int, UUID]]) -> list[Ca
     return [CancelAnswer(*row) for row in rows]
 
 
+# The ids are bounded for the planner's sake: only their partitions are read.
+TEST_MESSAGES = """
+    select id from tollwire.messages where id = any($1::uuid[]) and id between $2 and $3 and is_test
+"""
+
+
+async def test_messages(pool: Pool, message_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of these that are test messages, whoever's; what one is never changes."""
+    ids = sorted(message_ids)
+    rows = await call(pool, TEST_MESSAGES, ids, ids[0], ids[-1], deadline_seconds=ACCEPT_DEADLINE_SECONDS)
+    return {row[0] for row in rows}
+
+
 RETURN_LEASES = "select tollwire.return_leases_v1($1, $2)"
 
 
