@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from cli.doctor_place import Access, Place
 from cli.servers import NATS_URL
 from embedded.nats import VERSION_MIN
 from shared.runtime.nats_login import NatsClient, nats_hint
+from shared.runtime.stream_times import ask_now_ms
 from shared.runtime.streams import MESSAGE_BYTES_MAX, STREAMS, Stream, differs
 
 CONNECT_SECONDS: Final = 3.0
@@ -23,6 +25,10 @@ PORT_DEFAULT: Final = 4222
 # A server says a few hundred bytes of itself before anybody logs in.
 INFO_BYTES_MAX: Final = 65_536
 STORE_FULL: Final = 0.8
+# Whoever looks for lost work measures NATS's clock, but not that of another server of the cluster, which led
+# before: there it allows for 5 s.
+SKEW_SEEN_SECONDS: Final = 2.0
+LEADER_OF: Final = "SMS_SEND"
 # Who takes work from which stream: made by each when it first connects.
 CONSUMERS: Final = (
     ("SMS_SEND", "worker-express", "worker"),
@@ -113,7 +119,8 @@ async def _check_jetstream(settings: Access) -> list[Finding]:
             allow_reconnect=False,
             error_cb=quiet,
         )
-        return await _look_at_streams(client.jetstream(timeout=CONNECT_SECONDS), settings)
+        findings = await _look_at_streams(client.jetstream(timeout=CONNECT_SECONDS), settings)
+        return [*findings, *await _check_clock(client)]
     except (nats.errors.Error, OSError) as error:
         text = str(error) or type(error).__name__
         if client.is_connected:
@@ -176,6 +183,23 @@ async def _check_consumer(
         text = f"{name}: {pending} bundles wait, and nobody takes them"
         return pending, warning("consumers", text, f"Start tollwire-{service}, or look into its log.")
     return pending, None
+
+
+async def _check_clock(client: NatsClient) -> list[Finding]:
+    """Warn of a clock that is off: what a stream has is dated by it."""
+    asked_at = time.time()
+    try:
+        there = await ask_now_ms(client, LEADER_OF, CONNECT_SECONDS) / 1000
+    except ValueError:  # the stream is not there, which was said
+        return []
+    ahead, behind = there - time.time(), asked_at - there
+    if max(ahead, behind) <= SKEW_SEEN_SECONDS:
+        return []
+    where = f"{ahead:.1f} s ahead of" if ahead > 0 else f"{behind:.1f} s behind"
+    text = f"the NATS server that leads {LEADER_OF} is {where} this machine"
+    return [
+        warning("clock", text, "Let NTP set the clocks of both machines, and of every server of a cluster.")
+    ]
 
 
 async def _check_store(jetstream: JetStreamContext) -> list[Finding]:

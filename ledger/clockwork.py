@@ -156,7 +156,7 @@ class Clockwork:
         if before is None and not await store.has_leases(self._pool):
             return  # with an empty outbox NATS is left asleep
         try:
-            oldest = await oldest_in_stream(self._jetstream)
+            oldest = await oldest_in_stream(self._pool, self._jetstream)
         except JetStreamDown as error:
             self._rest(error)
             return
@@ -179,7 +179,7 @@ class Clockwork:
             return
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
         try:
-            oldest = await oldest_in_stream(self._jetstream)
+            oldest = await oldest_in_stream(self._pool, self._jetstream)
         except JetStreamDown as error:
             self._rest(error)
             await self._wait(message_ids)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 from shared.events.bundles import Lane
+from shared.runtime.clock import READ_TIME
 from shared.runtime.postgres import Pool, call
 
 CALL_DEADLINE_SECONDS: Final = 20.0
@@ -89,6 +90,12 @@ async def expire_holds(pool: Pool, message_ids: Sequence[UUID]) -> list[Moved]:
 async def _moved(pool: Pool, sql: str, message_ids: Sequence[UUID], *more: object) -> list[Moved]:
     rows = await call(pool, sql, list(message_ids), *more, deadline_seconds=CALL_DEADLINE_SECONDS)
     return [Moved(*row) for row in rows]
+
+
+async def read_time(pool: Pool) -> datetime:
+    """Return the database's time."""
+    [(now,)] = await call(pool, READ_TIME, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return cast("datetime", now)
 
 
 DISPATCH_DUE = "select * from tollwire.dispatch_due_v1($1, $2, $3)"

@@ -12,12 +12,13 @@ import structlog
 from nats.js.api import StreamInfo
 from nats.js.client import JetStreamContext
 
-from shared.runtime import consumers, metrics
+from shared.runtime import consumers, metrics, stream_times
 from shared.runtime.consumers import ACK_WAIT_SECONDS, IN_PROGRESS_SECONDS, Backlog, Consumer, Msg
 from shared.runtime.listener import Listener
 from shared.runtime.loops import Stop, cancel_all
 from shared.runtime.nats_connection import NatsConnection
 from shared.runtime.server_settings import NatsAccess
+from shared.runtime.stream_times import ANSWER_ERRORS, JetStreamDown
 from shared.runtime.streams import STREAMS, Stream, differs, stream_of
 
 __all__ = [
@@ -48,18 +49,12 @@ UNSENT_BYTES_MAX: Final = 2 * 2**20
 CHECK_SECONDS: Final = 5.0
 # JetStream's codes for a stream that is full: nothing that a repeat within seconds could mend.
 _FULL: Final = frozenset({10077, 10047, 10023, 10054})
-# What nats-py raises, besides its own, when what answered is not JetStream.
-_ANSWER_ERRORS: Final = (nats.errors.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 _log = structlog.get_logger(__name__)
 
 
 class PublishFailed(Exception):  # noqa: N818 - named for what happened
     """JetStream did not take the message in time. It may still arrive; a claim's fence copes with that."""
-
-
-class JetStreamDown(Exception):  # noqa: N818 - named for what happened
-    """JetStream did not answer a question, so the answer is not known."""
 
 
 class Filling(NamedTuple):
@@ -136,7 +131,7 @@ class JetStream:
                 if error.err_code in _FULL:
                     raise PublishFailed(f"{subject}: {error.description}") from error
                 failure = error
-            except _ANSWER_ERRORS as error:
+            except ANSWER_ERRORS as error:
                 failure = error
             await self._pause(deadline)
             if time.monotonic() >= deadline:
@@ -161,7 +156,7 @@ class JetStream:
                 return  # somebody else looked while we waited
             started_at = time.monotonic()
             found: dict[str | None, StreamInfo] = {}
-            with suppress(*_ANSWER_ERRORS):  # a stream without a leader, a foreign one too, holds the list up
+            with suppress(*ANSWER_ERRORS):  # a stream without a leader, a foreign one too, holds the list up
                 found = {info.config.name: info for info in await self._api().streams_info()}
             for stream in STREAMS:
                 await self._ensure(stream, found.get(stream.name))
@@ -220,17 +215,15 @@ class JetStream:
         Raises:
             JetStreamDown: no answer. That is not the same as none.
         """
-        if not self.connected:
-            raise JetStreamDown("NATS is not connected")
-        try:
-            message = await self._api().get_msg(stream_of(subject), seq=1, subject=subject, next=True)
-        except nats.js.errors.NotFoundError:
-            return None
-        except _ANSWER_ERRORS as error:
-            raise JetStreamDown(f"{subject}: {type(error).__name__}") from error
-        if message.time is None:
-            raise JetStreamDown(f"{subject}: an answer without a time")
-        return int(message.time.timestamp() * 1000)
+        return await stream_times.oldest_ms(self._connection, self._api(), stream_of(subject), subject)
+
+    async def now_ms(self, stream: str) -> int:
+        """Return the time by the clock of the server that leads the stream, in ms since the epoch.
+
+        Raises:
+            JetStreamDown: no answer.
+        """
+        return await stream_times.now_ms(self._connection, stream, TRY_SECONDS)
 
     def consumer(self, stream: str, durable: str, subject: str) -> Consumer:
         """Return a consumer to fetch from at one's own pace."""

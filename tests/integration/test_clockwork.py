@@ -144,6 +144,43 @@ async def test_a_wiped_stream_is_noticed_however_long_the_leases_of_what_it_had(
     assert works.clockwork._leases_before is None
 
 
+SHIFTED_CLOCK = """
+    create schema shifted;
+    grant usage on schema shifted to public;
+    create function shifted.clock_timestamp() returns timestamptz language sql as
+        $$ select pg_catalog.clock_timestamp() + interval '{seconds} seconds' $$;
+    do $$
+    declare
+        f record;
+    begin
+        for f in select p.oid::regprocedure as name
+                 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                 where n.nspname in ('tollwire', 'ledger') and p.proconfig::text like '%search_path=%' loop
+            execute format('alter function %s set search_path = shifted, pg_catalog, pg_temp', f.name);
+        end loop;
+        execute format('alter database %I set search_path = shifted, pg_catalog, public', current_database());
+    end $$;
+"""
+
+
+@pytest.mark.parametrize("seconds", [-10, 10])
+async def test_a_nats_whose_clock_is_off_makes_no_waiting_work_look_lost_and_no_lost_look_waiting(
+    works, nats_server, seconds
+):
+    """The database's clock is moved: neither can tell which of the two is right."""
+    pool = works.flow.pool
+    await pool.execute(SHIFTED_CLOCK.format(seconds=seconds))
+    await pool.expire_connections()
+    lost = await works.accepted(2)
+    await works.flow.later(lost, 7)
+    ids = await works.accepted(3)
+    await works.publish(ids)
+    await works.flow.later(ids, 0.5)  # the bundle came half a second before
+    await pool.execute("update tollwire.outbox set due_at = clock_timestamp()")
+    await works.clockwork.turn()
+    assert sorted(await in_stream(nats_server)) == sorted([(i, 1) for i in ids] + [(i, 2) for i in lost])
+
+
 async def test_a_bundle_that_was_acknowledged_and_not_done_is_dispatched_again(works, nats_server):
     ids = await works.accepted(3)
     await works.flow.later(ids, 61)

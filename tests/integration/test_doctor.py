@@ -5,8 +5,10 @@ import json
 import os
 import resource
 import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -285,6 +287,18 @@ async def test_missing_and_different_streams_are_told(environ):
     assert [one.level for one in await found(check_nats, environ, "streams")] == [Level.OK]
     other = await found(check_nats, {**environ, "TOLLWIRE_NATS_STORE_BYTES": str(2**29)}, "streams")
     assert "is otherwise than these settings say" in other[0].text
+
+
+async def test_a_nats_whose_clock_is_off_is_told(environ, monkeypatch):
+    await make_streams(environ)
+    assert await found(check_nats, environ, "clock") == []
+    for seconds, word in ((4, "behind"), (-4, "ahead of")):
+        monkeypatch.setattr(
+            "cli.doctor_nats.time", SimpleNamespace(time=partial(lambda ahead: time.time() + ahead, seconds))
+        )
+        finding = await bad(check_nats, environ, "clock")
+        assert finding.level is Level.WARNING
+        assert f"leads SMS_SEND is 4.0 s {word} this machine" in finding.text
 
 
 async def test_work_that_nobody_takes_is_told(environ, nats_server):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -454,3 +455,24 @@ async def test_the_age_of_a_subject_is_that_of_its_own_oldest_message(settings: 
 
 def _second(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+async def test_the_time_of_the_server_is_told(settings: NatsAccess) -> None:
+    async with connected(settings) as jetstream:
+        before = time.time_ns() // 1_000_000
+        assert before <= await jetstream.now_ms("SMS_SEND") <= time.time_ns() // 1_000_000
+
+
+@pytest.mark.parametrize("answer", [b"what?", b"[]", b"{}", b'{"ts": "yesterday"}', b"\xff"])
+async def test_a_stranger_that_answers_what_time_it_is_is_not_believed(
+    settings: NatsAccess, answer: bytes
+) -> None:
+    async def answers(message: Any) -> None:
+        await message.respond(answer)
+
+    subject = "$JS.API.STREAM.INFO.OTHER"
+    async with connected(settings) as jetstream, bare_client(settings) as stranger:
+        await stranger.subscribe(subject, cb=answers)
+        await stranger.request(subject, b"", timeout=WAIT_SECONDS)
+        with pytest.raises(JetStreamDown):
+            await jetstream.now_ms("OTHER")
