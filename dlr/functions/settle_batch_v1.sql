@@ -45,6 +45,7 @@ declare
     f_nth integer[]; f_id uuid[]; f_word tollwire.receipt_state[]; f_at timestamptz[]; f_kind ledger.entry_kind[]; f_reason text[];
     f_state tollwire.message_state[]; f_callback uuid[]; f_final timestamptz[]; f_endpoint bigint[]; f_url text[]; f_own boolean[]; f_skip text[];
     g_id uuid[]; g_message uuid[];
+    h_id uuid[]; h_kind ledger.entry_kind[]; h_reason text[];  -- of them, those that end a hold
 begin
     perform ledger.require_read_committed_v1();
     if v_n = 0 then
@@ -142,7 +143,7 @@ begin
                 from (select x.nth, x.id, width_bucket(x.id, s_id) as i, width_bucket(p_receipt[x.nth], k_id) as k from unnest(m_nth, m_id) x(nth, id) offset 0) y
             ) t;
     end if;
-    -- The rest moves money in steps of its own, and what is ordinary after it: all accounts before the first (RULES 3).
+    -- The rest moves money in steps of its own: all accounts before the first (RULES 3).
     if cardinality(r_nth) > 0 then
         perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
     end if;
@@ -167,6 +168,12 @@ begin
         update tollwire.receipts k
             set settled_at = v_now, outcome = 'moved', message_id = g_message[width_bucket(k.id, g_id)], attempt_no = 1, part_no = 1, tries = least(k.tries + 1, 30000)
             where k.id = any (g_id) and k.id between v_min and v_max;
+        -- What was captured at the submit ends without money.
+        select array_agg(x.id), array_agg(x.kind), array_agg(x.reason) into h_id, h_kind, h_reason
+            from unnest(f_id, f_kind, f_reason) x(id, kind, reason) where x.kind is not null;
+        if cardinality(r_nth) > 0 then  -- before the rest's, in the journal too
+            perform ledger.settle_holds_v1(h_id, h_kind, h_reason);
+        end if;
     end if;
 
     return query
@@ -189,8 +196,7 @@ begin
         order by z.nth;
 
     -- 4. The ordinary ends' money, at last: the answer stands already, and what follows is the commit.
-    if f_id is not null then
-        perform ledger.settle_holds_v1(array_agg(x.id), array_agg(x.kind), array_agg(x.reason))
-            from unnest(f_id, f_kind, f_reason) x(id, kind, reason) where x.kind is not null;
+    if f_id is not null and coalesce(cardinality(r_nth), 0) = 0 then
+        perform ledger.settle_holds_v1(h_id, h_kind, h_reason);
     end if;
 end $$;

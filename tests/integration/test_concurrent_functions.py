@@ -127,6 +127,7 @@ def deadlocks() -> float:
     return sum(sample.value for metric in metrics.DEADLOCKS.collect() for sample in metric.samples)
 
 
+@pytest.mark.timeout(ROUNDS_SECONDS + 60)
 async def test_each_pair_of_functions_meets_without_a_deadlock(database: Database) -> None:
     chance = random.Random(26)
     before = deadlocks()
