@@ -49,6 +49,7 @@ class Admission:
         self._total_quota = total_quota(settings)
         self._total_tat_us = 0.0
         self._addresses = LocalLimiter()
+        self._refused = LocalLimiter()
 
     def address(self, request: web.BaseRequest) -> str:
         """The caller's address, behind the proxies that are trusted."""
@@ -112,6 +113,16 @@ class Admission:
         if call.has_slot:
             call.has_slot = False
             await self._limits.give_back(*_limited_as(call.caller))
+
+    async def give_back_refused(self, call: Call) -> None:
+        """Return the slot of a request that was refused, as long as those are no more than the limit itself.
+
+        A refusal is work all the same, a 402 the account's lock and a row for its key: beyond that it counts.
+        """
+        if call.has_slot:
+            taken = self._refused.take(*_limited_as(call.caller), time.monotonic() * MICROSECONDS)
+            if taken.is_allowed:
+                await self.give_back(call)
 
 
 async def take_batched(limits: Limits, call: Call, count: int) -> None:

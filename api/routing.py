@@ -106,7 +106,7 @@ class Operation:
     is_idempotent: bool = False
     """Takes an Idempotency-Key."""
     is_spending: bool = False
-    """Makes new messages: not for suspended clients, and refusals give the limit's slot back."""
+    """Makes new messages: not for suspended clients, and refusals give slots of the limit back."""
     body: Any = None
     query: Any = None
     params: Any = None

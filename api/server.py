@@ -154,7 +154,7 @@ class Endpoint:
                 error=type(error).__name__,
             )
         if self._operation.is_spending:
-            await self._admission.give_back(call)
+            await self._admission.give_back_refused(call)
         return problem_response(refusal, call.request, call.request_id, call.headers)
 
 

@@ -167,8 +167,8 @@ async def test_replays_and_refusals_use_nothing_up(rig):
     for _ in range(10):
         again = await rig.send(key, Idempotency_Key="k")
         assert (again.status, again.body["id"]) == (202, first.body["id"])
-        assert (await rig.send(key, to="+49")).code == "invalid_number"
-        assert (await rig.call("POST", "/v1/messages", key=key, body=b"{")).code == "invalid_json"
+    assert (await rig.send(key, to="+49")).code == "invalid_number"
+    assert (await rig.call("POST", "/v1/messages", key=key, body=b"{")).code == "invalid_json"
     assert (await rig.send(key, text="new")).status == 202
 
 
@@ -199,3 +199,12 @@ async def test_one_process_is_limited_over_all(database, tmp_path):
     async with open_api(database, tmp_path, **settings) as rig:
         answers = [await rig.call("GET", "/v1/errors", X_Forwarded_For=f"192.0.2.{n}") for n in range(3)]
         assert [answer.status for answer in answers] == [200, 200, 429]
+
+
+async def test_refused_sends_are_not_counted_as_long_as_they_are_no_more_than_the_limit(rig):
+    key = await rig.client("acme", credit_micros=0, requests_per_minute=1, requests_burst=5)
+    answers = [await rig.send(key, Idempotency_Key=f"order-{number}") for number in range(12)]
+    # Five that count for nothing, and five that use the limit up.
+    assert [answer.status for answer in answers] == [402] * 10 + [429] * 2
+    async with rig.connection() as conn:
+        assert await conn.fetchval("select count(*) from tollwire.idempotency_keys") == 10
