@@ -38,6 +38,8 @@ from shared.runtime.postgres import Pool
 # A message has its id before it waits for its flush, and is seen when that commits: no later than this after
 # its id, by the limits of the accept and with clocks that differ; tests/unit/test_settled_ids.py adds them
 SETTLED_SECONDS: Final = 30
+# And an id is ahead of the time that the database gives its message by no more than clocks differ.
+AHEAD_SECONDS: Final = 1
 
 _log = structlog.get_logger(__name__)
 
@@ -134,14 +136,16 @@ async def cancel_message(resources: Resources, call: Call, *, path: MessagePath)
 
 
 def _narrow(query: MessageQuery, settled: datetime) -> reads.MessageFilter:
-    from_id = _id_at(query.since) if query.since else FIRST_ID
-    before_id = _id_at(query.until) if query.until else LAST_ID
+    from_id = _id_at(query.since, -SETTLED_SECONDS) if query.since else FIRST_ID
+    before_id = _id_at(query.until, AHEAD_SECONDS) if query.until else LAST_ID
     if query.cursor is not None:
         before_id = min(before_id, read_cursor(query.cursor, "cursor"))
     if query.after is not None:
         from_id = max(from_id, UUID(int=read_cursor(query.after, "after").int + 1))
         before_id = min(before_id, _id_at(settled))
-    return reads.MessageFilter(query.status, query.to, query.client_ref, query.lane, from_id, before_id)
+    return reads.MessageFilter(
+        query.status, query.to, query.client_ref, query.lane, from_id, before_id, query.since, query.until
+    )
 
 
 def _after(query: MessageQuery, ids: list[UUID], reached: UUID | None, now: datetime) -> str | None:
@@ -154,8 +158,8 @@ def _after(query: MessageQuery, ids: list[UUID], reached: UUID | None, now: date
     return cursor_of(min(ids[0], settled) if ids else settled)
 
 
-def _id_at(moment: datetime) -> UUID:
-    milliseconds = int(moment.timestamp() * 1000)
+def _id_at(moment: datetime, later_seconds: int = 0) -> UUID:
+    milliseconds = int((moment.timestamp() + later_seconds) * 1000)
     return uuid7_from(max(0, min(milliseconds, 2**48 - 1)), 0)
 
 

@@ -95,7 +95,7 @@ async def get_message(
 
 
 class MessageFilter(NamedTuple):
-    """What a list of messages is narrowed to; None does not narrow. The ids bound the time."""
+    """What a list of messages is narrowed to; None does not narrow. The ids bound what is looked at."""
 
     state: str | None
     msisdn: str | None
@@ -105,6 +105,9 @@ class MessageFilter(NamedTuple):
     """The smallest id that may be shown."""
     before_id: UUID
     """Above every id that may be shown."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """Before this time."""
     is_test_only: bool = False
 
 
@@ -118,12 +121,13 @@ LIST_OLDER = (
     left join tollwire.carriers c on c.id = s.carrier_id
     where ($5::text is null or s.state = $5::tollwire.message_state) and ($6::text is null or m.msisdn = $6)
       and ($7::text is null or m.client_ref = $7) and ($8::text is null or m.lane = $8::tollwire.lane)
-      and (m.is_test or not $9::boolean)
-    order by m.id desc limit $10
+      and ($9::timestamptz is null or m.created_at >= $9) and ($10::timestamptz is null or m.created_at < $10)
+      and (m.is_test or not $11::boolean)
+    order by m.id desc limit $12
 """
 )
 LIST_NEWER = LIST_OLDER.replace("order by id desc limit $4", "order by id limit $4").replace(
-    "order by m.id desc limit $10", "order by m.id limit $10"
+    "order by m.id desc limit $12", "order by m.id limit $12"
 )
 LAST_SCANNED_OLDER = """
     select id from tollwire.messages where client_id = $1 and id >= $2 and id < $3
@@ -141,7 +145,8 @@ async def list_messages(
     stopped is found in the same snapshot: what commits in between would move the place, and rows be repeated.
     """
     bounds = (client_id, narrow.from_id, narrow.before_id)
-    filters = (narrow.state, narrow.msisdn, narrow.client_ref, narrow.lane, narrow.is_test_only)
+    times = (narrow.since, narrow.until)
+    filters = (narrow.state, narrow.msisdn, narrow.client_ref, narrow.lane, *times, narrow.is_test_only)
     query = LIST_OLDER if newest_first else LIST_NEWER
     async with pool.acquire() as connection, snapshot(connection):
         rows = await connection.fetch(query, *bounds, SCAN_MAX, *filters, limit)

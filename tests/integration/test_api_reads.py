@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -124,6 +125,32 @@ async def test_following_a_list_stops_before_what_may_still_commit(rig):
     await _older_message(rig, SETTLED_SECONDS - 5)
     page = (await rig.call("GET", f"/v1/messages?after={start_of_time()}", key=key)).body
     assert [message["id"] for message in page["messages"]] == [old]
+
+
+@pytest.mark.parametrize("waited_seconds", [SETTLED_SECONDS - 2, -0.5])
+async def test_since_and_until_go_by_the_time_that_is_shown(rig, waited_seconds):
+    key = await rig.client("acme")
+    sent = (await rig.send(key)).body
+    other = await _older_message(rig, waited_seconds)  # accepted with it, its id made before, or ahead
+    created_at = datetime.fromisoformat(sent["created_at"])
+    shown = created_at.isoformat().replace("+00:00", "Z")
+    next_ms = (created_at + timedelta(milliseconds=1)).isoformat().replace("+00:00", "Z")
+    for query, expected in (
+        (f"since={shown}", {sent["id"], other}),
+        (f"since={shown}&until={next_ms}", {sent["id"], other}),
+        (f"since={next_ms}", set()),
+        (f"until={shown}", set()),
+        (f"until={next_ms}", {sent["id"], other}),
+    ):
+        page = (await rig.call("GET", f"/v1/messages?{query}", key=key)).body
+        assert {message["id"] for message in page["messages"]} == expected, query
+        assert page["next_cursor"] is None
+    seen, cursor = [], ""
+    for _ in range(2):
+        page = (await rig.call("GET", f"/v1/messages?since={shown}&limit=1{cursor}", key=key)).body
+        seen += [message["id"] for message in page["messages"]]
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == sorted((sent["id"], other), reverse=True)
 
 
 def start_of_time() -> str:

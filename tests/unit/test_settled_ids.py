@@ -1,7 +1,7 @@
 """A list that is followed stops before every id that may still commit."""
 
 from api.accept import ANSWER_DEADLINE_SECONDS
-from api.message_reads import SETTLED_SECONDS
+from api.message_reads import AHEAD_SECONDS, SETTLED_SECONDS
 from api.store import ACCEPT_DEADLINE_SECONDS
 from shared.runtime.server_calls import TRY_SECONDS
 
@@ -14,3 +14,7 @@ def test_an_id_commits_before_a_list_that_is_followed_comes_to_it() -> None:
     # The last try may begin at the end of the call, and the server finish it though nobody waits any more.
     commits = ACCEPT_DEADLINE_SECONDS + TRY_SECONDS
     assert waits_for_its_flush + commits + CLOCKS_DIFFER_SECONDS <= SETTLED_SECONDS
+
+
+def test_an_id_is_ahead_of_its_message_by_no_more_than_a_list_looks_on() -> None:
+    assert CLOCKS_DIFFER_SECONDS <= AHEAD_SECONDS
