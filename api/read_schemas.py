@@ -178,13 +178,19 @@ class StatementQuery(Timed, frozen=True, forbid_unknown_fields=True):
     limit: Limit = PAGE_DEFAULT
 
 
+ENTRY_AMOUNT = (
+    "`top_up`: added to posted; `adjustment`: added to posted, taken from it when below zero; `hold`: added "
+    "to held; `release`: taken from held; `capture`: taken from both; `late_capture`: taken from posted."
+)
+
+
 class Entry(Struct, frozen=True):
     """A line of the journal: append-only, numbered without gaps for each account."""
 
     version: int
     at: Time
     kind: str
-    amount: Amount
+    amount: Annotated[Amount, Meta(description=ENTRY_AMOUNT)]
     message_id: UUID | None
     posted_after: Amount
     held_after: Amount

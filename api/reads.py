@@ -170,9 +170,12 @@ async def get_balance(pool: Pool, client_id: int) -> Record | None:
     return await pool.fetchrow(GET_BALANCE, client_id)
 
 
+# An adjustment alone has either sign, which its sides tell.
 LIST_ENTRIES = """
-    select version, at, kind::text as kind, amount_micros, message_id, posted_after_micros, held_after_micros,
-           reference, reason
+    select version, at, kind::text as kind,
+           case when kind = 'adjustment' and debit_account = account_id then -amount_micros
+                else amount_micros end as amount_micros,
+           message_id, posted_after_micros, held_after_micros, reference, reason
     from ledger.entries
     where account_id = $1 and version < $2 and version >= $3
       and ($4::text is null or kind = $4::ledger.entry_kind)

@@ -198,6 +198,20 @@ async def test_the_journal_shows_each_entry_with_the_balance_after_it(rig):
     assert rest["next_cursor"] is None
 
 
+async def test_an_adjustment_shows_whether_it_gave_or_took(rig):
+    key, operator = await rig.client("acme", credit_micros=1_000_000), await rig.operator()
+    for reference, amount in (("up", "0.50"), ("down", "-2.00")):
+        body = {"kind": "adjustment", "amount": amount, "reference": reference}
+        posted = await rig.call("POST", "/admin/v1/clients/acme/credit", key=operator, body=body)
+        assert posted.status == 200
+    entries = (await rig.call("GET", "/v1/ledger", key=key)).body["entries"]
+    assert [(entry["kind"], entry["amount"], entry["posted_after"]) for entry in entries] == [
+        ("adjustment", "-2.0000", "-0.5000"),
+        ("adjustment", "0.5000", "1.5000"),
+        ("top_up", "1.0000", "1.0000"),
+    ]
+
+
 async def test_a_message_is_cancelled_once_and_its_hold_released(rig):
     key = await rig.client("acme")
     path = f"/v1/messages/{(await rig.send(key)).body['id']}"
