@@ -1,6 +1,6 @@
 """Work on many messages in one call, so that one that cannot be worked on stops nobody else's (RULES 8)."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from uuid import UUID
 
 import structlog
@@ -32,3 +32,9 @@ async def apart(
             _log.error("message cannot be looked after", message_id=str(message_id), error=repr(error))
             unworkable.append(message_id)
     return unworkable
+
+
+def parts(message_ids: Sequence[UUID], size: int) -> Iterator[Sequence[UUID]]:
+    """As many as one call takes, then the next."""
+    for start in range(0, len(message_ids), size):
+        yield message_ids[start : start + size]

@@ -6,7 +6,7 @@ may run: every function looks again under its locks, so two that meet do the wor
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Counter
 
 from ledger import clockwork_store as store
-from ledger.apart import apart
+from ledger.apart import apart, parts
 from ledger.clockwork_store import Dispatch, Moved
 from ledger.stream_age import oldest_in_stream
 from shared.domain.retry import ATTEMPTS_MAX
@@ -95,7 +95,7 @@ class Clockwork:
             # To the end of the line: while JetStream is away, others behind them must still be seen.
             due.setdefault("wait", []).extend(due.pop("dispatch", []))
         works: Mapping[str, _Work] = {
-            "expire": self._expire,
+            "expire": self.expire,
             "start": self._start,
             "recover": self._recover,
             "wait": self._wait,
@@ -108,7 +108,7 @@ class Clockwork:
 
     async def _look_after(self, name: str, work: _Work, message_ids: Sequence[UUID]) -> None:
         """Work on each; what cannot be worked on is put off, so that it never stands before the others."""
-        left = {id_ for part in _parts(message_ids) for id_ in await apart(work, part)}
+        left = {id_ for part in parts(message_ids, END_MAX) for id_ in await apart(work, part)}
         # A call that did nothing and did not fail leaves its rows due, and the next look finds them again.
         left |= self._seen.get(name, frozenset()).intersection(message_ids)
         if name in _MOVES:
@@ -124,7 +124,8 @@ class Clockwork:
     async def _forget(self, message_ids: Sequence[UUID]) -> None:
         await store.tidy_outbox(self._pool, [], message_ids)
 
-    async def _expire(self, message_ids: Sequence[UUID]) -> None:
+    async def expire(self, message_ids: Sequence[UUID]) -> None:
+        """End those of the messages that waited too long, or whose client is suspended, and tell of it."""
         await self._tell(await store.expire_due(self._pool, message_ids))
         crash_point("expire.after_commit")
 
@@ -252,7 +253,7 @@ class Clockwork:
             last, seen, held = await store.walk_holds(
                 self._pool, UUID(position) if position else FIRST_ID, WALK_MAX
             )
-            for part in _parts(held):
+            for part in parts(held, END_MAX):
                 await self._end_each(part)
             if seen:
                 # The walk starts at the last id again, which is harmless: it is settled or watched by now.
@@ -288,12 +289,6 @@ class Clockwork:
             count_finals((fact.carrier_id, fact.status) for fact in facts)
             for fact in facts:
                 self._facts.add(fact)
-
-
-def _parts(message_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
-    """As many as one call takes, then the next."""
-    for start in range(0, len(message_ids), END_MAX):
-        yield message_ids[start : start + END_MAX]
 
 
 def _text(error: Exception) -> str:

@@ -15,6 +15,7 @@ from ledger.retention import Retention
 from ledger.retention_settings import RetentionSettings
 from ledger.seal_export import SealExport
 from ledger.settings import LedgerSettings
+from ledger.suspended import Suspended
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Loop, every
@@ -27,6 +28,7 @@ from shared.storage.schema import readiness_checks, startup_checks, wait_for_sch
 
 # What a killed publisher had in hand waits for this and for what its clock may differ, 5 s.
 LOST_LEASES_SECONDS = 2.0
+SUSPENDED_SECONDS = 5.0
 DEAD_LETTERS_SECONDS = 2.0
 # A carrier that is new has its first dead letter later than this.
 CARRIERS_SECONDS = 60.0
@@ -50,6 +52,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
     ):
         await wait_for_schema(pool)
         clockwork = Clockwork(pool, jetstream, facts)
+        suspended = Suspended(pool, clockwork.expire)
         letters = DeadLetters(pool, jetstream)
         reseal = Reseal(pool, Path(settings.keyring_file))
         bookkeeping = Bookkeeping(pool, settings.postgres_dsn, Keyring.load(settings.keyring_file))
@@ -58,6 +61,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=settings.turn_seconds, run_once=clockwork.turn),
             partial(every, interval_seconds=LOST_LEASES_SECONDS, run_once=clockwork.end_lost_leases),
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
+            partial(every, interval_seconds=SUSPENDED_SECONDS, run_once=suspended.run_once),
             partial(every, interval_seconds=DEAD_LETTERS_SECONDS, run_once=letters.run_once),
             partial(every, interval_seconds=CARRIERS_SECONDS, run_once=letters.show_carriers),
             partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),

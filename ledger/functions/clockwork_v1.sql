@@ -252,6 +252,7 @@ begin
 end $$;
 
 -- Ends what waited too long: validity over (EXPIRED), client suspended or outcome never known (FAILED_PERM); always with release.
+-- What waits of a suspended client ends whenever it is named, all else when it is due.
 create function tollwire.expire_due_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -274,12 +275,13 @@ begin
                    case when s.state = 'UNKNOWN' then 'outcome_wait_ended'::tollwire.message_event when m.valid_until <= v_now then 'validity_ended' else 'suspended' end as event,
                    case when s.state = 'UNKNOWN' then 'outcome_unknown' when m.valid_until <= v_now then 'validity_ended' else 'client_suspended' end as reason
             from unnest(p_message) x(id)
-            join lateral (select b.* from tollwire.outbox b where b.message_id = x.id offset 0) o on o.due_at <= v_now
+            join lateral (select b.* from tollwire.outbox b where b.message_id = x.id offset 0) o on true
             join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on true
             join lateral (select b.* from tollwire.messages b where b.id = x.id and b.id between v_min and v_max offset 0) m on true
             join tollwire.clients c on c.id = m.client_id
             join lateral (select b.* from ledger.credit_locks b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) l on true
-            where s.state = 'UNKNOWN' or s.state in ('SCHEDULED', 'QUEUED', 'FAILED_TEMP') and (m.valid_until <= v_now or c.suspended)
+            where s.state = 'UNKNOWN' and o.due_at <= v_now
+               or s.state in ('SCHEDULED', 'QUEUED', 'FAILED_TEMP') and (c.suspended or m.valid_until <= v_now and o.due_at <= v_now)
         ) e;
     return query select t.o_message, t.o_state from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, 0) t;
     if f_id is not null then

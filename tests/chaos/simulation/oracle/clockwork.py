@@ -115,16 +115,17 @@ def expire_due(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
     ended = []
     for message in sorted((t.messages[i] for i in set(ids)), key=lambda m: m.id):
         row = t.outbox.get(message.id)
-        if row is None or row.due_us > t.now:
+        if row is None:
             continue
-        is_over, is_suspended = message.valid_us <= t.now, t.owners[message.account].suspended
+        is_due, is_over = row.due_us <= t.now, message.valid_us <= t.now
+        is_suspended = t.owners[message.account].suspended
+        is_ended = is_suspended or (is_over and is_due)
         kind = "release" if message.lock == "HELD" else None
-        if message.state is S.UNKNOWN:
+        if message.state is S.UNKNOWN and is_due:
             t.finish(message, "outcome_wait_ended", kind, "outcome_unknown")
-        elif message.state in (S.SCHEDULED, S.QUEUED, S.FAILED_TEMP) and is_over:
-            t.finish(message, "validity_ended", kind, "validity_ended")
-        elif message.state in (S.SCHEDULED, S.QUEUED, S.FAILED_TEMP) and is_suspended:
-            t.finish(message, "suspended", kind, "client_suspended")
+        elif message.state in (S.SCHEDULED, S.QUEUED, S.FAILED_TEMP) and is_ended:
+            event, error = ("validity_ended",) * 2 if is_over else ("suspended", "client_suspended")
+            t.finish(message, event, kind, error)
         else:
             continue
         ended.append((message.id, message.state.value))

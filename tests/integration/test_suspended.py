@@ -1,0 +1,134 @@
+"""A suspended client's messages end, whatever they wait for, and nobody else's."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import pytest
+
+from embedded.nats import NatsServer
+from ledger.clockwork import Clockwork
+from ledger.suspended import Suspended
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.server_settings import NatsAccess
+from shared.storage.facts import FactPublisher
+from tests.support.flow import Flow, open_flow, outcome
+from tests.support.servers import Database
+
+SUSPEND = "update tollwire.clients set suspended = $2 where id = $1"
+
+
+class Rig(NamedTuple):
+    """What looks after suspended clients, and what they have."""
+
+    flow: Flow
+    suspended: Suspended
+    carrier: int
+
+    async def suspend(self, client: int, is_suspended: bool = True) -> None:
+        """Stop a client's sending, or let it go on."""
+        await self.flow.pool.execute(SUSPEND, client, is_suspended)
+
+    async def states(self, ids: list[UUID]) -> set[str]:
+        """The states that messages are in."""
+        return {await self.flow.state(id_) for id_ in ids}
+
+
+@pytest.fixture
+async def rig(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Rig]:
+    monkeypatch.setattr("ledger.suspended.ON_THEIR_WAY_SECONDS", 0.0)
+    async with (
+        open_flow(database) as flow,
+        open_jetstream(NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)) as jetstream,
+        FactPublisher(jetstream) as facts,
+    ):
+        clockwork = Clockwork(flow.pool, jetstream, facts)
+        yield Rig(flow, Suspended(flow.pool, clockwork.expire), await flow.carrier())
+
+
+async def waiting_of_every_kind(rig: Rig, client: int) -> list[UUID]:
+    """Messages that are queued, paced, scheduled, and to be tried again."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    ids = await rig.flow.accepted(client, 3)  # the client is paced: two of them wait for their places
+    ids += await rig.flow.accepted(client, 2, send_at=tomorrow)
+    (again,) = await rig.flow.accepted(client, is_test=True)
+    (claim,) = await rig.flow.claim([again], rig.carrier)
+    await rig.flow.record(
+        [outcome(again, claim.attempt_no, "refused_temp", retry_seconds=900.0)], rig.carrier
+    )
+    assert await rig.states([*ids, again]) == {"QUEUED", "SCHEDULED", "FAILED_TEMP"}
+    return [*ids, again]
+
+
+async def test_what_waits_ends_when_its_client_is_suspended_and_not_when_it_would_go(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.ROWS_MAX", 4)
+    monkeypatch.setattr("ledger.suspended.PAGES_MAX", 2)
+    client, other = (
+        await rig.flow.client(interval_us=10_000_000),
+        await rig.flow.client(interval_us=10_000_000),
+    )
+    waiting, others = await waiting_of_every_kind(rig, client), await waiting_of_every_kind(rig, other)
+    await rig.suspend(client)
+    for _ in range(4):
+        await rig.suspended.run_once()
+    assert await rig.states(waiting) == {"FAILED_PERM"}
+    assert {(await rig.flow.state_row(id_))["error_code"] for id_ in waiting} == {"client_suspended"}
+    assert (await rig.flow.account(client))["held_micros"] == 0
+    assert await rig.states(others) == {"QUEUED", "SCHEDULED", "FAILED_TEMP"}
+    await rig.suspend(client, False)
+    await rig.suspended.run_once()
+    assert await rig.states(waiting) == {"FAILED_PERM"}, "what has ended stays so"
+
+
+async def test_what_a_carrier_may_have_is_left_to_it(rig):
+    client = await rig.flow.client()
+    sent, sending, unknown = ids = await rig.flow.accepted(client, 3)
+    await rig.flow.submitted([sent], rig.carrier)
+    await rig.flow.claim([sending, unknown], rig.carrier)
+    await rig.flow.record([outcome(unknown, 1, "uncertain")], rig.carrier)
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    assert [await rig.flow.state(id_) for id_ in ids] == ["SENT", "SENDING", "UNKNOWN"]
+
+
+async def test_each_suspension_is_walked_for_once(rig, monkeypatch):
+    client = await rig.flow.client()
+    await rig.suspend(client)
+    for _ in range(2):
+        await rig.suspended.run_once()
+    (late,) = await rig.flow.accepted(client, send_at=datetime.now(UTC) + timedelta(days=1))
+    await rig.suspended.run_once()
+    assert await rig.flow.state(late) == "SCHEDULED", "the walk is over; it ends at its time"
+    await rig.suspend(client, False)
+    await rig.suspended.run_once()
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    assert await rig.flow.state(late) == "FAILED_PERM"
+
+
+async def test_what_is_accepted_while_processes_still_hear_of_it_is_waited_for(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.ON_THEIR_WAY_SECONDS", 3_600.0)
+    client = await rig.flow.client()
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    (late,) = await rig.flow.accepted(client, send_at=datetime.now(UTC) + timedelta(days=1))
+    monkeypatch.setattr("ledger.suspended.ON_THEIR_WAY_SECONDS", 0.0)
+    await rig.suspended.run_once()
+    assert await rig.flow.state(late) == "FAILED_PERM"
+
+
+async def test_nobody_elses_validity_is_judged_before_its_time(rig):
+    """What ends before it is due is what its client's suspension ends, and nothing else."""
+    client = await rig.flow.client()
+    (queued,) = await rig.flow.accepted(client)
+    (unknown,) = await rig.flow.accepted(client)
+    await rig.flow.claim([unknown], rig.carrier)
+    await rig.flow.record([outcome(unknown, 1, "uncertain")], rig.carrier)
+    assert await rig.flow.expire([queued, unknown]) == []
+    await rig.suspend(client)
+    assert [(m.message_id, m.state) for m in await rig.flow.expire([queued, unknown])] == [
+        (queued, "FAILED_PERM")
+    ]
