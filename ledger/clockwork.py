@@ -37,7 +37,7 @@ WALK_MAX: Final = 5_000
 # Rows looked at for lost leases: a few seconds of the peak in some 20 ms; the next look goes on behind them.
 LEASES_MAX: Final = 20_000
 FROM_THE_LONGEST: Final = datetime.max.replace(tzinfo=UTC)
-# Messages ended or taken over in one call: it holds their accounts, and accepts wait for these. With 5,000 in
+# Messages ended in one call: it holds their accounts, and accepts wait for these. With 5,000 in
 # one call it took longer than the role's statement_timeout, again and again, and no hold ended any more.
 END_MAX: Final = 500
 WALKS_MAX: Final = 20

@@ -36,7 +36,7 @@ declare
     x_nth integer[];
     -- The rest: positions, and for each what it matched, or already its outcome.
     r_nth integer[] := '{}'; r_message uuid[] := '{}'; r_attempt smallint[] := '{}'; r_part smallint[] := '{}'; r_outcome text[] := '{}';
-    v_accounts bigint[];
+    v_accounts bigint[]; v_has_rest boolean;
     -- Under the locks: states and holds by message, receipts by their ids.
     s_id uuid[]; s_state tollwire.message_state[]; s_attempt smallint[]; s_parts smallint[]; s_sequence smallint[]; s_carrier smallint[]; s_twice boolean[]; s_submitted timestamptz[];
     l_state ledger.lock_state[];
@@ -101,7 +101,7 @@ begin
             from tollwire.match_receipts_v1((select array_agg(p_receipt[n] order by k) from unnest(x_nth) with ordinality x(n, k)), p_keep_hours) t;
     end if;
 
-    -- 2. Lock, in the one order (RULES 3).
+    -- 2. Lock, in the one order (docs/adr/0020).
     select array_agg(distinct i order by i) filter (where i is not null) into s_id from unnest(m_id || r_message) i;
     if s_id is not null then
         v_m_min := s_id[1];
@@ -143,10 +143,6 @@ begin
                 from (select x.nth, x.id, width_bucket(x.id, s_id) as i, width_bucket(p_receipt[x.nth], k_id) as k from unnest(m_nth, m_id) x(nth, id) offset 0) y
             ) t;
     end if;
-    -- The rest moves money in steps of its own: all accounts before the first (RULES 3).
-    if cardinality(r_nth) > 0 then
-        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
-    end if;
     if f_id is not null then
         select array_agg(case w when 'delivered' then 'delivered' when 'expired' then 'expired_by_carrier' else 'undelivered' end order by n)
             into f_reason from unnest(f_word) with ordinality x(w, n);
@@ -171,9 +167,12 @@ begin
         -- What was captured at the submit ends without money.
         select array_agg(x.id), array_agg(x.kind), array_agg(x.reason) into h_id, h_kind, h_reason
             from unnest(f_id, f_kind, f_reason) x(id, kind, reason) where x.kind is not null;
-        if cardinality(r_nth) > 0 then  -- before the rest's, in the journal too
-            perform ledger.settle_holds_v1(h_id, h_kind, h_reason);
-        end if;
+    end if;
+    -- The rest moves money in steps of its own: all accounts before the first of them (docs/adr/0020), and the ordinary ends' entries first.
+    v_has_rest := array_remove(r_message, null) <> '{}';
+    if v_has_rest then
+        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
+        perform ledger.settle_holds_v1(h_id, h_kind, h_reason);
     end if;
 
     return query
@@ -196,7 +195,7 @@ begin
         order by z.nth;
 
     -- 4. The ordinary ends' money, at last: the answer stands already, and what follows is the commit.
-    if f_id is not null and coalesce(cardinality(r_nth), 0) = 0 then
+    if v_has_rest is not true then
         perform ledger.settle_holds_v1(h_id, h_kind, h_reason);
     end if;
 end $$;

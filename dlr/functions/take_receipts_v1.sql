@@ -11,7 +11,7 @@ returns table (o_outcome text, o_client bigint, o_region text, o_lane tollwire.l
                o_late_receipt boolean, o_parts_delivered smallint, o_message_created_at timestamptz, o_final_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    -- Not by receive_batch_v1: it locks receipts that it finds, and messages come first (RULES 3). Settling locks each of them in its turn,
+    -- Not by receive_batch_v1: it locks receipts that it finds, and messages come first (docs/adr/0020). Settling locks each of them in its turn,
     -- which is also why this commit waits for the standby where nothing is new.
     perform tollwire.keep_receipts_v1(p_id, p_carrier, p_reference, p_state, p_done_at, p_msisdn, p_error, p_part, p_echo_message, p_echo_attempt,
                                       p_receipt_lease_seconds);

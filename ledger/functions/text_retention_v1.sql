@@ -1,5 +1,5 @@
 -- Texts go when their time is over (RULES 29), never those of a message that may still be sent. A text is kept through the day expires_on;
--- 0001-01-01 means "gone at the final state", which finish_v1 sees to.
+-- 0001-01-01 means "gone at the final state", which end_messages_v1 sees to.
 
 -- What is known of a day's texts: where the walk through them stands, and when the first and the last of those kept expire.
 create table tollwire.text_walks (

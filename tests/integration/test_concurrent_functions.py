@@ -47,12 +47,15 @@ class Meeting:
         await flow.accept(self.items)
         self.ids = [item.message_id for item in self.items]
         self.outcomes = await self.outcomes_of_claims(self.ids[:18])
+        # A message's only receipt is settled by the ordinary way; where there are two, both go with the rest.
         self.taken: list[ReceivedReceipt] = []
-        for line, carrier in self.outcomes[:12]:
+        self.singles: list[ReceivedReceipt] = []
+        for n, (line, carrier) in enumerate(self.outcomes[:12]):
             await flow.record([line], carrier)
             state = self.chance.choice(("delivered", "undelivered"))
-            self.taken += [flow.new_receipt(carrier, str(line.reference), state) for _ in range(2)]
-        self.receipts = [receipt.receipt_id for receipt in self.taken]
+            receipts = [flow.new_receipt(carrier, str(line.reference), state) for _ in range(1 + n % 2)]
+            self.taken += receipts
+            self.singles += receipts if n % 2 == 0 else []
         await dlr_store.receive_batch(flow.pool, self.taken)
         await flow.later(self.chance.sample(self.ids, 8), 600)
 
@@ -106,8 +109,10 @@ class Meeting:
             "claim": lambda: flow.claim(mixed(ids), self.carriers[0]),
             "record": record,
             "receive": lambda: dlr_store.receive_batch(flow.pool, mixed(self.taken)),
-            "settle": lambda: flow.settle(mixed(self.receipts)),
+            "settle": lambda: flow.settle(mixed([receipt.receipt_id for receipt in self.taken])),
+            "settle_singles": lambda: flow.settle(mixed([receipt.receipt_id for receipt in self.singles])),
             "take": lambda: dlr_store.take_receipts(flow.pool, mixed(self.taken), LEASE_SECONDS),
+            "take_singles": lambda: dlr_store.take_receipts(flow.pool, mixed(self.singles), LEASE_SECONDS),
             "expire_due": by_ids(clockwork_store.EXPIRE_DUE),
             "expire_holds": by_ids(clockwork_store.EXPIRE_HOLDS),
             "start_scheduled": by_ids(clockwork_store.START_SCHEDULED),

@@ -233,7 +233,7 @@ begin
         perform 1 from ledger.credit_locks where message_id = any (v_money) and message_id between v_min and v_max order by message_id for update;
     end if;
     perform 1 from tollwire.outbox where message_id = any (x_id) order by message_id for update;
-    -- Accounts last (RULES 3), and all of them here: record_rest_v1 moves money in two steps.
+    -- Accounts last (docs/adr/0020), and all of them here: record_rest_v1 moves money in two steps.
     if v_money is not null then
         perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;
     end if;

@@ -19,6 +19,23 @@ IN_SQL: Final = (
         (("where id = any (p_account) order by id for update", "where id = any (p_account) for update"),), 1,
     ),
     Plant(
+        "the rest's money moves under no lock of all accounts", "tollwire.settle_batch_v1",
+        (("        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;\n", ""),), 1,
+    ),
+    Plant(
+        "a refusal's money moves under no lock of all accounts", "tollwire.record_batch_v1",
+        (("        perform 1 from ledger.accounts where id = any (v_accounts) order by id for update;\n", ""),), 1,
+    ),
+    Plant(
+        "a hold is looked for after money has moved", "ledger.expire_holds_v1",
+        (
+            ("    perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;\n", ""),
+            ("array_fill('no_receipt'::text, array[cardinality(f_id)]), 0) t;\n",
+             "array_fill('no_receipt'::text, array[cardinality(f_id)]), 0) t;\n    perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;\n"),
+        ),
+        1,
+    ),
+    Plant(
         "fence dropped: any dispatch number claims", "tollwire.claim_batch_v1",
         (
             (" or a.wanted <> a.dispatch_no then 'stale'", " then 'stale'"),

@@ -15,6 +15,8 @@ IN_CI = (
     "credit is not looked at", "a key answers for another request", "a refusal is not remembered",
     "the same id twice in a call is two messages", "a claim after the validity",
     "a suspended client's message is claimed", "a claim that is made again is lost",
+    "the rest's money moves under no lock of all accounts",
+    "a refusal's money moves under no lock of all accounts", "a hold is looked for after money has moved",
 )  # fmt: skip
 
 

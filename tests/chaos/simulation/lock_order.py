@@ -1,4 +1,4 @@
-"""One lock order everywhere (RULES 3), read from the functions as they are installed.
+"""One lock order everywhere (RULES 3, docs/adr/0020), read from the functions as they are installed.
 
 A deadlock needs two backends and bad luck, which no seed gives; the order in which a function's text takes
 its locks is there to read. tests/integration/test_concurrent_functions.py lets pairs of them really meet.
@@ -12,23 +12,36 @@ from shared.runtime.postgres import Pool
 ORDER: Final = ("message_states", "credit_locks", "outbox", "receipts", "accounts", "callbacks")
 FUNCTIONS: Final = """
 select p.proname, p.prosrc from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-where n.nspname in ('ledger', 'tollwire') and p.prosrc ~ 'for update' order by p.proname
+where n.nspname in ('ledger', 'tollwire') and p.prosrc ~ 'for update|_v1[(]' order by p.proname
 """
 _TABLE: Final = re.compile(r"\bfrom (?:ledger|tollwire)\.(\w+)")
 _WHICH: Final = re.compile(r"\bin \(select[^()]*(?:\([^()]*\)[^()]*)*\)")
 _ONE_ROW: Final = re.compile(r"where id = p_account\b")
+# These lock the accounts of what they are given. Who calls two of them, or one of the last two, locks all of
+# them before.
+_MOVES_MONEY: Final = re.compile(r"\b(?:settle_holds|finish|give_back_places|record_rest|settle_rest)_v1\(")
+_MOVES_TWICE: Final = re.compile(r"\b(?:record|settle)_rest_v1\(")
+LOCKED_BY_CALLERS: Final = ("record_rest_v1", "settle_rest_v1")
 
 
 def faults_of(name: str, text: str) -> list[str]:
     """What is wrong with a function's locks."""
     taken: list[str] = []
     found = []
+    steps = 0
     for statement in text.split(";"):
         before, is_lock, after = statement.partition("for update")
         tables = _TABLE.findall(_WHICH.sub("", before))
+        if moves := len(_MOVES_MONEY.findall(statement)) + len(_MOVES_TWICE.findall(statement)):
+            steps += moves
+            is_bare = "accounts" not in taken and name not in LOCKED_BY_CALLERS
+            if is_bare and steps > 1:
+                found.append(f"{name} moves money in steps and has not locked all accounts before")
         # Who skips what is locked waits for nobody.
         if not is_lock or "skip locked" in after or not tables or tables[-1] not in ORDER:
             continue
+        if steps and tables[-1] != "callbacks":
+            found.append(f"{name} locks {tables[-1]} after it has moved money")
         if "order by" not in before and not _ONE_ROW.search(before):
             found.append(f"{name} locks {tables[-1]} in no order")
         if taken and ORDER.index(tables[-1]) < ORDER.index(taken[-1]):
