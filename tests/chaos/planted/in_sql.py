@@ -108,10 +108,6 @@ IN_SQL: Final = (
         (("else t.state = 'HELD' end", "else true end"),), 300,
     ),
     Plant(
-        "release after capture", "ledger.settle_holds_v1",
-        (("else t.state = 'HELD' end", "else t.state = 'HELD' or t.state = 'CAPTURED' and m_kind[t.i] = 'release' end"),), 300,
-    ),
-    Plant(
         "overdrawn forgotten", "ledger.settle_holds_v1",
         (("greatest(0, -(a_posted[i] - a_held[i] + a.credit_limit_micros))", "a.overdrawn_micros"),), 300,
     ),
