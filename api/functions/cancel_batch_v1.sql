@@ -8,7 +8,7 @@ set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_me
 declare
     v_min uuid; v_max uuid;
     v_now timestamptz;
-    v_cancel uuid[];
+    v_cancel uuid[]; v_reason text[]; v_clients bigint[];
     v_answers tollwire.message_state[];
     v_found boolean[];
 begin
@@ -27,11 +27,12 @@ begin
         left join tollwire.messages m on m.id = x.message_id and m.client_id = x.client_id and m.id between v_min and v_max
         left join tollwire.message_states s on s.message_id = m.id and s.message_id between v_min and v_max;
     if v_cancel is not null then
-        perform 1 from ledger.accounts where id = any (p_client) order by id for update;
-        perform tollwire.finish_v1(v_cancel, array_fill('cancelled'::tollwire.message_event, array[cardinality(v_cancel)]),
-                                   array_fill('release'::ledger.entry_kind, array[cardinality(v_cancel)]),
-                                   array_fill('cancelled'::text, array[cardinality(v_cancel)]), 0);
-        perform ledger.give_back_places_v1(p_client);
+        v_reason := array_fill('cancelled'::text, array[cardinality(v_cancel)]);
+        perform tollwire.end_messages_v1(v_cancel, array_fill('cancelled'::tollwire.message_event, array[cardinality(v_cancel)]), v_reason, 0);
+        v_clients := array(select distinct m.client_id from tollwire.messages m where m.id = any (v_cancel) and m.id between v_min and v_max);
+        perform 1 from ledger.accounts where id = any (v_clients) order by id for update;
+        perform ledger.settle_holds_v1(v_cancel, array_fill('release'::ledger.entry_kind, array[cardinality(v_cancel)]), v_reason);
+        perform ledger.give_back_places_v1(v_clients);
     end if;
     return query
         select case when not x.found then 'not_found'

@@ -260,13 +260,13 @@ declare
     v_now timestamptz;
     v_min uuid; v_max uuid;
     f_id uuid[]; f_event tollwire.message_event[]; f_kind ledger.entry_kind[]; f_reason text[];
+    v_clients bigint[];
 begin
     perform ledger.require_read_committed_v1();
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
     perform 1 from ledger.credit_locks where message_id = any (p_message) order by message_id for update;
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
-    perform 1 from ledger.accounts where id in (select client_id from tollwire.messages where id = any (p_message)) order by id for update;
     v_now := clock_timestamp();
     select array_agg(e.id order by e.id), array_agg(e.event order by e.id), array_agg(case when e.held then 'release'::ledger.entry_kind end order by e.id), array_agg(e.reason order by e.id)
         into f_id, f_event, f_kind, f_reason
@@ -283,10 +283,15 @@ begin
             where s.state = 'UNKNOWN' and o.due_at <= v_now
                or s.state in ('SCHEDULED', 'QUEUED', 'FAILED_TEMP') and (c.suspended or m.valid_until <= v_now and o.due_at <= v_now)
         ) e;
-    return query select t.o_message, t.o_state from tollwire.finish_v1(f_id, f_event, f_kind, f_reason, 0) t;
-    if f_id is not null then
-        perform ledger.give_back_places_v1(array(select m.client_id from tollwire.messages m where m.id = any (f_id) and m.id between v_min and v_max));
+    if f_id is null then
+        return;
     end if;
+    return query select t.o_message, t.o_state from tollwire.end_messages_v1(f_id, f_event, f_reason, 0) t;
+    v_clients := array(select distinct m.client_id from tollwire.messages m where m.id = any (f_id) and m.id between v_min and v_max);
+    perform 1 from ledger.accounts where id = any (v_clients) order by id for update;
+    perform ledger.settle_holds_v1(array_agg(x.id order by x.id), array_agg(x.kind order by x.id), array_agg(x.reason order by x.id))
+        from unnest(f_id, f_kind, f_reason) x(id, kind, reason) where x.kind is not null;
+    perform ledger.give_back_places_v1(v_clients);
 end $$;
 
 -- The walk over holds (RULES 22, 28): which HELD locks have ids in [p_from, p_to), at most p_limit, in id order.

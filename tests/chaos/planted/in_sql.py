@@ -9,7 +9,7 @@ IN_SQL: Final = (
     Plant(
         "lock order swapped", "tollwire.cancel_batch_v1",
         (
-            ("        perform 1 from ledger.accounts where id = any (p_client) order by id for update;\n", ""),
+            ("        perform 1 from ledger.accounts where id = any (v_clients) order by id for update;\n", ""),
             ("from unnest(p_message) m;\n", "from unnest(p_message) m;\n    perform 1 from ledger.accounts where id = any (p_client) order by id for update;\n"),
         ),
         1,
