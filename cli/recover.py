@@ -71,6 +71,7 @@ async def recover(
         with opened(file) as listed, WalkScreen(output) as shown:
             async with nullcontext() if without_nats else _nats() as client:
                 plan = await plan_for(pool, moment, holds_back=holds_back)
+                listed.check(is_resumed=plan.is_resumed)
                 told = {} if client is None else await facts.read(client, moment - NEWER_MAX)
                 done = await decide(pool, plan, told, actor(), listed.listener(told), shown.count)
                 emptied = [] if client is None else await facts.empty_streams(client)

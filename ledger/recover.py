@@ -49,12 +49,14 @@ class Plan:
     Attributes:
         until: nothing that was not to be sent before this can have been sent.
         holds_back: nothing is sent again before an operator has decided.
+        is_resumed: it was cut off and goes on.
     """
 
     restored_to: datetime
     began: datetime
     until: datetime
     holds_back: bool
+    is_resumed: bool = False
 
     @property
     def mark(self) -> str:
@@ -105,7 +107,7 @@ FINAL: Final = frozenset({"DELIVERED", "UNDELIVERED", "EXPIRED", "FAILED_PERM", 
 
 
 async def plan_for(pool: Pool, restored_to: datetime, *, holds_back: bool) -> Plan:
-    """Look whether the database is fit for it; a recovery that was cut off is taken up again.
+    """Look whether the database is fit for it, and write nothing; one that was cut off is taken up again.
 
     Raises:
         CannotRecover: services run (ServicesRun), it is done already, or the database is newer than the
@@ -119,16 +121,14 @@ async def plan_for(pool: Pool, restored_to: datetime, *, holds_back: bool) -> Pl
         to, began, until = map(datetime.fromisoformat, moments)
         if to != restored_to:
             raise CannotRecover(f"a recovery to {to.isoformat()} has begun; go on with that one")
-        return Plan(to, began, until, holds_back)
+        return Plan(to, began, until, holds_back, is_resumed=True)
     if word == "done" and datetime.fromisoformat(moments[0]) == restored_to:
         raise CannotRecover("the recovery to this moment is done already")
     if newest is not None and newest > restored_to + NEWER_MAX:
         raise CannotRecover(
             f"the newest entry in the journal is of {newest.isoformat()}, which is after the moment named"
         )
-    plan = Plan(restored_to, now, now, holds_back)
-    await store.write_mark(pool, plan.mark)
-    return plan
+    return Plan(restored_to, now, now, holds_back)
 
 
 async def recover(
@@ -144,6 +144,7 @@ async def recover(
         listener: hears of each message what was done, and what had been told of it.
         progress: hears how many are looked at, of how many at least.
     """
+    await store.write_mark(pool, plan.mark)
     # The last of the days to come that the database has was a week after the restored moment.
     now, _ = await store.times(pool)
     await make_partitions(pool, now.date(), now.date() + timedelta(days=1))

@@ -10,12 +10,13 @@ from uuid import UUID
 
 import nats
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from nats.js import JetStreamContext
 
 from cli.recover import recover as command
 from embedded.nats import NatsServer
 from ledger import recover_facts
+from ledger.recover_store import read_mark
 from shared.events.facts import Fact, FactBundle, encode
 from shared.runtime.streams import STREAMS
 from tests.support.flow import new_id, open_flow
@@ -72,6 +73,32 @@ async def test_cut_off_before_the_streams_are_emptied_it_goes_on_and_is_done_onc
     assert [line for line in lines if line[0] in {str(urgent), str(gone)}] == [
         (str(gone), "gone"), (str(urgent), "sent_again"),
     ]  # fmt: skip
+
+
+async def test_a_second_recovery_does_not_add_to_the_list_of_the_first(
+    database: Database, tmp_path: Path
+) -> None:
+    """An operator who charges what the list names as gone would charge the first one's messages twice."""
+    listed = tmp_path / "list.csv"
+
+    async def typed(file: Path) -> Result:
+        options = ["--restored-to", datetime.now(UTC).isoformat(), "--without-nats", "--list", str(file)]
+        return await asyncio.to_thread(
+            CliRunner().invoke, command, [*options, "--dsn", database.dsn("ledger")]
+        )
+
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.accepted(client, carrier_id=carrier)
+        assert (await typed(listed)).exit_code == 0
+        before, mark = listed.read_text(), await read_mark(flow.pool)
+        (waits,) = await flow.accepted(client, carrier_id=carrier, delivery="at_least_once")
+        said = await typed(listed)
+        assert (said.exit_code, "is the list of another recovery" in said.stderr) == (2, True), said.output
+        assert (listed.read_text(), await read_mark(flow.pool)) == (before, mark)
+        assert not (await flow.state_row(waits))["possible_duplicate"]
+        assert (await typed(tmp_path / "other.csv")).exit_code == 0
+        assert (await flow.state_row(waits))["possible_duplicate"]
 
 
 async def tell(server: NatsServer, told: Fact) -> None:

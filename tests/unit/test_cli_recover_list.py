@@ -29,6 +29,22 @@ def test_a_run_that_goes_on_adds_to_the_list_and_a_line_is_there_at_once(tmp_pat
     assert file.read_text().splitlines() == [TITLES, GONE_LINE, f"{HERE},held_back,"]
 
 
+def test_the_list_of_another_recovery_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    with opened(file) as first:
+        first.check(is_resumed=False)
+        first.listener(TOLD)
+    with opened(file) as titles_alone:
+        titles_alone.check(is_resumed=False)
+        titles_alone.listener(TOLD)(GONE, "gone", "DELIVERED")
+    with opened(file) as other:
+        other.check(is_resumed=True)
+        with pytest.raises(Failure, match="is the list of another recovery") as refused:
+            other.check(is_resumed=False)
+    assert refused.value.exit_code == Exit.USAGE
+    assert file.read_text().splitlines() == [TITLES, GONE_LINE]
+
+
 def test_a_run_that_is_refused_writes_no_line(tmp_path: Path) -> None:
     with opened(tmp_path / "list.csv"):
         pass
