@@ -1,5 +1,9 @@
 """The list of `tollwire recover`: what an earlier run wrote stays, and what is no list is left alone."""
 
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -45,16 +49,78 @@ def test_the_list_of_another_recovery_is_refused_and_left_as_it_is(tmp_path: Pat
     assert file.read_text().splitlines() == [TITLES, GONE_LINE]
 
 
+@contextmanager
+def disk_with_room_for(file: Path, size_bytes: int) -> Iterator[None]:
+    """No file may grow beyond what this one has and a little more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_and_a_line_that_was_torn_swallows_none(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    with opened(file) as first:
+        listener = first.listener(TOLD)
+        listener(HERE, "ended", "DELIVERED")
+        with disk_with_room_for(file, 45), pytest.raises(Failure) as full:
+            listener(GONE, "gone", "DELIVERED")
+    assert (full.value.exit_code, full.value.detail.startswith(f"{file}: ")) == (Exit.FAILED, True)
+    ended_line = f"{HERE},ended,DELIVERED"
+    torn = GONE_LINE[:45]
+    assert file.read_text().splitlines() == [TITLES, ended_line, torn]
+    with opened(file) as second:
+        second.listener(TOLD)(GONE, "gone", "DELIVERED")
+    with opened(file) as third:
+        third.listener(TOLD)(GONE, "gone", "DELIVERED")
+    assert file.read_text().splitlines() == [TITLES, ended_line, torn, GONE_LINE]
+
+
+@pytest.mark.parametrize("end", ["", "\r", "\n", "\r\n"])
+@pytest.mark.parametrize("length", [9, len(TITLES)])
+def test_titles_that_were_torn_off_are_written_to_their_end(tmp_path: Path, length: int, end: str) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text(TITLES[:length] + (end if length == len(TITLES) else ""), newline="")
+    with opened(file) as found:
+        found.listener(TOLD)(GONE, "gone", "DELIVERED")
+    assert file.read_text().splitlines() == [TITLES, GONE_LINE]
+
+
+def test_the_list_is_a_file_and_nothing_that_cannot_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    for name in ("-", "pipe", os.devnull, "/dev/full"):
+        with pytest.raises(Failure, match=f"^{name} is no file") as refused, opened(Path(name)):
+            pass
+        assert refused.value.exit_code == Exit.USAGE
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"to,text\n+4915112345678,Hello\n", b"\0", b"\xff\xfe", b'"' + b"x" * 200_000, b"one line"]
+)
+def test_a_file_that_is_no_list_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "messages.csv"
+    file.write_bytes(content)
+    with pytest.raises(Failure, match="is no list") as refused, opened(file):
+        pass
+    assert refused.value.exit_code == Exit.USAGE
+    assert file.read_bytes() == content
+
+
+def test_a_list_with_something_else_in_it_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    for content in (b"x" * 200_000 + b"\n", b"\xff\n"):
+        file.write_bytes(TITLES.encode() + b"\n" + content)
+        with pytest.raises(Failure, match="is no list"), opened(file):
+            pass
+
+
 def test_a_run_that_is_refused_writes_no_line(tmp_path: Path) -> None:
     with opened(tmp_path / "list.csv"):
         pass
     assert (tmp_path / "list.csv").read_text() == ""
-
-
-def test_a_file_that_is_no_list_is_left_as_it_is(tmp_path: Path) -> None:
-    file = tmp_path / "messages.csv"
-    file.write_text("to,text\n+4915112345678,Hello\n")
-    with pytest.raises(Failure, match="is no list") as refused, opened(file):
-        pass
-    assert refused.value.exit_code == Exit.USAGE
-    assert file.read_text() == "to,text\n+4915112345678,Hello\n"
