@@ -74,7 +74,7 @@ class PortChoice:
 
     def _choose(self, part: str) -> int:
         variable = VARIABLES.get(part, "")
-        port = _parsed(variable, self._environ.get(variable) or str(DEFAULTS.get(part, ANY)))
+        port = _parsed(variable, self._wish(part, variable))
         if port != ANY:
             if not is_allowed(port):
                 raise PortForbidden(part, port, variable)
@@ -82,11 +82,20 @@ class PortChoice:
                 raise PortTaken(part, port, variable)
             return port
         remembered = self._remembered.get(part)
-        is_open = remembered is not None and remembered not in self.chosen.values() and is_free(remembered)
+        # A wish is for one part, which may be asked for its port after this one.
+        others = {*self.chosen.values(), *self._wishes()}
+        is_open = remembered is not None and remembered not in others and is_free(remembered)
         # Reserved, since another instance that starts beside this one may have just chosen it.
         if remembered is not None and is_open and reserve(remembered):
             return remembered
-        return free_port({*self.chosen.values(), *self._remembered.values()})
+        return free_port({*others, *self._remembered.values()})
+
+    def _wish(self, part: str, variable: str) -> str:
+        return self._environ.get(variable) or str(DEFAULTS.get(part, ANY))
+
+    def _wishes(self) -> set[int]:
+        texts = {self._wish(part, variable) for part, variable in VARIABLES.items()}
+        return {int(text) for text in texts if text.isdecimal()}
 
 
 def _parsed(variable: str, text: str) -> int:

@@ -68,6 +68,13 @@ def test_a_remembered_port_that_was_taken_meanwhile_is_replaced(taken):
     assert PortChoice({"nats": taken}, {}).port_of("nats") != taken
 
 
+@pytest.mark.parametrize("variable", ["TOLLWIRE_PORT", "TOLLWIRE_RECEIPTS_PORT", "TOLLWIRE_POSTGRES_PORT"])
+def test_a_remembered_port_that_is_set_for_another_part_is_that_parts_alone(variable):
+    port = free_port()
+    assert PortChoice({"nats": port}, {variable: str(port)}).port_of("nats") != port
+    assert PortChoice({"nats": port}, {"TOLLWIRE_NATS_PORT": str(port)}).port_of("nats") == port
+
+
 def test_a_remembered_port_that_another_instance_has_just_chosen_is_replaced():
     chooser = "from embedded.ports import free_port; print(free_port(), flush=True); input()"
     with subprocess.Popen(
