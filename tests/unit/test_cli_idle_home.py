@@ -31,6 +31,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home that ran once."""
     made = Home(tmp_path / "home")
     made.make()
+    # Where root has none yet, a home's PostgreSQL gets a folder outside of it, which nobody would remove.
+    made.postgres.mkdir()
     made.write_ports({name: free_port() for name in ("postgresql", "nats", "nats monitor", "valkey")})
     Keyring.generate(made.keyring)
     for name in SETTINGS:
