@@ -98,7 +98,12 @@ def what_starts(dsn: str | None, role: str, command: str = "up") -> str:
     Empty, unless it is the home's and nothing runs there; else it names the command that starts it.
     """
     home = Home.of(os.environ)
-    return "" if dsn or _set_dsn(role) or home.is_running else how_to_start(home, command)
+    return how_to_start(home, command) if is_of_home(dsn, role) and not home.is_running else ""
+
+
+def is_of_home(dsn: str | None, role: str) -> bool:
+    """Whether the database that ``dsn`` names, else ``database_dsn``, is that of TOLLWIRE_HOME."""
+    return not dsn and not _set_dsn(role)
 
 
 def _set_dsn(role: str) -> str:

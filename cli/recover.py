@@ -12,6 +12,7 @@ from typing import Any
 import click
 from nats.aio.client import Client
 
+from cli.database import is_of_home
 from cli.database_command import actor, database_command
 from cli.events import CONNECT_SECONDS, moment_of, nats_target
 from cli.failures import Failure, Unreachable
@@ -83,7 +84,8 @@ async def recover(
 
 def _cure(error: Exception) -> str:
     cure = "See docs/recovery.md."
-    if isinstance(error, ServicesRun) and Home.of(os.environ).is_running:
+    is_homes = is_of_home(click.get_current_context().params["dsn"], "ledger")
+    if isinstance(error, ServicesRun) and is_homes and Home.of(os.environ).is_running:
         cure = f"`{own_command('down')}`, then `{own_command(SERVERS)}`. {cure}"
     return cure
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from cli.failures import Exit, Failure, Unreachable
 from cli.home import Home
+from cli.screen import own_command
 
 URL_VARIABLE = "TOLLWIRE_API_URL"
 KEY_VARIABLE = "TOLLWIRE_API_KEY"
@@ -67,6 +68,12 @@ def _is_address(url: str) -> bool:
 
 def _running_url(home: Home) -> str:
     state = home.read_state() if home.is_running else None
+    if state is not None and state.phase == "running" and not state.has_services:
+        raise Unreachable(
+            f"Tollwire runs without services in {home.path}.",
+            hint=f"`{own_command('down')}`, then `{own_command('up')}` starts them; "
+            f"--api-url or {URL_VARIABLE} names another API.",
+        )
     if state is None or not state.api_url:
         raise Unreachable(
             f"No Tollwire runs in {home.path}.",

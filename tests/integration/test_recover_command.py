@@ -13,13 +13,15 @@ import pytest
 from click.testing import CliRunner, Result
 from nats.js import JetStreamContext
 
+from cli.home import Home
 from cli.recover import recover as command
 from embedded.nats import NatsServer
 from ledger import recover_facts
 from ledger.recover_store import read_mark
 from shared.events.facts import Fact, FactBundle, encode
+from shared.runtime.postgres import open_pool
 from shared.runtime.streams import STREAMS
-from tests.support.flow import new_id, open_flow
+from tests.support.flow import PoolSettings, new_id, open_flow
 from tests.support.servers import Database
 
 STORE_BYTES = 64 * 2**20
@@ -99,6 +101,23 @@ async def test_a_second_recovery_does_not_add_to_the_list_of_the_first(
         assert not (await flow.state_row(waits))["possible_duplicate"]
         assert (await typed(tmp_path / "other.csv")).exit_code == 0
         assert (await flow.state_row(waits))["possible_duplicate"]
+
+
+async def test_the_home_is_told_to_stop_only_where_its_database_is_meant(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    monkeypatch.setenv("TOLLWIRE_HOME", str(home.path))
+    options = ["--restored-to", datetime.now(UTC).isoformat(), "--without-nats"]
+    dsn, variable = database.dsn("ledger"), "TOLLWIRE_LEDGER_POSTGRES_DSN"
+    async with open_flow(database), open_pool(PoolSettings(dsn), application_name="tollwire-api"):
+        for words, environ in ((["--dsn", dsn], {}), ([], {variable: dsn})):
+            with home.lock:
+                said = await asyncio.to_thread(CliRunner().invoke, command, [*options, *words], env=environ)
+            assert (said.exit_code, "tollwire-api still run" in said.stderr) == (1, True), said.output
+            assert "See docs/recovery.md" in said.stderr
+            assert "down`" not in said.stderr
 
 
 async def tell(server: NatsServer, told: Fact) -> None:

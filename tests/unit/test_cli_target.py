@@ -8,6 +8,7 @@ import pytest
 
 from api.problems import FieldError, Refusal
 from cli.failures import Exit, Failure, Refused, Unreachable
+from cli.home import Home, State
 from cli.target import KeyFile, Target, find_target
 from shared.domain.problems import ProblemCode
 
@@ -54,6 +55,15 @@ def test_without_an_instance_and_a_name_it_says_how_to_get_one(home):
     with pytest.raises(Unreachable, match="No Tollwire runs in") as caught:
         find_target("", "", home, KeyFile.DEMO)
     assert caught.value.exit_code == Exit.UNREACHABLE
+
+
+def test_where_the_servers_run_alone_it_is_not_said_that_nothing_runs(tmp_path):
+    running = Home(tmp_path / "home")
+    running.make()
+    running.write_state(State(phase="running"))
+    with running.lock, pytest.raises(Unreachable, match="runs without services") as caught:
+        find_target("", "", {"TOLLWIRE_HOME": str(running.path)}, KeyFile.DEMO)
+    assert "down`, then `" in caught.value.hint
 
 
 def test_without_a_key_it_says_how_to_name_one(tmp_path):
