@@ -1,7 +1,6 @@
 """A home goes back to a copy of it, by the commands of docs/recovery.md, and nothing goes out unmarked."""
 
 import csv
-import re
 import shlex
 import shutil
 import subprocess
@@ -17,10 +16,10 @@ from embedded.ports import free_port
 from tests.support.api_client import Api
 from tests.support.carrier_control import submits_at_the_carrier
 from tests.support.instance import Instance, eventually
+from tests.support.recovery_doc import is_of_nats, restore_commands
 
 # Four starts each.
 pytestmark = pytest.mark.timeout(300)
-DOC = Path(__file__).resolve().parents[2] / "docs" / "recovery.md"
 POLICIES = ("at_most_once", "at_least_once")
 OWN_COMMAND = f'tollwire() {{ {shlex.quote(sys.executable)} -P -m cli "$@"; }}\n'
 
@@ -80,27 +79,17 @@ def go_on_and_deliver(instance: Instance, ids: list[str]) -> None:
 
 def restore(instance: Instance, copy: Path, moment: datetime, *, is_nats_kept: bool) -> dict[str, str]:
     """Type the document's commands; return what the list says was done, by message."""
-    chapter = DOC.read_text(encoding="utf-8").partition("## An instance of `tollwire up`")[2]
-    found = re.search(r"```sh\n(.*?)```", chapter, re.DOTALL)
-    assert found
-    lines = [line for line in found[1].splitlines() if is_nats_kept or not is_of_nats(line)]
-    assert lines.index("tollwire up --servers-only --detach") + 1 == index_of("tollwire recover", lines)
-    typed = "\n".join(lines).replace("2026-11-21T10:00:00Z", moment.isoformat())
+    typed = restore_commands(
+        lambda line: is_nats_kept or not is_of_nats(line), copy=copy, moment=moment.isoformat()
+    )
+    assert "tollwire up --servers-only --detach &&\ntollwire recover" in typed
     done = subprocess.run(
-        ["bash", "-euc", OWN_COMMAND + typed.replace("/backup/tollwire", str(copy))],
+        ["bash", "-euc", OWN_COMMAND + typed],
         env=instance.environ, cwd=instance.home.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     rows = csv.DictReader((instance.home.parent / "recovered.csv").read_text().splitlines())
     return {row["message_id"]: row["done"] for row in rows}
-
-
-def is_of_nats(line: str) -> bool:
-    return "/nats" in line
-
-
-def index_of(beginning: str, lines: list[str]) -> int:
-    return next(n for n, line in enumerate(lines) if line.startswith(beginning))
 
 
 def api_of(instance: Instance) -> Api:
