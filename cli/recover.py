@@ -73,13 +73,16 @@ async def recover(
             async with nullcontext() if without_nats else _nats() as client:
                 plan = await plan_for(pool, moment, holds_back=holds_back)
                 listed.check(is_resumed=plan.is_resumed)
+                oldest = None if client is None else await facts.oldest(client)
                 told = {} if client is None else await facts.read(client, moment - NEWER_MAX)
                 done = await decide(pool, plan, told, actor(), listed.listener(told), shown.count)
                 emptied = [] if client is None else await facts.empty_streams(client)
                 await finish(pool, plan)
     except (CannotRecover, facts.TooMany) as error:
         raise Failure(f"Nothing was done: {error}.", hint=_cure(error)) from error
-    _show(output, moment, done, emptied)
+    _show(output, moment, done, emptied, oldest)
+    if not without_nats and (oldest is None or oldest > moment):
+        output.note(_gap(oldest))
 
 
 def _cure(error: Exception) -> str:
@@ -104,14 +107,28 @@ async def _nats() -> AsyncIterator[Client]:
         await connection.close()
 
 
-def _show(output: Output, moment: datetime, done: Recovered, emptied: list[str]) -> None:
+def _gap(oldest: datetime | None) -> str:
+    if oldest is None:
+        return "NATS has no facts: nothing is told of what came after that moment."
+    return (
+        f"The oldest fact that NATS has is of {_time(oldest)}: nothing is told of what came before. "
+        "Messages that were accepted after the restored moment and ended before that are in no list."
+    )
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _show(
+    output: Output, moment: datetime, done: Recovered, emptied: list[str], oldest: datetime | None
+) -> None:
     counts = {name: getattr(done, name) for name, _ in SHOWN}
     if output.as_json:
-        output.document(
-            {"restored_to": moment, **counts, "open_holds": done.open_holds, "streams_emptied": emptied}
-        )
+        more = {"open_holds": done.open_holds, "streams_emptied": emptied, "oldest_fact": oldest}
+        output.document({"restored_to": moment, **counts, **more})
         return
-    output.line(f"The database is as of {moment:%Y-%m-%d %H:%M:%S %Z}, and may be used again.", "bold")
+    output.line(f"The database is as of {_time(moment)}, and may be used again.", "bold")
     output.details((name.replace("_", " "), f"{_number(counts[name])}  {meaning}") for name, meaning in SHOWN)
     output.note(
         "Made since that moment and gone: top-ups, keys and their revocations, prices, routes. "

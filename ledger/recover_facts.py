@@ -13,6 +13,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from shared.events.facts import Fact, MalformedEvent, decode
 
 STREAM: Final = "SMS_EVENT"
+SUBJECTS: Final = "sms.event.*"
 # Their messages point at rows that may be gone, or be at another point of their way.
 STREAMS_OF_WORK: Final = ("SMS_SEND", "SMS_RECEIPT")
 # About 1.5 GB of memory. Restoring to a moment that long ago is beyond what facts can mend.
@@ -99,9 +100,7 @@ async def read(client: Client, since: datetime) -> dict[UUID, Said]:
     except nats.js.errors.NotFoundError:
         return told
     config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since)
-    subscription = await jetstream.subscribe(
-        "sms.event.*", stream=STREAM, ordered_consumer=True, config=config
-    )
+    subscription = await jetstream.subscribe(SUBJECTS, stream=STREAM, ordered_consumer=True, config=config)
     asked = await subscription.consumer_info()
     on_their_way = asked.delivered.consumer_seq if asked.delivered else 0
     for _ in range(on_their_way + (asked.num_pending or 0)):
@@ -112,6 +111,19 @@ async def read(client: Client, since: datetime) -> dict[UUID, Said]:
             continue  # what no service of ours published
     await subscription.unsubscribe()
     return told
+
+
+async def oldest(client: Client) -> datetime | None:
+    """Return since when facts are kept: when the oldest that is still there came; None: there is none.
+
+    Raises:
+        nats.errors.Error: NATS did not answer.
+    """
+    jetstream = client.jetstream(timeout=ANSWER_SECONDS)
+    try:
+        return (await jetstream.get_msg(STREAM, seq=1, subject=SUBJECTS, next=True)).time
+    except nats.js.errors.NotFoundError:
+        return None
 
 
 async def empty_streams(client: Client) -> list[str]:

@@ -103,6 +103,29 @@ async def test_a_second_recovery_does_not_add_to_the_list_of_the_first(
         assert (await flow.state_row(waits))["possible_duplicate"]
 
 
+async def test_it_is_said_how_far_back_facts_reach_where_that_is_not_far_enough(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLLWIRE_NATS_URL", nats_server.url)
+    monkeypatch.setenv("TOLLWIRE_NATS_TOKEN", nats_server.token)
+
+    async def typed(moment: datetime, *words: str) -> Result:
+        options = ["--restored-to", moment.isoformat(), "--dsn", database.dsn("ledger"), *words]
+        said = await asyncio.to_thread(CliRunner().invoke, command, options)
+        assert said.exit_code == 0, said.output
+        return said
+
+    before = datetime.now(UTC)
+    assert "NATS has no facts" in (await typed(before)).stderr
+    assert "NATS has no facts" not in (await typed(before + timedelta(seconds=1), "--without-nats")).stderr
+    await tell(nats_server, fact(new_id(), "DELIVERED", datetime.now(UTC)))
+    told = datetime.now(UTC)
+    assert "The oldest fact that NATS has is of" in (await typed(before - timedelta(minutes=1))).stderr
+    assert "oldest fact" not in (await typed(told)).stderr
+    document = json.loads((await typed(told + timedelta(seconds=1), "--json")).stdout)
+    assert before < datetime.fromisoformat(document["oldest_fact"]) <= told
+
+
 async def test_the_home_is_told_to_stop_only_where_its_database_is_meant(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
