@@ -1,7 +1,7 @@
 """What NATS still tells of messages after a moment, and streams of work that are emptied (RULES 34)."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -19,6 +19,9 @@ STREAMS_OF_WORK: Final = ("SMS_SEND", "SMS_RECEIPT")
 # About 1.5 GB of memory. Restoring to a moment that long ago is beyond what facts can mend.
 MESSAGES_MAX: Final = 5_000_000
 ANSWER_SECONDS: Final = 10.0
+# NATS finds the first fact by its own clock, which may have been behind the database's; what turns out to be
+# too old is left out by the time in it, which is the database's.
+CLOCK_BEHIND_MAX: Final = timedelta(minutes=10)
 FINAL: Final = frozenset({"DELIVERED", "UNDELIVERED", "EXPIRED", "FAILED_PERM", "CANCELLED"})
 
 
@@ -87,7 +90,7 @@ def _outweighs(new: Said, before: Said) -> bool:
 
 
 async def read(client: Client, since: datetime) -> dict[UUID, Said]:
-    """What facts tell of messages since a moment; nothing where the stream is not there.
+    """What facts tell of messages since a moment of the database's; nothing where the stream is not there.
 
     Raises:
         TooMany: more than ``MESSAGES_MAX`` messages.
@@ -99,7 +102,8 @@ async def read(client: Client, since: datetime) -> dict[UUID, Said]:
         await jetstream.stream_info(STREAM)
     except nats.js.errors.NotFoundError:
         return told
-    config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since)
+    stored_since = since - CLOCK_BEHIND_MAX
+    config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=stored_since)
     subscription = await jetstream.subscribe(SUBJECTS, stream=STREAM, ordered_consumer=True, config=config)
     asked = await subscription.consumer_info()
     on_their_way = asked.delivered.consumer_seq if asked.delivered else 0

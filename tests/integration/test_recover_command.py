@@ -196,3 +196,20 @@ async def test_facts_are_read_from_the_moment_on_and_work_is_emptied(nats_server
         assert await recover_facts.empty_streams(client) == []
     finally:
         await client.close()
+
+
+async def test_what_a_nats_whose_clock_is_behind_was_told_is_read_too(nats_server: NatsServer) -> None:
+    client = await nats.connect(nats_server.url, token=nats_server.token)
+    try:
+        jetstream = client.jetstream()
+        await make_streams(jetstream)
+        database_now = datetime.now(UTC) + timedelta(minutes=9)
+        ended, old = new_id(), new_id()
+        for id_, at in ((ended, database_now), (old, database_now - timedelta(minutes=2))):
+            await jetstream.publish(
+                "sms.event.delivered", encode(FactBundle(facts=[fact(id_, "DELIVERED", at)]))
+            )
+        told = await recover_facts.read(client, database_now - timedelta(minutes=1))
+        assert told.keys() == {ended}
+    finally:
+        await client.close()
