@@ -11,7 +11,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def apart(
-    work: Callable[[Sequence[UUID]], Awaitable[None]], message_ids: Sequence[UUID]
+    work: Callable[[Sequence[UUID]], Awaitable[object]], message_ids: Sequence[UUID]
 ) -> Sequence[UUID]:
     """Do the work in one call, or in halves where a row makes it fail; return the rows that no call can do.
 

@@ -62,7 +62,7 @@ for _label in ("expire", "start", "recover", "wait", "forget", "dispatch", "hold
 
 # The works after which a message needs something else, or nothing.
 _MOVES: Final = ("expire", "start", "recover")
-_Work = Callable[[Sequence[UUID]], Awaitable[None]]
+_Work = Callable[[Sequence[UUID]], Awaitable[object]]
 
 _log = structlog.get_logger(__name__)
 
@@ -124,10 +124,12 @@ class Clockwork:
     async def _forget(self, message_ids: Sequence[UUID]) -> None:
         await store.tidy_outbox(self._pool, [], message_ids)
 
-    async def expire(self, message_ids: Sequence[UUID]) -> None:
-        """End those of the messages that waited too long, or whose client is suspended, and tell of it."""
-        await self._tell(await store.expire_due(self._pool, message_ids))
+    async def expire(self, message_ids: Sequence[UUID]) -> Sequence[Moved]:
+        """End those of the messages that waited too long, or whose client is suspended; tell of them."""
+        moved = await store.expire_due(self._pool, message_ids)
+        await self._tell(moved)
         crash_point("expire.after_commit")
+        return moved
 
     async def _start(self, message_ids: Sequence[UUID]) -> None:
         await self._tell(await store.start_scheduled(self._pool, message_ids))

@@ -19,6 +19,13 @@ class Moved(NamedTuple):
     state: str
 
 
+class Suspension(NamedTuple):
+    """A client whose sending is stopped."""
+
+    client_id: int
+    name: str
+
+
 class Dispatch(NamedTuple):
     """A leased outbox row to publish."""
 
@@ -71,21 +78,21 @@ async def expire_due(pool: Pool, message_ids: Sequence[UUID]) -> list[Moved]:
     return await _moved(pool, EXPIRE_DUE, message_ids)
 
 
-SUSPENDED_CLIENTS = "select id from tollwire.clients where suspended"
+SUSPENSIONS = "select id, name from tollwire.clients where suspended"
 WAITING_AFTER = """
     select message_id from tollwire.outbox where message_id > $1 order by message_id limit $2
 """
 # With the bounds only the days are read that the messages are of.
 MESSAGES_OF = """
-    select id from tollwire.messages
+    select id, client_id from tollwire.messages
     where id = any ($1::uuid[]) and id between $2 and $3 and client_id = any ($4::bigint[])
 """
 
 
-async def suspended_clients(pool: Pool) -> list[int]:
+async def suspensions(pool: Pool) -> list[Suspension]:
     """Return whose sending is stopped."""
-    rows = await call(pool, SUSPENDED_CLIENTS, deadline_seconds=CALL_DEADLINE_SECONDS)
-    return [row[0] for row in rows]
+    rows = await call(pool, SUSPENSIONS, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return [Suspension(*row) for row in rows]
 
 
 async def waiting_after(pool: Pool, after: UUID, limit: int) -> list[UUID]:
@@ -94,13 +101,13 @@ async def waiting_after(pool: Pool, after: UUID, limit: int) -> list[UUID]:
     return [row[0] for row in rows]
 
 
-async def messages_of(pool: Pool, message_ids: Sequence[UUID], clients: Sequence[int]) -> list[UUID]:
-    """Return which of the messages, given in id order and not none, are of these clients."""
+async def messages_of(pool: Pool, message_ids: Sequence[UUID], clients: Sequence[int]) -> dict[UUID, int]:
+    """Return which of the messages, given in id order and not none, are of these clients, and of which."""
     ids = list(message_ids)
     rows = await call(
         pool, MESSAGES_OF, ids, ids[0], ids[-1], list(clients), deadline_seconds=CALL_DEADLINE_SECONDS
     )
-    return [row[0] for row in rows]
+    return {row[0]: row[1] for row in rows}
 
 
 RECOVER_CLAIMS = "select o_message, o_state::text from tollwire.recover_claims_v1($1, $2)"

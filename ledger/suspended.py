@@ -5,7 +5,9 @@ weeks, and would go out if the client were let go on before. So the outbox is wa
 it knows no clients, and holds no more than what waits.
 """
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from uuid import UUID
@@ -14,7 +16,8 @@ import structlog
 
 from ledger import clockwork_store as store
 from ledger.apart import apart, parts
-from ledger.clockwork import END_MAX, FIRST_ID
+from ledger.clockwork import FIRST_ID
+from ledger.clockwork_store import Moved, Suspension
 from shared.runtime.postgres import Pool
 
 # Every process knows of it within a second; what one had in hand by then may be committed so much later.
@@ -22,51 +25,94 @@ ON_THEIR_WAY_SECONDS: Final = 30.0
 # Rows looked at in one query, some 30 ms, and in one look.
 ROWS_MAX: Final = 5_000
 PAGES_MAX: Final = 10
+# Messages ended in one call, and the rest after it: nothing of this is urgent, and others send meanwhile.
+PART_MAX: Final = 100
+PAUSE_SECONDS: Final = 0.05
+# A stop is heard between looks, and has to be long before GRACE_SECONDS.
+LOOK_SECONDS: Final = 5.0
+# Messages of one part that fail alone before the part is left: each costs calls, and it ends when it is due.
+UNWORKABLE_MAX: Final = 3
 
 _log = structlog.get_logger(__name__)
 
 
-class Suspended:
-    """A walk over the outbox for those who are newly suspended, a few pages a look."""
+class _GivenUp(Exception):  # noqa: N818 - named for what happened
+    """Too many messages of a part cannot be worked on."""
 
-    def __init__(self, pool: Pool, expire: Callable[[Sequence[UUID]], Awaitable[None]]) -> None:
+
+class Suspended:
+    """A walk over the outbox for those who are newly suspended, a few pages a look.
+
+    Args:
+        pool: the ledger role's.
+        expire: ends those of the messages that may be ended, and returns these.
+    """
+
+    def __init__(self, pool: Pool, expire: Callable[[Sequence[UUID]], Awaitable[Sequence[Moved]]]) -> None:
         self._pool = pool
         self._expire = expire
-        # Since when each was seen suspended, on the monotonic clock; and for whom the walk is over.
-        self._since: dict[int, float] = {}
-        self._walked: set[int] = set()
-        # For whom a walk is under way, and behind which message it goes on.
-        self._walks_for: list[int] = []
+        # Since when each suspension was seen, on the monotonic clock; and for which the walk is over.
+        self._since: dict[Suspension, float] = {}
+        self._walked: set[Suspension] = set()
+        # For which a walk is under way, behind which message it goes on, what it has ended of each client.
+        self._walks_for: list[Suspension] = []
         self._after = FIRST_ID
+        self._ended: Counter[int] = Counter()
 
     async def run_once(self) -> None:
-        """Begin a walk for who has become suspended, or go on with it."""
+        """Begin a walk for who has become suspended, or go on with it, for about ``LOOK_SECONDS``."""
         now = time.monotonic()
-        self._since = {
-            client: self._since.get(client, now) for client in await store.suspended_clients(self._pool)
-        }
+        self._since = {one: self._since.get(one, now) for one in await store.suspensions(self._pool)}
         self._walked &= self._since.keys()
         if not self._walks_for:
-            self._walks_for = [client for client in self._since if self._is_new(client, now)]
+            self._walks_for = [one for one in self._since if self._is_new(one, now)]
             self._after = FIRST_ID
+            self._ended.clear()
         for _ in range(PAGES_MAX):
-            if not self._walks_for:
+            if not self._walks_for or time.monotonic() >= now + LOOK_SECONDS:
                 return
-            await self._walk()
+            await self._walk(now + LOOK_SECONDS)
 
-    def _is_new(self, client: int, now: float) -> bool:
-        return client not in self._walked and now - self._since[client] >= ON_THEIR_WAY_SECONDS
+    def _is_new(self, one: Suspension, now: float) -> bool:
+        return one not in self._walked and now - self._since[one] >= ON_THEIR_WAY_SECONDS
 
-    async def _walk(self) -> None:
-        """Look at one page."""
+    async def _walk(self, until: float) -> None:
+        """Look at one page, and end what it has of theirs; what time does not allow is the next page."""
         seen = await store.waiting_after(self._pool, self._after, ROWS_MAX)
-        theirs = await store.messages_of(self._pool, seen, self._walks_for) if seen else []
-        for part in parts(theirs, END_MAX):
-            await apart(self._expire, part)
-        if theirs:
-            _log.info("messages of suspended clients ended", messages=len(theirs))
-        if len(seen) < ROWS_MAX:
-            self._walked.update(self._walks_for)
-            self._walks_for = []
-        else:
+        clients = [one.client_id for one in self._walks_for]
+        theirs = await store.messages_of(self._pool, seen, clients) if seen else {}
+        for part in parts(sorted(theirs), PART_MAX):
+            await self._end(part, theirs)
+            self._after = part[-1]
+            await asyncio.sleep(PAUSE_SECONDS)
+            if time.monotonic() >= until:
+                return
+        if seen:
             self._after = seen[-1]
+        if len(seen) < ROWS_MAX:
+            self._be_over()
+
+    async def _end(self, part: Sequence[UUID], client_of: dict[UUID, int]) -> None:
+        alone = 0
+
+        async def end(message_ids: Sequence[UUID]) -> None:
+            nonlocal alone
+            if alone == UNWORKABLE_MAX:
+                raise _GivenUp
+            try:
+                moved = await self._expire(message_ids)
+            except Exception:
+                alone += len(message_ids) == 1
+                raise
+            self._ended.update(client_of[one.message_id] for one in moved)
+
+        try:
+            await apart(end, part)
+        except _GivenUp:
+            _log.warning("the rest of a part is left until it is due", messages=len(part), first=str(part[0]))
+
+    def _be_over(self) -> None:
+        for one in self._walks_for:
+            _log.info("walk over", client=one.name, ended=self._ended[one.client_id])
+        self._walked.update(self._walks_for)
+        self._walks_for = []

@@ -137,7 +137,7 @@ async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> No
             "known_keys": api_store.known_keys(flow.pool, [KeyAsked(id_, "0-0", 0) for id_ in clients]),
             "cancel": flow.cancel(clients[0], due[200:250]),
             "look_due": clockwork_store.look_due(flow.pool, 500),
-            "suspended_clients": clockwork_store.suspended_clients(flow.pool),
+            "suspensions": clockwork_store.suspensions(flow.pool),
             "waiting_after": clockwork_store.waiting_after(flow.pool, due[0], 500),
             "messages_of": clockwork_store.messages_of(flow.pool, due, clients[:2]),
             "has_leases": clockwork_store.has_leases(flow.pool),

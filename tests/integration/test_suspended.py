@@ -1,14 +1,16 @@
 """A suspended client's messages end, whatever they wait for, and nobody else's."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from embedded.nats import NatsServer
 from ledger.clockwork import Clockwork
+from ledger.clockwork_store import Moved
 from ledger.suspended import Suspended
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.server_settings import NatsAccess
@@ -25,6 +27,7 @@ class Rig(NamedTuple):
     flow: Flow
     suspended: Suspended
     carrier: int
+    calls: list[int]  # of how many messages each call was
 
     async def suspend(self, client: int, is_suspended: bool = True) -> None:
         """Stop a client's sending, or let it go on."""
@@ -46,7 +49,13 @@ async def rig(
         FactPublisher(jetstream) as facts,
     ):
         clockwork = Clockwork(flow.pool, jetstream, facts)
-        yield Rig(flow, Suspended(flow.pool, clockwork.expire), await flow.carrier())
+        calls: list[int] = []
+
+        async def expire(message_ids: Sequence[UUID]) -> Sequence[Moved]:
+            calls.append(len(message_ids))
+            return await clockwork.expire(message_ids)
+
+        yield Rig(flow, Suspended(flow.pool, expire), await flow.carrier(), calls)
 
 
 async def waiting_of_every_kind(rig: Rig, client: int) -> list[UUID]:
@@ -83,6 +92,58 @@ async def test_what_waits_ends_when_its_client_is_suspended_and_not_when_it_woul
     assert await rig.states(waiting) == {"FAILED_PERM"}, "what has ended stays so"
 
 
+def in_a_day() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+async def test_many_messages_end_in_small_parts(rig):
+    client = await rig.flow.client()
+    ids = await rig.flow.accepted(client, 250, send_at=in_a_day())
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    assert rig.calls == [100, 100, 50]
+    assert await rig.states(ids) == {"FAILED_PERM"}
+
+
+async def test_a_look_ends_in_time_and_the_next_one_goes_on(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.LOOK_SECONDS", 0.02)  # less than a part and its pause take
+    client = await rig.flow.client()
+    ids = await rig.flow.accepted(client, 250, send_at=in_a_day())
+    await rig.suspend(client)
+    ended = []
+    for _ in range(4):
+        await rig.suspended.run_once()
+        ended.append(sum([await rig.flow.state(id_) == "FAILED_PERM" for id_ in ids]))
+    assert ended == [100, 200, 250, 250]
+
+
+async def test_a_part_with_many_that_no_call_can_end_is_left_until_they_are_due(rig):
+    client = await rig.flow.client()
+    ids = await rig.flow.accepted(client, 200, send_at=in_a_day())
+    stuck = "update tollwire.message_states set sequence = 32767 where message_id = any ($1::uuid[])"
+    await rig.flow.pool.execute(stuck, sorted(ids)[:100])
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    assert len(rig.calls) < 20
+    assert await rig.states(sorted(ids)[100:]) == {"FAILED_PERM"}
+
+
+async def test_the_log_says_whose_walk_is_over_and_what_it_ended(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.ROWS_MAX", 2)
+    client, idle = await rig.flow.client(), await rig.flow.client()
+    await rig.flow.accepted(client, 3, send_at=in_a_day())
+    for one in (client, idle):
+        await rig.suspend(one)
+    with capture_logs() as logs:
+        await rig.suspended.run_once()
+    names = [
+        await rig.flow.pool.fetchval("select name from tollwire.clients where id = $1", one)
+        for one in (client, idle)
+    ]
+    over = {(line["client"], line["ended"]) for line in logs if line["event"] == "walk over"}
+    assert over == {(names[0], 3), (names[1], 0)}
+
+
 async def test_what_a_carrier_may_have_is_left_to_it(rig):
     client = await rig.flow.client()
     sent, sending, unknown = ids = await rig.flow.accepted(client, 3)
@@ -99,7 +160,7 @@ async def test_each_suspension_is_walked_for_once(rig, monkeypatch):
     await rig.suspend(client)
     for _ in range(2):
         await rig.suspended.run_once()
-    (late,) = await rig.flow.accepted(client, send_at=datetime.now(UTC) + timedelta(days=1))
+    (late,) = await rig.flow.accepted(client, send_at=in_a_day())
     await rig.suspended.run_once()
     assert await rig.flow.state(late) == "SCHEDULED", "the walk is over; it ends at its time"
     await rig.suspend(client, False)
@@ -114,7 +175,7 @@ async def test_what_is_accepted_while_processes_still_hear_of_it_is_waited_for(r
     client = await rig.flow.client()
     await rig.suspend(client)
     await rig.suspended.run_once()
-    (late,) = await rig.flow.accepted(client, send_at=datetime.now(UTC) + timedelta(days=1))
+    (late,) = await rig.flow.accepted(client, send_at=in_a_day())
     monkeypatch.setattr("ledger.suspended.ON_THEIR_WAY_SECONDS", 0.0)
     await rig.suspended.run_once()
     assert await rig.flow.state(late) == "FAILED_PERM"
