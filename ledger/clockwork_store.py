@@ -20,10 +20,11 @@ class Moved(NamedTuple):
 
 
 class Suspension(NamedTuple):
-    """A client whose sending is stopped."""
+    """A client whose sending is stopped, and which change of the client it was that is in force."""
 
     client_id: int
     name: str
+    change: str
 
 
 class Dispatch(NamedTuple):
@@ -78,7 +79,9 @@ async def expire_due(pool: Pool, message_ids: Sequence[UUID]) -> list[Moved]:
     return await _moved(pool, EXPIRE_DUE, message_ids)
 
 
-SUSPENSIONS = "select id, name from tollwire.clients where suspended"
+# Each change of a row gives it another xmin: so who was let go on and stopped again between two looks is
+# noticed. Any other change of who is stopped costs a walk that ends nothing.
+SUSPENSIONS = "select id, name, xmin::text from tollwire.clients where suspended"
 WAITING_AFTER = """
     select message_id from tollwire.outbox where message_id > $1 order by message_id limit $2
 """

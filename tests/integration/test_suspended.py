@@ -144,6 +144,17 @@ async def test_the_log_says_whose_walk_is_over_and_what_it_ended(rig, monkeypatc
     assert over == {(names[0], 3), (names[1], 0)}
 
 
+async def test_who_is_let_go_on_and_stopped_again_between_two_looks_is_walked_for_again(rig):
+    client = await rig.flow.client()
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    await rig.suspend(client, False)
+    (late,) = await rig.flow.accepted(client, send_at=in_a_day())
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    assert await rig.flow.state(late) == "FAILED_PERM"
+
+
 async def test_what_a_carrier_may_have_is_left_to_it(rig):
     client = await rig.flow.client()
     sent, sending, unknown = ids = await rig.flow.accepted(client, 3)
