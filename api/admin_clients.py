@@ -90,6 +90,7 @@ async def change_client(
     """Change a client.
 
     What is left out stays. `suspended: true` stops its sending in every process within a second.
+    What waits then ends for good, FAILED_PERM and uncharged, scheduled messages too.
     """
     _refuse_partial_charge(body)
     _refuse_senders(body)

@@ -117,9 +117,10 @@ class NewClient(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class ClientChange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to change; what is left out stays."""
 
-    suspended: Annotated[bool, Meta(description="true stops its sending within a second.")] | UnsetType = (
-        UNSET
-    )
+    suspended: (
+        Annotated[bool, Meta(description="true stops its sending within a second, and ends what waits.")]
+        | UnsetType
+    ) = UNSET
     requests_per_minute: PerMinute | UnsetType = UNSET
     requests_burst: Burst | UnsetType = UNSET
     messages_per_second: PerSecond | UnsetType = UNSET

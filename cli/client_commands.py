@@ -50,7 +50,10 @@ async def create(
 @client.command("set", epilog="Example: tollwire client set acme --messages-per-second 50 --suspend")
 @click.argument("name")
 @click.option(
-    "--suspend/--resume", "suspended", default=None, help="Stop its sending within a second; let it go on."
+    "--suspend/--resume",
+    "suspended",
+    default=None,
+    help="Stop its sending within a second, and end what waits for good, scheduled too; let it go on.",
 )
 @settings_options
 @api_command(KeyFile.ADMIN)
