@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -163,9 +164,10 @@ class Clockwork:
         except JetStreamDown as error:
             self._rest(error)
             return
-        ended, self._leases_before = await store.end_lost_leases(
-            self._pool, oldest, incarnation, before, LEASES_MAX
-        )
+        end = partial(store.end_lost_leases, self._pool, oldest, incarnation)
+        ended, self._leases_before = await end(before, LEASES_MAX)
+        if before is not None:  # what was leased just now is lost soon, and does not wait for the walk
+            ended += (await end(None, LEASES_MAX))[0]
         self._leases_of = incarnation
         if ended:
             DUE.labels("lost").inc(ended)

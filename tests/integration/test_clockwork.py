@@ -361,6 +361,19 @@ async def test_what_was_put_off_hides_no_lost_lease(works, monkeypatch):
     assert works.clockwork._leases_before is None, "the walk begins anew"
 
 
+async def test_a_fresh_lease_that_is_lost_waits_for_no_walk_over_long_ones(works, monkeypatch):
+    """A new process looks at the longest leases first, page by page."""
+    monkeypatch.setattr("ledger.clockwork.LEASES_MAX", 3)
+    long = await works.accepted(9)
+    await works.flow.pool.execute("update tollwire.outbox set due_at = now() + interval '30 minutes'")
+    (lost,) = await works.accepted(1)
+    await works.flow.later([lost], 9)
+    await works.clockwork.end_lost_leases()
+    assert await wait_seconds(works.flow.pool, "outbox", lost) <= 0
+    assert works.clockwork._leases_before is not None, "the walk over the others goes on"
+    assert all([await wait_seconds(works.flow.pool, "outbox", id_) > 1_700 for id_ in long])
+
+
 async def break_state(pool: asyncpg.Pool, ids: Sequence[UUID]) -> None:
     """Let every call that moves these messages fail: the counter of their moves is at its end."""
     await pool.execute(
