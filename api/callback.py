@@ -99,10 +99,11 @@ async def rotate_callback_secret(resources: Resources, call: Call, *, body: Rota
     default): each callback then carries a signature by each of them. After `outcome_unknown` rotate again at
     once: there may be a secret that nobody has seen, and the repeat shows one that signs, too.
     """
-    await _take_change(resources, call)
-    async with _alone(resources, call) as connection, connection.transaction():
-        endpoint = await _endpoint(connection, call)
-        secret = await _add_secret(resources, connection, endpoint.id, body.grace_seconds, call)
+    async with _alone(resources, call) as connection:
+        await _take_change(resources, call)
+        async with connection.transaction():
+            endpoint = await _endpoint(connection, call)
+            secret = await _add_secret(resources, connection, endpoint.id, body.grace_seconds, call)
     until = datetime.fromtimestamp(resources.clock.now_ms() / 1000, UTC) + timedelta(
         seconds=body.grace_seconds
     )

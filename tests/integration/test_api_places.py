@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from api.callback import CHANGES_BURST
 from api.cancel import FLUSHES_IN_FLIGHT
 from api.counted import IN_FLIGHT
 from api.places import REPLAYS_MAX
@@ -98,3 +99,19 @@ async def test_changes_of_callbacks_leave_others_their_connections(rig, method, 
     blocked, answers = await flooded(rig, lock, requests, greedy, other)
     assert blocked == REPLAYS_MAX
     assert {one.status for one in answers} <= {200, 202}
+
+
+async def test_a_rotation_that_finds_no_place_uses_no_change_up(rig, monkeypatch):
+    monkeypatch.setattr("api.places.WAITING_MAX", 0)
+    key = await rig.client("greedy")
+    assert (await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})).status == 201
+    lock = "lock table tollwire.callback_secrets in exclusive mode"
+    async with held(rig.database, lock) as holder, asyncio.timeout(PATIENCE_SECONDS):
+        first = asyncio.create_task(rig.call("POST", "/v1/callback/rotate", key=key, body={}))
+        while not await holder.fetchval(BLOCKED):
+            await holder.execute("select pg_sleep(0.01)")
+        for _ in range(CHANGES_BURST):
+            refused = await rig.call("POST", "/v1/callback/rotate", key=key, body={})
+            assert refused.code == "too_many_requests"
+    assert (await first).status == 200
+    assert (await rig.call("POST", "/v1/callback/rotate", key=key, body={})).status == 200
