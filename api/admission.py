@@ -117,7 +117,8 @@ class Admission:
     async def give_back_refused(self, call: Call) -> None:
         """Return the slot of a request that was refused, as long as those are no more than the limit itself.
 
-        A refusal is work all the same, a 402 the account's lock and a row for its key: beyond that it counts.
+        A refusal is work all the same, a 402 the account's lock and a row for its key: beyond that it counts
+        (ADR 0021). Counted in this process alone.
         """
         if call.has_slot:
             taken = self._refused.take(*_limited_as(call.caller), time.monotonic() * MICROSECONDS)

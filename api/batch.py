@@ -45,7 +45,18 @@ async def send_batch(resources: Resources, call: Call, *, body: BatchRequest) ->
         results=[_result(index, decision) for index, decision in enumerate(decisions)],
     )
     is_new = any(not decision.is_replay for decision in accepted)
-    return Reply(answer, headers=REPLAYED if accepted and not is_new else {}, is_replay=not is_new)
+    is_refused = not is_new and any(_is_refused(decision) for decision in decisions)
+    return Reply(
+        answer,
+        headers=REPLAYED if accepted and not is_new else {},
+        is_replay=not is_new and not is_refused,
+        is_refused=is_refused,
+    )
+
+
+def _is_refused(decision: Decision | Refusal) -> bool:
+    """Whether it was refused for what was asked, and not for trouble of ours."""
+    return isinstance(decision, Refusal) and decision.status < 500
 
 
 def _requests(body: BatchRequest) -> Sequence[MessageRequest]:

@@ -57,7 +57,8 @@ content gets the first answer again (`Idempotency-Replayed: true`) for 72 hours;
 **Refusals** are RFC 9457 problems. Decide by `code`; [the dictionary](/docs/errors) says what each means.
 
 **Limits.** `RateLimit-Policy` and `RateLimit` tell what is left, `Retry-After` when to come back. What was
-replayed uses nothing up, nor what was refused, up to as much as the limit itself.
+replayed, or failed for reasons of ours, uses nothing up, nor what was refused, up to as much as the limit
+itself.
 
 **Money** is decimal text (`"0.0750"`); times are RFC 3339 in UTC.
 """

@@ -78,12 +78,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[Body]):
-    """An answer that needs more than its body; ``is_replay`` gives the request's slot back (RULES 13)."""
+    """An answer that needs more than its body.
+
+    ``is_replay`` gives the request's slot back (RULES 13), ``is_refused`` as long as refusals may (ADR 0021).
+    """
 
     body: Body | bytes
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     is_replay: bool = False
+    """All of it was answered before."""
+    is_refused: bool = False
+    """Nothing of it was accepted now, and something was refused."""
 
 
 Handler = Callable[..., Awaitable[Any]]

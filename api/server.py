@@ -127,6 +127,8 @@ class Endpoint:
             answer = Reply(answer)
         if answer.is_replay:
             await self._admission.give_back(call)
+        elif answer.is_refused:
+            await self._admission.give_back_refused(call)
         body = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
         status = answer.status or operation.status
         call.headers["X-Request-Id"] = call.request_id
@@ -154,7 +156,8 @@ class Endpoint:
                 error=type(error).__name__,
             )
         if self._operation.is_spending:
-            await self._admission.give_back_refused(call)
+            is_ours = refusal.status >= 500
+            await (self._admission.give_back if is_ours else self._admission.give_back_refused)(call)
         return problem_response(refusal, call.request, call.request_id, call.headers)
 
 

@@ -1,15 +1,19 @@
 """Limits against the real Valkey, without it, and as clients see them."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
+from api.large_bodies import LargeBodies
 from api.limits import Limits
+from api.routing import BODY_MAX_BYTES
 from api.valkey_script import open_script
 from embedded.valkey import ValkeyServer
 from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota, decide
@@ -201,10 +205,43 @@ async def test_one_process_is_limited_over_all(database, tmp_path):
         assert [answer.status for answer in answers] == [200, 200, 429]
 
 
-async def test_refused_sends_are_not_counted_as_long_as_they_are_no_more_than_the_limit(rig):
+BATCH = "/v1/messages/batch"
+ONE = {"to": ["+4915112345678"], "text": "hello"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "refused"), [("/v1/messages", {**ONE, "to": ONE["to"][0]}, 402), (BATCH, ONE, 202)]
+)
+async def test_refused_sends_are_not_counted_as_long_as_they_are_no_more_than_the_limit(
+    rig, path, body, refused
+):
     key = await rig.client("acme", credit_micros=0, requests_per_minute=1, requests_burst=5)
-    answers = [await rig.send(key, Idempotency_Key=f"order-{number}") for number in range(12)]
+    names = [f"order-{number}" for number in range(12)]
+    answers = [await rig.call("POST", path, key=key, body=body, Idempotency_Key=name) for name in names]
     # Five that count for nothing, and five that use the limit up.
-    assert [answer.status for answer in answers] == [402] * 10 + [429] * 2
+    assert [answer.status for answer in answers] == [refused] * 10 + [429] * 2
     async with rig.connection() as conn:
         assert await conn.fetchval("select count(*) from tollwire.idempotency_keys") == 10
+
+
+async def test_a_batch_that_was_accepted_before_uses_nothing_up(rig):
+    key = await rig.client("acme", requests_per_minute=1, requests_burst=2)
+    for _ in range(6):
+        answer = await rig.call("POST", BATCH, key=key, body=ONE, Idempotency_Key="k")
+        assert (answer.status, answer.body["accepted"]) == (202, 1)
+    # Also where something beside it is refused; that alone is counted, twice for nothing.
+    again = {"messages": [{"to": "+4915112345678", "text": "hello"}, {"to": "+49", "text": "hello"}]}
+    answers = [await rig.call("POST", BATCH, key=key, body=again, Idempotency_Key="k") for _ in range(4)]
+    assert [answer.status for answer in answers] == [202, 202, 202, 429]
+    assert (answers[0].body["accepted"], answers[0].body["rejected"]) == (1, 1)
+
+
+async def test_what_fails_for_reasons_of_ours_uses_nothing_up(database, tmp_path, monkeypatch):
+    monkeypatch.setattr("api.app.LargeBodies", partial(LargeBodies, 0))
+    await prepare(database)
+    large = json.dumps(ONE).encode() + b" " * BODY_MAX_BYTES
+    async with open_api(database, tmp_path) as rig:
+        key = await rig.client("acme", requests_per_minute=1, requests_burst=2)
+        answers = [await rig.call("POST", BATCH, key=key, body=large) for _ in range(6)]
+        assert [answer.code for answer in answers] == ["busy"] * 6
+        assert (await rig.send(key)).status == 202
