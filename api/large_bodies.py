@@ -12,9 +12,10 @@ from typing import Final
 from api.problems import Refusal
 from shared.domain.problems import ProblemCode
 
-# As JSON; what is made of them takes about as much again, in a pod of 512 MiB. A client may have as much as
-# is left, and a lone one half: sixteen of the greatest bodies, or well over a hundred usual batches.
-BODIES_MAX_BYTES: Final = 64 * 1024 * 1024
+# As JSON. A text is kept with as many bytes for each of its characters as the widest needs, four where an
+# emoji is among them, so what is made of a body takes up to four times as much: 128 MiB, in a pod of 768. A
+# client may have as much as is left, and a lone one half: eight of the greatest bodies, or 80 usual batches.
+BODIES_MAX_BYTES: Final = 32 * 1024 * 1024
 
 Grow = Callable[[int], None]
 """Called with the bytes that a body has by now; raises ``Refusal`` busy, when they are too many."""

@@ -1,9 +1,13 @@
 """Bodies beyond the usual size have a bound of their own, for all and for each client."""
 
+import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
 
 from api.large_bodies import BODIES_MAX_BYTES, LargeBodies
 from api.problems import Refusal
@@ -13,6 +17,8 @@ from shared.domain.problems import ProblemCode
 
 ONE, OTHER, THIRD = 1, 2, 3
 KB = 1024
+DECODED_TIMES = 4
+VALUES = Path(__file__).parents[2] / "charts/tollwire/values.yaml"
 
 
 def busy(bodies: LargeBodies, client: int, size: int) -> bool:
@@ -52,6 +58,17 @@ def test_usual_batches_find_their_places_taken_before_their_bytes() -> None:
     lone_bytes = BODIES_MAX_BYTES // 2
     assert lone_bytes >= BATCHES_MAX // 2 * usual_bytes
     assert lone_bytes >= 2 * BATCH_MAX_BYTES
+
+
+def test_what_is_made_of_bodies_fits_into_a_pod() -> None:
+    # The worst: ASCII of one byte each, that one emoji makes four bytes each.
+    texts = ["x" * 2_000 + "\N{GRINNING FACE}"] * 100
+    body = msgspec.json.encode(texts)
+    decoded_bytes = sum(map(sys.getsizeof, msgspec.json.decode(body)))
+    assert 3.9 < decoded_bytes / len(body) < DECODED_TIMES + 0.1
+    pod = yaml.safe_load(VALUES.read_text())["api"]["resources"]["limits"]["memory"]
+    pod_bytes = int(pod.removesuffix("Mi")) * KB * KB
+    assert pod_bytes // 4 >= BODIES_MAX_BYTES * (1 + DECODED_TIMES)
 
 
 class Pieces:
