@@ -1,27 +1,33 @@
-"""Cancelling messages: those that are cancelled at the same time go in one commit (DESIGN "Group commit").
+"""Cancelling messages: what one client cancels at the same time goes in one commit (DESIGN "Group commit").
 
-So a client that cancels a thousand messages takes a few commits and ``FLUSHES_IN_FLIGHT`` connections of
-those that reads have.
+Each client has one commit at a time, in one of its places for reads. So a client that cancels a thousand
+messages takes a few commits and one connection, and nobody else's wait for the row of its account.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, NamedTuple
+from contextvars import Context
+from functools import partial
+from types import TracebackType
+from typing import Final, NamedTuple, Self, TypeAlias
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from api import store
+from api.places import Places
+from api.problems import Refusal
 from api.store import CancelAnswer
-from shared.runtime.batcher import Batcher
-from shared.runtime.parts import WithParts
+from shared.runtime.batcher import Busy, Stopped
+from shared.runtime.flusher import Flusher
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
+from shared.runtime.waiters import Deadlines, Waiter, expire_all
 from shared.storage.facts import FactPublisher, load_facts
 
-# A flush has the rows of its accounts for some 20 ms then, and whoever sends for them waits so long.
+# A flush has the row of its account for some 20 ms then, and whoever sends for it waits so long.
 FLUSH_MAX: Final = 100
-# While one client's account is held by somebody else, the cancels of others have a way past it.
-FLUSHES_IN_FLIGHT: Final = 2
 # Two bursts of a client at once; a second of work.
 QUEUE_MAX: Final = 2_000
 # Longer than the database's own deadline, so that its word comes first.
@@ -40,41 +46,108 @@ class Want(NamedTuple):
     is_test_only: bool
 
 
-class Cancels(WithParts):
+_Line: TypeAlias = deque[Waiter[Want, CancelAnswer]]
+
+
+class Cancels:
     """The use case behind DELETE /v1/messages/{id}. An open async context."""
 
-    def __init__(self, pool: Pool, facts: FactPublisher) -> None:
+    def __init__(self, pool: Pool, facts: FactPublisher, reads: Places) -> None:
         self._pool = pool
         self._facts = facts
-        self._batcher: Batcher[Want, CancelAnswer] = Batcher(
-            self._flush,
-            name="cancel",
-            batch_max=FLUSH_MAX,
-            queue_max=QUEUE_MAX,
-            concurrency=FLUSHES_IN_FLIGHT,
-            is_bisectable=is_bisectable,
-            is_retryable=is_retryable,
-        )
+        self._reads = reads
+        self._lines: dict[int, _Line] = {}
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._deadlines = Deadlines()
+        self._is_open = False
 
-    def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
-        """The batcher."""
-        return [self._batcher]
+    async def __aenter__(self) -> Self:
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Answer everything that waits, and tell what was done; when cancelled here, give the rest up."""
+        self._is_open = False
+        try:
+            await asyncio.gather(*self._carrying, return_exceptions=True)
+        finally:
+            self._deadlines.close()
 
     async def one(self, want: Want) -> CancelAnswer:
         """Cancel a message and return what became of it.
 
         Raises:
-            Busy, DeadlinePassed, OutcomeUnknown: as ``Batcher.submit`` and ``store.cancel_batch``.
+            Busy: too many of the client wait; nothing was done.
+            DeadlinePassed: no answer within ``ANSWER_DEADLINE_SECONDS``.
+            Refusal: too_many_requests, when the client's reads left it no place.
+            OutcomeUnknown: as ``store.cancel_batch``.
         """
-        return await self._batcher.submit(want, deadline_seconds=ANSWER_DEADLINE_SECONDS)
+        if not self._is_open:
+            raise Stopped("cancel is not running")
+        line = self._lines.get(want.client_id)
+        if line is None:
+            line = self._lines[want.client_id] = deque()
+            self._start(want.client_id, line)
+        if len(line) >= QUEUE_MAX:
+            raise Busy(f"{len(line)} cancels of a client wait")
+        waiter: Waiter[Want, CancelAnswer] = Waiter(want, asyncio.get_running_loop().create_future())
+        line.append(waiter)
+        self._deadlines.watch(waiter, ANSWER_DEADLINE_SECONDS)
+        return await waiter.answer
 
-    async def _flush(self, wants: Sequence[Want]) -> Sequence[CancelAnswer | Exception]:
+    def _start(self, client_id: int, line: _Line) -> None:
+        # In no request's context: it outlives the one that began it, and works for others, too.
+        task = asyncio.create_task(self._carry(client_id, line), name="cancel", context=Context())
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+
+    async def _carry(self, client_id: int, line: _Line) -> None:
+        """Flush what a client cancels, one after the other, until nothing waits."""
+        end: Exception = Stopped("cancel has stopped")
+        try:
+            while line:
+                async with self._reads.place(client_id):
+                    await self._flush_next(line)
+        except Refusal as refusal:
+            end = refusal
+        finally:
+            del self._lines[client_id]
+            for waiter in line:
+                waiter.settle(end)
+
+    async def _flush_next(self, line: _Line) -> None:
+        """Answer those in front, then tell reporting: an answer waits for no fact."""
+        batch: list[Waiter[Want, CancelAnswer]] = []
+        while line and len(batch) < FLUSH_MAX:
+            waiter = line.popleft()
+            if not waiter.answer.done():
+                waiter.is_flushed = True
+                batch.append(waiter)
+        cancelled: list[UUID] = []
+        flusher = Flusher(
+            partial(self._flush, cancelled),
+            name="cancel",
+            is_bisectable=is_bisectable,
+            is_retryable=is_retryable,
+        )
+        try:
+            await flusher.settle(batch)
+        finally:
+            expire_all(batch)  # all are answered, unless this was cancelled
+        await self._tell(cancelled)
+
+    async def _flush(
+        self, cancelled: list[UUID], wants: Sequence[Want]
+    ) -> Sequence[CancelAnswer | Exception]:
+        """Cancel in one commit; add to ``cancelled`` what is cancelled by it."""
         asked = await self._theirs(wants)
-        answers: dict[Want, CancelAnswer] = {}
-        if asked:
-            found = await store.cancel_batch(self._pool, [(one.client_id, one.message_id) for one in asked])
-            answers = dict(zip(asked, found, strict=True))
-            await self._tell([want.message_id for want, one in answers.items() if one.outcome == "cancelled"])
+        if not asked:
+            return [NOT_FOUND] * len(wants)
+        found = await store.cancel_batch(self._pool, [(one.client_id, one.message_id) for one in asked])
+        answers = dict(zip(asked, found, strict=True))
+        cancelled += [want.message_id for want, one in answers.items() if one.outcome == "cancelled"]
         return [answers.get(want, NOT_FOUND) for want in wants]
 
     async def _theirs(self, wants: Sequence[Want]) -> list[Want]:
@@ -89,5 +162,5 @@ class Cancels(WithParts):
             return
         try:
             self._facts.add_all(await load_facts(self._pool, cancelled))
-        except OutcomeUnknown as error:
+        except (OutcomeUnknown, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             _log.warning("facts were lost", count=len(cancelled), error=str(error))

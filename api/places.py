@@ -1,5 +1,7 @@
 """So many reads of one client run at once in this process; the next ones wait, and are refused at last.
 
+A commit of its cancels has one of these places, too.
+
 The limit of requests counts a read of 5,000 rows like one of a single row. Without this a client with a
 full burst of the former would hold every connection that reads have.
 """
@@ -71,8 +73,8 @@ class Places:
         return Refusal(
             ProblemCode.TOO_MANY_REQUESTS,
             detail=(
-                f"Such requests of a client run {self._running_max} at a time: reads, or changes of its "
-                "callbacks. Too many wait already."
+                f"Such requests of a client run {self._running_max} at a time: reads and cancels, or "
+                "changes of its callbacks. Too many wait already."
             ),
             retry_after_seconds=1,
         )

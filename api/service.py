@@ -56,18 +56,18 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
         KeyLoader(pool) as keys,
         open_reader(settings, others) as reader,
     ):
-        uses, url_policy = KeyUses(pool), _url_policy()
+        uses, url_policy, places = KeyUses(pool), _url_policy(), ClientPlaces(others.get_max_size())
         authenticator = Authenticator(keys.load, clock=clock, seals=KeySeals(keyring, uses))
         follower = Follower(pool, authenticator)
         health = Health(pool, {"nats": lambda: jetstream.connected, "valkey": lambda: limits.is_shared})
         async with (
             Accept(pool, Orders(follower.prices, keyring, clock, url_policy), publisher) as accept,
-            Cancels(others, facts) as cancels,
+            Cancels(others, facts, places.reads) as cancels,
             open_monitor(settings, {"postgres and schema": health.check}, startup=startup_checks(pool)),
         ):
             resources = Resources(
                 others, accept, follower.prices, limits, InFlight(), keyring, clock, health, url_policy,
-                facts, reader, ClientPlaces(others.get_max_size()), cancels,
+                facts, reader, places, cancels,
             )  # fmt: skip
             await _wait_for_database(others, keyring, follower)
             with closing(authenticator):

@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 
 from api.callback import CHANGES_BURST
-from api.cancel import FLUSHES_IN_FLIGHT
 from api.counted import IN_FLIGHT
 from api.places import REPLAYS_MAX
 from tests.support.api_rig import Answer, Rig, open_api, prepare
@@ -47,6 +46,13 @@ async def held(database: Database, lock: str) -> AsyncIterator[asyncpg.Connectio
         await connection.close()
 
 
+async def changed(database: Database, sql: str) -> None:
+    """Change the database itself, for everybody and at once."""
+    connection = await asyncpg.connect(database.dsn())
+    await connection.execute(sql)
+    await connection.close()
+
+
 def at_work() -> int:
     """How many requests the API has in hand."""
     return int(next(iter(IN_FLIGHT.collect())).samples[0].value)
@@ -69,15 +75,68 @@ async def flooded(
     return blocked, await asyncio.gather(*asked)
 
 
-async def test_a_flood_of_cancels_is_a_few_commits(rig):
-    greedy, other = await rig.client("greedy", credit_micros=1_000_000_000), await rig.client("other")
-    to = [f"+4915112{number:06}" for number in range(AT_ONCE)]
-    sent = await rig.call("POST", "/v1/messages/batch", key=greedy, body={"to": to, "text": "sale"})
-    requests = [("DELETE", f"/v1/messages/{one['id']}", None) for one in sent.body["results"]]
-    blocked, answers = await flooded(rig, ACCOUNT, requests, greedy, other)
-    assert 1 <= blocked <= FLUSHES_IN_FLIGHT
-    assert [(one.status, one.body["status"]) for one in answers] == [(200, "CANCELLED")] * AT_ONCE
-    assert (await rig.call("GET", "/v1/balance", key=greedy)).body["open_holds"] == 0
+async def sent_by(rig: Rig, key: str, count: int) -> list[tuple[str, str, None]]:
+    """Messages of a client, as the requests that cancel them."""
+    to = [f"+4915112{number:06}" for number in range(count)]
+    sent = await rig.call("POST", "/v1/messages/batch", key=key, body={"to": to, "text": "sale"})
+    return [("DELETE", f"/v1/messages/{one['id']}", None) for one in sent.body["results"]]
+
+
+# In a small pool its own reads wait behind its cancels, so that one connection is left for others.
+@pytest.mark.parametrize(("pool_max", "reads"), [(4, 10), (5, 10), (25, 0)])
+async def test_a_flood_of_cancels_is_a_few_commits(database, tmp_path, pool_max, reads):
+    await prepare(database)
+    pool = {"postgres_pool_min": "1", "postgres_pool_max": str(pool_max)}
+    async with open_api(database, tmp_path, **pool) as rig:
+        greedy, other = await rig.client("greedy", credit_micros=1_000_000_000), await rig.client("other")
+        requests = await sent_by(rig, greedy, AT_ONCE)
+        requests += [("GET", "/v1/messages?limit=1", None)] * reads
+        blocked, answers = await flooded(rig, ACCOUNT, requests, greedy, other)
+        assert blocked == 1
+        assert [one.status for one in answers] == [200] * len(answers)
+        assert {one.body["status"] for one in answers[:AT_ONCE]} == {"CANCELLED"}
+        assert (await rig.call("GET", "/v1/balance", key=greedy)).body["open_holds"] == 0
+
+
+async def test_cancels_of_one_client_keep_neither_cancels_nor_sends_of_another_waiting(rig):
+    # Accounts are locked in the order of their ids: in one commit the other's would be locked, too.
+    other, greedy = await rig.client("other"), await rig.client("greedy", credit_micros=1_000_000_000)
+    requests, (own,) = await sent_by(rig, greedy, AT_ONCE), await sent_by(rig, other, 1)
+    async with held(rig.database, ACCOUNT) as holder, asyncio.timeout(PATIENCE_SECONDS):
+        asked = [asyncio.create_task(rig.call(method, path, key=greedy)) for method, path, _ in requests]
+        while at_work() < len(requests) or not await holder.fetchval(BLOCKED):
+            await holder.execute("select pg_sleep(0.01)")
+        assert (await rig.call(*own[:2], key=other)).status == 200
+        assert (await rig.send(other)).status == 202
+        assert await holder.fetchval(BLOCKED)
+    assert {one.status for one in await asyncio.gather(*asked)} == {200}
+
+
+# The API's role is held to these where it reads; what cancels is the owner's, and goes on.
+READS_WAIT = """
+    alter table tollwire.messages enable row level security;
+    create policy waits on tollwire.messages using (pg_advisory_lock_shared(1) is not null)
+"""
+READS_FAIL = "revoke select on tollwire.messages from tollwire_api"
+
+
+async def test_what_is_cancelled_is_answered_before_reporting_hears_of_it(rig):
+    key = await rig.client("acme")
+    requests = await sent_by(rig, key, 2)
+    async with held(rig.database, "select pg_advisory_xact_lock(1)") as holder:
+        await changed(rig.database, READS_WAIT)
+        async with asyncio.timeout(2):
+            answer = await rig.call(*requests[0][:2], key=key)
+        assert (answer.status, answer.body["status"]) == (200, "CANCELLED")
+        while not await holder.fetchval(BLOCKED):
+            await holder.execute("select pg_sleep(0.01)")
+
+
+async def test_a_cancellation_stands_though_reporting_cannot_hear_of_it(rig):
+    key = await rig.client("acme")
+    (request,) = await sent_by(rig, key, 1)
+    await changed(rig.database, READS_FAIL)
+    assert (await rig.call(*request[:2], key=key)).status == 200
 
 
 URL = "https://hooks.example.org/sms"
