@@ -1,10 +1,12 @@
 """Cancelling messages: what one client cancels at the same time goes in one commit (DESIGN "Group commit").
 
-Each client has one commit at a time, in one of its places for reads. So a client that cancels a thousand
-messages takes a few commits and one connection, and nobody else's wait for the row of its account.
+Each client has one commit at a time, in one of its places for reads, which it keeps while any of them
+waits. So a client that cancels a thousand messages takes a few commits and one connection, and nobody else's
+wait for the row of its account.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
@@ -20,6 +22,7 @@ from api import store
 from api.places import Places
 from api.problems import Refusal
 from api.store import CancelAnswer
+from shared.runtime import metrics
 from shared.runtime.batcher import Busy, Stopped
 from shared.runtime.flusher import Flusher
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
@@ -34,6 +37,11 @@ QUEUE_MAX: Final = 2_000
 ANSWER_DEADLINE_SECONDS: Final = 12.0
 
 NOT_FOUND: Final = CancelAnswer("not_found", None)
+
+NAME: Final = "cancel"
+_size = metrics.BATCH_SIZE.labels(NAME)
+_wait = metrics.BATCH_WAIT.labels(NAME)
+_flush_seconds = metrics.BATCH_FLUSH.labels(NAME)
 
 _log = structlog.get_logger(__name__)
 
@@ -62,6 +70,8 @@ class Cancels:
         self._is_open = False
 
     async def __aenter__(self) -> Self:
+        lines = self._lines
+        metrics.BATCH_QUEUE.labels(NAME).set_function(lambda: sum(map(len, lines.values())))
         self._is_open = True
         return self
 
@@ -91,6 +101,7 @@ class Cancels:
             line = self._lines[want.client_id] = deque()
             self._start(want.client_id, line)
         if len(line) >= QUEUE_MAX:
+            metrics.BATCH_REFUSED.labels(NAME).inc()
             raise Busy(f"{len(line)} cancels of a client wait")
         waiter: Waiter[Want, CancelAnswer] = Waiter(want, asyncio.get_running_loop().create_future())
         line.append(waiter)
@@ -107,8 +118,9 @@ class Cancels:
         """Flush what a client cancels, one after the other, until nothing waits."""
         end: Exception = Stopped("cancel has stopped")
         try:
-            while line:
-                async with self._reads.place(client_id):
+            # One place for all of it: at each commit anew it would wait behind the client's own reads.
+            async with self._reads.place(client_id):
+                while line:
                     await self._flush_next(line)
         except Refusal as refusal:
             end = refusal
@@ -128,14 +140,20 @@ class Cancels:
         cancelled: list[UUID] = []
         flusher = Flusher(
             partial(self._flush, cancelled),
-            name="cancel",
+            name=NAME,
             is_bisectable=is_bisectable,
             is_retryable=is_retryable,
         )
+        if not batch:
+            return
+        started_at = time.monotonic()
+        _size.observe(len(batch))
+        _wait.observe(started_at - batch[0].queued_at)
         try:
             await flusher.settle(batch)
         finally:
             expire_all(batch)  # all are answered, unless this was cancelled
+            _flush_seconds.observe(time.monotonic() - started_at)
         await self._tell(cancelled)
 
     async def _flush(

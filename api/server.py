@@ -156,7 +156,8 @@ class Endpoint:
                 error=type(error).__name__,
             )
         if self._operation.is_spending:
-            is_ours = refusal.status >= 500
+            # Busy may be the client's own share of what everybody has, so it counts as a refusal.
+            is_ours = refusal.status >= 500 and refusal.code is not ProblemCode.BUSY
             await (self._admission.give_back if is_ours else self._admission.give_back_refused)(call)
         return problem_response(refusal, call.request, call.request_id, call.headers)
 

@@ -26,8 +26,10 @@ PAUSE_GROWTH: Final = 1.5
 # A replica that answers for balance and journal may be behind: 5 s at most, unless the API is told otherwise.
 CATCH_UP_SECONDS: Final = 6.0
 CATCH_UP_PAUSE_SECONDS: Final = 0.5
-# The upper bound is exclusive, and the API may read a time a millisecond lower.
-LATER_MS: Final = 2
+# The API looks by the time at which a message was accepted. Its id was made up to half a minute before that,
+# by a clock that may be a second ahead of the database's.
+EARLIER_MS: Final = -1_000
+LATER_MS: Final = 31_000
 
 OnLook = Callable[[dict[str, str]], None]
 
@@ -87,7 +89,11 @@ async def _look(api: Api, waiting: Collection[str]) -> dict[str, str]:
 async def _look_in_pages(api: Api, waiting: Collection[str]) -> dict[str, str]:
     """Read the list between the oldest and the newest message that is waited for."""
     wanted = set(waiting)
-    query = {"since": _moment(min(wanted), 0), "until": _moment(max(wanted), LATER_MS), "limit": PAGE}
+    query = {
+        "since": _moment(min(wanted), EARLIER_MS),
+        "until": _moment(max(wanted), LATER_MS),
+        "limit": PAGE,
+    }
     seen: dict[str, str] = {}
     cursor = None
     while True:

@@ -25,11 +25,14 @@ class _Found:
 
     Attributes:
         missing: what has to be written before a line: the titles, or the end of what was torn off.
+        cut_bytes: so long is a last line, torn off, of a message that is gone: it goes, since the message is
+            found again, and nobody is to charge for an amount that is torn.
         has_lines: there is more than the titles.
         gone: what it lists as gone. Facts alone tell of it: a run that goes on finds it again.
     """
 
     missing: str = ""
+    cut_bytes: int = 0
     has_lines: bool = False
     gone: set[str] = field(default_factory=set)
 
@@ -40,6 +43,11 @@ class _Lines:
     def __init__(self, file: FileIO, path: Path) -> None:
         self._file = file
         self.path = path
+
+    def cut(self, length: int) -> None:
+        """Cut so many bytes off its end."""
+        if length:
+            self._file.truncate(self.path.stat().st_size - length)
 
     def write(self, line: str) -> None:
         """Write a line.
@@ -88,6 +96,7 @@ class RecoverList:
         """
         if self._lines is None:
             return lambda *_: None
+        self._lines.cut(self._found.cut_bytes)
         self._lines.write(self._found.missing)
         writer = csv.writer(self._lines, lineterminator=LINE_END)
 
@@ -152,5 +161,7 @@ def _whole(lines: Iterable[str], found: _Found) -> Iterator[str]:
         found.has_lines = True
         if line.endswith("\n"):
             yield line
+        elif line.split(",")[1:2] == ["gone"]:
+            found.cut_bytes = len(line.encode())
         else:
             found.missing = LINE_END

@@ -58,6 +58,7 @@ class Suspended:
         self._walks_for: list[Suspension] = []
         self._after = FIRST_ID
         self._ended: Counter[int] = Counter()
+        self._has_left = False  # whether a part of it was given up
 
     async def run_once(self) -> None:
         """Begin a walk for who has become suspended, or go on with it, for about ``LOOK_SECONDS``."""
@@ -68,6 +69,7 @@ class Suspended:
             self._walks_for = [one for one in self._since if self._is_new(one, now)]
             self._after = FIRST_ID
             self._ended.clear()
+            self._has_left = False
         for _ in range(PAGES_MAX):
             if not self._walks_for or time.monotonic() >= now + LOOK_SECONDS:
                 return
@@ -109,10 +111,11 @@ class Suspended:
         try:
             await apart(end, part)
         except _GivenUp:
+            self._has_left = True
             _log.warning("the rest of a part is left until it is due", messages=len(part), first=str(part[0]))
 
     def _be_over(self) -> None:
         for one in self._walks_for:
-            _log.info("walk over", client=one.name, ended=self._ended[one.client_id])
+            _log.info("walk over", client=one.name, ended=self._ended[one.client_id], has_left=self._has_left)
         self._walked.update(self._walks_for)
         self._walks_for = []

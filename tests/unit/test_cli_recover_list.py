@@ -75,7 +75,29 @@ def test_a_full_disk_is_told_and_a_line_that_was_torn_swallows_none(tmp_path: Pa
         second.listener(TOLD)(GONE, "gone", "DELIVERED")
     with opened(file) as third:
         third.listener(TOLD)(GONE, "gone", "DELIVERED")
-    assert file.read_text().splitlines() == [TITLES, ended_line, torn, GONE_LINE]
+    assert file.read_text().splitlines() == [TITLES, ended_line, GONE_LINE]
+
+
+@pytest.mark.parametrize("length", range(37, len(GONE_LINE)))
+def test_a_torn_line_of_what_is_gone_stands_for_nothing(tmp_path: Path, length: int) -> None:
+    """Also where the run that goes on is cut off before it comes to that message again."""
+    file = tmp_path / "list.csv"
+    file.write_text(f"{TITLES}\r\n{HERE},ended,DELIVERED\r\n{GONE_LINE[:length]}", newline="")
+    with opened(file) as second:
+        second.listener(TOLD)
+    with opened(file) as third:
+        third.listener(TOLD)(GONE, "gone", "DELIVERED")
+    lines = [line for line in file.read_text().splitlines() if ",gone," in line]
+    assert lines == [GONE_LINE]
+
+
+def test_a_torn_line_of_what_was_done_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    torn = f"{HERE},ended,DELIV"
+    file.write_text(f"{TITLES}\r\n{torn}", newline="")
+    with opened(file) as second:
+        second.listener(TOLD)(GONE, "gone", "DELIVERED")
+    assert file.read_text().splitlines() == [TITLES, torn, GONE_LINE]
 
 
 @pytest.mark.parametrize("end", ["", "\r", "\n", "\r\n"])
