@@ -137,6 +137,8 @@ class Cancels:
             if not waiter.answer.done():
                 waiter.is_flushed = True
                 batch.append(waiter)
+        if not batch:
+            return
         cancelled: list[UUID] = []
         flusher = Flusher(
             partial(self._flush, cancelled),
@@ -144,8 +146,6 @@ class Cancels:
             is_bisectable=is_bisectable,
             is_retryable=is_retryable,
         )
-        if not batch:
-            return
         started_at = time.monotonic()
         _size.observe(len(batch))
         _wait.observe(started_at - batch[0].queued_at)
