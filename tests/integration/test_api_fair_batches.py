@@ -7,19 +7,16 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from api.large_bodies import LargeBodies
 from tests.support.api_rig import Answer, Rig, open_api, prepare
+from tests.support.locks import ACCOUNT, BLOCKED, held
 from tests.support.servers import Database
 
 # For a busy machine. Whoever waits behind the campaign is refused after 12 s and does not come so far.
 PATIENCE_SECONDS = 60.0
 NUMBERS = [f"+4915112{n:06}" for n in range(1_000)]
-BLOCKED = (
-    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-)
 
 
 @pytest.fixture
@@ -27,22 +24,6 @@ async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
     await prepare(database)
     async with open_api(database, tmp_path) as running:
         yield running
-
-
-@asynccontextmanager
-async def account_held(database: Database, client: str) -> AsyncIterator[asyncpg.Connection]:
-    """Hold a client's account, as if its flushes took very long."""
-    connection = await asyncpg.connect(database.dsn())
-    try:
-        async with connection.transaction():
-            await connection.execute(
-                "select 1 from ledger.accounts where id = (select id from tollwire.clients where name = $1)"
-                " for update",
-                client,
-            )
-            yield connection
-    finally:
-        await connection.close()
 
 
 async def send_batch(rig: Rig, key: str, count: int, **headers: str) -> Answer:
@@ -53,16 +34,16 @@ async def send_batch(rig: Rig, key: str, count: int, **headers: str) -> Answer:
 async def test_one_clients_batches_keep_nobody_elses_messages_waiting(rig):
     campaign = await rig.client("campaign", credit_micros=1_000_000_000)
     bank = await rig.client("bank", credit_micros=1_000_000_000)
-    async with account_held(rig.database, "campaign") as held:
+    async with held(rig.database, ACCOUNT, "campaign") as holder:
         batches = [asyncio.create_task(send_batch(rig, campaign, 1_000)) for _ in range(6)]
-        while await held.fetchval(BLOCKED) == 0:
-            await held.execute("select pg_sleep(0.01)")
+        while await holder.fetchval(BLOCKED) == 0:
+            await holder.execute("select pg_sleep(0.01)")
         async with asyncio.timeout(PATIENCE_SECONDS):
             single = await rig.send(bank, lane="express")
             few = await send_batch(rig, bank, 20)
             many = await send_batch(rig, bank, 1_000)
         # The account is held all the while, so all of them went past it.
-        assert held.is_in_transaction()
+        assert holder.is_in_transaction()
     assert (single.status, few.body["accepted"], many.body["accepted"]) == (202, 20, 1_000)
     # What became of the campaign depends on how long its account was held; it has its answers.
     assert {answer.status for answer in await asyncio.gather(*batches)} <= {202, 503}

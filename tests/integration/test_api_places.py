@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,13 @@ from api.callback import CHANGES_BURST
 from api.counted import IN_FLIGHT
 from api.places import REPLAYS_MAX
 from tests.support.api_rig import Answer, Rig, open_api, prepare
+from tests.support.locks import ACCOUNT, BLOCKED, held
 from tests.support.servers import Database
 
 # Fewer than the connections of the test's own HTTP client, more than those of the API to PostgreSQL.
 AT_ONCE = 60
 PATIENCE_SECONDS = 30.0
-BLOCKED = (
-    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-)
-ACCOUNT = (
-    "select 1 from ledger.accounts where id ="
-    " (select id from tollwire.clients where name = 'greedy') for update"
-)
+GREEDY = ACCOUNT.replace("$1", "'greedy'")
 
 
 @pytest.fixture
@@ -32,18 +26,6 @@ async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
     await prepare(database)
     async with open_api(database, tmp_path) as running:
         yield running
-
-
-@asynccontextmanager
-async def held(database: Database, lock: str) -> AsyncIterator[asyncpg.Connection]:
-    """Hold a lock, as if what the API does under it took very long."""
-    connection = await asyncpg.connect(database.dsn())
-    try:
-        async with connection.transaction():
-            await connection.execute(lock)
-            yield connection
-    finally:
-        await connection.close()
 
 
 async def changed(database: Database, sql: str) -> None:
@@ -91,7 +73,7 @@ async def test_a_flood_of_cancels_is_a_few_commits(database, tmp_path, pool_max,
         greedy, other = await rig.client("greedy", credit_micros=1_000_000_000), await rig.client("other")
         requests = await sent_by(rig, greedy, AT_ONCE)
         requests += [("GET", "/v1/messages?limit=1", None)] * reads
-        blocked, answers = await flooded(rig, ACCOUNT, requests, greedy, other)
+        blocked, answers = await flooded(rig, GREEDY, requests, greedy, other)
         assert blocked == 1
         assert [one.status for one in answers] == [200] * len(answers)
         assert {one.body["status"] for one in answers[:AT_ONCE]} == {"CANCELLED"}
@@ -102,7 +84,7 @@ async def test_cancels_of_one_client_keep_neither_cancels_nor_sends_of_another_w
     # Accounts are locked in the order of their ids: in one commit the other's would be locked, too.
     other, greedy = await rig.client("other"), await rig.client("greedy", credit_micros=1_000_000_000)
     requests, (own,) = await sent_by(rig, greedy, AT_ONCE), await sent_by(rig, other, 1)
-    async with held(rig.database, ACCOUNT) as holder, asyncio.timeout(PATIENCE_SECONDS):
+    async with held(rig.database, GREEDY) as holder, asyncio.timeout(PATIENCE_SECONDS):
         asked = [asyncio.create_task(rig.call(method, path, key=greedy)) for method, path, _ in requests]
         while at_work() < len(requests) or not await holder.fetchval(BLOCKED):
             await holder.execute("select pg_sleep(0.01)")
