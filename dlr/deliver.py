@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -16,13 +15,13 @@ from prometheus_client import Counter, Histogram
 
 from dlr import records, store, traces
 from dlr.behind import Behind
-from dlr.bodies import body_of
 from dlr.endpoint_book import EndpointBook, LatestBook
 from dlr.endpoints import SENT_BACK, Endpoints
 from dlr.held import UNKNOWN, Held
 from dlr.notes import CallbackNotes
+from dlr.permits import NotPermitted, Permit
 from dlr.piles import SWEEP_FIRST, SWEEP_MAX, Piles
-from dlr.poster import CallbackPoster, Delivery
+from dlr.poster import CallbackPoster
 from dlr.store import CallbackRecord, CallbackWork
 from shared.domain.callback_events import EventType
 from shared.domain.callbacks import (
@@ -36,7 +35,6 @@ from shared.domain.callbacks import (
     decide,
     is_success,
 )
-from shared.domain.retry import CALLBACK_ATTEMPTS_MAX
 from shared.runtime import tracing
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
@@ -203,19 +201,17 @@ class Deliver(WithParts):
     async def _post(self, work: CallbackWork, leased_at: float) -> CallbackRecord | None:
         now = self._clock.monotonic()
         until = leased_at + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
-        host = _own_host(work)
-        if self._needs_news(work, host) and not await self._latest.wait_for_news(now, until - now):
+        permit = Permit(self._latest, self._clock, work, now)
+        if permit.needs_news and not await self._latest.wait_for_news(now, until - now):
             return None  # whether it may be posted is not known here: a sweep comes back to it
-        book = self._latest.book
-        secrets = book.secrets(work.endpoint_id, self._clock) if book else ()
-        if book is None or not secrets or work.url is None:
-            return records.without_secret(work)
-        if host and not book.may_call(work.endpoint_id, host):
-            CALLBACKS.labels("gave_up").inc()
-            return records.barred(work, host)
-        delivery = Delivery(work.callback_id, work.endpoint_id, work.url, secrets, body_of(work), host)
-        crash_point("callback.before_post")
-        outcome = await self._endpoints.post(self._poster, delivery, until=until)
+        try:
+            delivery = permit.delivery()
+            crash_point("callback.before_post")
+            outcome = await self._endpoints.post(self._poster, delivery, until=until, renewed=permit.delivery)
+        except NotPermitted as refused:
+            if refused.record.outcome is not None:
+                CALLBACKS.labels(refused.record.outcome).inc()
+            return refused.record
         crash_point("callback.after_post")
         if outcome is None:
             return None  # its endpoint's breaker is open or its queue full: a sweep comes back to it
@@ -224,10 +220,10 @@ class Deliver(WithParts):
             return records.without_connection(work)
         if tracing.is_on:
             traces.called_back(work, outcome)
-        is_gone = not host and isinstance(outcome, Posted) and outcome.status == HTTPStatus.GONE
+        is_gone = not permit.host and isinstance(outcome, Posted) and outcome.status == HTTPStatus.GONE
         if is_gone and await self._may_have_left(work, until):
             return records.moved(work, outcome)
-        return self._note(work, outcome, is_endpoint=not host)
+        return self._note(work, outcome, is_endpoint=not permit.host)
 
     async def _may_have_left(self, work: CallbackWork, until: float) -> bool:
         """Whether the endpoint has left the URL that is gone; yes, too, while that is not known here."""
@@ -235,17 +231,6 @@ class Deliver(WithParts):
         is_news = await self._latest.wait_for_news(now, max(until - now, 0.0))
         book = self._latest.book
         return not is_news or book is None or book.has_left(work.endpoint_id, work.url or "")
-
-    def _needs_news(self, work: CallbackWork, host: str) -> bool:
-        """Whether a book that is older than the callback could be the end of it.
-
-        It has no secret yet, or not the host; or the secret was rotated since, and there is no further try.
-        """
-        book = self._latest.book
-        if book is None or work.attempts + 1 >= CALLBACK_ATTEMPTS_MAX:
-            return True
-        is_barred = bool(host) and not book.may_call(work.endpoint_id, host)
-        return is_barred or not book.secrets(work.endpoint_id, self._clock)
 
     def _age_seconds(self, moment: datetime) -> float:
         return max(self._clock.now_ms() / 1000 - moment.timestamp(), 0.0)
@@ -270,8 +255,3 @@ class Deliver(WithParts):
                 ending = "gave_up"
         CALLBACKS.labels(ending or "failed").inc()
         return records.tried(work, outcome, ending, retry_seconds, keeps_answer=keeps)
-
-
-def _own_host(work: CallbackWork) -> str:
-    """The host that the message named itself; empty where it is the endpoint's own URL."""
-    return urlsplit(work.url).hostname or "" if work.is_own_url and work.url else ""

@@ -119,6 +119,10 @@ class LatestBook:
         self._is_closed = True
         self._wake()
 
+    def was_true(self, since: float) -> bool:
+        """Whether what is in force was so at ``since``, of the clock, or later."""
+        return self._true_at >= since
+
     async def wait_for_news(self, since: float, timeout_seconds: float) -> bool:
         """Wait until what is in force was true at ``since``, of the clock, or later; False: it never was."""
         try:
@@ -127,7 +131,7 @@ class LatestBook:
                     await self._changed.wait()
         except TimeoutError:
             pass
-        return self._true_at >= since
+        return self.was_true(since)
 
     def _wake(self) -> None:
         self._changed.set()

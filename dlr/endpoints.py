@@ -10,19 +10,18 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from dlr.breaker import OPEN_SECONDS_MIN
+from dlr.answers import is_gone_there, wanted_seconds
 from dlr.health import Failing, Health
 from dlr.poster import Delivery
 from dlr.turns import Lane, Limits, Place, Turns
 from dlr.watch import Watch
-from shared.domain.callbacks import Outcome, Posted, RejectReason, is_success, retry_after_seconds
+from shared.domain.callbacks import Outcome, Posted, RejectReason, is_success
 from shared.runtime.clock import Clock
 
 # A post that lasts longer moves its endpoint to the slow ones, before its answer or its deadline comes.
@@ -109,10 +108,18 @@ class Endpoints:
         for lane in self._lanes.values():
             self._turns.send_away(lane)
 
-    async def post(self, poster: Poster, delivery: Delivery, *, until: float = math.inf) -> Outcome | None:
+    async def post(
+        self,
+        poster: Poster,
+        delivery: Delivery,
+        *,
+        until: float = math.inf,
+        renewed: Callable[[], Delivery] | None = None,
+    ) -> Outcome | None:
         """Post in the endpoint's turn. None: not now; the callback's lease ends, and a sweep takes it up.
 
         ``until``: the time of the clock after which it may be another process's and is not begun.
+        ``renewed`` makes the delivery anew when the turn has come; what it raises gives the turn back.
         """
         lane = self._lane(delivery.endpoint_id, delivery.host)
         place = Place.NONE if self._is_shut(lane) else await self._turns.take(lane)
@@ -122,7 +129,7 @@ class Endpoints:
         if place is Place.NONE:
             SENT_BACK.inc()
             return None
-        return await self._post(poster, delivery, lane, place)
+        return await self._post(poster, delivery, renewed, lane, place)
 
     def _give_up(self, lane: Lane, place: Place) -> None:
         if place is Place.PROBE:
@@ -166,10 +173,17 @@ class Endpoints:
     def _is_shut(self, lane: Lane) -> bool:
         return self._is_stopping or lane.is_disabled or lane.breaker.is_open(self._clock.monotonic())
 
-    async def _post(self, poster: Poster, delivery: Delivery, lane: Lane, place: Place) -> Outcome:
+    async def _post(
+        self,
+        poster: Poster,
+        delivery: Delivery,
+        renewed: Callable[[], Delivery] | None,
+        lane: Lane,
+        place: Place,
+    ) -> Outcome:
         mark = self._slow_watch.begin(lane, self._loop.time() + SLOW_SECONDS)
         try:
-            outcome = await poster.post(delivery)
+            outcome = await poster.post(renewed() if renewed else delivery)
             # Before the place is given back, so that the next in turn meets what was learned.
             self._learn(lane, outcome, was_probe=place is Place.PROBE)
         except BaseException:
@@ -190,7 +204,7 @@ class Endpoints:
                 lane.breaker.abandon()
             return
         self._turns.mark(lane, is_slow=outcome.duration_ms > SLOW_SECONDS * 1000)
-        if is_success(outcome) or _is_gone_there(lane, outcome):
+        if is_success(outcome) or is_gone_there(lane.host, outcome):
             self._turns.widen(lane)
             self._succeeded(lane)
         else:
@@ -211,7 +225,7 @@ class Endpoints:
         lane.failed_at = now
         lane.failing_since = lane.failing_since or now
         open_seconds = lane.breaker.fail(self._clock.monotonic(), self._jitter(), was_probe=was_probe)
-        wanted = self._wanted_seconds(outcome)
+        wanted = wanted_seconds(outcome, now)
         if wanted is not None and wanted > (open_seconds or 0.0):
             open_seconds = lane.breaker.open_for(self._clock.monotonic(), wanted)
         if open_seconds is None:
@@ -229,16 +243,6 @@ class Endpoints:
         # PostgreSQL decides, which knows what others delivered, and ``follow`` learns of it.
         reason = _SILENT if now - lane.failing_since > DISABLE_AFTER else None
         self._note(lane, open_seconds=open_seconds, disabled_reason=reason)
-
-    def _wanted_seconds(self, outcome: Outcome) -> float | None:
-        """How long the endpoint asks to be left alone; 410 means for good, and the caller will say so."""
-        if not isinstance(outcome, Posted):
-            return None
-        if outcome.status == HTTPStatus.GONE:
-            return OPEN_SECONDS_MIN
-        if outcome.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            return retry_after_seconds(outcome.retry_after, self._clock.now())
-        return None
 
     def _note(
         self,
@@ -287,8 +291,3 @@ class Endpoints:
             for key, lane in self._lanes.items()
             if lane.is_noted or (lane.failing_since and not lane.host) or not lane.is_idle
         }
-
-
-def _is_gone_there(lane: Lane, outcome: Outcome) -> bool:
-    """True for a 410 at a message's own URL: its host lives, and answers for others of its URLs."""
-    return bool(lane.host) and isinstance(outcome, Posted) and outcome.status == HTTPStatus.GONE

@@ -71,5 +71,10 @@ def without_connection(work: CallbackWork) -> CallbackRecord:
     return _again(work, work.attempts, None, NO_CONNECTION_SECONDS)
 
 
+def left(work: CallbackWork) -> CallbackRecord:
+    """Its endpoint left the URL while it waited for a turn: it comes again soon, to the new one."""
+    return _again(work, work.attempts, None, MOVED_SECONDS)
+
+
 def _again(work: CallbackWork, attempt_no: int, error: str | None, seconds: float) -> CallbackRecord:
     return CallbackRecord(work.callback_id, attempt_no, None, None, error, None, None, None, seconds)

@@ -1,0 +1,115 @@
+"""What waits for its endpoint's turn goes by what is so when the turn comes, not by what was so before."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from dlr.deliver import Deliver
+from dlr.store import CallbackWork
+from shared.domain.signatures import new_secret, parse_secret, sign
+from shared.storage.audit import Actor
+from shared.storage.callback_endpoints import EndpointSettings, put_endpoint
+from tests.support.deliveries import add_secret, client_at, ended, inform, open_deliver, tried
+from tests.support.endpoints import Endpoint, Reply, Request, answer, endpoint, says
+from tests.support.flow import Flow, open_flow
+from tests.support.servers import Database
+
+EVENTS = ["message.delivered"]
+ALLOW = "update tollwire.clients set allowed_callback_hosts = $2 where id = $1"
+ENDPOINT = "select id from tollwire.callback_endpoints where client_id = $1"
+WAITING = """
+    select attempts, outcome, due_at <= clock_timestamp() + interval '2 s' as is_due
+    from tollwire.callbacks where id = $1
+"""
+DUE = "update tollwire.callbacks set due_at = clock_timestamp() where id = $1"
+
+
+class Gate:
+    """An endpoint that answers nobody before it is opened."""
+
+    def __init__(self) -> None:
+        self.is_reached = asyncio.Event()
+        self.is_open = asyncio.Event()
+
+    async def __call__(self, _: Request, reply: Reply) -> None:
+        self.is_reached.set()
+        await self.is_open.wait()
+        await reply.send(answer(200))
+
+
+@asynccontextmanager
+async def one_waits(
+    flow: Flow, deliver: Deliver, gate: Gate, works: list[CallbackWork]
+) -> AsyncIterator[None]:
+    """The first is on its way and the second waits for the turn; when the block ends, the turn comes."""
+    deliver.deliver_soon(works)
+    await gate.is_reached.wait()
+    yield
+    await inform(flow, deliver)
+    gate.is_open.set()
+    assert await tried(flow, [works[0].callback_id]) == ["delivered"]
+
+
+async def noted(flow: Flow, callback_id: object) -> tuple[int, str | None, bool]:
+    """Wait until it is done or due again."""
+    async with asyncio.timeout(10):
+        while True:
+            row = await flow.row(WAITING, callback_id)
+            if row["outcome"] or row["is_due"]:
+                return row["attempts"], row["outcome"], row["is_due"]
+            await asyncio.sleep(0.02)
+
+
+def is_signed_by(server: Endpoint, number: int, secret: str) -> bool:
+    """Whether this request is signed by this secret and no other."""
+    request = server.requests[number]
+    sent = request.headers
+    signed = sign(parse_secret(secret), sent["webhook-id"], int(sent["webhook-timestamp"]), request.body)
+    return sent["webhook-signature"] == signed
+
+
+async def test_what_waits_for_a_turn_goes_to_where_its_endpoint_was_moved(database: Database) -> None:
+    gate = Gate()
+    async with open_flow(database) as flow, endpoint(gate) as old, endpoint(says(answer(200))) as new:
+        client = await client_at(flow, old.url())
+        works = await ended(flow, client, None, 2)
+        waiting = works[1].callback_id
+        async with open_deliver(flow, polls=False) as deliver:
+            async with one_waits(flow, deliver, gate, works), flow.pool.acquire() as connection:
+                await put_endpoint(
+                    connection, client, EndpointSettings(new.url(), EVENTS, False), Actor("client")
+                )
+            assert await noted(flow, waiting) == (0, None, True)
+            await flow.pool.execute(DUE, waiting)
+            await deliver.sweep()
+            assert await tried(flow, [waiting]) == ["delivered"]
+        assert (len(old.requests), len(new.requests)) == (1, 1)
+
+
+async def test_what_waits_for_a_turn_is_signed_with_the_secret_of_then(database: Database) -> None:
+    gate, rotated = Gate(), new_secret(bytes(range(32)))
+    async with open_flow(database) as flow, endpoint(gate) as server:
+        client = await client_at(flow, server.url())
+        works = await ended(flow, client, None, 2)
+        async with open_deliver(flow, polls=False) as deliver:
+            async with one_waits(flow, deliver, gate, works):
+                await flow.pool.execute("delete from tollwire.callback_secrets")
+                await add_secret(flow, await flow.pool.fetchval(ENDPOINT, client), rotated)
+            assert await tried(flow, [works[1].callback_id]) == ["delivered"]
+        assert not is_signed_by(server, 0, rotated)
+        assert is_signed_by(server, 1, rotated)
+
+
+async def test_a_host_that_is_taken_off_while_a_callback_waits_for_it_is_not_called(
+    database: Database,
+) -> None:
+    gate = Gate()
+    async with open_flow(database) as flow, endpoint(gate) as server:
+        client = await client_at(flow, "https://elsewhere.example.org/")
+        await flow.pool.execute(ALLOW, client, ["127.0.0.1"])
+        works = await ended(flow, client, server.url(), 2)
+        async with open_deliver(flow, polls=False) as deliver:
+            async with one_waits(flow, deliver, gate, works):
+                await flow.pool.execute(ALLOW, client, [])
+            assert (await noted(flow, works[1].callback_id))[:2] == (1, "gave_up")
+        assert len(server.requests) == 1
