@@ -17,23 +17,28 @@ async def load_prices(connection: Connection, version: int) -> Prices:
 
 
 class Follower:
-    """Renews prices and keys whenever the configuration's version has risen.
+    """Renews the keys whenever the configuration's version has risen, and says what renews the prices.
 
     What clients change themselves, their callback endpoints, renews the keys of those clients alone.
+    ``prices.refresh`` is a loop of its own: a key that was revoked ends within a second however long the
+    prices take to load, and also when they cannot be loaded at all.
     """
 
     def __init__(self, pool: Pool, authenticator: Authenticator) -> None:
         self._pool = pool
         self.prices = ConfigWatch(pool, load_prices, read_version=key_store.READ_VERSIONS)
         self._authenticator = authenticator
+        self._config_version = 0
         self._before: key_store.Versions | None = None
 
     async def poll(self) -> None:
         """Look once. What fails half-way is made up for by the next poll."""
-        if await self.prices.refresh():
+        found = key_store.Versions(*await self.prices.look())
+        if found.config != self._config_version:
             self._authenticator.outdate()
+            self._config_version = found.config
         await self._authenticator.refresh()
-        await self._follow_callbacks(key_store.Versions(*self.prices.seen))
+        await self._follow_callbacks(found)
 
     async def _follow_callbacks(self, found: key_store.Versions) -> None:
         before = self._before

@@ -1,7 +1,6 @@
 """What a message would be and cost: the one function behind the preview and the bill (RULES 14)."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from msgspec import Struct
 
@@ -13,9 +12,7 @@ from shared.domain.rates import NoRate, RateTable
 from shared.domain.segments import Segmented, TextError, TextTooLong, segment
 from shared.domain.senders import RULE as SENDER_RULE
 from shared.domain.senders import is_sender
-from shared.storage.config import CarrierConfig, Routes
-
-EVERYBODY: Final = 0
+from shared.storage.config import EVERYBODY, CarrierConfig, Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,7 @@ class Prices:
     routes: Routes
 
     def table(self, client: Client) -> RateTable | None:
-        """The client's own rates, else everybody's in its currency."""
+        """The client's own rates, laid over everybody's in its currency, or those alone."""
         return self.rates.get((client.id, client.currency)) or self.rates.get((EVERYBODY, client.currency))
 
 

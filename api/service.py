@@ -73,7 +73,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
             with closing(authenticator):
                 yield [
                     partial(app.serve, settings, resources, Admission(authenticator, limits, uses, settings)),
-                    polling(follower.poll),
+                    *map(polling, (follower.poll, follower.prices.refresh)),
                     partial(every, interval_seconds=WRITE_EVERY_SECONDS, run_once=uses.write),
                     partial(keep_clock, clock, pool),
                     partial(every, interval_seconds=reader.look_seconds, run_once=reader.look),
@@ -99,6 +99,7 @@ async def _wait_for_database(pool: Pool, keyring: Keyring, follower: Follower) -
     await wait_for_schema(pool)
     await tell_what_stays_shut(pool, keyring)
     await follower.poll()
+    await follower.prices.refresh()
 
 
 def _url_policy() -> UrlPolicy:

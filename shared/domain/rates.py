@@ -1,11 +1,11 @@
 """What a message costs: segments times the rate of the longest prefix of its number (DESIGN 4)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from shared.domain.money import CurrencyMismatch, Money
+from shared.domain.money import Money
 from shared.domain.segments import SEGMENTS_LIMIT
 
 # A million currency units a segment: above it a price is a typing error, and below it no product of
@@ -15,9 +15,12 @@ PRICE_MICROS_MAX = 1_000_000 * 1_000_000
 # is what fraud with expensive destinations lives on.
 _PREFIX = re.compile(r"[1-9][0-9]{0,14}")
 
+Find: TypeAlias = Callable[[str], int | None]
+"""Returns the micros a segment of just this prefix; None where it has no price."""
+
 
 class InvalidRate(ValueError):  # noqa: N818 - named for what happened
-    """The rate has no usable prefix or price, or the table holds its prefix already."""
+    """The rate has no usable prefix or price."""
 
 
 class NoRate(ValueError):  # noqa: N818 - named for what happened
@@ -52,36 +55,43 @@ class Priced(NamedTuple):
 
 
 class RateTable:
-    """One client's rates at one version, in one currency."""
+    """What a segment costs by prefix, at one version and in one currency: everybody's list, or a client's."""
 
-    __slots__ = ("_lengths", "_rates", "currency", "version")
+    __slots__ = ("currency", "find", "lengths", "version")
 
-    def __init__(self, rates: Iterable[Rate], version: int) -> None:
-        """Take the rates in any order.
+    def __init__(
+        self, prices: Mapping[str, int], currency: str, version: int, *, everybodys: "RateTable | None" = None
+    ) -> None:
+        """Take micros a segment by prefix, as ``Rate`` has let them pass.
+
+        Args:
+            prices: a client's own ones if ``everybodys`` is given, which they are laid over. That list is
+                shared, not copied: thousands of clients have one or two prices of their own.
+            currency: of all of them, and of ``everybodys``.
+            version: of the configuration that they were read from, and ``everybodys`` with them.
+            everybodys: the list, which stands where it has a longer prefix.
 
         Raises:
-            InvalidRate: a prefix comes twice.
-            CurrencyMismatch: the rates are of more than one currency.
+            InvalidRate: a price that nobody can have meant.
         """
+        for extreme in (min(prices.values(), default=0), max(prices.values(), default=0)):
+            if not 0 <= extreme <= PRICE_MICROS_MAX:
+                raise InvalidRate(f"a price is 0 to {PRICE_MICROS_MAX} whole micros, not {extreme!r}")
+        self.currency = currency
         self.version = version
-        self.currency: str | None = None
-        self._rates: dict[str, Rate] = {}
-        for rate in rates:
-            if rate.prefix in self._rates:
-                raise InvalidRate(f"the prefix {rate.prefix} comes twice")
-            if self.currency not in (None, rate.currency):
-                raise CurrencyMismatch(f"{self.currency} and {rate.currency} in one table")
-            self.currency = rate.currency
-            self._rates[rate.prefix] = rate
-        self._lengths = tuple(sorted({len(prefix) for prefix in self._rates}, reverse=True))
-
-    def __len__(self) -> int:
-        return len(self._rates)
+        self.find: Find = prices.get
+        lengths = {len(prefix) for prefix in prices}
+        if everybodys is not None:
+            self.find = _first(prices.get, everybodys.find)
+            lengths.update(everybodys.lengths)
+        self.lengths: tuple[int, ...] = tuple(sorted(lengths, reverse=True))
+        """Of the prefixes, the longest first."""
 
     def price(self, e164: str, segments: int) -> Priced:
         """Return what a message of so many segments costs to a number in E.164 (with its plus).
 
-        One look-up for each length of prefix that the table has, the longest first.
+        The longest prefix decides; a client's own price stands before everybody's of the same prefix. One
+        look-up for each length of prefix that there is, the longest first.
 
         Raises:
             NoRate: no prefix fits.
@@ -90,8 +100,18 @@ class RateTable:
         if not 1 <= segments <= SEGMENTS_LIMIT:
             raise ValueError(f"a message has 1 to {SEGMENTS_LIMIT} segments, not {segments}")
         digits = e164[1:]
-        for length in self._lengths:
-            rate = self._rates.get(digits[:length])
-            if rate is not None:
-                return Priced(rate.price_micros * segments, rate.currency, self.version, rate.prefix)
+        find = self.find
+        for length in self.lengths:
+            prefix = digits[:length]
+            micros = find(prefix)
+            if micros is not None:
+                return Priced(micros * segments, self.currency, self.version, prefix)
         raise NoRate(f"there is no rate for {e164[:4]}…")
+
+
+def _first(own: Find, everybodys: Find) -> Find:
+    def find(prefix: str) -> int | None:
+        micros = own(prefix)
+        return everybodys(prefix) if micros is None else micros
+
+    return find

@@ -4,6 +4,7 @@ One poll of a version number is the guarantee that a revoked key or a suspended 
 everywhere within a second (RULES 32); a message over NATS may make it faster, never replace it.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from prometheus_client import Gauge
 
-from shared.domain.rates import Rate, RateTable
+from shared.domain.rates import RateTable
 from shared.runtime.loops import Loop, every
 from shared.runtime.postgres import Connection, Pool
 from shared.runtime.server_calls import CONNECT_SECONDS
@@ -26,6 +27,10 @@ VERSION_SECONDS: Final = 2.0
 # A host that says nothing took all of the pool's connections with it. One that is only slow must not be
 # connected to anew by every process after each look: such a look ends its own connection alone.
 EXPIRE_AGAIN_SECONDS: Final = 30.0
+# Requests wait no longer than this for the tables that are made of what was loaded.
+TURN_SECONDS: Final = 0.005
+# The client whose rates are the list for everybody.
+EVERYBODY: Final = 0
 
 C = TypeVar("C")
 Load = Callable[[Connection, int], Awaitable[C]]
@@ -75,24 +80,28 @@ class Routes:
         return ()
 
 
+# Everybody's list first: clients' own prices are laid over it.
 LOAD_RATES = """
-    select coalesce(client_id, 0), prefix, price_micros, currency from tollwire.rates
+    select coalesce(client_id, 0), currency, array_agg(prefix), array_agg(price_micros) from tollwire.rates
     where until_version is null
+    group by client_id, currency order by client_id nulls first
 """
 
 
 async def load_rates(connection: Connection, version: int) -> dict[tuple[int, str], RateTable]:
-    """Load the rate tables by (client, currency); client 0 is the list for everybody.
+    """Load the rate tables by (client, currency); client ``EVERYBODY`` is the list for everybody.
 
     A client with rates of its own has them laid over the list.
     """
-    rows: dict[tuple[int, str], list[Rate]] = {}
-    for client_id, prefix, price_micros, currency in await connection.fetch(LOAD_RATES):
-        rows.setdefault((client_id, currency), []).append(Rate(prefix, price_micros, currency))
-    tables = {}
-    for (client_id, currency), own in rows.items():
-        laid = {rate.prefix: rate for rate in [*rows.get((0, currency), []), *own]}
-        tables[client_id, currency] = RateTable(laid.values(), version)
+    tables: dict[tuple[int, str], RateTable] = {}
+    turn_ends_at = time.monotonic() + TURN_SECONDS
+    for client_id, currency, prefixes, prices in await connection.fetch(LOAD_RATES):
+        own = dict(zip(prefixes, prices, strict=True))
+        everybodys = tables.get((EVERYBODY, currency))
+        tables[client_id, currency] = RateTable(own, currency, version, everybodys=everybodys)
+        if time.monotonic() >= turn_ends_at:
+            await asyncio.sleep(0)
+            turn_ends_at = time.monotonic() + TURN_SECONDS
     return tables
 
 
@@ -136,11 +145,9 @@ class ConfigWatch(Generic[C]):
     def __init__(self, pool: Pool, load: Load[C], *, read_version: str = READ_VERSION) -> None:
         self._pool = pool
         self._load = load
-        self._look = read_version
+        self._read_version = read_version
         self._listeners: list[Callable[[C], None]] = []
         self.version = 0
-        self.seen: tuple[Any, ...] = ()
-        """What the last ``refresh`` read before anything else: the version, and what stands behind it."""
         self._current: C | None = None
         self._expires_from = 0.0  # monotonic: before it the pool's connections stay
 
@@ -163,14 +170,13 @@ class ConfigWatch(Generic[C]):
         """Load the configuration if its version has changed; return whether it had.
 
         Raises:
-            TimeoutError: the server says nothing. The pool's other connections are made anew when they are
-                next used, once in ``EXPIRE_AGAIN_SECONDS``: they led to the same host.
+            TimeoutError: as ``look`` does.
         """
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-            if await self._read_version(connection) == self.version:
+            if (await self._look(connection))[0] == self.version:
                 return False
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                version = await connection.fetchval(self._look)
+                version = await connection.fetchval(self._read_version)
                 current = await self._load(connection, version)
         self.version, self._current = version, current
         VERSION.set(version)
@@ -179,9 +185,19 @@ class ConfigWatch(Generic[C]):
             listener(current)
         return True
 
-    async def _read_version(self, connection: Connection) -> int:
+    async def look(self) -> tuple[Any, ...]:
+        """Return the version that there is, and what ``read_version`` reads behind it; load nothing.
+
+        Raises:
+            TimeoutError: the server says nothing. The pool's other connections are made anew when they are
+                next used, once in ``EXPIRE_AGAIN_SECONDS``: they led to the same host.
+        """
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            return await self._look(connection)
+
+    async def _look(self, connection: Connection) -> tuple[Any, ...]:
         try:
-            row = await connection.fetchrow(self._look, timeout=VERSION_SECONDS)
+            row = await connection.fetchrow(self._read_version, timeout=VERSION_SECONDS)
         except TimeoutError:
             connection.terminate()  # else the pool would wait for it to confirm that the query is cancelled
             if time.monotonic() >= self._expires_from:
@@ -190,8 +206,7 @@ class ConfigWatch(Generic[C]):
             raise
         if row is None:
             raise LookupError("config_version")
-        self.seen = tuple(row)
-        return int(row[0])
+        return tuple(row)
 
 
 def polling(look: Callable[[], Awaitable[object]]) -> Loop:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from shared.domain.rates import PRICE_MICROS_MAX
 from shared.runtime.metrics import LOOP_FAILURES
 from shared.storage import api_keys
 from tests.support.api_rig import BY, Rig, open_api, prepare
+from tests.support.locks import BLOCKED, held
 from tests.support.postgres_proxy import open_proxy
 from tests.support.servers import Database
 
@@ -128,6 +130,31 @@ async def test_a_key_that_is_revoked_in_an_outage_is_refused_soon_after_it(datab
         proxy.heal()
         took = await _until(rig, key, 401)
     assert took <= 2 * WITHIN_SECONDS
+
+
+async def test_a_key_that_is_revoked_while_the_prices_are_loaded_is_refused_within_a_second(rig, database):
+    key, operator = await rig.client("acme"), await rig.operator()
+    assert (await rig.call("GET", "/v1/balance", key=key)).status == 200
+    async with held(database, "lock table tollwire.rates in access exclusive mode") as holder:
+        await rig.key("acme")  # a new version
+        async with asyncio.timeout(10):
+            while await holder.fetchval(BLOCKED) == 0:
+                await holder.execute("select pg_sleep(0.01)")
+        await rig.call("DELETE", f"/admin/v1/keys/{key[3:15]}", key=operator)
+        with capture_logs():  # stacks as they are written for people take seconds
+            took = await _until(rig, key, 401)
+    assert took <= WITHIN_SECONDS
+
+
+async def test_a_key_that_is_revoked_while_no_price_can_be_loaded_is_refused_within_a_second(rig):
+    key, operator = await rig.client("acme"), await rig.operator()
+    assert (await rig.call("GET", "/v1/balance", key=key)).status == 200
+    with capture_logs():
+        async with rig.connection() as conn:
+            await conn.execute("update tollwire.rates set price_micros = $1", PRICE_MICROS_MAX + 1)
+        await rig.call("DELETE", f"/admin/v1/keys/{key[3:15]}", key=operator)
+        took = await _until(rig, key, 401)
+    assert took <= WITHIN_SECONDS
 
 
 async def test_a_suspended_client_reads_but_does_not_send_within_a_second(rig):
