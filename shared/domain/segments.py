@@ -27,6 +27,7 @@ __all__ = [
     "TextError",
     "TextNotStorable",
     "TextTooLong",
+    "characters_max",
     "segment",
 ]
 
@@ -36,8 +37,10 @@ SEGMENTS_MAX = 10
 # The part numbers of the concatenation header are one octet (TS 23.040 9.2.3.24.1).
 SEGMENTS_LIMIT = 255
 
-_SINGLE_UNITS = {Encoding.GSM7: 160, Encoding.UCS2: 70}
-_PART_UNITS = {Encoding.GSM7: 153, Encoding.UCS2: 67}
+_SINGLE_SEPTETS = 160
+_PART_SEPTETS = 153
+_SINGLE_UNITS = {Encoding.GSM7: _SINGLE_SEPTETS, Encoding.UCS2: 70}
+_PART_UNITS = {Encoding.GSM7: _PART_SEPTETS, Encoding.UCS2: 67}
 _FIRST_ASTRAL = "\U00010000"
 
 # Python's regex engine tests these classes against a bitmap: 0.4 µs for 100 characters.
@@ -60,11 +63,15 @@ class TextNotStorable(TextError):  # noqa: N818 - named for what happened
 class TextTooLong(TextError):  # noqa: N818 - named for what happened
     """The text needs more segments than allowed; nothing is ever cut off."""
 
-    def __init__(self, encoding: Encoding, segments_needed: int, segments_max: int) -> None:
-        """Keep both numbers: the answer names them."""
-        super().__init__(
-            f"the text needs {segments_needed} segments as {encoding}, at most {segments_max} may be sent"
-        )
+    def __init__(self, encoding: Encoding | None, segments_needed: int, segments_max: int) -> None:
+        """Keep both numbers: the answer names them.
+
+        With no ``encoding`` the text was not looked at, and ``segments_needed`` is what it takes at least.
+        """
+        needed = f"at least {segments_needed} segments"
+        if encoding is not None:
+            needed = f"{segments_needed} segments as {encoding}"
+        super().__init__(f"the text needs {needed}, at most {segments_max} may be sent")
         self.encoding = encoding
         self.segments_needed = segments_needed
         self.segments_max = segments_max
@@ -96,18 +103,29 @@ def segment(text: str, *, segments_max: int = SEGMENTS_MAX) -> Segmented:
     Raises:
         TextEmpty: there is nothing to send.
         TextNotStorable: a NUL or a lone surrogate.
-        TextTooLong: more than ``segments_max`` (1 to 255) segments are needed.
+        TextTooLong: more than ``segments_max`` (1 to 255) segments are needed. It comes first for a text
+            of more than ``characters_max``, which is not looked at.
         ValueError: ``segments_max`` itself is out of range.
     """
     if not 1 <= segments_max <= SEGMENTS_LIMIT:
         raise ValueError(f"segments_max is 1 to {SEGMENTS_LIMIT}, not {segments_max}")
     if not text:
         raise TextEmpty("the text is empty")
+    if len(text) > _SINGLE_SEPTETS and len(text) > characters_max(segments_max):
+        raise TextTooLong(None, -(-len(text) // _PART_SEPTETS), segments_max)
     encoding, units = _measure(text)
     needed = _needed(text, encoding, units)
     if needed > segments_max:
         raise TextTooLong(encoding, needed, segments_max)
     return Segmented(text, encoding, needed, units)
+
+
+def characters_max(segments_max: int = SEGMENTS_MAX) -> int:
+    """Return how many characters so many segments can hold: those of the alphabet that takes least room.
+
+    Of what is longer nothing has to be known. It comes by the megabyte, for a thousand messages at once.
+    """
+    return max(_SINGLE_SEPTETS, segments_max * _PART_SEPTETS)
 
 
 def _measure(text: str) -> tuple[Encoding, int]:

@@ -1,5 +1,6 @@
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.domain.segments import SEGMENTS_LIMIT, TextTooLong, segment
 from tests.support.segment_texts import PART_UNITS, SINGLE_UNITS, fewest_parts, texts, units_of
@@ -36,4 +37,19 @@ def test_a_text_is_refused_exactly_when_it_needs_more_than_the_limit(text):
     if needed > 1:
         with pytest.raises(TextTooLong) as refusal:
             segment(text, segments_max=needed - 1)
-        assert refusal.value.segments_needed == needed
+        told = refusal.value.segments_needed
+        assert told <= needed if refusal.value.encoding is None else told == needed
+
+
+@settings(max_examples=500)
+@given(texts(), st.integers(1, 12))
+def test_what_is_refused_unseen_would_be_refused_when_measured(text, segments_max):
+    measured = segment(text, segments_max=SEGMENTS_LIMIT)
+    if measured.count <= segments_max:
+        found = segment(text, segments_max=segments_max)
+        assert (found, found.segments) == (measured, measured.segments)
+        return
+    with pytest.raises(TextTooLong) as refusal:
+        segment(text, segments_max=segments_max)
+    assert segments_max < refusal.value.segments_needed <= measured.count
+    assert refusal.value.encoding in {None, measured.encoding}

@@ -13,6 +13,7 @@ from shared.domain.segments import (
     TextTooLong,
     segment,
 )
+from tests.support.calls import calls_of
 
 MESSAGES = Path(__file__).parent.parent / "data" / "messages.csv"
 FAMILY = "👩\u200d👩\u200d👧\u200d👦"  # 11 UTF-16 units
@@ -126,9 +127,26 @@ def test_what_cannot_be_stored_is_refused(text):
         segment(text)
 
 
-def test_a_megabyte_is_refused_like_any_other_long_text():
-    with pytest.raises(TextTooLong, match="14926 segments"):
+@pytest.mark.parametrize("character", ["a", "€", "й", "😀"])
+def test_a_huge_text_is_refused_with_no_more_work_than_one_a_little_too_long(character):
+    little, huge = character * 1_531 + "😀", character * 1_000_000 + "😀"
+    assert calls_of(lambda: refuse_unseen(huge)) == calls_of(lambda: refuse_unseen(little))
+
+
+def refuse_unseen(text: str) -> None:
+    """One call looks at a text's characters, however many they are: so this one sees that it is not made."""
+    with pytest.raises(TextTooLong) as refusal:
+        segment(text)
+    assert refusal.value.encoding is None
+
+
+def test_of_a_text_that_was_not_looked_at_is_said_what_it_takes_at_least():
+    with pytest.raises(TextTooLong) as refusal:
         segment("й" * 1_000_000)
+    assert str(refusal.value) == "the text needs at least 6536 segments, at most 10 may be sent"
+    with pytest.raises(TextTooLong) as refusal:
+        segment("й" * 1_000)
+    assert str(refusal.value) == "the text needs 15 segments as UCS2, at most 10 may be sent"
 
 
 def test_real_texts_of_hundreds_of_languages_are_split_and_joined():
