@@ -11,9 +11,10 @@ from api.admin_schemas import NewClient, NewKeyRequest
 from api.carrier_schemas import CarrierRequest
 from api.ledger_schemas import CreditRequest
 from api.problems import FIELD_ERRORS_MAX, Refusal
-from api.schemas import BatchRequest, MessageRequest
-from api.violations import FIELD_NAME_MAX, refuse_body
+from api.schemas import BATCH_MESSAGES_MAX, BatchRequest, MessageRequest
+from api.violations import FIELD_NAME_MAX, HALVES_SOUGHT_MAX, refuse_body
 from shared.domain.http_settings import HttpSettings
+from tests.support.calls import calls_of
 
 AMOUNT_RULE = (
     "must be an amount like 100.00 or -5.00, with at most 12 digits, a point and at most six decimals"
@@ -166,3 +167,42 @@ def test_what_is_no_json_is_still_told_so(raw):
 def test_a_flood_of_halves_is_cut():
     refusal = refused(b'{"messages":[' + b",".join([rb'{"text":"\ud83d"}'] * 1_000) + b"]}", BatchRequest)
     assert len(refusal.errors) == FIELD_ERRORS_MAX
+
+
+@pytest.mark.parametrize("item", [b'{"to":"+49","text":"x"}', b'{"to":"+49"}', b"5"])
+def test_of_a_list_with_too_many_items_none_is_looked_at(item):
+    """A body has room for a hundred thousand, and nobody else is answered meanwhile."""
+
+    def refuse(count: int) -> Refusal:
+        raw = b'{"messages":[' + b",".join([item] * count) + b"]}"
+        # As the typed decode says it, which stops at the first bad item.
+        return refuse_body(msgspec.ValidationError("Expected"), raw, BatchRequest)
+
+    refusal = refuse(50_000)
+    assert {one.field: one.detail for one in refusal.errors} == {"messages": "must have <= 1000 items"}
+    assert calls_of(lambda: refuse(50_000)) == calls_of(lambda: refuse(1_001))
+
+
+@pytest.mark.parametrize(
+    ("items", "last"), [(b'""', b"NaN"), (b"{}", rb'"\ud83d"'), (b"[]", b"NaN"), (b'{"":0,"x":""}', b"NaN")]
+)
+def test_so_many_values_and_no_more_are_looked_at_for_halves(items, last):
+    def refuse(count: int) -> Refusal:
+        return refused(b'{"to":[' + (items + b",") * count + last + b"]}", BatchRequest)
+
+    assert refuse(HALVES_SOUGHT_MAX).code == "invalid_json"
+    assert calls_of(lambda: refuse(2 * HALVES_SOUGHT_MAX)) == calls_of(lambda: refuse(HALVES_SOUGHT_MAX))
+
+
+def test_a_half_is_found_behind_a_full_batch_of_messages_with_every_field():
+    fields = ",".join(f'"{name}":"x"' for name in NAMES)
+    messages = [f"{{{fields}}}"] * BATCH_MESSAGES_MAX
+    messages[-1] = rf'{{{fields},"reference":"\ud83d"}}'
+    refusal = refused(f'{{"messages":[{",".join(messages)}]}}'.encode(), BatchRequest)
+    assert [error.field for error in refusal.errors] == ["messages[999].reference"]
+
+
+def test_a_half_far_inside_of_what_is_nested_has_no_endless_name():
+    raw = b'{"a":' * 500 + rb'"\ud83d"' + b"}" * 500
+    assert refused(raw).code == "invalid_json"
+    assert refused(b'{"a":' * 8 + rb'"\ud83d"' + b"}" * 8).errors[0].field == ".".join("a" * 8)
