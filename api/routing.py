@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion11, StreamReader, web
 
 from api.callers import Client, KeyRecord
 from api.large_bodies import Grow
@@ -241,6 +241,7 @@ async def read_body(
     try:
         if request.content.is_eof():
             return await _read_pieces(request.content, bytes_max, grow)
+        _ask_for_body(request)
         async with asyncio.timeout(seconds):
             return await _read_pieces(request.content, bytes_max, grow)
     except TimeoutError:
@@ -254,6 +255,15 @@ async def read_body(
         # Nobody hears this answer; but it is the client's fault, and is counted as that.
         reason = "the connection ended before the body did"
         raise Refusal(ProblemCode.MALFORMED_REQUEST, reason=reason) from None
+
+
+def _ask_for_body(request: web.BaseRequest) -> None:
+    """Tell a client to send its body if it waits for that (RFC 9110, 10.1.1); aiohttp's Application would."""
+    expected = request.headers.get("Expect")
+    if expected is None or request.content.total_bytes or request.version < HttpVersion11:
+        return
+    if expected.lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def _read_pieces(content: StreamReader, bytes_max: int, grow: Grow | None) -> bytes:

@@ -82,6 +82,7 @@ FAULTY = (
 
 OPERATIONS = (
     operation("POST", "/echo", echo, tag="service", scope=None, bytes_max=1_000),
+    operation("POST", "/guarded", echo, tag="service", scope="admin"),
     operation("GET", "/breaks", breaks, tag="service", scope=None),
 )
 
@@ -433,3 +434,63 @@ async def test_a_client_that_goes_in_the_middle_of_its_body_is_no_fault_of_ours(
         writer.close()
         await writer.wait_closed()
         assert is_malformed(await came.get())
+
+
+EXPECTING = (
+    "POST {path} HTTP/{version}\r\nHost: x\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n"
+    "Content-Length: {length}\r\nExpect: {expect}\r\n\r\n"
+)
+
+
+def expecting(
+    path: str = "/echo", version: str = "1.1", length: int = 12, expect: str = "100-continue"
+) -> bytes:
+    """The head of a request whose client waits to be told to send the body."""
+    return EXPECTING.format(path=path, version=version, length=length, expect=expect).encode()
+
+
+@pytest.mark.parametrize("expect", ["100-continue", "100-Continue"])
+async def test_who_waits_to_be_told_to_send_its_body_is_told(expect):
+    async with serving(OPERATIONS) as port, asyncio.timeout(BODY_SECONDS / 2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(expecting(expect=expect))
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(b'{"text":"a"}')
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (expecting("/guarded"), b"401"),
+        (expecting("/none"), b"404"),
+        (expecting(length=1_001), b"413"),
+        (expecting().replace(b"/json", b"/xml"), b"415"),
+    ],
+)
+async def test_who_would_send_a_body_in_vain_is_told_that_instead(head, status):
+    async with serving(OPERATIONS) as port, asyncio.timeout(BODY_SECONDS / 2):
+        assert (await raw(port, head)).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        (expecting() + b'{"text":"a"}', b""),
+        (expecting() + b'{"te', b'xt":"a"}'),
+        (expecting(version="1.0"), b'{"text":"a"}'),
+        (expecting(expect="a miracle"), b'{"text":"a"}'),
+    ],
+)
+async def test_who_does_not_wait_to_be_told_is_told_nothing(first, rest):
+    async with serving(OPERATIONS) as port, asyncio.timeout(BODY_SECONDS / 2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(first)
+        await raw(port, REQUEST)  # so the rest comes by itself
+        writer.write(rest)
+        assert (await reader.readuntil(b"\r\n")).endswith(b" 200 OK\r\n")
+        writer.close()
+        await writer.wait_closed()
