@@ -67,12 +67,12 @@ class Admission:
         taken = self._addresses.take(addresses.limit_subject(address), self._address_quota, now_us)
         if not taken.is_allowed:
             _rejected.labels("address_limit").inc()
-            raise too_many(taken, self._address_quota)
+            raise too_many(taken, "requests from this address")
         quota = self._total_quota
         taken, self._total_tat_us = decide(self._total_tat_us, int(now_us), quota.interval_us, quota.burst)
         if not taken.is_allowed:
             _rejected.labels("total_limit").inc()
-            raise too_many(taken, quota)
+            raise too_many(taken, "requests")
 
     async def admit(self, call: Call, operation: Operation) -> None:
         """Let a caller with a key in, or refuse.
@@ -105,7 +105,9 @@ class Admission:
         )
         if not taken.is_allowed:
             _rejected.labels("client_limit").inc()
-            raise too_many(taken, quota)
+            refusal = too_many(taken, "requests")
+            call.headers["RateLimit"] = f'"burst";r=0;t={refusal.retry_after_seconds}'
+            raise refusal
         call.has_slot = True
 
     async def give_back(self, call: Call) -> None:
@@ -136,7 +138,7 @@ async def take_batched(limits: Limits, call: Call, count: int) -> None:
     taken = await limits.take_many(f"batched:{_kind(call.caller, call.client)}", quota, count)
     if not taken.is_allowed:
         _rejected.labels("batched_limit").inc()
-        raise too_many(taken, call.client.quota)
+        raise too_many(taken, "messages in batches")
 
 
 @lru_cache(maxsize=1_000)
@@ -180,8 +182,12 @@ def _policy(quota: Quota) -> str:
     return f'{contract}, "burst";q={quota.burst};w={quota.burst_window_seconds}'
 
 
-def too_many(taken: Taken, quota: Quota) -> Refusal:
-    """The refusal of what a limit does not allow now; the headers tell the quota of requests."""
+def too_many(taken: Taken, what: str) -> Refusal:
+    """The refusal of ``what`` a limit does not allow now.
+
+    It says when to come back and nothing of ``RateLimit``: that is the limit of a client's requests, and
+    told by ``admit``.
+    """
     seconds = max(1, math.ceil(taken.retry_us / MICROSECONDS))
-    headers = {"RateLimit-Policy": _policy(quota), "RateLimit": f'"burst";r=0;t={seconds}'}
-    return Refusal(ProblemCode.TOO_MANY_REQUESTS, retry_after_seconds=seconds, headers=headers)
+    detail = f"The limit of {what} is used up; the next one is possible in {seconds} s."
+    return Refusal(ProblemCode.TOO_MANY_REQUESTS, detail=detail, retry_after_seconds=seconds)

@@ -192,7 +192,7 @@ async def _is_as(connection: Connection, call: Call, settings: EndpointSettings)
 async def _take_change(resources: Resources, call: Call) -> None:
     taken = await resources.limits.take_many(f"callback:{call.client.id}", CHANGES_QUOTA, CHANGE_MINUTES)
     if not taken.is_allowed:
-        raise too_many(taken, call.client.quota)
+        raise too_many(taken, "changes of the callback endpoint")
 
 
 async def _add_secret(

@@ -102,6 +102,8 @@ async def test_a_client_changes_its_endpoint_so_often_and_no_more(rig):
         refused = await rig.call(method, f"/v1/callback{path}", key=key, body=changed)
         assert (refused.status, refused.code) == (429, "too_many_requests")
         assert int(refused.headers["Retry-After"]) <= CHANGE_MINUTES * 60
+        assert refused.requests_left > CHANGES_BURST, "the limit of requests is another one"
+        assert refused.body["detail"].startswith("The limit of changes of the callback endpoint is used up")
     assert await _config_version_and_trail(rig) == before
     assert (await rig.call("PUT", "/v1/callback", key=key, body=body)).status == 200
     assert (await rig.call("PUT", "/v1/callback", key=other, body=body)).status == 201

@@ -58,6 +58,9 @@ async def test_the_messages_of_batches_have_a_limit_and_repeats_count(rig):
     assert (refused.status, refused.code) == (429, "too_many_requests")
     # 1,200 may come at once, and then 30 a minute.
     assert 1_100 <= int(refused.headers["Retry-After"]) <= 1_200
+    assert refused.body["detail"].startswith("The limit of messages in batches is used up")
+    # 40 requests at once; the repeat of the batch gave its own back.
+    assert refused.requests_left == 38
     assert (await rig.send(few)).status == 202
 
 

@@ -190,6 +190,7 @@ async def test_an_address_is_limited_before_its_key_is_looked_at(database, tmp_p
         answers = [await rig.call("GET", "/v1/balance", key="tw_wrong") for _ in range(4)]
         assert [answer.code for answer in answers] == ["unauthorized"] * 3 + ["too_many_requests"]
         assert answers[3].headers["Retry-After"] == "1"
+        assert "RateLimit" not in answers[3].headers, "it is not the client's"
         assert (await rig.call("GET", "/healthz")).status == 200
 
 

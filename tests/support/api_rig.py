@@ -59,6 +59,13 @@ class Answer:
         assert self.body["status"] == self.status
         return str(self.body["code"])
 
+    @property
+    def requests_left(self) -> int:
+        """How many requests its headers say that the client may send at once."""
+        burst, _, left = self.headers["RateLimit"].partition(";r=")
+        assert burst == '"burst"', self
+        return int(left.partition(";")[0])
+
 
 class Rig:
     """A running API, and a way past it to the database."""
