@@ -3,6 +3,7 @@
 -- Puts callbacks of a client back to work: those named, whatever became of them, or (p_callback null) those since a time, and after
 -- p_after, that never arrived. The id stays, so a receiver knows it again, and so does the count of attempts. Of those since a time a call
 -- looks at p_scan in the order of their ids and puts p_limit back at most; reached: after which the next call goes on, null at the end.
+-- What load_callbacks_v1 would skip for good stays as it is: the submit of a message that has ended, and what has no message any more.
 create function tollwire.replay_callbacks_v1(
     p_client bigint, p_callback uuid[], p_since timestamptz, p_after uuid, p_scan integer, p_limit integer
 ) returns table (replayed integer, reached uuid)
@@ -28,9 +29,11 @@ begin
     select min(id::text collate "C")::uuid, max(id::text collate "C")::uuid into v_min, v_max from unnest(v_ids) id;
     with chosen as materialized (
         select c.id from tollwire.callbacks c
+        left join lateral (select b.message_id, b.final_at from tollwire.message_states b where b.message_id = c.message_id offset 0) s on true
         where c.client_id = p_client and c.id = any (v_ids) and c.id between v_min and v_max and c.done_at is not null
           and (p_callback is not null or c.outcome in ('gave_up', 'discarded'))
-        order by c.id for update
+          and (c.event_type = 'callback.test' or s.message_id is not null and (c.event_type <> 'message.sent' or s.final_at is null))
+        order by c.id for update of c
     )
     update tollwire.callbacks c set done_at = null, outcome = null, due_at = clock_timestamp()
     from chosen where c.id = chosen.id;
