@@ -38,13 +38,14 @@ BODY_MAX_BYTES: Final = 64 * 1024
 # As for the API: who needs longer for 64 kB holds a connection, and says nothing.
 BODY_SECONDS: Final = 30.0
 LINGER_SECONDS: Final = 0.02
-# Receipts settled in one transaction, which holds the accounts that others want too; and in memory.
+# Receipts settled in one transaction, which holds the accounts that others want too; and in memory: of one
+# carrier as many as places are left free, so that none fills the queue of all.
 FLUSH_MAX: Final = 500
 QUEUE_MAX: Final = 20_000
 FLUSHES_IN_FLIGHT: Final = 2
 # After a flush that could not be settled (an account is locked for long) carriers are not kept waiting again.
 APART_SECONDS: Final = 5.0
-# A carrier that sends faster than this is told to slow down, before one carrier fills the queue of all.
+# Who is refused a place in the queue comes again then.
 RETRY_AFTER_SECONDS: Final = 1
 
 RECEIVED: Final = Counter(
@@ -96,7 +97,8 @@ class Receive(WithParts):
         self._keyring = keyring
         self._clock = clock
         self._sources: dict[str, _Source] = {}
-        self._waiting = 0
+        # Receipts that wait, by carrier.
+        self._waiting: Tally[int] = Tally()
         # Until then receipts are kept without being settled in the same transaction.
         self._apart_until = 0.0
         self._batcher: Batcher[_Post, None] = Batcher(
@@ -188,10 +190,11 @@ class Receive(WithParts):
         return _refuse(401, "not_authentic", "the request could not be authenticated")
 
     async def _keep(self, source: _Source, receipts: list[CarrierReceipt]) -> web.Response:
-        if self._waiting + len(receipts) > QUEUE_MAX:
-            return _refuse(503, "unavailable", f"{self._waiting} receipts wait already")
+        free, has = QUEUE_MAX - self._waiting.total(), self._waiting[source.id]
+        if receipts and has + len(receipts) > free:
+            return _refuse(503, "unavailable", f"{has} receipts of this carrier wait already")
         rows = [self._row(source, receipt) for receipt in receipts]
-        self._waiting += len(rows)
+        self._waiting[source.id] += len(rows)
         crash_point("receipt.before_commit")
         try:
             await self.keep(rows)
@@ -200,7 +203,7 @@ class Receive(WithParts):
         except NotKept as error:
             return _refuse(422, "malformed", str(error))
         finally:
-            self._waiting -= len(rows)
+            self._waiting[source.id] -= len(rows)
         crash_point("receipt.after_commit")
         for state, count in Tally([row.state for row in rows]).items():
             RECEIVED.labels(source.name, state).inc(count)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+import dlr.receive as receive_module
 from dlr.deliver import Deliver
 from dlr.door import open_door
 from dlr.endpoints import Endpoints
@@ -29,6 +30,7 @@ from shared.storage.config import carrier_aad, load_carriers
 from shared.storage.facts import FactPublisher
 from tests.support.api_rig import NO_NATS
 from tests.support.flow import Flow, open_flow
+from tests.support.locks import held
 from tests.support.servers import Database
 
 KEYRING = Keyring("k1", {"k1": bytes(32)})
@@ -51,14 +53,17 @@ class Door:
         self._url = url
         self._now_seconds = now_seconds
 
-    async def post(self, address: str, secret: str = SECRET, body: bytes = RECEIPT) -> tuple[int, str | None]:
+    async def post(
+        self, address: str, secret: str = SECRET, body: bytes = RECEIPT, carrier: str = "telco"
+    ) -> tuple[int, str | None]:
         """The status and Retry-After."""
         headers = {
             SIGNATURE_HEADER: sign_receipts(secret, body, self._now_seconds),
             "X-Forwarded-For": address,
             "Content-Type": "application/json",
         }
-        async with self._session.post(self._url, data=body, headers=headers) as answer:
+        url = self._url.replace("telco", carrier)
+        async with self._session.post(url, data=body, headers=headers) as answer:
             return answer.status, answer.headers.get("Retry-After")
 
     async def post_compressed(self) -> int:
@@ -108,12 +113,13 @@ async def open_carriers_door(
         open_door(settings, receive, head_seconds=head_seconds) as port,
         aiohttp.ClientSession() as session,
     ):
-        carrier = await flow.carrier(name="telco", settings={"receipts": {"auth": {"kind": "hmac", **auth}}})
-        await flow.pool.execute(
-            "update tollwire.carriers set secret_sealed = $2 where id = $1",
-            carrier,
-            KEYRING.seal(SECRET.encode(), carrier_aad(carrier)),
-        )
+        for name in ("telco", "globtel"):
+            carrier = await flow.carrier(name=name, settings={"receipts": {"auth": {"kind": "hmac", **auth}}})
+            await flow.pool.execute(
+                "update tollwire.carriers set secret_sealed = $2 where id = $1",
+                carrier,
+                KEYRING.seal(SECRET.encode(), carrier_aad(carrier)),
+            )
         url = f"http://127.0.0.1:{port}/receipts/telco"
         door = Door(session, url, int(clock.now_ms() / 1000), flow, receive)
         await door.follow()
@@ -124,6 +130,27 @@ async def test_who_says_nothing_or_half_a_head_is_hung_up(database: Database) ->
     async with open_carriers_door(database, head_seconds=0.05) as door:
         for said in (b"", b"POST /receipts/telco HT"):
             assert await door.silence_after(said) == b""
+        assert await door.post(OTHER) == (200, None)
+
+
+async def test_what_waits_of_one_carrier_leaves_places_for_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receive_module, "QUEUE_MAX", 4)
+    async with open_carriers_door(database) as door:
+
+        async def crowd(number: int, carrier: str) -> list[asyncio.Task[tuple[int, str | None]]]:
+            """So many posts at once, of which one has been answered."""
+            posts = [asyncio.create_task(door.post(OTHER, carrier=carrier)) for _ in range(number)]
+            async with asyncio.timeout(WAIT_SECONDS):
+                await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
+            return posts
+
+        async with held(database, "lock table tollwire.receipts in share mode"):
+            many = await crowd(5, "telco")
+            few = await crowd(2, "globtel")
+        assert sorted(await asyncio.gather(*many)) == [(200, None)] * 2 + [(503, "1")] * 3
+        assert sorted(await asyncio.gather(*few)) == [(200, None), (503, "1")]
         assert await door.post(OTHER) == (200, None)
 
 
