@@ -53,7 +53,7 @@ def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None
         Refusal: validation_failed (the sender), invalid_number, text_too_long, text_not_storable, no_rate,
             no_route.
     """
-    if sender is not None and not is_sender(sender):
+    if sender is not None and not is_sender(sender) and not _is_own(client, sender):
         raise invalid_field("from", SENDER_RULE)
     msisdn = _parse_number(to)
     segmented = _segment(text)
@@ -80,6 +80,11 @@ def _segment(text: str) -> Segmented:
         raise Refusal(ProblemCode.TEXT_TOO_LONG, reason=str(error)) from None
     except TextError as error:
         raise Refusal(ProblemCode.TEXT_NOT_STORABLE, reason=str(error)) from None
+
+
+def _is_own(client: Client, sender: str) -> bool:
+    """Whether an operator gave the client this sender, perhaps when more could be one."""
+    return sender == client.default_sender or sender in (client.allowed_senders or ())
 
 
 def _blocked(client: Client, msisdn: Msisdn, sender: str) -> Refusal | None:

@@ -16,7 +16,7 @@ from api.problems import Problem
 
 # As long as the client_ref of the large gateways, so that nobody has to shorten theirs.
 CLIENT_REF_MAX = 100
-# 15 digits with a plus; alphanumeric senders have at most 11 characters.
+# 15 digits with a plus; of a name's 11 characters ``shared.domain.senders`` knows.
 SENDER_CHARACTERS_MAX = 16
 # Below a minute a carrier's own queue can be longer; above three days no carrier keeps a message.
 VALID_FOR_MIN_SECONDS = 60
@@ -101,7 +101,8 @@ Sender = Annotated[
     Meta(
         min_length=1,
         max_length=SENDER_CHARACTERS_MAX,
-        description="The sender; left out: the client's default one.",
+        description="The sender: at most 11 characters of the GSM 7-bit alphabet, or a number. "
+        "Left out: the client's default one.",
         examples=["ACME"],
     ),
 ]

@@ -202,6 +202,20 @@ async def test_the_shape_of_a_batch_is_checked_before_anything_is_sent(rig):
     assert mixed.body["errors"][0]["field"] == "text"
 
 
+async def test_a_sender_that_no_message_can_carry_is_refused_unless_an_operator_set_it_before(rig):
+    named = {"from": "ACME`S MARKET"}
+    refused = await rig.send(await rig.client("any"), **named)
+    assert [error["field"] for error in refused.body["errors"]] == ["from"]
+    listed = await rig.client("listed", allowed_senders=[named["from"]])
+    default = await rig.client("default", default_sender=named["from"])
+    assert [(await rig.send(key, **named)).status for key in (listed, default)] == [202, 202]
+    assert (await rig.send(default)).body["from"] == named["from"]
+    body = {"name": "new", "default_sender": named["from"], "allowed_senders": ["ACME", named["from"]]}
+    refused = await rig.call("POST", "/admin/v1/clients", key=await rig.operator(), body=body)
+    assert refused.status == 422
+    assert {error["field"] for error in refused.body["errors"]} == {"default_sender", "allowed_senders[1]"}
+
+
 def flushes_that_failed() -> float:
     """How many flushes of accepts raised an error in this process."""
     samples = (sample for metric in BATCH_ERRORS.collect() for sample in metric.samples)
