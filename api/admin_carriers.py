@@ -53,16 +53,23 @@ async def put_carrier(
 
     Makes the carrier of this name, or makes it what the body says. Its secret is stored sealed and never
     shown; left out, it stays. What no process could open is refused with each field, and nothing changes.
-    With the `version` that it was shown with, a carrier that somebody else has changed since stays theirs.
+    With the `version` that it was shown with, a carrier stays theirs who have changed it, or its secret,
+    since.
     """
     fields = msgspec.structs.asdict(body)
     secret, seen, reason = fields.pop("secret"), fields.pop("version"), fields.pop("reason")
     row = CarrierRow(name=path.name, **fields)
     async with connected(resources.pool) as connection, connection.transaction():
         await carriers.lock_carrier(connection, path.name)
-        refuse_unusable(body, await carriers.find_carrier(connection, path.name), resources.keyring)
+        old = await carriers.find_carrier(connection, path.name)
+        refuse_unusable(body, old, resources.keyring)
+        # What is stored already is not put again: a repeat changes nothing.
+        if secret is not None and old is not None and old.opens_to(secret, resources.keyring):
+            secret = None
         try:
-            stored = await carriers.put_carrier(connection, row, actor_of(call), reason, seen=seen)
+            stored = await carriers.put_carrier(
+                connection, row, actor_of(call), reason, seen=seen, is_new_secret=secret is not None
+            )
         except CarrierChanged:
             raise Refusal(ProblemCode.CHANGED_MEANWHILE, what="carrier") from None
         if secret is not None:

@@ -83,7 +83,7 @@ class CarrierShown(Struct, frozen=True, kw_only=True):
     receipt_wait_seconds: int
     no_receipt_seconds: int
     has_secret: bool
-    version: Annotated[str, Meta(description="Of what the carrier is, but for its secret.")]
+    version: Annotated[str, Meta(description="Of what the carrier is; another one after a new secret, too.")]
 
 
 class CarrierList(Struct, frozen=True):

@@ -21,7 +21,7 @@ from shared.domain.api_keys import (
     new_api_key,
     parse_api_key,
 )
-from shared.runtime.keyring import Keyring, SealBroken
+from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import Connection
 from shared.runtime.postgres_hosts import connect
 from shared.storage import api_keys, carriers, clients, credit, rates
@@ -200,16 +200,9 @@ async def _ensure_secret(
     connection: Connection, carrier: carriers.StoredCarrier, keyring: Keyring, secret: str
 ) -> None:
     """Seal the secret for the carrier, unless what is there opens to it."""
-    aad = carriers.carrier_secret_aad(carrier.id)
-    try:
-        if (
-            carrier.secret_sealed is not None
-            and keyring.unseal(carrier.secret_sealed, aad) == secret.encode()
-        ):
-            return
-    except SealBroken:
-        pass  # sealed with a keyring that is gone: what follows seals it anew
-    await carriers.put_secret(connection, carrier, keyring.seal(secret.encode(), aad), BY, REASON)
+    if not carrier.opens_to(secret, keyring):  # none, another, or sealed with a keyring that is gone
+        sealed = keyring.seal(secret.encode(), carriers.carrier_secret_aad(carrier.id))
+        await carriers.put_secret(connection, carrier, sealed, BY, REASON)
 
 
 async def _ensure_route(connection: Connection) -> None:

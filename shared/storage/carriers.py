@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from secrets import compare_digest
 from typing import Any, Final, Literal
 
 import asyncpg
 import msgspec
 
+from shared.runtime.keyring import Keyring, SealBroken
 from shared.runtime.postgres import Connection
 from shared.storage.audit import Actor, note
 
@@ -60,9 +62,21 @@ class StoredCarrier:
 
     @property
     def version(self) -> str:
-        """A word for what the row says: the same again, the same word."""
+        """A word for what is stored: the same again, the same word.
+
+        Of the secret it tells no more than that it was put again, or sealed anew: each seal has a nonce.
+        """
         said = msgspec.json.encode(dataclasses.asdict(self.row), order="deterministic")
-        return hashlib.sha256(said).hexdigest()[:VERSION_DIGITS]
+        return hashlib.sha256(said + (self.secret_sealed or b"")).hexdigest()[:VERSION_DIGITS]
+
+    def opens_to(self, secret: str, keyring: Keyring) -> bool:
+        """True when the secret that is stored opens, and to this one."""
+        try:
+            return self.secret_sealed is not None and compare_digest(
+                keyring.unseal(self.secret_sealed, carrier_secret_aad(self.id)), secret.encode()
+            )
+        except SealBroken:
+            return False
 
 
 # By what the trail calls it: for a row that there is, and for one that is still to be made.
@@ -91,23 +105,37 @@ PUT = """
 
 
 async def put_carrier(
-    conn: Connection, row: CarrierRow, by: Actor, reason: str | None = None, *, seen: str | None = None
+    conn: Connection,
+    row: CarrierRow,
+    by: Actor,
+    reason: str | None = None,
+    *,
+    seen: str | None = None,
+    is_new_secret: bool = False,
 ) -> StoredCarrier:
     """Make the carrier of this name, or make it what ``row`` says; its secret stays.
 
-    ``seen``: the ``version`` that the change is one of.
+    Args:
+        conn: a connection.
+        row: what the carrier is to be.
+        by: who says so.
+        reason: why; stands in the audit trail.
+        seen: the ``version`` that the change is one of.
+        is_new_secret: ``put_secret`` follows, and is a part of this change.
 
     Raises:
-        CarrierChanged: it has another version by now, and is not what ``row`` says either.
+        CarrierChanged: it has another version by now, and is not what the change would make it either.
         asyncpg.CheckViolationError: a value is out of its range; nothing was changed.
     """
     async with conn.transaction():
         await lock_carrier(conn, row.name)
         old = await find_carrier(conn, row.name)
-        if old is not None and old.row == row:
-            return old
-        if seen is not None and (old is None or old.version != seen):
+        is_same_row = old is not None and old.row == row
+        is_as_seen = seen is None or (old is not None and old.version == seen)
+        if not is_as_seen and (is_new_secret or not is_same_row):
             raise CarrierChanged(row.name)
+        if old is not None and is_same_row:
+            return old
         values = dataclasses.asdict(row) | {"settings": msgspec.json.encode(row.settings).decode()}
         await conn.execute(PUT, *values.values())
         before = None if old is None else dataclasses.asdict(old.row)

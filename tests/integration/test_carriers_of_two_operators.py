@@ -13,11 +13,17 @@ from cli.api_client import Answer, Api
 from cli.failures import Refused
 from cli.output import Output
 from cli.target import Target
+from shared.runtime.keyring import Keyring
+from shared.storage import carriers
+from tests.support.api_rig import Answer as ApiAnswer
 from tests.support.api_rig import Rig, open_api, prepare
 from tests.support.servers import Database
 
 CARRIER = "/admin/v1/carriers/telco"
 SETTINGS = {"url": "https://carrier.example.org/submit", "body": {"to": "$msisdn", "text": "$text"}}
+VERSION_AND_TRAIL = """
+    select array[(select version from tollwire.config_version), (select count(*) from tollwire.audit_trail)]
+"""
 OTHERS: dict[str, Any] = {"settings": SETTINGS, "enabled": False}
 
 
@@ -81,6 +87,57 @@ async def test_a_carrier_is_left_as_it_is_when_it_is_not_what_was_seen(rig: Rig)
     assert (plain.status, plain.body["enabled"], plain.body["version"]) == (200, True, seen["version"])
     absent = await rig.call("PUT", f"{CARRIER}-2", key=operator, body={"settings": SETTINGS, **seen})
     assert (absent.status, absent.code) == (409, "changed_meanwhile")
+
+
+async def put(rig: Rig, operator: str, secret: str, **fields: Any) -> ApiAnswer:
+    body = {"settings": SETTINGS, "secret": secret, **fields}
+    return await rig.call("PUT", CARRIER, key=operator, body=body)
+
+
+async def stored_secret(rig: Rig, tmp_path: Path) -> str:
+    async with rig.connection() as conn:
+        stored = await carriers.stored_carrier(conn, "telco")
+    assert stored.secret_sealed is not None
+    keyring = Keyring.load(tmp_path / "keyring.json")
+    return keyring.unseal(stored.secret_sealed, carriers.carrier_secret_aad(stored.id)).decode()
+
+
+async def test_a_secret_that_another_operator_has_put_meanwhile_stays(rig: Rig, tmp_path: Path) -> None:
+    operator = await rig.operator()
+    seen = (await put(rig, operator, "first")).body["version"]
+    theirs = await put(rig, operator, "theirs")
+    assert (theirs.status, theirs.body["version"] != seen) == (200, True)
+    late = await put(rig, operator, "late", version=seen)
+    assert (late.status, late.code) == (409, "changed_meanwhile")
+    slower = await put(rig, operator, "theirs", version=seen, rate_per_second=1)
+    assert (slower.status, slower.code) == (409, "changed_meanwhile")
+    assert await stored_secret(rig, tmp_path) == "theirs"
+    ours = await put(rig, operator, "ours", version=theirs.body["version"])
+    assert (ours.status, await stored_secret(rig, tmp_path)) == (200, "ours")
+    plain = await put(rig, operator, "first")
+    assert (plain.status, await stored_secret(rig, tmp_path)) == (200, "first")
+    assert plain.body["version"] != seen  # of the seal: it does not tell that a secret was there before
+
+
+async def test_a_stale_version_puts_no_secret_where_all_else_is_so_already(rig: Rig, tmp_path: Path) -> None:
+    operator = await rig.operator()
+    seen = (await put(rig, operator, "first")).body["version"]
+    await put(rig, operator, "first", rate_per_second=10)
+    late = await put(rig, operator, "late", rate_per_second=10, version=seen)
+    assert (late.status, late.code) == (409, "changed_meanwhile")
+    assert await stored_secret(rig, tmp_path) == "first"
+
+
+async def test_a_repeat_that_brings_its_secret_again_is_answered_and_changes_nothing(rig: Rig) -> None:
+    operator = await rig.operator()
+    seen = (await put(rig, operator, "first")).body["version"]
+    put_once = await put(rig, operator, "second", version=seen, rate_per_second=10)
+    async with rig.connection() as conn:
+        before = await conn.fetchval(VERSION_AND_TRAIL)
+    again = await put(rig, operator, "second", version=seen, rate_per_second=10)
+    assert (again.status, again.body) == (200, put_once.body)
+    async with rig.connection() as conn:
+        assert await conn.fetchval(VERSION_AND_TRAIL) == before
 
 
 async def test_who_changes_a_carrier_waits_for_who_is_changing_it(database: Database, rig: Rig) -> None:
