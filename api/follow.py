@@ -20,7 +20,7 @@ class Follower:
     """Renews the keys whenever the configuration's version has risen, and says what renews the prices.
 
     What clients change themselves, their callback endpoints, renews the keys of those clients alone.
-    ``prices.refresh`` is a loop of its own: a key that was revoked ends within a second however long the
+    ``prices.catch_up`` is a loop of its own: a key that was revoked ends within a second however long the
     prices take to load, and also when they cannot be loaded at all.
     """
 

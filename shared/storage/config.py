@@ -29,6 +29,8 @@ VERSION_SECONDS: Final = 2.0
 EXPIRE_AGAIN_SECONDS: Final = 30.0
 # Requests wait no longer than this for the tables that are made of what was loaded.
 TURN_SECONDS: Final = 0.005
+# How soon what was seen to be new is loaded, where another loop looks for it.
+CATCH_UP_SECONDS: Final = 0.2
 # The client whose rates are the list for everybody.
 EVERYBODY: Final = 0
 
@@ -148,6 +150,7 @@ class ConfigWatch(Generic[C]):
         self._read_version = read_version
         self._listeners: list[Callable[[C], None]] = []
         self.version = 0
+        self._newest = 0
         self._current: C | None = None
         self._expires_from = 0.0  # monotonic: before it the pool's connections stay
 
@@ -185,6 +188,15 @@ class ConfigWatch(Generic[C]):
             listener(current)
         return True
 
+    async def catch_up(self) -> None:
+        """Load what ``look`` saw that is not in force; asks nobody where there is nothing.
+
+        Raises:
+            TimeoutError: as ``look`` does.
+        """
+        if self._newest != self.version:
+            await self.refresh()
+
     async def look(self) -> tuple[Any, ...]:
         """Return the version that there is, and what ``read_version`` reads behind it; load nothing.
 
@@ -206,11 +218,10 @@ class ConfigWatch(Generic[C]):
             raise
         if row is None:
             raise LookupError("config_version")
+        self._newest = row[0]
         return tuple(row)
 
 
-def polling(look: Callable[[], Awaitable[object]]) -> Loop:
+def polling(look: Callable[[], Awaitable[object]], seconds: float = POLL_SECONDS) -> Loop:
     """Return the loop that looks at the configuration for as long as a process lives (RULES 32)."""
-    return partial(
-        every, interval_seconds=POLL_SECONDS, run_once=look, backoff_max_seconds=POLL_BACKOFF_SECONDS
-    )
+    return partial(every, interval_seconds=seconds, run_once=look, backoff_max_seconds=POLL_BACKOFF_SECONDS)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
+import pytest
 
 from shared.runtime.postgres import Connection, Pool, open_pool
 from shared.storage.config import ConfigWatch
@@ -54,6 +55,29 @@ async def test_looks_at_a_slow_server_leave_the_other_connections_alone(database
             assert not await looked(watch)
             assert len(anew & await backends(pool)) == CONNECTIONS - 1
         assert await looked(watch)
+
+
+async def test_what_a_look_saw_is_loaded_once_and_again_where_the_load_failed(database: Database) -> None:
+    loads: list[int] = []
+
+    async def fails_first(_connection: Connection, version: int) -> int:
+        loads.append(version)
+        if len(loads) == 1:
+            raise LookupError("not this time")
+        return version
+
+    async with open_pool(PoolSettings(database.dsn("api"), 1, 1), application_name="tests") as pool:
+        watch = ConfigWatch(pool, fails_first)
+        await watch.catch_up()
+        assert loads == [], "nobody has looked"
+        (version,) = await watch.look()
+        with pytest.raises(LookupError):
+            await watch.catch_up()
+        await watch.catch_up()
+        assert watch.current == version
+        async with pool.acquire():  # the only connection: who asked for one would wait for it, in vain
+            await watch.catch_up()
+        assert loads == [version, version]
 
 
 @asynccontextmanager
