@@ -16,7 +16,8 @@ from shared.runtime.postgres import Connection, Pool
 SCAN_MAX: Final = 5_000
 # A final state's callback is written in the same commit; its id is at most this far from that moment.
 CALLBACK_WINDOW_SECONDS: Final = 5
-# Attempts x parts of one message: 10 tries of 255 segments, far beyond what a page should show.
+# Attempts x parts of one message, as many as a page should show. The newest: one that was turned away for
+# hours has more, and the one that counts is the last.
 ATTEMPTS_MAX: Final = 500
 CALLBACKS_MAX: Final = 50
 
@@ -54,7 +55,7 @@ GET_ATTEMPTS = """
     select a.attempt_no, a.part_no, c.name as carrier, a.claimed_at, a.outcome::text as outcome, a.outcome_at,
            a.reference, a.error_code, a.receipt::text as receipt, a.receipt_at
     from tollwire.attempts a left join tollwire.carriers c on c.id = a.carrier_id
-    where a.message_id = $1 order by a.attempt_no, a.part_no limit $2
+    where a.message_id = $1 order by a.attempt_no desc, a.part_no desc limit $2
 """
 
 # Callbacks have no index by message (the hot path pays for none): the final state's moment bounds the ids.
@@ -80,7 +81,7 @@ async def get_message(
         message = await connection.fetchrow(GET_MESSAGE, client_id, message_id, is_test_only)
         if message is None:
             return None
-        attempts = await connection.fetch(GET_ATTEMPTS, message_id, ATTEMPTS_MAX)
+        newest_first = await connection.fetch(GET_ATTEMPTS, message_id, ATTEMPTS_MAX)
         callbacks = []
         if message["final_at"] is not None:
             callbacks = await connection.fetch(
@@ -91,7 +92,7 @@ async def get_message(
                 CALLBACK_WINDOW_SECONDS,
                 CALLBACKS_MAX,
             )
-    return Found(message, attempts, callbacks)
+    return Found(message, newest_first[::-1], callbacks)
 
 
 class MessageFilter(NamedTuple):
