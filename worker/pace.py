@@ -51,6 +51,7 @@ class Pace:
         self._mean_count = 0
         self.best_per_second = 0.0
         self._best_at = 0.0
+        RATE.labels(carrier).set_function(lambda: self._rate)  # the latest pace's, once the row has changed
 
     @property
     def per_second(self) -> float:
@@ -113,7 +114,6 @@ class Pace:
         self._paused_until = now + pause
         self._rate = max(self.per_second * THROTTLE_FACTOR, RATE_MIN_PER_SECOND)
         self._changed_at = self._paused_until
-        RATE.labels(self._carrier).set(self._rate)
         _log.info(
             "carrier throttles",
             carrier=self._carrier,
@@ -130,4 +130,3 @@ class Pace:
         else:
             self._rate = min(grown, max(self._rate, GROWTH_MAX * self._taken))
         self._changed_at = now
-        RATE.labels(self._carrier).set(self._rate)

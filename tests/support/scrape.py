@@ -17,7 +17,6 @@ RARE = {
     "tollwire_archive_rows_total": "a day that is old enough",
     "tollwire_batch_errors_total": "a flush that failed",
     "tollwire_batch_refused_total": "a full queue",
-    "tollwire_carrier_rate_per_second": "a carrier with a rate, or one that throttled",
     "tollwire_claims_refused_total": "two workers that want the same message",
     "tollwire_clockwork_total": "work that somebody dropped",
     "tollwire_consumer_redelivered_total": "a message that comes again",

@@ -1,6 +1,7 @@
 """How fast a carrier is given work after it throttled."""
 
 import pytest
+from prometheus_client import REGISTRY
 
 from worker.pace import Pace
 from worker.window import Window
@@ -14,6 +15,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def told(carrier: str) -> float | None:
+    """The rate in force, as the metric has it."""
+    return REGISTRY.get_sample_value("tollwire_carrier_rate_per_second", {"carrier": carrier})
+
+
 def test_one_throttle_at_the_beginning_of_a_second_halves_what_went_in_the_one_before(clock):
     pace = Pace("fast", 0)
     for _ in range(30):  # 1,000 a second
@@ -22,6 +28,20 @@ def test_one_throttle_at_the_beginning_of_a_second_halves_what_went_in_the_one_b
     pace.slow_down(0.01)
     clock[0] += 0.02
     assert pace.per_second == 500.0
+
+
+def test_the_rate_that_is_told_is_that_of_the_carrier_as_its_row_is_now(clock):
+    before = Pace("changed", 0)
+    before.spend(100)
+    before.slow_down(1.0)
+    assert told("changed") == 50.0
+    Pace("changed", 0)
+    assert told("changed") == 0.0
+    clock[0] += 2.0
+    before.slow_down(1.0)  # a late answer to what went before
+    assert told("changed") == 0.0
+    Pace("changed", 20)
+    assert told("changed") == 20.0
 
 
 def test_what_was_fast_long_ago_says_nothing_of_now(clock):
