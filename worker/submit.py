@@ -55,6 +55,8 @@ ACCEPT_TO_SUBMIT: Final = BulkHistogram(
     buckets=AGE_BUCKETS,
 )
 
+# A test message that was accepted for a simulator whose row names another carrier by now: never that one.
+_NOT_FOR_TESTS: Final = Throttled(CARRIER_AWAY_SECONDS)
 _SHUT_TEXT: Final = Throttled(TEXT_AGAIN_SECONDS)
 _SHUT_DETAIL: Final = "the key that sealed the text is not in the keyring"
 _ENCODINGS: Final = {encoding.value: encoding for encoding in Encoding}
@@ -160,60 +162,58 @@ class Submit:
         won = await self._claim(desk.config.id, work, deadline_seconds)
         crash_point("claim.after_commit")
         gone_seconds = time.monotonic() - started_at
-        readable, submissions, unreadable = self._read(won, deadline_seconds, gone_seconds)
+        readable, submissions, kept = self._read(desk, won, gone_seconds)
         crash_point("submit.before_write")
         claimed_at_seconds = self._clock.now_ms() / 1000
         outcomes = await desk.submit(submissions, taken) if submissions else []
         _count_first_tries(readable, outcomes, claimed_at_seconds)
         crash_point("submit.after_write")
-        return [*readable, *unreadable], [*outcomes, *[_SHUT_TEXT] * len(unreadable)]
+        return [*readable, *[claimed for claimed, _ in kept]], [*outcomes, *[why for _, why in kept]]
 
     def _read(
-        self, won: Sequence[Claimed], deadline_seconds: float, gone_seconds: float
-    ) -> tuple[list[Claimed], list[Submission], list[Claimed]]:
-        """Open the texts: what can be submitted, the submissions, and what cannot.
+        self, desk: Desk, won: Sequence[Claimed], gone_seconds: float
+    ) -> tuple[list[Claimed], list[Submission], list[tuple[Claimed, Outcome]]]:
+        """Open the texts: what may be submitted, the submissions, and what may not with the reason.
 
         ``gone_seconds``: since the claim was asked for.
         """
-        readable, submissions, unreadable = [], [], []
+        readable, submissions = [], []
+        kept: list[tuple[Claimed, Outcome]] = []
         for claimed in won:
+            if claimed.claim.is_test and not desk.config.is_simulator:
+                kept.append((claimed, _NOT_FOR_TESTS))
+                continue
             try:
-                submissions.append(self._submission(claimed, deadline_seconds, gone_seconds))
+                submissions.append(self._submission(desk, claimed, gone_seconds))
                 readable.append(claimed)
             except SealBroken:
                 _log.error("text cannot be opened", message_id=str(claimed.message_id))
-                unreadable.append(claimed)
-        return readable, submissions, unreadable
+                kept.append((claimed, _SHUT_TEXT))
+        return readable, submissions, kept
 
     async def _send_elsewhere(self, carrier_id: int, work: Sequence[tuple[str, int]]) -> None:
         """The carrier is off or down: claim, and give back with another carrier's name or a later time."""
         config = self._journal.carrier(carrier_id)
         if config is None:
             return  # the row is gone: its outbox lease ends, and the clockwork looks again
-        records = []
         won = await self._claim(carrier_id, work, config.submit_deadline_seconds)
-        for claimed in won:
-            other = self._desks.another(claimed.claim.msisdn, carrier_id, is_test=claimed.claim.is_test)
-            # Two workers may find each other's carrier away: at once a few times, then after waits.
-            is_at_once = other is not None and claimed.claim.claims_without_try <= PATIENT_ATTEMPTS
-            records.append(
-                Recording(
-                    message_id=claimed.message_id,
-                    attempt_no=claimed.claim.attempt_no,
-                    part_no=1,
-                    outcome="unclaimed" if is_at_once else "throttled",
-                    reference=None,
-                    error="carrier_away",
-                    detail=None,
-                    retry_seconds=patience_seconds(claimed.claim.claims_without_try, CARRIER_AWAY_SECONDS),
-                    next_carrier_id=other,
-                )
-            )
-        if records:
-            await self._journal.record(config, won, records)
+        if won:
+            await self._journal.record(config, won, [self._give_back(one, carrier_id) for one in won])
 
-    def _submission(self, claimed: Claimed, deadline_seconds: float, gone_seconds: float) -> Submission:
-        claim = claimed.claim
+    def _give_back(self, claimed: Claimed, carrier_id: int) -> Recording:
+        """What this carrier is not given: it goes to another one, or waits."""
+        message_id, claim = claimed
+        other = self._desks.another(claim.msisdn, carrier_id, is_test=claim.is_test)
+        # Two workers may find each other's carrier away: at once a few times, then after waits.
+        is_at_once = other is not None and claim.claims_without_try <= PATIENT_ATTEMPTS
+        wait_seconds = patience_seconds(claim.claims_without_try, CARRIER_AWAY_SECONDS)
+        word = "unclaimed" if is_at_once else "throttled"
+        return Recording(
+            message_id, claim.attempt_no, 1, word, None, "carrier_away", None, wait_seconds, other
+        )
+
+    def _submission(self, desk: Desk, claimed: Claimed, gone_seconds: float) -> Submission:
+        claim, deadline_seconds = claimed.claim, desk.config.submit_deadline_seconds
         return Submission(
             message_id=claimed.message_id,
             attempt_no=claim.attempt_no,
@@ -235,6 +235,8 @@ class Submit:
             return Recording(
                 message_id, claim.attempt_no, 1, "submitted", outcome.reference, None, None, 0.0, None
             )
+        if outcome is _NOT_FOR_TESTS:
+            return self._give_back(claimed, desk.config.id)
         age_seconds = self._clock.now_ms() / 1000 - claim.due_since.timestamp()
         word, error, detail, retry_seconds = verdict(
             outcome, claim.tries + 1, claim.claims_without_try, age_seconds

@@ -88,6 +88,30 @@ async def test_a_message_counts_once_as_submitted_however_often_it_was_turned_aw
         assert 100 <= seen()[1] - begin_seconds < 160
 
 
+async def test_a_test_message_is_not_given_to_a_carrier_that_was_a_simulator_when_it_was_accepted(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """The row was turned into a real carrier meanwhile, and a test message costs nothing."""
+    async with open_rig(database, nats_server) as rig:
+        (live,) = await rig.accepted(1)
+        (test,) = await rig.accepted(1, is_test=True)
+        await rig.bundle([live, test])
+        assert len(rig.server.requests) == 1
+        assert await rig.states([live, test]) == ["SENT", "QUEUED"]
+        outbox = await rig.flow.outbox(test)
+        assert outbox
+        assert outbox["carrier_id"] == rig.carrier.id, "it waits for a simulator"
+        simulator = await rig.another(rig.server.url, is_simulator=True)
+        await rig.flow.later([test], 60)
+        await carry_again(rig, [test])
+        outbox = await rig.flow.outbox(test)
+        assert outbox
+        assert outbox["carrier_id"] == simulator.id
+        await rig.submit.carry("normal", simulator.id, [(test.hex, outbox["dispatch_no"])], 1, Stop())
+        assert await rig.states([test]) == ["SENT"]
+        assert (await rig.flow.state_row(test))["tries"] == 1
+
+
 async def test_messages_whose_answers_are_lost_each_time_hold_up_no_other(
     database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
