@@ -37,16 +37,23 @@ async def lead(pool: Pool, who: str) -> bool:
 
 
 # The index on due_at finds what may be dispatched: a row that is leased is due at its lease's end, 15 minutes
-# at most; one that waits for its time is due then.
+# at most; one that waits for its time, or was put off, is due then, and waits since then. What was dispatched
+# a moment ago may be put off at once, for a carrier that was stopped hours ago: not before it has waited in
+# the stream or in a worker does it tell how old it is.
 READ_WORK = """
     with clock as materialized (select clock_timestamp() as now),
     due as materialized (
-        select o.lane::text as lane, o.dispatch_at from tollwire.outbox o
+        select o.lane::text as lane, o.dispatch_at, o.leased_at, o.due_at from tollwire.outbox o
         where o.due_at <= (select now from clock) + interval '15 minutes' order by o.due_at limit $1
     ),
     lanes as (
-        select lane, count(*) as n, min(dispatch_at) as oldest from due
-        where dispatch_at <= (select now from clock) group by lane
+        select lane, count(*) as n,
+               min(case when leased_at is null then due_at
+                        when leased_at <= (select now from clock) - interval '5 seconds' then dispatch_at
+                   end) as oldest
+        from due
+        where dispatch_at <= (select now from clock)
+          and (leased_at is not null or due_at <= (select now from clock)) group by lane
     ),
     receipts as (
         select count(*) as n, min(received_at) filter (where due_at <= (select now from clock)) as oldest
@@ -62,7 +69,7 @@ READ_WORK = """
     ),
     database as (select * from pg_stat_database where datname = current_database())
     select 'dispatchable', lane, n::double precision from lanes
-    union all select 'age', lane, extract(epoch from now - oldest) from lanes, clock
+    union all select 'age', lane, coalesce(extract(epoch from now - oldest), 0) from lanes, clock
     union all select 'age', 'receipts', coalesce(extract(epoch from now - oldest), 0) from receipts, clock
     union all select 'age', 'callbacks', coalesce(extract(epoch from now - oldest), 0) from callbacks, clock
     union all select 'receipts', '', n from receipts

@@ -30,7 +30,7 @@ from shared.storage.finals import FINALS
 from worker import store
 from worker.claim_apart import claim_apart
 from worker.lost_claims import LostClaims
-from worker.store import UNRECORDABLE, Claim, Claimed, Outcome, Recorded
+from worker.store import UNRECORDABLE, Claim, Claimed, Outcome, Recorded, Whom
 
 # Only accept is in a hurry: outcomes gather this long when there is traffic. What is to be claimed has
 # gathered before it was fetched.
@@ -142,6 +142,14 @@ class Journal(WithParts):
             OutcomeUnknown: the database did not answer.
         """
         return await store.put_off_work(self._pool, work, seconds)
+
+    async def numbers(self, work: Sequence[tuple[str, int]]) -> list[Whom]:
+        """Tell whom (message id, dispatch number) pairs are for; an answer for each position.
+
+        Raises:
+            OutcomeUnknown: the database did not answer.
+        """
+        return await store.read_numbers(self._pool, work)
 
     async def _flush_claims(self, chunks: Sequence[_ClaimChunk]) -> Sequence[list[Claim] | Exception]:
         async def claim(indices: Sequence[int]) -> list[Claim]:

@@ -9,6 +9,8 @@ from itertools import takewhile
 from math import inf
 from typing import Final
 
+from shared.domain.retry import patience_seconds
+
 # So long a carrier may let a lane wait; then the lane's other carriers go on. A line that is younger is not
 # judged: what its carrier takes is not known yet.
 SHORT_SECONDS: Final = 1.0
@@ -41,6 +43,13 @@ PUT_OFF_MAX_SECONDS: Final = 1_800.0
 PUT_OFF_MIN_SECONDS: Final = 1.0
 AGAIN_MAX_SECONDS: Final = 8.0
 DOUBLINGS_MAX: Final = 7
+# What waits for a carrier that is away, and that no other carries, asks again after so long the first times,
+# then after twice as long up to a minute (shared/domain/retry.py). But no more than so many ask in a second,
+# of each lane and in each worker: who comes behind them asks later, within an hour. Each costs a dispatch and
+# a put-off, a tenth of a millisecond of the database.
+AWAY_SECONDS: Final = 5.0
+AWAY_PER_SECOND: Final = 500.0
+AWAY_MAX_SECONDS: Final = 3_600.0
 
 
 class Wait:
@@ -90,6 +99,7 @@ class Line:
         # Messages that were put off, as far as the carrier has not had the time for them.
         self._behind = 0.0
         self._counted_at = 0.0
+        self._asks_at = 0.0  # when the last one asks that was put off because the carrier is away
         self.counts_until = -inf  # when the lane may be another carrier's alone again
         self._waited_until = -inf  # when somebody last had waited for long
 
@@ -162,6 +172,17 @@ class Line:
             place = min(EARLY_FACTOR * (staying + self._behind) / per_second, within * spread)
             least = spread * min(PUT_OFF_MIN_SECONDS * doubled, AGAIN_MAX_SECONDS)
             seconds.append(rest_seconds + max(place, least))
+        return seconds
+
+    def away_seconds(self, numbers: Sequence[int]) -> list[float]:
+        """Return in how many seconds each of these dispatch numbers asks again for a carrier that is away."""
+        now = time.monotonic()
+        seconds = []
+        for number in numbers:
+            asks_at = max(self._asks_at, now) + 1.0 / AWAY_PER_SECOND
+            self._asks_at = min(asks_at, now + AWAY_MAX_SECONDS)
+            spread = 0.5 + random.random() / 2  # noqa: S311 - spreads what comes back, keeps no secret
+            seconds.append(max(self._asks_at - now, spread * patience_seconds(number, AWAY_SECONDS)))
         return seconds
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from shared.runtime.loops import Stop
+from shared.storage.config import CarrierConfig
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
@@ -18,7 +19,7 @@ PUT_OFF_MAX: Final = 500
 
 PUT_OFF: Final = Counter(
     "tollwire_put_off_total",
-    "Messages given back to the outbox because their carrier had no place for them",
+    "Messages given back to the outbox because their carrier had no place for them, or was away",
     ["carrier", "lane"],
 )
 
@@ -50,14 +51,19 @@ class Places:
 
     def may_hold_up(self, lane: str, carrier_ids: Iterable[int]) -> bool:
         """True while these carriers' work may hold up the lane."""
-        return self._desks.is_one or all(self._may_hold_up(lane, carrier_id) for carrier_id in carrier_ids)
+        return all(self._may_hold_up(lane, carrier_id) for carrier_id in carrier_ids)
 
     def _may_hold_up(self, lane: str, carrier_id: int) -> bool:
-        """What waits for our own claims may: all wait for those. What waits for the carrier goes beside."""
+        """What waits for our own claims may: all wait for those. What waits for the carrier goes beside.
+
+        So does what is only put off, because its carrier is away.
+        """
         desk = self._desks.get(carrier_id)
-        if desk is None or not desk.is_slow():
-            return True
         is_room = self._lines.at(lane, carrier_id).bundles <= BUNDLES_MAX
+        if desk is None or (desk.is_down and not self._desks.is_one):
+            return not is_room
+        if self._desks.is_one or not desk.is_slow():
+            return True
         return not is_room and (not desk.is_full() or self._is_lane_of(desk, lane))
 
     async def take(self, desk: Desk, lane: str, wait: Wait, wanted: int, stop: Stop) -> int:
@@ -95,6 +101,15 @@ class Places:
                 wait, numbers, desk.per_second, desk.rest_seconds, is_steady=desk.is_steady()
             )
             PUT_OFF.labels(desk.config.name, lane).inc(await self._journal.put_off(part, seconds))
+
+    async def put_off_away(self, lane: str, carrier: CarrierConfig, work: Sequence[tuple[str, int]]) -> None:
+        """Give work back to the outbox whose carrier is away, to ask for it again later.
+
+        Raises:
+            OutcomeUnknown: the database did not answer.
+        """
+        seconds = self._lines.at(lane, carrier.id).away_seconds([number for _, number in work])
+        PUT_OFF.labels(carrier.name, lane).inc(await self._journal.put_off(work, seconds))
 
     def _is_lane_of(self, desk: Desk, lane: str) -> bool:
         """Return True when a backlog of this carrier may stay in the lane: it moves, and holds up nobody."""

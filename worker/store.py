@@ -148,6 +148,23 @@ async def record_batch(
     return list(map(Recorded._make, rows))
 
 
+class Whom(NamedTuple):
+    """Whom a message is for; an empty number where there is no such message any more."""
+
+    msisdn: str
+    is_test: bool
+
+
+READ_NUMBERS = "select o_msisdn, o_is_test from tollwire.read_numbers_v1($1)"
+
+
+async def read_numbers(pool: Pool, work: Sequence[tuple[str, int]]) -> list[Whom]:
+    """Return whom (message id, dispatch number) pairs are for; an answer for each position."""
+    ids = [id_ for id_, _ in work]
+    rows = await call(pool, READ_NUMBERS, ids, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return list(map(Whom._make, rows))
+
+
 PUT_OFF = "select tollwire.put_off_work_v1($1, $2, $3)"
 
 

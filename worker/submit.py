@@ -25,7 +25,7 @@ from worker.carriers.base import TOO_LATE, Outcome, Refused, Submission, Submitt
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
-from worker.lines import Wait
+from worker.lines import AWAY_SECONDS, Wait
 from worker.places import Places
 from worker.store import Claimed
 from worker.store import Outcome as Recording
@@ -37,8 +37,6 @@ CLAIM_MAX: Final = 200
 # outcome that was turned away there would be forgotten. Those that a carrier has not answered yet do not
 # count: one that hangs must not use up what the others need; its window bounds them.
 RECORDING_MAX: Final = 100
-# A carrier that is switched off, or down without another route: look again soon, using up no try.
-CARRIER_AWAY_SECONDS: Final = 5.0
 # Uses up no try: the keyring is the operator's affair, and while keys are rotated a worker may not have the
 # newest yet. Looked at again after this, then twice as long each time.
 TEXT_UNREADABLE: Final = "text_unreadable"
@@ -56,7 +54,7 @@ ACCEPT_TO_SUBMIT: Final = BulkHistogram(
 )
 
 # A test message that was accepted for a simulator whose row names another carrier by now: never that one.
-_NOT_FOR_TESTS: Final = Throttled(CARRIER_AWAY_SECONDS)
+_NOT_FOR_TESTS: Final = Throttled(AWAY_SECONDS)
 _SHUT_TEXT: Final = Throttled(TEXT_AGAIN_SECONDS)
 _SHUT_DETAIL: Final = "the key that sealed the text is not in the keyring"
 _ENCODINGS: Final = {encoding.value: encoding for encoding in Encoding}
@@ -109,7 +107,7 @@ class Submit:
             desk = self._desks.get(carrier_id)
             if desk is None or _is_away(desk, wait):
                 wanted = wait.first(CLAIM_MAX)
-                await self._send_elsewhere(carrier_id, wanted)
+                await self._send_elsewhere(lane, carrier_id, wanted)
                 wait.advance(len(wanted))
             elif taken := await self._take(desk, lane, wait, stop):
                 chunks.append(asyncio.create_task(self._do(desk, lane, taken, wait.first(taken), stop)))
@@ -191,12 +189,19 @@ class Submit:
                 kept.append((claimed, _SHUT_TEXT))
         return readable, submissions, kept
 
-    async def _send_elsewhere(self, carrier_id: int, work: Sequence[tuple[str, int]]) -> None:
-        """The carrier is off or down: claim, and give back with another carrier's name or a later time."""
+    async def _send_elsewhere(self, lane: str, carrier_id: int, work: Sequence[tuple[str, int]]) -> None:
+        """The carrier is off or down: claim what another one carries, for that one, and put off all else."""
         config = self._journal.carrier(carrier_id)
         if config is None:
             return  # the row is gone: its outbox lease ends, and the clockwork looks again
-        won = await self._claim(carrier_id, work, config.submit_deadline_seconds)
+        going: list[tuple[str, int]] = []
+        staying: list[tuple[str, int]] = []
+        for pair, whom in zip(work, await self._journal.numbers(work), strict=True):
+            other = self._desks.another(whom.msisdn, carrier_id, is_test=whom.is_test)
+            (staying if other is None else going).append(pair)
+        if staying:
+            await self.places.put_off_away(lane, config, staying)
+        won = await self._claim(carrier_id, going, config.submit_deadline_seconds) if going else []
         if won:
             await self._journal.record(config, won, [self._give_back(one, carrier_id) for one in won])
 
@@ -206,7 +211,7 @@ class Submit:
         other = self._desks.another(claim.msisdn, carrier_id, is_test=claim.is_test)
         # Two workers may find each other's carrier away: at once a few times, then after waits.
         is_at_once = other is not None and claim.claims_without_try <= PATIENT_ATTEMPTS
-        wait_seconds = patience_seconds(claim.claims_without_try, CARRIER_AWAY_SECONDS)
+        wait_seconds = patience_seconds(claim.claims_without_try, AWAY_SECONDS)
         word = "unclaimed" if is_at_once else "throttled"
         return Recording(
             message_id, claim.attempt_no, 1, word, None, "carrier_away", None, wait_seconds, other

@@ -6,7 +6,8 @@ ATTEMPTS_MAX = 10
 BACKOFF_SECONDS_MIN = 1.0
 BACKOFF_SECONDS_MAX = 900.0
 
-# So often a carrier may say "slower", or be found away, before it is asked less often: it costs a claim each.
+# So often a carrier may say "slower", or be found away, before it is asked less often: it costs a claim or a
+# dispatch each.
 PATIENT_ATTEMPTS = 5
 # Then the wait doubles up to this. A message that is valid for three days is claimed some 4,000 times at
 # most, far below what its counters hold.

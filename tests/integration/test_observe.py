@@ -21,6 +21,11 @@ from tests.support.flow import Flow, accept_item, open_flow
 from tests.support.old_days import days_ago
 from tests.support.scene import SIGNER, past_account
 from tests.support.servers import Database
+from worker.store import put_off_work
+
+LEASED = """
+update tollwire.outbox set leased_at = clock_timestamp() - $2::text::interval where message_id = $1
+"""
 
 
 @pytest.fixture
@@ -118,6 +123,29 @@ async def test_a_message_that_waits_for_its_time_is_no_work_to_scale_on(
         0,
         0,
     ]
+
+
+async def test_what_is_put_off_is_no_work_to_scale_on_and_no_age_to_wake_anybody_for(
+    flow: Flow, ledger: Pool, jetstream: JetStream
+) -> None:
+    """A carrier that was stopped may be away for hours; more workers would ask for it more often."""
+    (id_,) = await flow.accepted(await flow.client(), valid_seconds=7_200)
+    await flow.later([id_], 900)
+
+    async def told() -> tuple[float, int]:
+        await Observer(ledger, jetstream).look()
+        age_seconds = shown("tollwire_queue_oldest_age_seconds", queue="normal")
+        return shown("tollwire_dispatchable_messages", lane="normal"), round(age_seconds / 100)
+
+    assert await told() == (1, 9)
+    await put_off_work(flow.pool, [(id_.hex, 1)], [600.0])
+    assert await told() == (0, 0)
+    await put_off_work(flow.pool, [(id_.hex, 2)], [0.0])
+    assert await told() == (1, 0), "it is due since now"
+    await flow.pool.execute(LEASED, id_, "0 seconds")
+    assert await told() == (1, 0), "it may be put off in a moment"
+    await flow.pool.execute(LEASED, id_, "60 seconds")
+    assert await told() == (1, 9), "it waits in the stream, or in a worker"
 
 
 async def test_one_of_several_processes_shows_it_and_another_takes_over(

@@ -21,6 +21,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.claim_batch_v1": {"worker"},
     "tollwire.record_batch_v1": {"worker"},
     "tollwire.put_off_work_v1": {"worker"},
+    "tollwire.read_numbers_v1": {"worker"},
     "tollwire.settle_batch_v1": {"dlr"},
     "tollwire.take_receipts_v1": {"dlr"},
     "tollwire.tell_again_v1": {"dlr"},

@@ -15,7 +15,8 @@ from tests.support.faulty_http import Reply, Request, http
 from tests.support.servers import Database
 from tests.support.worker_rig import NO_ROUTES, Rig, open_rig, taken
 from worker.desk import FAILURES_TO_OPEN
-from worker.submit import ACCEPT_TO_SUBMIT, CARRIER_AWAY_SECONDS
+from worker.lines import AWAY_SECONDS
+from worker.submit import ACCEPT_TO_SUBMIT
 from worker.words import RETRY_AFTER_MIN_SECONDS
 
 HAS_TRIED = """
@@ -55,7 +56,7 @@ async def test_only_claims_that_came_to_nothing_make_a_message_wait_longer(
         await rig.bundle([passed_on])
         waits = [await rig.flow.pool.fetchval(WAITS_SECONDS, id_) for id_ in ids]
         assert waits[0] < 2 * RETRY_AFTER_MIN_SECONDS
-        assert waits[1] < CARRIER_AWAY_SECONDS
+        assert waits[1] < AWAY_SECONDS
         assert waits[2] < 0
         assert [(await rig.flow.state_row(id_))["tries"] for id_ in ids] == [8] * 3
 

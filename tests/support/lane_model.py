@@ -25,13 +25,14 @@ from worker.consume import consume
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.overhear import LOOK_SECONDS, Overhear
-from worker.store import Claim
+from worker.store import Claim, Whom
 from worker.store import Outcome as Recording
 from worker.submit import Submit
 
 LANES = ("express", "normal", "bulk")
 LANE: Final = "normal"
 KEYRING = Keyring("k1", {"k1": bytes(32)})
+MSISDN: Final = "+4915112345678"
 CLOCKWORK_SECONDS = 0.25
 DATABASE_SECONDS = 0.01
 BUNDLE = 100
@@ -107,6 +108,7 @@ class ModelServers:
     def __init__(self) -> None:
         self.dispatches: dict[UUID, int] = {}
         self.put_offs = 0
+        self.rows: dict[int, CarrierConfig] = {}
         self.sent_after: dict[UUID, float] = {}
         self.database_seconds = DATABASE_SECONDS
         self._came_at: dict[UUID, float] = {}
@@ -197,14 +199,18 @@ class ModelServers:
     def _claim(self, id_: UUID, number: int) -> Claim:
         refusal = None if self.dispatches[id_] == number and id_ not in self.sent_after else "stale"
         text = KEYRING.seal(b"hi", id_.bytes)
-        row = (refusal, 1, 1, "+4915112345678", "DE", "ACME", text, "GSM7", 1, LANE, 3_600.0, 1)
+        row = (refusal, 1, 1, MSISDN, "DE", "ACME", text, "GSM7", 1, LANE, 3_600.0, 1)
         return Claim(*row, "at_least_once", False, cast("Any", None), 1, "EUR", None)
 
     def tell_claimed(self, *_: object) -> None:
         """Nobody is told."""
 
-    def carrier(self, _: int) -> None:
-        """No row: what cannot be sent elsewhere is left alone."""
+    def carrier(self, id_: int) -> CarrierConfig | None:
+        return self.rows.get(id_)
+
+    async def numbers(self, work: Sequence[tuple[str, int]]) -> list[Whom]:
+        await asyncio.sleep(self.database_seconds)
+        return [Whom(MSISDN, is_test=False)] * len(work)
 
     async def record(self, _: CarrierConfig, _claimed: object, outcomes: Sequence[Recording]) -> None:
         await asyncio.sleep(self.database_seconds)
@@ -233,10 +239,8 @@ async def open_lane(
 ) -> AsyncIterator[dict[int, Desk]]:
     """Run a lane with these carriers; each row's other ``columns`` are alike."""
     desks = Desks(KEYRING, LANES)
-    rows = {
-        id_: Desk(CarrierConfig(**_row(id_) | columns), cast("Any", carrier), LANES)
-        for id_, carrier in carriers.items()
-    }
+    servers.rows = {id_: CarrierConfig(**_row(id_) | columns) for id_ in carriers}
+    rows = {id_: Desk(servers.rows[id_], cast("Any", carrier), LANES) for id_, carrier in carriers.items()}
     desks._desks = {id_: (desk, AsyncExitStack()) for id_, desk in rows.items()}
     clock = SimpleNamespace(now_ms=lambda: 0)
     submit = Submit(desks, cast("Any", servers), KEYRING, cast("Any", clock))

@@ -1,13 +1,15 @@
 """What a lane does while one of its carriers has more than it takes: hours, in virtual time."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.support.lane_model import BUNDLE, ModelCarrier, ModelServers, VirtualLoop, open_lane
-from worker.lines import BUNDLES_MAX, LINE_SECONDS
+from worker.desk import FAILURES_TO_OPEN
+from worker.lines import AWAY_PER_SECOND, BUNDLES_MAX, LINE_SECONDS
 
 SOON_SECONDS = 2.0
 # 14,000 messages in 1,400 bundles are put off in this time.
@@ -179,5 +181,28 @@ def test_while_the_database_is_slow_nothing_is_put_off(play):
             servers.accept(2, 1)
             await servers.until_sent(backlog)
         assert servers.put_offs == 0
+
+    play(scenario)
+
+
+def test_what_waits_for_a_carrier_that_is_away_asks_at_a_bounded_rate_and_comes_soon_when_it_is_back(play):
+    """However much waits: the database has other things to do, and so have those behind it in the lane."""
+    away_seconds, number = 120, 12_000
+
+    async def scenario() -> None:
+        servers = ModelServers()
+        async with open_lane(servers, {1: ModelCarrier(100, 0.02), 2: ModelCarrier(32, 0.02)}) as desks:
+            desks[1]._failures, desks[1]._open_until = FAILURES_TO_OPEN, time.monotonic() + away_seconds
+            waiting = servers.accept(1, number)
+            others = []
+            for _ in range(away_seconds):
+                others += servers.accept(2, 1)
+                await asyncio.sleep(1.0)
+            asked = sum([servers.dispatches[id_] - 1 for id_ in waiting])
+            assert asked <= number + AWAY_PER_SECOND * away_seconds
+            assert max(servers.sent_after[id_] for id_ in others[:-2]) < SOON_SECONDS
+            back_at = time.monotonic()
+            await servers.until_sent(waiting)
+            assert time.monotonic() - back_at < number / AWAY_PER_SECOND + 60.0
 
     play(scenario)

@@ -1,0 +1,15 @@
+-- Whom work in hand is for whose carrier is away: what another one carries is claimed for that one, and all else need not be claimed at all.
+-- Answers in the order of the array; an empty number where there is no such message any more.
+create function tollwire.read_numbers_v1(p_message uuid[]) returns table (o_msisdn text, o_is_test boolean)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_min uuid; v_max uuid;
+begin
+    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
+    return query
+        select coalesce(m.msisdn, ''), coalesce(m.is_test, false)
+        from unnest(p_message) with ordinality x(id, nth)
+        left join lateral (select b.msisdn, b.is_test from tollwire.messages b where b.id = x.id and b.id between v_min and v_max offset 0) m on true
+        order by x.nth;
+end $$;
