@@ -153,6 +153,8 @@ class Endpoints:
         rooms = dict(piled)
         now = self._clock.monotonic()
         for lane in self._lanes.values():
+            if lane.is_noted:
+                continue  # what PostgreSQL knows of it holds its own back there, and not what goes elsewhere
             room = 0 if lane.breaker.is_open(now) else self._turns.room(lane)
             if lane.host:
                 room = max(room, SLOW_EACH)

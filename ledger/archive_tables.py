@@ -26,7 +26,10 @@ OMITTED: Final[Mapping[str, Mapping[str, str]]] = {
         "due_at": "says when to look again, while it is not settled",
         "tries": "says how often was looked, while it was not settled",
     },
-    "tollwire.callbacks": {"due_at": "says when to try again, while it is open"},
+    "tollwire.callbacks": {
+        "due_at": "says when to try again, while it is open",
+        "own_url": "says whose breaker holds it back, while it is open",
+    },
     "tollwire.callback_attempts": {"answer_head": "what a client's endpoint wrote: anything"},
 }
 

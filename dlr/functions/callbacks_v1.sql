@@ -83,7 +83,8 @@ begin
 end $$;
 
 -- Leases callbacks that are due, some of each endpoint in turn, so that a dead endpoint's pile hides nobody's (RULES 36).
--- Endpoints whose breaker is open give one each when their time has come, as the probe. Those in p_endpoint (ascending) give what the caller has
+-- Endpoints whose breaker is open give one each when their time has come, as the probe; what goes to other URLs, which messages named
+-- themselves, is given beside it all the time. Those in p_endpoint (ascending) give what the caller has
 -- room for in place of p_each: what it could only send back is not leased, loaded and kept from others.
 -- Endpoints come by their ids, those after p_after first and then the others: who was cut off by p_limit goes on there, and no sweep ends
 -- before it is full or has been round.
@@ -118,12 +119,20 @@ begin
             left join tollwire.callback_health h on h.endpoint_id = ends.endpoint_id
             cross join lateral width_bucket(ends.endpoint_id, p_endpoint) w(i)
             cross join lateral (
-                select c.id from tollwire.callbacks c
-                where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.due_at <= v_now and c.id > v_from
-                order by c.due_at limit least(case when p_endpoint[w.i] = ends.endpoint_id then p_room[w.i] else p_each end,
-                                                case when h.consecutive_failures > 0 then 1 end)
-                for update skip locked) d
-            where (ends.is_round or ends.endpoint_id > p_after) and h.disabled_at is null and (h.open_until is null or h.open_until <= v_now)
+                select case when p_endpoint[w.i] = ends.endpoint_id then p_room[w.i] else p_each end as room,
+                       case when h.open_until > v_now then 0 when h.consecutive_failures > 0 then 1 end as of_failing offset 0) r
+            cross join lateral (
+                select p.id from (
+                    select c.id from tollwire.callbacks c
+                    where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.due_at <= v_now and c.id > v_from
+                    order by c.due_at limit least(r.room, r.of_failing) for update skip locked) p
+                union all
+                -- One of these may be the one above; it is leased once all the same.
+                select o.id from (
+                    select c.id from tollwire.callbacks c
+                    where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.own_url and c.due_at <= v_now and c.id > v_from
+                    order by c.due_at limit case when r.of_failing is null then 0 else r.room end for update skip locked) o) d
+            where (ends.is_round or ends.endpoint_id > p_after) and h.disabled_at is null
             limit p_limit
         )
         update tollwire.callbacks c set due_at = v_now + p_lease_seconds * interval '1 second'

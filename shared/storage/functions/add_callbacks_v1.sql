@@ -50,16 +50,17 @@ begin
     select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     return query
         with asked as materialized (
-            select tollwire.callback_id_v1(case x.event_type when 'message.sent' then s.submitted_at else v_now end, x.message_id, s.sequence) as id, x.message_id, m.client_id, e.id as endpoint_id, x.event_type, s.sequence
+            select tollwire.callback_id_v1(case x.event_type when 'message.sent' then s.submitted_at else v_now end, x.message_id, s.sequence) as id, x.message_id, m.client_id, e.id as endpoint_id, x.event_type, s.sequence,
+                   coalesce(m.callback_url <> e.url, false) as own_url
             from unnest(p_message, p_event_type) x(message_id, event_type)
-            cross join lateral (select c.client_id from tollwire.messages c where c.id = x.message_id and c.id between v_min and v_max offset 0) m
+            cross join lateral (select c.client_id, c.callback_url from tollwire.messages c where c.id = x.message_id and c.id between v_min and v_max offset 0) m
             cross join lateral (
-                select c.id from tollwire.callback_endpoints c where c.client_id = m.client_id and x.event_type = any (c.events) offset 0) e
+                select c.id, c.url from tollwire.callback_endpoints c where c.client_id = m.client_id and x.event_type = any (c.events) offset 0) e
             cross join lateral (
                 select c.sequence, c.submitted_at from tollwire.message_states c where c.message_id = x.message_id and c.message_id between v_min and v_max offset 0) s
         ), added as (
-            insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at)
-                select a.id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now
+            insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at, own_url)
+                select a.id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now, a.own_url
                 from asked a order by a.id
         )
         select a.message_id, a.id from asked a;

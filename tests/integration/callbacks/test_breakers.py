@@ -96,12 +96,14 @@ async def test_one_probe_decides_and_those_behind_it_wait_for_its_word() -> None
         assert (note.consecutive_failures, note.failing_since, note.open_until) == (0, None, None)
 
 
-async def test_nothing_is_fetched_for_an_endpoint_that_is_left_alone() -> None:
+async def test_what_postgresql_holds_back_takes_no_room_from_what_goes_elsewhere() -> None:
+    """That nothing is leased for its own URL: test_own_callback_urls."""
     async with rig() as it:
-        await it.fail()
-        assert it.endpoints.rooms(20, {}) == {ENDPOINT: 0}
-        it.clock.seconds += OPEN_SECONDS_MIN
-        assert it.endpoints.rooms(20, {}) == {}, "its probe"
+        await it.fail(FAILURES_TO_OPEN - 1)
+        assert it.endpoints.rooms(100, {}) == {ENDPOINT: 21}
+        await it.fail(1)
+        assert it.book.notes
+        assert it.endpoints.rooms(100, {ENDPOINT: 200}) == {ENDPOINT: 200}
 
 
 async def test_a_healthy_endpoint_writes_no_rows() -> None:
