@@ -1,10 +1,20 @@
 """Following the configuration: one poll, then prices and keys are what the database says (RULES 32)."""
 
+from collections.abc import Sequence
+
 from api import key_store
 from api.authenticate import Authenticator
 from api.quote import Prices
+from shared.runtime.loops import Loop
 from shared.runtime.postgres import Connection, Pool
-from shared.storage.config import ConfigWatch, load_carriers, load_rates, load_routes
+from shared.storage.config import (
+    CATCH_UP_SECONDS,
+    ConfigWatch,
+    load_carriers,
+    load_rates,
+    load_routes,
+    polling,
+)
 
 
 async def load_prices(connection: Connection, version: int) -> Prices:
@@ -30,6 +40,10 @@ class Follower:
         self._authenticator = authenticator
         self._config_version = 0
         self._before: key_store.Versions | None = None
+
+    def loops(self) -> Sequence[Loop]:
+        """Return the loop of the keys and that of the prices."""
+        return [polling(self.poll), polling(self.prices.catch_up, CATCH_UP_SECONDS)]
 
     async def poll(self) -> None:
         """Look once. What fails half-way is made up for by the next poll."""

@@ -34,7 +34,6 @@ from shared.runtime.monitor import open_monitor
 from shared.runtime.postgres import Pool, open_pool, open_second_pool
 from shared.runtime.settings import load
 from shared.runtime.statistics import Statistics
-from shared.storage.config import CATCH_UP_SECONDS, polling
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import startup_checks, wait_for_schema
 from shared.storage.sealed import tell_what_stays_shut
@@ -73,8 +72,7 @@ async def api() -> AsyncIterator[Sequence[Loop]]:
             with closing(authenticator):
                 yield [
                     partial(app.serve, settings, resources, Admission(authenticator, limits, uses, settings)),
-                    polling(follower.poll),
-                    polling(follower.prices.catch_up, CATCH_UP_SECONDS),
+                    *follower.loops(),
                     partial(every, interval_seconds=WRITE_EVERY_SECONDS, run_once=uses.write),
                     partial(keep_clock, clock, pool),
                     partial(every, interval_seconds=reader.look_seconds, run_once=reader.look),
