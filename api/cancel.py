@@ -1,7 +1,7 @@
 """Cancelling messages: what one client cancels at the same time goes in one commit (DESIGN "Group commit").
 
-Each client has one commit at a time, in one of its places for reads, which it keeps while any of them
-waits. So a client that cancels a thousand messages takes a few commits and one connection, and nobody else's
+Each client has one commit at a time, in one of its places for reads, which it keeps for some of them at
+once. So a client that cancels a thousand messages takes a few commits and one connection, and nobody else's
 wait for the row of its account.
 """
 
@@ -33,6 +33,8 @@ from shared.storage.facts import FactPublisher, load_facts
 FLUSH_MAX: Final = 100
 # Two bursts of a client at once; a second of work.
 QUEUE_MAX: Final = 2_000
+# A place is kept so long while more wait, then the client's reads have their turn: it may be its only one.
+PLACE_SECONDS: Final = 0.5
 # Longer than the database's own deadline, so that its word comes first.
 ANSWER_DEADLINE_SECONDS: Final = 12.0
 
@@ -118,16 +120,21 @@ class Cancels:
         """Flush what a client cancels, one after the other, until nothing waits."""
         end: Exception = Stopped("cancel has stopped")
         try:
-            # One place for all of it: at each commit anew it would wait behind the client's own reads.
-            async with self._reads.place(client_id):
-                while line:
-                    await self._flush_next(line)
+            while line:
+                async with self._reads.place(client_id):
+                    await self._flush_some(line)
         except Refusal as refusal:
             end = refusal
         finally:
             del self._lines[client_id]
             for waiter in line:
                 waiter.settle(end)
+
+    async def _flush_some(self, line: _Line) -> None:
+        """Not one for each place: each would wait behind all of the client's own reads."""
+        until = time.monotonic() + PLACE_SECONDS
+        while line and time.monotonic() < until:
+            await self._flush_next(line)
 
     async def _flush_next(self, line: _Line) -> None:
         """Answer those in front, then tell reporting: an answer waits for no fact."""

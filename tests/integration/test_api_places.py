@@ -18,6 +18,7 @@ from tests.support.servers import Database
 # Fewer than the connections of the test's own HTTP client, more than those of the API to PostgreSQL.
 AT_ONCE = 60
 PATIENCE_SECONDS = 30.0
+URL = "https://hooks.example.org/sms"
 GREEDY = ACCOUNT.replace("$1", "'greedy'")
 
 
@@ -99,7 +100,41 @@ READS_WAIT = """
     alter table tollwire.messages enable row level security;
     create policy waits on tollwire.messages using (pg_advisory_lock_shared(1) is not null)
 """
+# A test key's cancels look at their messages first.
+READS_TAKE_LONG = READS_WAIT.replace("is not null", "is not null and pg_sleep(0.02) is not null")
 READS_FAIL = "revoke select on tollwire.messages from tollwire_api"
+
+
+@pytest.mark.parametrize("pool_max", [4, 5])
+async def test_cancels_that_never_end_leave_their_client_its_reads_and_changes(database, tmp_path, pool_max):
+    await prepare(database)
+    async with open_api(database, tmp_path, postgres_pool_min="1", postgres_pool_max=str(pool_max)) as rig:
+        key = await rig.client("busy")
+        test_key = await rig.key("busy", is_test=True)
+        (request,) = await sent_by(rig, test_key, 1)
+        await rig.call(*request[:2], key=test_key)  # from then on there is nothing to tell reporting
+        is_over, statuses = asyncio.Event(), set()
+
+        async def cancel_on_and_on() -> None:
+            while not is_over.is_set():
+                statuses.add((await rig.call(*request[:2], key=test_key)).status)
+
+        workers = []
+        async with held(database, "select pg_advisory_xact_lock(1)") as holder:
+            await changed(database, READS_TAKE_LONG)
+            for asked in (1, 2):  # so that the second one comes while the first one's commit runs
+                workers.append(asyncio.create_task(cancel_on_and_on()))
+                while at_work() < asked or not await holder.fetchval(BLOCKED):
+                    await holder.execute("select pg_sleep(0.01)")
+        try:
+            async with asyncio.timeout(4):
+                for _ in range(2):
+                    assert (await rig.call("GET", "/v1/messages?limit=1", key=key)).status == 200
+                assert (await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})).status == 201
+        finally:
+            is_over.set()
+        await asyncio.gather(*workers)
+        assert statuses == {200}
 
 
 async def test_what_is_cancelled_is_answered_before_reporting_hears_of_it(rig):
@@ -119,9 +154,6 @@ async def test_a_cancellation_stands_though_reporting_cannot_hear_of_it(rig):
     (request,) = await sent_by(rig, key, 1)
     await changed(rig.database, READS_FAIL)
     assert (await rig.call(*request[:2], key=key)).status == 200
-
-
-URL = "https://hooks.example.org/sms"
 
 
 @pytest.mark.parametrize(
