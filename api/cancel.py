@@ -8,7 +8,7 @@ wait for the row of its account.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from types import TracebackType
@@ -35,6 +35,9 @@ FLUSH_MAX: Final = 100
 QUEUE_MAX: Final = 2_000
 # A place is kept so long while more wait, then the client's reads have their turn: it may be its only one.
 PLACE_SECONDS: Final = 0.5
+# Cancellations that one query makes facts of, some 20 ms, and that wait for it: more are told by a replay.
+TELL_MAX: Final = 2_000
+UNTOLD_MAX: Final = 20_000
 # Longer than the database's own deadline, so that its word comes first.
 ANSWER_DEADLINE_SECONDS: Final = 12.0
 
@@ -67,7 +70,9 @@ class Cancels:
         self._facts = facts
         self._reads = reads
         self._lines: dict[int, _Line] = {}
-        self._carrying: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._untold: deque[UUID] = deque()
+        self._is_telling = False
         self._deadlines = Deadlines()
         self._is_open = False
 
@@ -83,7 +88,8 @@ class Cancels:
         """Answer everything that waits, and tell what was done; when cancelled here, give the rest up."""
         self._is_open = False
         try:
-            await asyncio.gather(*self._carrying, return_exceptions=True)
+            while self._tasks:
+                await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             self._deadlines.close()
 
@@ -101,7 +107,7 @@ class Cancels:
         line = self._lines.get(want.client_id)
         if line is None:
             line = self._lines[want.client_id] = deque()
-            self._start(want.client_id, line)
+            self._start(self._carry(want.client_id, line))
         if len(line) >= QUEUE_MAX:
             metrics.BATCH_REFUSED.labels(NAME).inc()
             raise Busy(f"{len(line)} cancels of a client wait")
@@ -110,11 +116,11 @@ class Cancels:
         self._deadlines.watch(waiter, ANSWER_DEADLINE_SECONDS)
         return await waiter.answer
 
-    def _start(self, client_id: int, line: _Line) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> None:
         # In no request's context: it outlives the one that began it, and works for others, too.
-        task = asyncio.create_task(self._carry(client_id, line), name="cancel", context=Context())
-        self._carrying.add(task)
-        task.add_done_callback(self._carrying.discard)
+        task = asyncio.create_task(work, name="cancel", context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, client_id: int, line: _Line) -> None:
         """Flush what a client cancels, one after the other, until nothing waits."""
@@ -137,7 +143,7 @@ class Cancels:
             await self._flush_next(line)
 
     async def _flush_next(self, line: _Line) -> None:
-        """Answer those in front, then tell reporting: an answer waits for no fact."""
+        """Answer those in front."""
         batch: list[Waiter[Want, CancelAnswer]] = []
         while line and len(batch) < FLUSH_MAX:
             waiter = line.popleft()
@@ -161,7 +167,7 @@ class Cancels:
         finally:
             expire_all(batch)  # all are answered, unless this was cancelled
             _flush_seconds.observe(time.monotonic() - started_at)
-        await self._tell(cancelled)
+        self._tell_soon(cancelled)
 
     async def _flush(
         self, cancelled: list[UUID], wants: Sequence[Want]
@@ -181,10 +187,27 @@ class Cancels:
         tests = await store.test_messages(self._pool, of_tests) if of_tests else ()
         return [want for want in dict.fromkeys(wants) if not want.is_test_only or want.message_id in tests]
 
+    def _tell_soon(self, cancelled: Sequence[UUID]) -> None:
+        """Let reporting hear of cancellations; no answer waits for that, and no other cancel."""
+        taken = cancelled[: UNTOLD_MAX - len(self._untold)]
+        if len(taken) < len(cancelled):
+            _log.warning("facts were lost", count=len(cancelled) - len(taken), error="too many wait")
+        self._untold.extend(taken)
+        if self._untold and not self._is_telling:
+            self._is_telling = True
+            self._start(self._tell_all())
+
+    async def _tell_all(self) -> None:
+        # One query at a time for all clients: a slow one has one connection, and no client's place.
+        try:
+            while self._untold:
+                count = min(len(self._untold), TELL_MAX)
+                await self._tell([self._untold.popleft() for _ in range(count)])
+        finally:
+            self._is_telling = False
+
     async def _tell(self, cancelled: Sequence[UUID]) -> None:
         """Tell reporting of cancellations; they stand also when that is not possible."""
-        if not cancelled:
-            return
         try:
             self._facts.add_all(await load_facts(self._pool, cancelled))
         except (OutcomeUnknown, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -147,6 +147,9 @@ async def test_what_is_cancelled_is_answered_before_reporting_hears_of_it(rig):
         assert (answer.status, answer.body["status"]) == (200, "CANCELLED")
         while not await holder.fetchval(BLOCKED):
             await holder.execute("select pg_sleep(0.01)")
+        async with asyncio.timeout(2):
+            assert (await rig.call(*requests[1][:2], key=key)).status == 200
+        assert await holder.fetchval(BLOCKED) == 1
 
 
 async def test_a_cancellation_stands_though_reporting_cannot_hear_of_it(rig):
