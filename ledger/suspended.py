@@ -58,7 +58,7 @@ class Suspended:
         self._walks_for: list[Suspension] = []
         self._after = FIRST_ID
         self._ended: Counter[int] = Counter()
-        self._has_left = False  # whether a part of it was given up
+        self._left: set[int] = set()  # the clients some of whose messages it could not end
 
     async def run_once(self) -> None:
         """Begin a walk for who has become suspended, or go on with it, for about ``LOOK_SECONDS``."""
@@ -69,7 +69,7 @@ class Suspended:
             self._walks_for = [one for one in self._since if self._is_new(one, now)]
             self._after = FIRST_ID
             self._ended.clear()
-            self._has_left = False
+            self._left.clear()
         for _ in range(PAGES_MAX):
             if not self._walks_for or time.monotonic() >= now + LOOK_SECONDS:
                 return
@@ -96,6 +96,7 @@ class Suspended:
 
     async def _end(self, part: Sequence[UUID], client_of: dict[UUID, int]) -> None:
         alone = 0
+        done: set[UUID] = set()
 
         async def end(message_ids: Sequence[UUID]) -> None:
             nonlocal alone
@@ -106,16 +107,18 @@ class Suspended:
             except Exception:
                 alone += len(message_ids) == 1
                 raise
+            done.update(message_ids)
             self._ended.update(client_of[one.message_id] for one in moved)
 
         try:
             await apart(end, part)
         except _GivenUp:
-            self._has_left = True
             _log.warning("the rest of a part is left until it is due", messages=len(part), first=str(part[0]))
+        self._left.update(client_of[one] for one in part if one not in done)
 
     def _be_over(self) -> None:
         for one in self._walks_for:
-            _log.info("walk over", client=one.name, ended=self._ended[one.client_id], has_left=self._has_left)
+            ended, has_left = self._ended[one.client_id], one.client_id in self._left
+            _log.info("walk over", client=one.name, ended=ended, has_left=has_left)
         self._walked.update(self._walks_for)
         self._walks_for = []

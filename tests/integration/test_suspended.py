@@ -20,6 +20,8 @@ from tests.support.servers import Database
 
 SUSPEND = "update tollwire.clients set suspended = $2 where id = $1"
 
+STUCK = "update tollwire.message_states set sequence = 32767 where message_id = any ($1::uuid[])"
+
 
 class Rig(NamedTuple):
     """What looks after suspended clients, and what they have."""
@@ -120,8 +122,7 @@ async def test_a_look_ends_in_time_and_the_next_one_goes_on(rig, monkeypatch):
 async def test_a_part_with_many_that_no_call_can_end_is_left_until_they_are_due(rig):
     client = await rig.flow.client()
     ids = await rig.flow.accepted(client, 200, send_at=in_a_day())
-    stuck = "update tollwire.message_states set sequence = 32767 where message_id = any ($1::uuid[])"
-    await rig.flow.pool.execute(stuck, sorted(ids)[:100])
+    await rig.flow.pool.execute(STUCK, sorted(ids)[:100])
     await rig.suspend(client)
     await rig.suspended.run_once()
     assert len(rig.calls) < 20
@@ -142,6 +143,19 @@ async def test_the_log_says_whose_walk_is_over_and_what_it_ended(rig, monkeypatc
     ]
     over = {(line["client"], line["ended"]) for line in logs if line["event"] == "walk over"}
     assert over == {(names[0], 3), (names[1], 0)}
+
+
+async def test_the_log_says_whose_messages_are_left_also_where_few_are(rig):
+    client, other = await rig.flow.client(), await rig.flow.client()
+    (stuck, *_), (*_, last) = [await rig.flow.accepted(one, 3, send_at=in_a_day()) for one in (client, other)]
+    await rig.flow.pool.execute(STUCK, [stuck])
+    for one in (client, other):
+        await rig.suspend(one)
+    with capture_logs() as logs:
+        await rig.suspended.run_once()
+    assert [await rig.flow.state(one) for one in (stuck, last)] == ["SCHEDULED", "FAILED_PERM"]
+    over = {(line["ended"], line["has_left"]) for line in logs if line["event"] == "walk over"}
+    assert over == {(2, True), (3, False)}
 
 
 async def test_who_is_let_go_on_and_stopped_again_between_two_looks_is_walked_for_again(rig):
