@@ -22,9 +22,11 @@ from shared.runtime.postgres import Pool
 
 # Every process knows of it within a second; what one had in hand by then may be committed so much later.
 ON_THEIR_WAY_SECONDS: Final = 30.0
-# Rows looked at in one query, some 30 ms, and in one look.
+# Rows looked at in one query, some 30 ms, and in one look of a walk.
 ROWS_MAX: Final = 5_000
 PAGES_MAX: Final = 10
+# Walks under way, which share the time of a look; who is suspended then waits until one is over.
+WALKS_MAX: Final = 10
 # Messages ended in one call, and the rest after it: nothing of this is urgent, and others send meanwhile.
 PART_MAX: Final = 100
 PAUSE_SECONDS: Final = 0.05
@@ -40,8 +42,21 @@ class _GivenUp(Exception):  # noqa: N818 - named for what happened
     """Too many messages of a part cannot be worked on."""
 
 
+class _Walk:
+    """One way through the outbox, for those who were newly suspended together."""
+
+    def __init__(self, suspensions: Sequence[Suspension]) -> None:
+        self.suspensions = suspensions
+        self.after = FIRST_ID  # behind which message it goes on
+        self.is_over = False
+        self.ended: Counter[int] = Counter()  # messages, by client
+        self.left: set[int] = set()  # the clients some of whose messages it could not end
+
+
 class Suspended:
-    """A walk over the outbox for those who are newly suspended, a few pages a look.
+    """Walks over the outbox for those who are newly suspended, a few pages a look.
+
+    Who is suspended while a walk is under way has one of its own: another's million messages take long.
 
     Args:
         pool: the ledger role's.
@@ -51,50 +66,56 @@ class Suspended:
     def __init__(self, pool: Pool, expire: Callable[[Sequence[UUID]], Awaitable[Sequence[Moved]]]) -> None:
         self._pool = pool
         self._expire = expire
-        # Since when each suspension was seen, on the monotonic clock; and for which the walk is over.
+        # Since when each suspension was seen, on the monotonic clock; and for which a walk is over.
         self._since: dict[Suspension, float] = {}
         self._walked: set[Suspension] = set()
-        # For which a walk is under way, behind which message it goes on, what it has ended of each client.
-        self._walks_for: list[Suspension] = []
-        self._after = FIRST_ID
-        self._ended: Counter[int] = Counter()
-        self._left: set[int] = set()  # the clients some of whose messages it could not end
+        self._walks: list[_Walk] = []
 
     async def run_once(self) -> None:
-        """Begin a walk for who has become suspended, or go on with it, for about ``LOOK_SECONDS``."""
+        """Begin a walk for who has become suspended, and go on with all, for about ``LOOK_SECONDS``."""
         now = time.monotonic()
         self._since = {one: self._since.get(one, now) for one in await store.suspensions(self._pool)}
+        self._begin(now)
+        # The newest first: what it does not need of its share of the time is the older ones'.
+        for number, walk in enumerate(reversed(self._walks), start=1):
+            await self._go_on(walk, now + LOOK_SECONDS * number / len(self._walks))
+        self._walks = [walk for walk in self._walks if not walk.is_over]
+
+    def _begin(self, now: float) -> None:
+        """Forget whose sending goes on, and begin a walk for those who are new."""
         self._walked &= self._since.keys()
-        if not self._walks_for:
-            self._walks_for = [one for one in self._since if self._is_new(one, now)]
-            self._after = FIRST_ID
-            self._ended.clear()
-            self._left.clear()
+        for walk in self._walks:
+            walk.suspensions = [one for one in walk.suspensions if one in self._since]
+        self._walks = [walk for walk in self._walks if walk.suspensions]
+        under_way = {one for walk in self._walks for one in walk.suspensions}
+        ready = [one for one, at in self._since.items() if now - at >= ON_THEIR_WAY_SECONDS]
+        new = [one for one in ready if one not in self._walked and one not in under_way]
+        if new and len(self._walks) < WALKS_MAX:
+            self._walks.append(_Walk(new))
+
+    async def _go_on(self, walk: _Walk, until: float) -> None:
         for _ in range(PAGES_MAX):
-            if not self._walks_for or time.monotonic() >= now + LOOK_SECONDS:
+            if walk.is_over or time.monotonic() >= until:
                 return
-            await self._walk(now + LOOK_SECONDS)
+            await self._look_at_page(walk, until)
 
-    def _is_new(self, one: Suspension, now: float) -> bool:
-        return one not in self._walked and now - self._since[one] >= ON_THEIR_WAY_SECONDS
-
-    async def _walk(self, until: float) -> None:
+    async def _look_at_page(self, walk: _Walk, until: float) -> None:
         """Look at one page, and end what it has of theirs; what time does not allow is the next page."""
-        seen = await store.waiting_after(self._pool, self._after, ROWS_MAX)
-        clients = [one.client_id for one in self._walks_for]
+        seen = await store.waiting_after(self._pool, walk.after, ROWS_MAX)
+        clients = [one.client_id for one in walk.suspensions]
         theirs = await store.messages_of(self._pool, seen, clients) if seen else {}
         for part in parts(sorted(theirs), PART_MAX):
-            await self._end(part, theirs)
-            self._after = part[-1]
+            await self._end(walk, part, theirs)
+            walk.after = part[-1]
             await asyncio.sleep(PAUSE_SECONDS)
             if time.monotonic() >= until:
                 return
         if seen:
-            self._after = seen[-1]
+            walk.after = seen[-1]
         if len(seen) < ROWS_MAX:
-            self._be_over()
+            self._be_over(walk)
 
-    async def _end(self, part: Sequence[UUID], client_of: dict[UUID, int]) -> None:
+    async def _end(self, walk: _Walk, part: Sequence[UUID], client_of: dict[UUID, int]) -> None:
         alone = 0
         done: set[UUID] = set()
 
@@ -108,17 +129,17 @@ class Suspended:
                 alone += len(message_ids) == 1
                 raise
             done.update(message_ids)
-            self._ended.update(client_of[one.message_id] for one in moved)
+            walk.ended.update(client_of[one.message_id] for one in moved)
 
         try:
             await apart(end, part)
         except _GivenUp:
             _log.warning("the rest of a part is left until it is due", messages=len(part), first=str(part[0]))
-        self._left.update(client_of[one] for one in part if one not in done)
+        walk.left.update(client_of[one] for one in part if one not in done)
 
-    def _be_over(self) -> None:
-        for one in self._walks_for:
-            ended, has_left = self._ended[one.client_id], one.client_id in self._left
+    def _be_over(self, walk: _Walk) -> None:
+        for one in walk.suspensions:
+            ended, has_left = walk.ended[one.client_id], one.client_id in walk.left
             _log.info("walk over", client=one.name, ended=ended, has_left=has_left)
-        self._walked.update(self._walks_for)
-        self._walks_for = []
+        self._walked.update(walk.suspensions)
+        walk.is_over = True

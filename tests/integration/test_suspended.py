@@ -158,6 +158,53 @@ async def test_the_log_says_whose_messages_are_left_also_where_few_are(rig):
     assert over == {(2, True), (3, False)}
 
 
+async def test_who_is_suspended_while_a_long_walk_is_under_way_does_not_wait_for_its_end(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.LOOK_SECONDS", 0.02)  # less than a part and its pause take
+    client, later = await rig.flow.client(), await rig.flow.client()
+    (early,) = await rig.flow.accepted(later, send_at=in_a_day())
+    many = await rig.flow.accepted(client, 500, send_at=in_a_day())
+    (last,) = await rig.flow.accepted(later, send_at=in_a_day())
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    await rig.suspend(later)
+    with capture_logs() as logs:
+        for _ in range(2):
+            await rig.suspended.run_once()
+    assert await rig.states([early, last]) == {"FAILED_PERM"}
+    assert [line["ended"] for line in logs if line["event"] == "walk over"] == [2]
+    assert "SCHEDULED" in await rig.states(many)
+    for _ in range(3):
+        await rig.suspended.run_once()
+    assert await rig.states(many) == {"FAILED_PERM"}
+
+
+async def test_a_walk_ends_when_its_client_is_let_go_on(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.LOOK_SECONDS", 0.02)
+    client = await rig.flow.client()
+    await rig.flow.accepted(client, 300, send_at=in_a_day())
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    await rig.suspend(client, False)
+    for _ in range(3):
+        await rig.suspended.run_once()
+    assert rig.calls == [100]
+
+
+async def test_more_walks_than_go_at_once_go_after_each_other(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("ledger.suspended.WALKS_MAX", 1)
+    client, later = await rig.flow.client(), await rig.flow.client()
+    ids = await rig.flow.accepted(client, 200, send_at=in_a_day())
+    ids += await rig.flow.accepted(later, 1, send_at=in_a_day())
+    for one in (client, later):
+        await rig.suspend(one)
+        await rig.suspended.run_once()
+    assert rig.calls == [100, 100]
+    for _ in range(2):
+        await rig.suspended.run_once()
+    assert await rig.states(ids) == {"FAILED_PERM"}
+
+
 async def test_who_is_let_go_on_and_stopped_again_between_two_looks_is_walked_for_again(rig):
     client = await rig.flow.client()
     await rig.suspend(client)
