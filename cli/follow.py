@@ -27,8 +27,8 @@ PAUSE_GROWTH: Final = 1.5
 CATCH_UP_SECONDS: Final = 6.0
 CATCH_UP_PAUSE_SECONDS: Final = 0.5
 # The API looks by the time at which a message was accepted. Its id was made up to half a minute before that,
-# by a clock that may be a second ahead of the database's.
-EARLIER_MS: Final = -1_000
+# by a clock that may be ahead of the database's.
+EARLIER_MS: Final = -30_000
 LATER_MS: Final = 31_000
 
 OnLook = Callable[[dict[str, str]], None]

@@ -3,6 +3,7 @@
 from api.accept import ANSWER_DEADLINE_SECONDS
 from api.message_reads import AHEAD_SECONDS, SETTLED_SECONDS
 from api.store import ACCEPT_DEADLINE_SECONDS
+from shared.runtime.clock import REFRESH_SECONDS
 from shared.runtime.server_calls import TRY_SECONDS
 
 # Processes measure the database's clock every half minute, to within a round trip.
@@ -17,4 +18,5 @@ def test_an_id_commits_before_a_list_that_is_followed_comes_to_it() -> None:
 
 
 def test_an_id_is_ahead_of_its_message_by_no_more_than_a_list_looks_on() -> None:
-    assert CLOCKS_DIFFER_SECONDS <= AHEAD_SECONDS
+    """Between two measurements another primary may take over, and its clock be behind."""
+    assert REFRESH_SECONDS <= AHEAD_SECONDS
