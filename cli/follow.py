@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from api.cursors import cursor_of
 from api.read_schemas import MessageDetail, MessagePage
 from cli.api_client import Api
 from cli.journal import Snapshot, entries_back_to, snapshot
@@ -26,10 +27,8 @@ PAUSE_GROWTH: Final = 1.5
 # A replica that answers for balance and journal may be behind: 5 s at most, unless the API is told otherwise.
 CATCH_UP_SECONDS: Final = 6.0
 CATCH_UP_PAUSE_SECONDS: Final = 0.5
-# The API looks by the time at which a message was accepted. Its id was made up to half a minute before that,
-# by a clock that may be ahead of the database's.
+# The API looks by the time at which a message was accepted, and its id may be so much ahead of that.
 EARLIER_MS: Final = -30_000
-LATER_MS: Final = 31_000
 
 OnLook = Callable[[dict[str, str]], None]
 
@@ -87,22 +86,20 @@ async def _look(api: Api, waiting: Collection[str]) -> dict[str, str]:
 
 
 async def _look_in_pages(api: Api, waiting: Collection[str]) -> dict[str, str]:
-    """Read the list between the oldest and the newest message that is waited for."""
+    """Read the list from the newest to the oldest message that is waited for."""
     wanted = set(waiting)
-    query = {
-        "since": _moment(min(wanted), EARLIER_MS),
-        "until": _moment(max(wanted), LATER_MS),
-        "limit": PAGE,
-    }
+    oldest = min(wanted)
+    since = _moment(oldest, EARLIER_MS)
+    # By its place and not by a time: what was accepted after it may be much, and need not be read.
+    cursor: str | None = cursor_of(UUID(int=UUID(max(wanted)).int + 1))
     seen: dict[str, str] = {}
-    cursor = None
     while True:
-        page = (await api.get("/v1/messages", {**query, "cursor": cursor})).read(MessagePage)
-        for message in page.messages:
-            if str(message.id) in wanted:
-                seen[str(message.id)] = message.status
+        query = {"since": since, "limit": PAGE, "cursor": cursor}
+        page = (await api.get("/v1/messages", query)).read(MessagePage)
+        seen |= {str(one.id): one.status for one in page.messages if str(one.id) in wanted}
+        is_past = bool(page.messages) and str(page.messages[-1].id) <= oldest
         cursor = page.next_cursor
-        if cursor is None or len(seen) == len(wanted):
+        if cursor is None or is_past or len(seen) == len(wanted):
             return seen
 
 

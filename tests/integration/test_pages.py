@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -15,6 +17,7 @@ from shared.runtime.postgres import Pool
 from tests.support.flow import open_flow
 from tests.support.servers import Database
 
+MOVE = "update tollwire.messages set created_at = $2 where id = any ($1::uuid[])"
 SCANNED = 20
 BETWEEN = 10
 
@@ -62,6 +65,55 @@ async def test_a_filtered_page_repeats_no_message_that_was_looked_at_before(
                     break
                 before = reached
     assert seen == ids[::-1]
+
+
+async def pages(pool: Pool, client: int, narrow: MessageFilter, *, newest_first: bool) -> list[list[UUID]]:
+    """The ids of each page of a list, to its end."""
+    found = []
+    while True:
+        rows, reached = await reads.list_messages(pool, client, narrow, SCANNED, newest_first=newest_first)
+        found.append([row["id"] for row in rows])
+        if reached is None:
+            return found
+        after = UUID(int=reached.int + 1)
+        narrow = narrow._replace(before_id=reached) if newest_first else narrow._replace(from_id=after)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("is_since", [True, False])
+async def test_what_ids_let_in_and_times_leave_out_makes_no_empty_pages(
+    database: Database, monkeypatch: pytest.MonkeyPatch, newest_first: bool, is_since: bool
+) -> None:
+    monkeypatch.setattr(reads, "SCAN_MAX", SCANNED)
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        ids = await flow.accepted(client, 5 * SCANNED)
+        # Two that the times let in, far apart among those that they leave out.
+        wanted = [ids[-1], ids[SCANNED + 5]] if is_since else [ids[3 * SCANNED], ids[0]]
+        border = await flow.pool.fetchval("select max(created_at) + interval '1 s' from tollwire.messages")
+        if not is_since:
+            border -= timedelta(seconds=10)
+        await flow.pool.execute(MOVE, wanted, border if is_since else border - timedelta(seconds=1))
+        narrow = MessageFilter("QUEUED", None, None, None, FIRST_ID, LAST_ID)
+        narrow = narrow._replace(since=border) if is_since else narrow._replace(until=border)
+        found = await pages(flow.pool, client, narrow, newest_first=newest_first)
+    assert [id_ for page in found for id_ in page] == (wanted if newest_first else wanted[::-1])
+    assert found.count([]) <= (not newest_first), "who follows a list asks again anyway"
+
+
+async def test_a_page_looks_at_so_many_that_its_times_leave_out_and_says_where_to_go_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads, "SCAN_MAX", 5)
+    monkeypatch.setattr(reads, "SKIP_MAX", SCANNED)
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        first, *_ = await flow.accepted(client, 5 * SCANNED)
+        since = await flow.pool.fetchval("select max(created_at) + interval '1 s' from tollwire.messages")
+        await flow.pool.execute(MOVE, [first], since)
+        narrow = MessageFilter(None, None, None, None, FIRST_ID, LAST_ID, since)
+        found = await pages(flow.pool, client, narrow, newest_first=True)
+    assert found == [[]] * 4 + [[first]]
 
 
 async def test_a_page_of_the_callbacks_log_repeats_none(
