@@ -72,10 +72,10 @@ async def recover(
         with opened(file) as listed, WalkScreen(output) as shown:
             async with nullcontext() if without_nats else _nats() as client:
                 plan = await plan_for(pool, moment, holds_back=holds_back)
-                listed.check(is_resumed=plan.is_resumed)
+                listed.check(plan.began)
                 oldest = None if client is None else await facts.oldest(client)
                 told = {} if client is None else await facts.read(client, moment - NEWER_MAX)
-                done = await decide(pool, plan, told, actor(), listed.listener(told), shown.count)
+                done = await decide(pool, plan, told, actor(), listed.listener(told, plan.began), shown.count)
                 emptied = [] if client is None else await facts.empty_streams(client)
                 await finish(pool, plan)
     except (CannotRecover, facts.TooMany) as error:

@@ -1,10 +1,14 @@
-"""The list of `tollwire recover`: a CSV with a line for each message, and what was done with it."""
+"""The list of `tollwire recover`: a CSV with a line for each message, and what was done with it.
+
+A last title, without a column, says of which recovery it is: `recovery begun 2026-11-21T10:00:00+00:00`.
+"""
 
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from io import FileIO
 from pathlib import Path
 from typing import Final
@@ -16,7 +20,9 @@ from ledger.recover_facts import Said
 
 COLUMNS: Final = ("message_id", "done", "told", "told_at", "client_id", "amount_micros", "currency")
 LINE_END: Final = "\r\n"
-TITLES: Final = ",".join(COLUMNS) + LINE_END
+TITLES_START: Final = ",".join(COLUMNS) + ",recovery begun "
+# The moment after it is of 32 characters.
+TITLES_MAX: Final = len(TITLES_START) + 40
 
 
 @dataclass
@@ -24,13 +30,17 @@ class _Found:
     """What is in the file.
 
     Attributes:
-        missing: what has to be written before a line: the titles, or the end of what was torn off.
+        titles: its first line, torn off perhaps.
+        size_bytes: how long it is.
+        missing: what has to be written before a line: the end of what was torn off.
         cut_bytes: so long is a last line, torn off, of a message that is gone: it goes, since the message is
             found again, and nobody is to charge for an amount that is torn.
         has_lines: there is more than the titles.
         gone: what it lists as gone. Facts alone tell of it: a run that goes on finds it again.
     """
 
+    titles: str = ""
+    size_bytes: int = 0
     missing: str = ""
     cut_bytes: int = 0
     has_lines: bool = False
@@ -44,10 +54,14 @@ class _Lines:
         self._file = file
         self.path = path
 
-    def cut(self, length: int) -> None:
-        """Cut so many bytes off its end."""
-        if length:
-            self._file.truncate(self.path.stat().st_size - length)
+    def cut(self, size_bytes: int) -> None:
+        """Cut it to a size.
+
+        Raises:
+            Failure: as ``write``.
+        """
+        with self._named():
+            self._file.truncate(size_bytes)
 
     def write(self, line: str) -> None:
         """Write a line.
@@ -56,12 +70,17 @@ class _Lines:
             Failure: the file takes no more. It names the file; any other OSError is the database's.
         """
         left = line.encode()
-        try:
+        with self._named():
             while left:
                 left = left[os.write(self._file.fileno(), left) :]
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             named = OSError(error.errno, error.strerror, str(self.path))
-            hint = "When there is room, start it again by the same command: it goes on."
+            hint = "When it takes more again, start the same command again: it goes on."
             raise of_this_machine(named, hint=hint) from error
 
 
@@ -77,18 +96,19 @@ class RecoverList:
         self._lines = lines
         self._found = found
 
-    def check(self, *, is_resumed: bool) -> None:
-        """Look whether its lines are of this recovery.
+    def check(self, began: datetime) -> None:
+        """Look whether its lines are of the recovery that began then.
 
         Who charges for what a list names as gone must not find the messages of two recoveries in it.
 
         Raises:
-            Failure: there are lines, and the recovery begins only now.
+            Failure: there are lines of another one.
         """
-        if self._lines is not None and self._found.has_lines and not is_resumed:
+        is_own = self._found.titles.rstrip() == _titles(began).rstrip()
+        if self._lines is not None and self._found.has_lines and not is_own:
             raise _refused(f"{self._lines.path} is the list of another recovery.")
 
-    def listener(self, told: Mapping[UUID, Said]) -> Listener:
+    def listener(self, told: Mapping[UUID, Said], began: datetime) -> Listener:
         """What hears of each message, with what had been told of it.
 
         Raises:
@@ -96,8 +116,13 @@ class RecoverList:
         """
         if self._lines is None:
             return lambda *_: None
-        self._lines.cut(self._found.cut_bytes)
-        self._lines.write(self._found.missing)
+        if self._found.has_lines:
+            if self._found.cut_bytes:
+                self._lines.cut(self._found.size_bytes - self._found.cut_bytes)
+            self._lines.write(self._found.missing)
+        else:
+            self._lines.cut(0)
+            self._lines.write(_titles(began))
         writer = csv.writer(self._lines, lineterminator=LINE_END)
 
         def write(message_id: UUID, done: str, status: str) -> None:
@@ -132,6 +157,10 @@ def opened(path: Path | None) -> Iterator[RecoverList]:
         yield RecoverList(_Lines(file, path), found)
 
 
+def _titles(began: datetime) -> str:
+    return TITLES_START + began.isoformat() + LINE_END
+
+
 def _refused(title: str) -> Failure:
     return Failure(title, hint="Nothing was done. Name another.", exit_code=Exit.USAGE)
 
@@ -142,12 +171,10 @@ def _look_at(path: Path) -> _Found:
     Raises:
         ValueError, csv.Error: it is no list.
     """
-    found = _Found()
+    found = _Found(size_bytes=path.stat().st_size)
     with path.open(encoding="utf-8", newline="") as file:
-        first = file.readline(len(TITLES) + 1)
-        if TITLES.startswith(first):
-            found.missing = TITLES[len(first) :]
-        elif first.rstrip() != TITLES.rstrip():
+        found.titles = first = file.readline(TITLES_MAX)
+        if not (first.startswith(TITLES_START) or TITLES_START.startswith(first)):
             raise ValueError(first)
         for row in csv.reader(_whole(file, found)):
             if row[1:2] == ["gone"]:

@@ -49,14 +49,12 @@ class Plan:
     Attributes:
         until: nothing that was not to be sent before this can have been sent.
         holds_back: nothing is sent again before an operator has decided.
-        is_resumed: it was cut off and goes on.
     """
 
     restored_to: datetime
     began: datetime
     until: datetime
     holds_back: bool
-    is_resumed: bool = False
 
     @property
     def mark(self) -> str:
@@ -121,7 +119,7 @@ async def plan_for(pool: Pool, restored_to: datetime, *, holds_back: bool) -> Pl
         to, began, until = map(datetime.fromisoformat, moments)
         if to != restored_to:
             raise CannotRecover(f"a recovery to {to.isoformat()} has begun; go on with that one")
-        return Plan(to, began, until, holds_back, is_resumed=True)
+        return Plan(to, began, until, holds_back)
     if word == "done" and datetime.fromisoformat(moments[0]) == restored_to:
         raise CannotRecover("the recovery to this moment is done already")
     if newest is not None and newest > restored_to + NEWER_MAX:

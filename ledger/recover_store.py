@@ -7,17 +7,16 @@ from uuid import UUID
 
 from ledger.recover_facts import Told
 from shared.domain.retry import ATTEMPTS_MAX
-from shared.runtime.postgres import Pool, call
+from shared.runtime.postgres import Pool, call, call_telling
 
 CALL_DEADLINE_SECONDS: Final = 20.0
 MARK: Final = "recover"
 
 
 class Decided(NamedTuple):
-    """What became of a message: its state before and after, and whether it may reach somebody twice."""
+    """What became of a message: its state, and whether it may reach somebody twice."""
 
     message_id: UUID
-    before: str
     after: str
     is_possible_duplicate: bool
 
@@ -78,19 +77,30 @@ async def known(pool: Pool, message_ids: Sequence[UUID]) -> set[UUID]:
 
 
 DECIDE = """
-    select * from tollwire.recover_restored_v1(
+    select o_message, o_after, o_twice from tollwire.recover_restored_v1(
         $1, $2::text[]::tollwire.message_state[], $3, $4, $5, $6, $7, $8, $9)
+"""
+# Nobody else changes any: what has changed since it was asked for is what was decided.
+NOW = "select clock_timestamp()"
+CHANGED = """
+    select message_id, state, possible_duplicate from tollwire.message_states
+    where message_id = any ($1::uuid[]) and message_id between $2 and $3 and updated_at >= $4
 """
 
 
 async def decide(
     pool: Pool, told: Sequence[Told], *, began: datetime, until: datetime, holds_back: bool
 ) -> list[Decided]:
-    """Decide for messages, with what was last told of each; what nothing can have happened to is left out."""
-    rows = await call(
+    """Decide for messages, with what was last told of each; what nothing can have happened to is left out.
+
+    Where an answer was lost, what that try decided is looked up.
+    """
+    ids = [id_ for id_, _ in told]
+    ((asked_at,),) = await call(pool, NOW, deadline_seconds=CALL_DEADLINE_SECONDS)
+    rows, is_repeated = await call_telling(
         pool,
         DECIDE,
-        [id_ for id_, _ in told],
+        ids,
         [said and said.status for _, said in told],
         [said and said.error for _, said in told],
         [said is not None and said.was_sent for _, said in told],
@@ -101,6 +111,10 @@ async def decide(
         ATTEMPTS_MAX,
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
+    if is_repeated:
+        rows = await call(
+            pool, CHANGED, ids, min(ids), max(ids), asked_at, deadline_seconds=CALL_DEADLINE_SECONDS
+        )
     return [Decided(*row) for row in rows]
 
 

@@ -1,7 +1,7 @@
 """What becomes of messages when the database was restored to an earlier moment (RULES 34)."""
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from shared.runtime.postgres import open_pool
 from shared.storage.audit import Actor
 from tests.support.flow import TRIES_MAX, Flow, PoolSettings, new_id, open_flow, outcome
 from tests.support.old_days import accepted_on, days_ago
+from tests.support.postgres_proxy import Proxy, open_proxy
 from tests.support.servers import Database
 
 BY = Actor("test")
@@ -241,7 +242,7 @@ async def test_a_recovery_that_was_cut_off_goes_on_and_decides_nothing_twice(dat
         await recover(flow.pool, first, {}, BY, lambda *_: None, lambda *_: None)
         await flow.pool.execute("select tollwire.set_watermark_v1('recover', $1)", first.mark)
         again = await plan_for(flow.pool, moment, holds_back=False)
-        assert (first.is_resumed, again) == (False, replace(first, is_resumed=True))
+        assert again == first
         result = await recover(flow.pool, again, {}, BY, lambda *_: None, lambda *_: None)
         assert result.sent_again == 0
         assert await flow.state(urgent) == "QUEUED"
@@ -255,3 +256,29 @@ async def test_it_refuses_a_database_that_is_in_use_or_newer_than_said(database:
         async with open_pool(PoolSettings(database.dsn("api")), application_name="tollwire-api"):
             with pytest.raises(CannotRecover, match="tollwire-api still run"):
                 await plan_for(flow.pool, datetime.now(UTC), holds_back=False)
+
+
+async def test_what_is_decided_stands_in_the_list_also_when_the_databases_answer_is_lost(
+    database: Database,
+) -> None:
+    async with open_flow(database) as flow:
+        client, carrier = await flow.client(), await flow.carrier()
+        (urgent,) = await flow.accepted(client, carrier_id=carrier, delivery="at_least_once")
+        (cautious,) = await flow.accepted(client, carrier_id=carrier)
+        (delivered,) = await flow.accepted(client, carrier_id=carrier)
+        (later,) = await flow.accepted(client, send_at=datetime.now(UTC) + timedelta(hours=1))
+        async with (
+            open_proxy(database.dsn("ledger")) as (proxy, dsn),
+            open_pool(PoolSettings(dsn), application_name="test") as pool,
+        ):
+            proxy.break_instead_of_answering(later.bytes)
+            healed = asyncio.create_task(back_again(proxy))
+            result, done = await recovered(Flow(pool), {delivered: "DELIVERED"})
+            await healed
+        assert done == {urgent: "sent_again", cautious: "held_back", delivered: "ended"}
+        assert (result.ended, result.sent_again, result.held_back) == ({"DELIVERED": 1}, 1, 1)
+
+
+async def back_again(proxy: Proxy) -> None:
+    await proxy.is_gone.wait()
+    proxy.heal()
