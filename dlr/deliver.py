@@ -203,7 +203,7 @@ class Deliver(WithParts):
         until = leased_at + LEASE_SECONDS - self._poster.deadline_seconds - LEASE_ROOM_SECONDS
         permit = Permit(self._latest, self._clock, work, now)
         if permit.needs_news and not await self._latest.wait_for_news(now, until - now):
-            return None  # whether it may be posted is not known here: a sweep comes back to it
+            return self._sent_back(work, permit.host, leased_at)  # whether it may be posted is not known here
         try:
             delivery = permit.delivery()
             crash_point("callback.before_post")
@@ -214,7 +214,7 @@ class Deliver(WithParts):
             return refused.record
         crash_point("callback.after_post")
         if outcome is None:
-            return None  # its endpoint's breaker is open or its queue full: a sweep comes back to it
+            return self._sent_back(work, permit.host, leased_at)
         if isinstance(outcome, Rejected) and outcome.reason is RejectReason.NO_CONNECTION_FREE:
             SENT_BACK.inc()
             return records.without_connection(work)
@@ -224,6 +224,12 @@ class Deliver(WithParts):
         if is_gone and await self._may_have_left(work, until):
             return records.moved(work, outcome)
         return self._note(work, outcome, is_endpoint=not permit.host)
+
+    def _sent_back(self, work: CallbackWork, host: str, leased_at: float) -> CallbackRecord | None:
+        """What the endpoint had no turn for is due when it may have one; None: when its lease ends."""
+        seconds = self._endpoints.again_in(work.endpoint_id, host)
+        left_seconds = leased_at + LEASE_SECONDS - self._clock.monotonic()
+        return None if seconds is None or seconds > left_seconds else records.sent_back(work, seconds)
 
     async def _may_have_left(self, work: CallbackWork, until: float) -> bool:
         """Whether the endpoint has left the URL that is gone; yes, too, while that is not known here."""

@@ -1,8 +1,8 @@
 """Each endpoint in its own turn: a dead or slow one never delays another (DESIGN 6, RULES 36).
 
 ``turns`` hands out places and ``breaker`` decides when an endpoint has failed enough; here both learn from
-outcomes. When a breaker opens, what waits goes back to PostgreSQL at once, and one row there keeps
-everybody's sweeps away until the probe.
+outcomes. When a breaker opens, or the process stops, what waits goes back to PostgreSQL at once, and
+one row there keeps everybody's sweeps away until the probe.
 """
 
 import asyncio
@@ -129,7 +129,14 @@ class Endpoints:
         if place is Place.NONE:
             SENT_BACK.inc()
             return None
-        return await self._post(poster, delivery, renewed, lane, place)
+        return await self._post(poster, renewed or (lambda: delivery), lane, place)
+
+    def again_in(self, endpoint_id: int, host: str) -> float | None:
+        """In how many seconds what found no turn may be tried again, by anybody; None: nothing says so."""
+        if self._is_stopping:
+            return 0.0
+        breaker, now = self._lane(endpoint_id, host).breaker, self._clock.monotonic()
+        return breaker.open_until - now if breaker.open_until and breaker.is_open(now) else None
 
     def _give_up(self, lane: Lane, place: Place) -> None:
         if place is Place.PROBE:
@@ -175,17 +182,10 @@ class Endpoints:
     def _is_shut(self, lane: Lane) -> bool:
         return self._is_stopping or lane.is_disabled or lane.breaker.is_open(self._clock.monotonic())
 
-    async def _post(
-        self,
-        poster: Poster,
-        delivery: Delivery,
-        renewed: Callable[[], Delivery] | None,
-        lane: Lane,
-        place: Place,
-    ) -> Outcome:
+    async def _post(self, poster: Poster, make: Callable[[], Delivery], lane: Lane, place: Place) -> Outcome:
         mark = self._slow_watch.begin(lane, self._loop.time() + SLOW_SECONDS)
         try:
-            outcome = await poster.post(renewed() if renewed else delivery)
+            outcome = await poster.post(make())
             # Before the place is given back, so that the next in turn meets what was learned.
             self._learn(lane, outcome, was_probe=place is Place.PROBE)
         except BaseException:

@@ -71,6 +71,11 @@ def without_connection(work: CallbackWork) -> CallbackRecord:
     return _again(work, work.attempts, None, NO_CONNECTION_SECONDS)
 
 
+def sent_back(work: CallbackWork, seconds: float) -> CallbackRecord:
+    """It found no turn: it comes again when there may be one."""
+    return _again(work, work.attempts, None, seconds)
+
+
 def left(work: CallbackWork) -> CallbackRecord:
     """Its endpoint left the URL while it waited for a turn: it comes again soon, to the new one."""
     return _again(work, work.attempts, None, MOVED_SECONDS)

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from dlr.breaker import FAILURES_TO_OPEN, OPEN_SECONDS_MIN
 from dlr.deliver import Deliver
 from dlr.store import CallbackWork
 from shared.domain.signatures import new_secret, parse_secret, sign
+from shared.runtime.loops import Stop
 from shared.storage.audit import Actor
 from shared.storage.callback_endpoints import EndpointSettings, put_endpoint
 from tests.support.deliveries import add_secret, client_at, ended, inform, open_deliver, tried
@@ -20,6 +22,11 @@ ENDPOINT = "select id from tollwire.callback_endpoints where client_id = $1"
 WAITING = """
     select attempts, outcome, due_at <= clock_timestamp() + interval '2 s' as is_due
     from tollwire.callbacks where id = $1
+"""
+SOON = """
+    select count(*) from tollwire.callbacks
+    where id = any ($1) and attempts = 0 and done_at is null
+      and due_at <= clock_timestamp() + $2 * interval '1 second'
 """
 DUE = "update tollwire.callbacks set due_at = clock_timestamp() where id = $1"
 
@@ -113,3 +120,34 @@ async def test_a_host_that_is_taken_off_while_a_callback_waits_for_it_is_not_cal
                 await flow.pool.execute(ALLOW, client, [])
             assert (await noted(flow, works[1].callback_id))[:2] == (1, "gave_up")
         assert len(server.requests) == 1
+
+
+async def due_within(flow: Flow, works: list[CallbackWork], seconds: float) -> None:
+    """Wait until these are due so soon, and as they were."""
+    ids = [work.callback_id for work in works]
+    async with asyncio.timeout(10):
+        while await flow.pool.fetchval(SOON, ids, seconds) < len(ids):  # noqa: ASYNC110 - a database gives no event
+            await asyncio.sleep(0.02)
+
+
+async def test_what_waits_is_due_at_once_when_its_process_stops(database: Database) -> None:
+    gate, stop = Gate(), Stop()
+    async with open_flow(database) as flow, endpoint(gate) as server:
+        works = await ended(flow, await client_at(flow, server.url()), None, 5)
+        async with open_deliver(flow, polls=False) as deliver:
+            deliver.deliver_soon(works)
+            await gate.is_reached.wait()
+            stop.request("the test says so")
+            await deliver.stop_with(stop)
+            await due_within(flow, works[1:], 0.0)
+            gate.is_open.set()
+        assert len(server.requests) == 1
+
+
+async def test_what_waits_is_due_when_its_endpoint_may_be_asked_again(database: Database) -> None:
+    async with open_flow(database) as flow, endpoint(says(answer(500))) as server:
+        works = await ended(flow, await client_at(flow, server.url()), None, 2 * FAILURES_TO_OPEN)
+        async with open_deliver(flow, polls=False) as deliver:
+            deliver.deliver_soon(works)
+            await due_within(flow, works[FAILURES_TO_OPEN:], OPEN_SECONDS_MIN)
+        assert len(server.requests) == FAILURES_TO_OPEN
