@@ -143,13 +143,13 @@ class Journal(WithParts):
         """
         return await store.put_off_work(self._pool, work, seconds)
 
-    async def numbers(self, work: Sequence[tuple[str, int]]) -> list[Whom]:
-        """Tell whom (message id, dispatch number) pairs are for; an answer for each position.
+    async def numbers(self, carrier: CarrierConfig, work: Sequence[tuple[str, int]]) -> list[Whom]:
+        """Tell whom a carrier's (message id, dispatch number) pairs are for; an answer for each position.
 
         Raises:
             OutcomeUnknown: the database did not answer.
         """
-        return await store.read_numbers(self._pool, work)
+        return await store.read_numbers(self._pool, work, carrier.id, may_ask_again=carrier.may_ask_again)
 
     async def _flush_claims(self, chunks: Sequence[_ClaimChunk]) -> Sequence[list[Claim] | Exception]:
         async def claim(indices: Sequence[int]) -> list[Claim]:

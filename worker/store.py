@@ -153,15 +153,19 @@ class Whom(NamedTuple):
 
     msisdn: str
     is_test: bool
+    is_bound: bool
+    """The carrier that it is dispatched to may have it, and is the only one that may be asked again."""
 
 
-READ_NUMBERS = "select o_msisdn, o_is_test from tollwire.read_numbers_v1($1)"
+READ_NUMBERS = "select o_msisdn, o_is_test, o_is_bound from tollwire.read_numbers_v1($1, $2, $3)"
 
 
-async def read_numbers(pool: Pool, work: Sequence[tuple[str, int]]) -> list[Whom]:
-    """Return whom (message id, dispatch number) pairs are for; an answer for each position."""
-    ids = [id_ for id_, _ in work]
-    rows = await call(pool, READ_NUMBERS, ids, deadline_seconds=CALL_DEADLINE_SECONDS)
+async def read_numbers(
+    pool: Pool, work: Sequence[tuple[str, int]], carrier_id: int, *, may_ask_again: bool
+) -> list[Whom]:
+    """Return whom a carrier's (message id, dispatch number) pairs are for; an answer for each position."""
+    args = ([id_ for id_, _ in work], carrier_id, may_ask_again)
+    rows = await call(pool, READ_NUMBERS, *args, deadline_seconds=CALL_DEADLINE_SECONDS)
     return list(map(Whom._make, rows))
 
 

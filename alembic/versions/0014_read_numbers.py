@@ -7,7 +7,7 @@ from cli.migrate import refuse_downgrade, run_functions
 revision = "0014"
 down_revision = "0013"
 
-FUNCTION = "tollwire.read_numbers_v1(uuid[])"
+FUNCTION = "tollwire.read_numbers_v1(uuid[], smallint, boolean)"
 
 
 def upgrade() -> None:

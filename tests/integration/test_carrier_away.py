@@ -6,6 +6,7 @@ from uuid import UUID
 from embedded.nats import NatsServer
 from shared.runtime.loops import Stop
 from shared.storage.config import Routes
+from tests.support.faulty_http import http
 from tests.support.servers import Database
 from tests.support.worker_rig import NO_ROUTES, Rig, open_rig
 from worker.lines import AWAY_SECONDS
@@ -16,11 +17,11 @@ select extract(epoch from due_at - clock_timestamp())::float from tollwire.outbo
 """
 
 
-async def carry(rig: Rig, ids: Sequence[UUID]) -> None:
+async def carry(rig: Rig, ids: Sequence[UUID], carrier_id: int | None = None) -> None:
     """Work a bundle off that was dispatched now."""
     rows = [await rig.flow.outbox(id_) for id_ in ids]
     work = [(id_.hex, row["dispatch_no"]) for id_, row in zip(ids, rows, strict=True) if row]
-    await rig.submit.carry("normal", rig.carrier.id, work, 1, Stop())
+    await rig.submit.carry("normal", carrier_id or rig.carrier.id, work, 1, Stop())
 
 
 async def test_what_waits_for_a_carrier_that_is_away_uses_up_nothing(
@@ -83,3 +84,21 @@ async def test_what_waits_for_a_carrier_that_is_away_expires_at_its_time(
         await rig.clockwork.turn()
         assert await rig.states([id_]) == ["EXPIRED"]
         assert (await rig.flow.lock(id_))["state"] == "RELEASED"
+
+
+async def test_what_only_the_carrier_that_is_away_may_be_asked_waits_for_it_unclaimed(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """Its answer was lost, and it knows our ids: another one would send a second time."""
+    async with open_rig(database, nats_server) as rig:
+        knows = await rig.another(rig.server.url, idempotent_submit=True)
+        (id_,) = await rig.accepted(1, carrier_id=knows.id)
+        rig.server.answer = lambda _: http(502)
+        await carry(rig, [id_], knows.id)
+        await rig.flow.later([id_], 60)
+        await rig.desks.apply({rig.carrier.id: rig.carrier}, Routes({"49": (knows.id, rig.carrier.id)}))
+        await carry(rig, [id_], knows.id)
+        row = await rig.flow.outbox(id_)
+        assert row
+        assert (row["carrier_id"], row["leased_at"]) == (knows.id, None)
+        assert await rig.flow.pool.fetchval(ATTEMPTS, [id_]) == 1

@@ -208,9 +208,9 @@ class ModelServers:
     def carrier(self, id_: int) -> CarrierConfig | None:
         return self.rows.get(id_)
 
-    async def numbers(self, work: Sequence[tuple[str, int]]) -> list[Whom]:
+    async def numbers(self, _: CarrierConfig, work: Sequence[tuple[str, int]]) -> list[Whom]:
         await asyncio.sleep(self.database_seconds)
-        return [Whom(MSISDN, is_test=False)] * len(work)
+        return [Whom(MSISDN, is_test=False, is_bound=False)] * len(work)
 
     async def record(self, _: CarrierConfig, _claimed: object, outcomes: Sequence[Recording]) -> None:
         await asyncio.sleep(self.database_seconds)
