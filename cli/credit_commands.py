@@ -1,9 +1,6 @@
 """`tollwire credit`: what a client can spend."""
 
-import asyncio
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -13,7 +10,7 @@ from api.ledger_schemas import AuditPage, CreditPosted
 from api.read_schemas import Balance
 from cli.api_client import Api
 from cli.api_command import api_command
-from cli.failures import Exit, Failure
+from cli.failures import Exit, Failure, perhaps_done
 from cli.listing import SHOWN_DEFAULT
 from cli.output import Output, amount_text, count_text, short_time_text
 from cli.target import KeyFile
@@ -115,7 +112,8 @@ async def _post(
         "reference": reference or f"cli-{secrets.token_hex(REFERENCE_BYTES)}",
         "reason": reason,
     }
-    with _naming(body["reference"]):
+    again = f"Run it again with --reference {body['reference']}: then it is posted once."
+    with perhaps_done(f"It may have been posted. {again}", reference=body["reference"]):
         answer = await api.request("POST", f"{CLIENTS}/{part(client)}/credit", body, may_repeat=True)
         posted = answer.read(CreditPosted)
     if output.as_json:
@@ -132,22 +130,6 @@ async def _post(
             ("Available", amount_text(posted.available, posted.currency)),
         ]
     )
-
-
-@contextmanager
-def _naming(reference: str) -> Iterator[None]:
-    """Name the reference when it may have been posted: another one would post the amount a second time."""
-    hint = f"It may have been posted. Run it again with --reference {reference}: then it is posted once."
-    try:
-        yield
-    except Failure as failure:
-        if failure.may_be_done:
-            failure.hint = hint
-            failure.members = {"reference": reference}
-        raise
-    except asyncio.CancelledError:  # by Ctrl-C
-        click.echo(hint, err=True)
-        raise
 
 
 def plain_amount(amount: str) -> str:

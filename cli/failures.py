@@ -3,7 +3,9 @@
 0 done · 1 refused or failed · 2 used wrongly · 3 nothing answers · 4 not allowed · 130 interrupted.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
 
@@ -108,6 +110,27 @@ class Unreachable(Failure):
 
     def __init__(self, title: str, *, detail: str = "", hint: str = "") -> None:
         super().__init__(title, detail=detail, hint=hint, exit_code=Exit.UNREACHABLE)
+
+
+@contextmanager
+def perhaps_done(hint: str, *, is_sure: bool = False, **members: str) -> Iterator[None]:
+    """Say how to go on where what is asked within fails, or is broken off, and may have been done.
+
+    Args:
+        hint: for people, ahead of the failure's own.
+        is_sure: it was done, whatever fails within.
+        members: for programs, beside the title and the like.
+    """
+    try:
+        yield
+    except Failure as failure:
+        if is_sure or failure.may_be_done:
+            failure.hint = f"{hint}\n{failure.hint}".rstrip()
+            failure.members = members
+        raise
+    except asyncio.CancelledError:  # by Ctrl-C
+        click.echo(hint, err=True)
+        raise
 
 
 def of_this_machine(error: OSError, *, hint: str = "", exit_code: Exit = Exit.FAILED) -> Failure:

@@ -11,7 +11,7 @@ from api.read_schemas import MessageDetail
 from api.schemas import MessageAccepted
 from cli.api_client import Api
 from cli.api_command import api_command
-from cli.failures import Exit
+from cli.failures import Exit, perhaps_done
 from cli.follow import follow
 from cli.home import Home
 from cli.message_screen import print_message
@@ -129,8 +129,10 @@ async def _send_one(
     api: Api, output: Output, body: dict[str, Any], key: str, timeout_seconds: float | None
 ) -> int:
     """Send a message; follow it unless ``timeout_seconds`` is None."""
-    answer = await api.request("POST", "/v1/messages", body, idempotency_key=key)
-    accepted = answer.read(MessageAccepted)
+    again = f"Run it again with --idempotency-key {key}: then it is sent once."
+    with perhaps_done(f"It may have been sent. {again}", idempotency_key=key):
+        answer = await api.request("POST", "/v1/messages", body, idempotency_key=key)
+        accepted = answer.read(MessageAccepted)
     if timeout_seconds is None:
         if output.as_json:
             output.document(answer.plain())
@@ -138,8 +140,10 @@ async def _send_one(
             _print_accepted(output, accepted, is_replay=answer.is_replay)
         return Exit.DONE
     message_id = str(accepted.id)
-    states = await follow(api, [message_id], timeout_seconds=timeout_seconds, on_look=lambda _: None)
-    found = await api.get(f"/v1/messages/{message_id}")
+    shows = f"`tollwire message show {message_id}` tells what became of it."
+    with perhaps_done(f"The message is accepted. {shows}", is_sure=True, message_id=message_id):
+        states = await follow(api, [message_id], timeout_seconds=timeout_seconds, on_look=lambda _: None)
+        found = await api.get(f"/v1/messages/{message_id}")
     if output.as_json:
         output.document(found.plain())
     else:
@@ -149,7 +153,7 @@ async def _send_one(
         output.note(
             f"Not final within {timeout_seconds:g} s, and no longer waited for: it goes on by itself."
         )
-        output.note(f"`tollwire message show {message_id}` tells what became of it.")
+        output.note(shows)
     return Exit.DONE if states[message_id] == DELIVERED else Exit.FAILED
 
 
