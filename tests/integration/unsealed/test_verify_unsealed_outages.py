@@ -103,6 +103,28 @@ async def test_a_host_that_fell_silent_is_not_waited_for(
     assert {finding.check for finding in findings} == {"held_differs", "open_holds_differ"}
 
 
+# Each row of an hour of its own takes as long as many do in large tables on slow disks.
+SLOW_ROWS = """
+    insert into ledger.credit_locks (message_id, account_id, amount_micros, hold_version, held_at)
+    select tollwire.uuid7_floor_v1(current_date + make_interval(hours => h)), {account}, 1, 99, now()
+    from generate_series(1, 8) h;
+    alter table ledger.credit_locks enable row level security;
+    create policy slow on ledger.credit_locks using (pg_sleep(0.3) is not null);
+    alter database {database} set enable_seqscan = off
+"""
+
+
+async def test_a_day_of_which_all_takes_longer_than_an_answer_may_is_added_up(
+    database: Database, flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_unsealed, "TRY_AGAIN_SECONDS", ())
+    monkeypatch.setattr(verify_unsealed, "ANSWER_SECONDS", 2.0)
+    account = (await flow.account(await flow.client()))["id"]
+    await plant(database, SLOW_ROWS.format(account=account, database=database.name))
+    findings = await verify_unsealed._compare_holds(database.dsn("ledger"))
+    assert {finding.check for finding in findings} == {"held_differs", "open_holds_differ"}
+
+
 async def test_a_proof_whose_server_is_away_hears_the_stop(
     database: Database, flow: Flow, keyring: Keyring
 ) -> None:
