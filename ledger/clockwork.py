@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from ledger import clockwork_store as store
 from ledger.apart import apart, parts
 from ledger.clockwork_store import Dispatch, Moved
+from ledger.lease_walk import LeaseWalk
 from ledger.stream_age import oldest_in_stream
 from shared.domain.retry import ATTEMPTS_MAX
 from shared.events.bundles import BUNDLE_MAX, Bundle, Lane, encode
@@ -37,7 +38,6 @@ TURNS_MAX: Final = 50
 WALK_MAX: Final = 5_000
 # Rows looked at for lost leases: a few seconds of the peak in some 20 ms; the next look goes on behind them.
 LEASES_MAX: Final = 20_000
-FROM_THE_LONGEST: Final = datetime.max.replace(tzinfo=UTC)
 # Messages ended in one call: it holds their accounts, and accepts wait for these. With 5,000 in
 # one call it took longer than the role's statement_timeout, again and again, and no hold ended any more.
 END_MAX: Final = 500
@@ -78,9 +78,7 @@ class Clockwork:
         # What the last look found for each work that moves a message.
         self._seen: dict[str, frozenset[UUID]] = {}
         self._rests_until = 0.0
-        # Where the walk over leases has come to, None: at its start; and in which life of the stream.
-        self._leases_before: datetime | None = None
-        self._leases_of = 0
+        self._lease_walk = LeaseWalk()
 
     async def turn(self) -> None:
         """Look after everything that is due."""
@@ -150,14 +148,14 @@ class Clockwork:
     async def end_lost_leases(self) -> None:
         """Make due what was leased to be published and is not in the stream: its publisher is gone.
 
-        In another life of the stream than before nothing is there any more, so one walk begins at the
-        longest leases; the same where this process is new, since the life may be.
+        Beside those in their last minute a walk looks at the longer ones: see ``LeaseWalk``.
         """
         if not self._can_dispatch:
             return
         incarnation = self._jetstream.stream_incarnation("SMS_SEND")
-        before = self._leases_before if self._leases_of == incarnation else FROM_THE_LONGEST
-        if before is None and not await store.has_leases(self._pool):
+        before = self._lease_walk.place(incarnation, time.monotonic())
+        if not await store.has_leases(self._pool, are_long=before is not None):
+            self._lease_walk.has_come_to(incarnation, None)
             return  # with an empty outbox NATS is left asleep
         try:
             oldest = await oldest_in_stream(self._pool, self._jetstream)
@@ -165,10 +163,10 @@ class Clockwork:
             self._rest(error)
             return
         end = partial(store.end_lost_leases, self._pool, oldest, incarnation)
-        ended, self._leases_before = await end(before, LEASES_MAX)
+        ended, reached = await end(before, LEASES_MAX)
+        self._lease_walk.has_come_to(incarnation, reached)
         if before is not None:  # what was leased just now is lost soon, and does not wait for the walk
             ended += (await end(None, LEASES_MAX))[0]
-        self._leases_of = incarnation
         if ended:
             DUE.labels("lost").inc(ended)
             _log.warning("leases ended of what is not in the stream", messages=ended)

@@ -158,17 +158,20 @@ async def dispatch_due(
     return [Dispatch(*row) for row in rows]
 
 
-# What is not due within a minute is leased to nobody (c_first_lease in end_lost_leases_v1.sql).
+# So far ahead leases are due, the first ones and the longest (end_lost_leases_v1.sql).
+FIRST_LEASE_SECONDS: Final = 60
+LONGEST_LEASE_SECONDS: Final = 3600
 HAS_LEASES = """
     select due_at from tollwire.outbox
-    where due_at > clock_timestamp() and due_at <= clock_timestamp() + interval '60 seconds'
+    where due_at > clock_timestamp() and due_at <= clock_timestamp() + make_interval(secs => $1)
     order by due_at limit 1
 """
 
 
-async def has_leases(pool: Pool) -> bool:
-    """Whether any row of the outbox may be leased to be published."""
-    return bool(await call(pool, HAS_LEASES, deadline_seconds=CALL_DEADLINE_SECONDS))
+async def has_leases(pool: Pool, *, are_long: bool) -> bool:
+    """Whether any row of the outbox may be leased to be published, for the first time or ``are_long`` too."""
+    seconds = LONGEST_LEASE_SECONDS if are_long else FIRST_LEASE_SECONDS
+    return bool(await call(pool, HAS_LEASES, seconds, deadline_seconds=CALL_DEADLINE_SECONDS))
 
 
 END_LOST_LEASES = "select ended, reached from tollwire.end_lost_leases_v1($1, $2, $3, $4)"

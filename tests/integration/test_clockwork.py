@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -115,21 +115,27 @@ async def test_a_wiped_stream_is_filled_again_in_two_sweeps(works, nats_server):
     assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in ids)
 
 
-@pytest.mark.parametrize("is_same_process", [True, False])
-async def test_a_wiped_stream_is_noticed_however_long_the_leases_of_what_it_had(
-    works, nats_server, monkeypatch, is_same_process
-):
-    monkeypatch.setattr("ledger.clockwork.LEASES_MAX", 20)
+async def waiting_for_an_hour(works: Works) -> list[UUID]:
+    """Messages that wait in the stream since an outage of the workers, with the longest leases."""
     ids = await works.accepted(50)
     await works.publish(ids)
     await works.flow.later(ids, 0.5)
-    for start in range(0, 50, 10):  # an outage of the workers, of an hour
+    for start in range(0, 50, 10):
         sql = """update tollwire.outbox set due_at = clock_timestamp(), lease_seconds = 1800
                  where message_id = any ($1)"""
         await works.flow.pool.execute(sql, ids[start : start + 10])
         await works.clockwork.turn()
     assert await wait_seconds(works.flow.pool, "outbox", ids[0]) > 3_500
     await works.flow.later(ids, 8)
+    return ids
+
+
+@pytest.mark.parametrize("is_same_process", [True, False])
+async def test_a_wiped_stream_is_noticed_however_long_the_leases_of_what_it_had(
+    works, nats_server, monkeypatch, is_same_process
+):
+    monkeypatch.setattr("ledger.clockwork.LEASES_MAX", 20)
+    ids = await waiting_for_an_hour(works)
     if is_same_process:
         for _ in range(5):
             await works.clockwork.end_lost_leases()
@@ -141,7 +147,7 @@ async def test_a_wiped_stream_is_noticed_however_long_the_leases_of_what_it_had(
         await works.clockwork.end_lost_leases()
     await works.clockwork.turn()
     assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in ids)
-    assert works.clockwork._leases_before is None
+    assert works.clockwork._lease_walk.is_over
 
 
 SHIFTED_CLOCK = """
@@ -346,6 +352,33 @@ async def test_a_lane_that_is_refused_holds_up_no_other(works, nats_server, monk
     assert works.clockwork._rests_until == 0.0
 
 
+async def test_a_stream_that_lost_what_it_had_and_is_as_old_as_before_is_noticed_by_the_next_walk(
+    works, nats_server, monkeypatch
+):
+    ids = await waiting_for_an_hour(works)
+    await works.clockwork.end_lost_leases()
+    assert works.clockwork._lease_walk.is_over
+    async with raw(nats_server) as connection:
+        await connection.jetstream().purge_stream("SMS_SEND")
+    await works.flow.later(ids, 60)
+    await works.clockwork.end_lost_leases()
+    assert "dispatch" not in await look_due(works.flow.pool, 100), "the next walk is minutes away"
+    monkeypatch.setattr("ledger.lease_walk.WALK_EVERY_SECONDS", 0.0)
+    await works.clockwork.end_lost_leases()
+    await works.clockwork.turn()
+    assert sorted(await in_stream(nats_server)) == sorted((id_, 2) for id_ in ids)
+
+
+async def test_with_an_empty_outbox_a_walk_asks_nats_for_nothing(works, monkeypatch):
+    monkeypatch.setattr("ledger.lease_walk.WALK_EVERY_SECONDS", 0.0)
+    await works.accepted(1, send_at=datetime.now(UTC) + timedelta(hours=2))
+    asked = []
+    monkeypatch.setattr(type(works.jetstream), "now_ms", lambda *_: asked.append(1))
+    for _ in range(2):
+        await works.clockwork.end_lost_leases()
+    assert (asked, works.clockwork._lease_walk.is_over) == ([], True)
+
+
 async def test_what_was_put_off_hides_no_lost_lease(works, monkeypatch):
     """Each look sees a few rows only, and others stand before the lost one in every look."""
     monkeypatch.setattr("ledger.clockwork.LEASES_MAX", 3)
@@ -358,7 +391,7 @@ async def test_what_was_put_off_hides_no_lost_lease(works, monkeypatch):
         await works.clockwork.end_lost_leases()
     assert await wait_seconds(works.flow.pool, "outbox", lost) <= 0
     assert await works.flow.pool.fetchval("select count(*) from tollwire.outbox where due_at <= now()") == 1
-    assert works.clockwork._leases_before is None, "the walk begins anew"
+    assert works.clockwork._lease_walk.is_over, "the walk begins anew"
 
 
 async def test_a_fresh_lease_that_is_lost_waits_for_no_walk_over_long_ones(works, monkeypatch):
@@ -370,7 +403,7 @@ async def test_a_fresh_lease_that_is_lost_waits_for_no_walk_over_long_ones(works
     await works.flow.later([lost], 9)
     await works.clockwork.end_lost_leases()
     assert await wait_seconds(works.flow.pool, "outbox", lost) <= 0
-    assert works.clockwork._leases_before is not None, "the walk over the others goes on"
+    assert not works.clockwork._lease_walk.is_over, "the walk over the others goes on"
     assert all([await wait_seconds(works.flow.pool, "outbox", id_) > 1_700 for id_ in long])
 
 

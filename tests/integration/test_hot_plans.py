@@ -140,7 +140,7 @@ async def test_no_hot_function_reads_a_big_table_whole(database: Database) -> No
             "suspensions": clockwork_store.suspensions(flow.pool),
             "waiting_after": clockwork_store.waiting_after(flow.pool, due[0], 500),
             "messages_of": clockwork_store.messages_of(flow.pool, due, clients[:2]),
-            "has_leases": clockwork_store.has_leases(flow.pool),
+            "has_leases": clockwork_store.has_leases(flow.pool, are_long=True),
             "end_lost_leases": clockwork_store.end_lost_leases(flow.pool, [None] * 3, 2, None, 500),
             "dispatch_due": clockwork_store.dispatch_due(flow.pool, due[150:200], [None] * 3, 1),
             "expire_due": clockwork_store.expire_due(flow.pool, due[150:200]),
