@@ -28,6 +28,7 @@ OMITTED: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "tollwire.callbacks": {
         "due_at": "says when to try again, while it is open",
+        "is_leased": "says whether somebody has it, while it is open",
         "own_url": "says whose breaker holds it back, while it is open",
     },
     "tollwire.callback_attempts": {"answer_head": "what a client's endpoint wrote: anything"},

@@ -11,7 +11,6 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-    c_lease_max constant interval := '2 minutes';  -- as in overtake_callbacks_v1
     v_now timestamptz := clock_timestamp();
     v_min uuid; v_max uuid;
 begin
@@ -21,7 +20,7 @@ begin
                case when c.done_at is not null then 'done' when m.id is null and c.event_type <> 'callback.test' then 'gone' when e.id is null or h.disabled_at is not null then 'disabled'
                     when c.event_type = 'message.sent' and s.final_at is not null then 'superseded'
                     when h.open_until > v_now and coalesce(m.callback_url, e.url) = e.url then 'open'
-                    when b.due_at > v_now and b.due_at <= v_now + c_lease_max or c.event_type = 'message.late_receipt' and b.id is not null then 'behind' end,
+                    when b.due_at > v_now and b.is_leased or c.event_type = 'message.late_receipt' and b.id is not null then 'behind' end,
                c.endpoint_id, coalesce(m.callback_url, e.url), coalesce(m.callback_url <> e.url, false), c.event_type, c.sequence, c.attempts, c.created_at,
                m.id, s.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency,
                l.state = 'CAPTURED' or l.late_captured_at is not null, s.error_code, s.attempt_no, s.possible_duplicate,
@@ -32,7 +31,7 @@ begin
         left join lateral (select * from tollwire.message_states b where b.message_id = c.message_id offset 0) s on true
         left join lateral (select b.state, b.late_captured_at from ledger.credit_locks b where b.message_id = c.message_id offset 0) l on true
         left join lateral (
-            select p.id, p.due_at from tollwire.callbacks p
+            select p.id, p.due_at, p.is_leased from tollwire.callbacks p
             where c.event_type <> 'message.sent' and p.done_at is null
               and p.id = tollwire.callback_id_v1(case c.event_type when 'message.late_receipt' then s.final_at else s.submitted_at end, c.message_id, (c.sequence - 1)::smallint)
             offset 0) b on true
@@ -75,7 +74,7 @@ begin
         end if;
     end if;
     update tollwire.callbacks c
-        set (attempts, status, duration_ms, outcome, done_at, due_at) = (
+        set is_leased = false, (attempts, status, duration_ms, outcome, done_at, due_at) = (
             select c_attempt[i], c_status[i], c_duration_ms[i], c_outcome[i], case when c_outcome[i] is not null then v_now end,
                    case when c_outcome[i] is null then v_now + c_retry_seconds[i] * interval '1 second' else c.due_at end
             from width_bucket(c.id, c_id) i)
@@ -135,7 +134,7 @@ begin
             where (ends.is_round or ends.endpoint_id > p_after) and h.disabled_at is null
             limit p_limit
         )
-        update tollwire.callbacks c set due_at = v_now + p_lease_seconds * interval '1 second'
+        update tollwire.callbacks c set due_at = v_now + p_lease_seconds * interval '1 second', is_leased = true
         from chosen where c.id = chosen.id and c.id > v_from returning c.id, c.endpoint_id;
 end $$;
 

@@ -60,8 +60,8 @@ begin
     ), untold as (
         insert into tollwire.untold_dead_letters (message_id) select b.message_id from buried b on conflict do nothing
     ), told as (
-        insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at, own_url)
-            select a.callback_id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now, a.own_url
+        insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at, own_url, is_leased)
+            select a.callback_id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now, a.own_url, p_lease_seconds > 0
             from asked a where a.callback_id is not null order by a.callback_id
     )
     select array_agg(a.message_id), array_agg(a.state), array_agg(a.callback_id), array_agg(a.endpoint_id), array_agg(a.url), array_agg(a.own_url), array_agg(a.skip),

@@ -11,7 +11,7 @@ import structlog
 from shared.runtime.postgres import Pool
 
 # The oldest schema that this code runs on; migrations are safe under the code before them.
-SCHEMA_MIN: Final = "0015"
+SCHEMA_MIN: Final = "0016"
 # Between two looks while a migration is under way.
 LOOK_SECONDS: Final = 1.0
 

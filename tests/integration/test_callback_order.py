@@ -35,9 +35,11 @@ async def leased(flow: Flow) -> CallbackWork:
     return work
 
 
-async def noted(flow: Flow, callback_id: UUID, outcome: str | None = "delivered") -> None:
+async def noted(
+    flow: Flow, callback_id: UUID, outcome: str | None = "delivered", retry_seconds: float = RETRY_SECONDS
+) -> None:
     """It was tried; without an outcome it comes again."""
-    record = CallbackRecord(callback_id, 1, outcome, 204, None, 3, "127.0.0.1", None, RETRY_SECONDS)
+    record = CallbackRecord(callback_id, 1, outcome, 204, None, 3, "127.0.0.1", None, retry_seconds)
     await store.record_callbacks(flow.pool, [record])
 
 
@@ -80,12 +82,30 @@ async def test_an_end_waits_no_longer_than_the_lease_of_the_submit(database: Dat
         assert await skip(flow, before.callback_id) == "superseded"
 
 
-async def test_an_end_waits_for_no_retry_of_the_submit(database: Database) -> None:
+@pytest.mark.parametrize("retry_seconds", [5.0, 60.0, RETRY_SECONDS])
+async def test_an_end_waits_for_no_retry_of_the_submit(database: Database, retry_seconds: float) -> None:
     async with open_flow(database) as flow:
         carrier, reference = await sent(flow)
-        await noted(flow, (await leased(flow)).callback_id, None)
-        assert (await flow.receipt(carrier, reference, "delivered")).told.skip is None
+        await noted(flow, (await leased(flow)).callback_id, None, retry_seconds)
+        settled = await flow.receipt(carrier, reference, "delivered")
+        assert settled.told.skip is None
+        assert await skip(flow, settled.callback_id) is None
         assert (await outcomes(flow))[0] == ("message.sent", "superseded")
+
+
+async def test_an_end_waits_for_a_retry_of_the_submit_that_somebody_may_be_posting(
+    database: Database,
+) -> None:
+    async with open_flow(database) as flow:
+        carrier, reference = await sent(flow)
+        await noted(flow, (await leased(flow)).callback_id, None, 0.0)
+        retry = await leased(flow)
+        settled = await flow.receipt(carrier, reference, "delivered")
+        assert settled.told.skip == "behind"
+        await noted(flow, retry.callback_id, None, 5.0)
+        assert await skip(flow, settled.callback_id) is None
+        assert (await outcomes(flow))[0] == ("message.sent", None)
+        assert await skip(flow, retry.callback_id) == "superseded"
 
 
 async def test_an_end_of_the_clockwork_waits_too(database: Database) -> None:

@@ -14,7 +14,6 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-    c_lease_max constant interval := '2 minutes';  -- twice dlr's; what is due later than that waits for a retry
     v_now timestamptz := clock_timestamp();
     v_ids uuid[]; v_min uuid; v_max uuid;
 begin
@@ -23,7 +22,7 @@ begin
     v_max := v_ids[cardinality(v_ids)];
     with waiting as materialized (
         select c.id from tollwire.callbacks c
-        where c.id = any (v_ids) and c.id between v_min and v_max and c.done_at is null and (c.due_at <= v_now or c.due_at > v_now + c_lease_max)
+        where c.id = any (v_ids) and c.id between v_min and v_max and c.done_at is null and (c.due_at <= v_now or not c.is_leased)
         order by c.id for update skip locked
     )
     update tollwire.callbacks c set done_at = v_now, outcome = 'superseded'
@@ -59,8 +58,8 @@ begin
             cross join lateral (
                 select c.sequence, c.submitted_at from tollwire.message_states c where c.message_id = x.message_id and c.message_id between v_min and v_max offset 0) s
         ), added as (
-            insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at, own_url)
-                select a.id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now, a.own_url
+            insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at, own_url, is_leased)
+                select a.id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now, a.own_url, p_lease_seconds > 0
                 from asked a order by a.id
         )
         select a.message_id, a.id from asked a;

@@ -216,7 +216,7 @@ IN_SQL: Final = (
     ),
     Plant(
         "callbacks are not leased", "tollwire.lease_callbacks_v1",
-        (("set due_at = v_now + p_lease_seconds * interval '1 second'\n", "set due_at = c.due_at\n"),), 10,
+        (("set due_at = v_now + p_lease_seconds * interval '1 second', is_leased", "set due_at = c.due_at, is_leased"),), 10,
     ),
     Plant("an end overtakes its submit", "tollwire.load_callbacks_v1", (("then 'behind' end", "then null end"),), 40),
     Plant("a submit that nobody has begun is told after the end", "tollwire.end_messages_v1",

@@ -423,6 +423,7 @@ def lease_callbacks(t: Tables) -> list[UUID]:
     due = sorted(i for i, c in t.callbacks.items() if c.done_us is None and c.due_us <= t.now)
     for id_ in due:
         t.callbacks[id_].due_us = t.now + LEASE_SECONDS * SECOND
+        t.callbacks[id_].is_leased = True
     return due
 
 
@@ -434,6 +435,7 @@ def record_callbacks(t: Tables, notes: list[tuple[UUID, int, str | None]]) -> No
             continue
         callback.attempts = attempt
         callback.outcome = outcome
+        callback.is_leased = False
         if outcome is not None:
             callback.done_us = t.now
         else:

@@ -20,7 +20,6 @@ LOST_WORDS = FINAL_WORDS - {"delivered"}
 # Receipts of what the carrier took; "rejected" says that it did not, "unknown" says nothing.
 TAKEN_WORDS = frozenset({"enroute", "accepted", "delivered", "undelivered", "expired"})
 HAS_IT_WORDS = TAKEN_WORDS - {"undelivered", "expired"}
-LEASE_MAX_US = 120_000_000
 REACHED = frozenset({None, "submitted", "uncertain"})
 EVENT_TYPES = {
     "SENT": "message.sent", "DELIVERED": "message.delivered", "UNDELIVERED": "message.undelivered",
@@ -148,6 +147,7 @@ class Callback:
     attempts: int = 0
     done_us: int | None = None
     outcome: str | None = None
+    is_leased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +225,8 @@ class Tables:
         return told
 
     def is_leased(self, callback: Callback) -> bool:
-        """True when somebody may be posting it: what is due later than that waits for a retry."""
-        return self.now < callback.due_us <= self.now + LEASE_MAX_US
+        """True when somebody may be posting it."""
+        return callback.is_leased and self.now < callback.due_us
 
     def give_back_places(self, accounts: Iterable[int]) -> None:
         """The pace goes on behind the last message that still waits for its place in it."""
@@ -249,7 +249,9 @@ class Tables:
             return None
         made = _callback_id(self.now, message, message.sequence)
         due = self.now + lease_seconds * 1_000_000
-        self.callbacks[made] = Callback(message.id, event_type, message.sequence, due)
+        self.callbacks[made] = Callback(
+            message.id, event_type, message.sequence, due, is_leased=lease_seconds > 0
+        )
         return made
 
     def rows(self) -> Rows:
