@@ -93,7 +93,6 @@ async def change_client(
     What waits then ends for good, FAILED_PERM and uncharged, scheduled messages too.
     """
     _refuse_partial_charge(body)
-    _refuse_senders(body)
     _refuse_countries(body)
     _refuse_hosts(resources, body)
     changes = {
@@ -103,6 +102,7 @@ async def change_client(
     }
     try:
         async with connected(resources.pool) as connection:
+            _refuse_senders(body, (await clients.client_account(connection, path.name)).settings)
             changed = await clients.set_client(connection, path.name, changes, actor_of(call), body.reason)
     except NoSuchClient:
         raise no_client() from None
@@ -117,12 +117,20 @@ def _refuse_partial_charge(body: NewClient | ClientChange) -> None:
         raise invalid_field("partial_charge", "must be false: it has no effect yet")
 
 
-def _refuse_senders(body: NewClient | ClientChange) -> None:
-    """Refuse senders that no carrier could take: they would fail each message, or never match one."""
+def _refuse_senders(body: NewClient | ClientChange, old: ClientSettings | None = None) -> None:
+    """Refuse senders that no carrier could take: they would fail each message, or never match one.
+
+    What the client has already may be said again: a list is sent whole, and tools write back what they read.
+    """
+    has = set() if old is None else {old.default_sender, *(old.allowed_senders or ())}
     named = {"default_sender": body.default_sender}
     if isinstance(body.allowed_senders, list):
         named |= {f"allowed_senders[{place}]": text for place, text in enumerate(body.allowed_senders)}
-    wrong = [field for field, text in named.items() if isinstance(text, str) and not is_sender(text)]
+    wrong = [
+        field
+        for field, text in named.items()
+        if isinstance(text, str) and text not in has and not is_sender(text)
+    ]
     if wrong:
         raise invalid(FieldError(field, SENDER_RULE) for field in wrong)
 

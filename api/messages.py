@@ -6,7 +6,7 @@ from prometheus_client import Counter
 
 from api.accept import ROUTE_ONE
 from api.orders import Sending
-from api.quote import quote
+from api.quote import quote, refuse_unsendable
 from api.resources import Resources
 from api.routing import Call, Reply
 from api.schemas import MessageAccepted, MessageRequest, Money, Preview
@@ -42,6 +42,7 @@ async def preview_message(resources: Resources, call: Call, *, body: MessageRequ
     Shows its encoding, segments and price without sending it. It is measured and priced by the very
     function that bills it, under the rates named by `rate_version`.
     """
+    refuse_unsendable(call.client, body.sender)
     quoted = quote(
         resources.prices.current, call.client, body.to, body.text, body.sender, is_test=call.caller.is_test
     )

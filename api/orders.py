@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from api.callers import Client
 from api.problems import Refusal, invalid_field
-from api.quote import Prices, Quote, quote
+from api.quote import Prices, Quote, quote, refuse_unsendable
 from api.schemas import OUT_OF_TIME, SEND_AT_MAX_DAYS, Delivery, MessageRequest, is_strange
 from api.store import AcceptItem
 from shared.domain.callback_urls import CallbackUrlError, UrlPolicy, parse_callback_url
@@ -78,6 +78,12 @@ class Orders:
         Raises:
             Refusal: the request can never be accepted as it is; nothing is remembered of it.
         """
+        refuse_unsendable(sending.client, request.sender)
+        return self._item(sending, request, route, index)
+
+    def _item(
+        self, sending: Sending, request: MessageRequest, route: str, index: int
+    ) -> tuple[AcceptItem, Quote]:
         client = sending.client
         _refuse_unstorable(request.client_ref, "client_ref")
         send_at = self._send_at(request.send_at)
@@ -114,9 +120,9 @@ class Orders:
         """Return the item of a dead letter's ``number``-th replay: a new message with a hold of its own.
 
         Raises:
-            Refusal: as ``item``.
+            Refusal: as ``item``, but for the sender: it was taken once, and no request names it.
         """
-        item, quoted = self.item(sending, request, ROUTE_REPLAY, number)
+        item, quoted = self._item(sending, request, ROUTE_REPLAY, number)
         # No client's key has a space in it, so nobody else can hold this one.
         return replace(item, key=f"replay {replay_of} {number}", replay_of=replay_of), quoted
 

@@ -50,11 +50,8 @@ def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None
     """Measure and price a message. Test messages cost nothing and go to a simulator (RULES 38).
 
     Raises:
-        Refusal: validation_failed (the sender), invalid_number, text_too_long, text_not_storable, no_rate,
-            no_route.
+        Refusal: invalid_number, text_too_long, text_not_storable, no_rate, no_route.
     """
-    if sender is not None and not is_sender(sender) and not _is_own(client, sender):
-        raise invalid_field("from", SENDER_RULE)
     msisdn = _parse_number(to)
     segmented = _segment(text)
     chosen = sender or client.default_sender
@@ -82,8 +79,17 @@ def _segment(text: str) -> Segmented:
         raise Refusal(ProblemCode.TEXT_NOT_STORABLE, reason=str(error)) from None
 
 
+def refuse_unsendable(client: Client, sender: str | None) -> None:
+    """Refuse a request's sender that no message can carry, unless an operator gave it to the client once.
+
+    Raises:
+        Refusal: validation_failed.
+    """
+    if sender is not None and not is_sender(sender) and not _is_own(client, sender):
+        raise invalid_field("from", SENDER_RULE)
+
+
 def _is_own(client: Client, sender: str) -> bool:
-    """Whether an operator gave the client this sender, perhaps when more could be one."""
     return sender == client.default_sender or sender in (client.allowed_senders or ())
 
 

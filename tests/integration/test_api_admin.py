@@ -83,6 +83,22 @@ async def test_a_change_keeps_what_it_leaves_out(rig):
     assert missing.code == "not_found"
 
 
+async def test_a_change_may_repeat_the_senders_that_the_client_has_already(rig):
+    """A list is sent whole, and a tool writes back what it read: only what is new must be right."""
+    operator, path = await rig.operator(), "/admin/v1/clients/acme"
+    await rig.client("acme", default_sender="tollwire-bench", allowed_senders=["ACME", "tollwire-test"])
+    body = {"suspended": True, "default_sender": "tollwire-bench"}
+    changed = await rig.call("PATCH", path, key=operator, body=body)
+    assert (changed.status, changed.body["suspended"]) == (200, True), changed
+    body = {"allowed_senders": ["ACME", "tollwire-test", "tollwire-bench", "NEW"]}
+    changed = await rig.call("PATCH", path, key=operator, body=body)
+    assert (changed.status, changed.body["allowed_senders"]) == (200, body["allowed_senders"]), changed
+    body = {"default_sender": "tollwire-next", "allowed_senders": ["tollwire-test", "tollwire-last"]}
+    refused = await rig.call("PATCH", path, key=operator, body={**body, "suspended": False})
+    assert [error["field"] for error in refused.body["errors"]] == ["default_sender", "allowed_senders[1]"]
+    assert (await rig.call("GET", path, key=operator)).body["suspended"] is True
+
+
 async def test_credit_is_posted_once_for_each_reference(rig):
     operator = await rig.operator()
     await rig.client("acme", credit_micros=0)

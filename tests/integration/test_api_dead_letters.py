@@ -93,6 +93,19 @@ async def test_a_replay_is_a_new_message_with_a_hold_of_its_own(rig):
     assert (await rig.call("GET", f"/v1/messages/{message_id}", key=key)).body["status"] == "FAILED_PERM"
 
 
+async def test_a_sender_that_was_taken_once_is_no_reason_to_refuse_a_replay(rig):
+    """No request names it, so nobody could mend it."""
+    key, operator, message_id = await buried(rig)
+    connection = await asyncpg.connect(rig.database.dsn())
+    named = (UUID(message_id), "tollwire-bench")
+    await connection.execute("update tollwire.messages set sender = $2 where id = $1", *named)
+    await connection.close()
+    replayed = await replay(rig, operator, message_id)
+    assert replayed.status == 202, replayed
+    found = await rig.call("GET", f"/v1/messages/{replayed.body['id']}", key=key)
+    assert found.body["from"] == "tollwire-bench"
+
+
 async def test_a_second_click_gets_the_first_ones_answer(rig):
     key, operator, message_id = await buried(rig)
     first, second = await replay(rig, operator, message_id), await replay(rig, operator, message_id)
