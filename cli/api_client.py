@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 # The API answers a send within 12 s or says that it cannot tell.
 REQUEST_SECONDS: Final = 30.0
-# A command typed by a person: a full queue passes in a few seconds, an absent server does not come.
+# A command typed by a person: a full queue passes in a few seconds, and so does the restart of a server.
 PATIENCE_SECONDS: Final = 10.0
 BACKOFF_FIRST_SECONDS: Final = 0.25
 BACKOFF_MAX_SECONDS: Final = 15.0
@@ -81,7 +81,7 @@ class Api:
     def __init__(self, target: Target, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.target = target
         self.patience_seconds = patience_seconds
-        # A server that has answered once is expected back; one that never did is not there.
+        # For a send: its server is expected back. To all others it is told at once that nobody is there.
         self.outlives_restarts = False
         self.tell: Told = lambda *_: None
         self._session: aiohttp.ClientSession | None = None
@@ -156,9 +156,10 @@ class Api:
             except Failure as failure:
                 may_be_done = may_be_done or failure.may_be_done
                 failure.may_be_done = may_be_done
-                wait_seconds = _wait_seconds(failure.retry_after_seconds, attempt)
+                left_seconds = give_up_at - time.monotonic()
+                wait_seconds = _wait_seconds(failure.retry_after_seconds, attempt, left_seconds)
                 is_safe = sent.may_repeat or not may_be_done
-                is_late = time.monotonic() + wait_seconds > give_up_at
+                is_late = left_seconds <= 0 or wait_seconds > left_seconds
                 if not failure.is_passing or not is_safe or is_late:
                     raise
                 self.tell(failure.title, wait_seconds)
@@ -235,8 +236,11 @@ def _retry_after_seconds(response: aiohttp.ClientResponse) -> float | None:
     return float(text) if text.isdecimal() else None
 
 
-def _wait_seconds(after_seconds: float | None, attempt: int) -> float:
-    """What the API asked for and a little more, so that not all come back at once; else full jitter."""
+def _wait_seconds(after_seconds: float | None, attempt: int, left_seconds: float) -> float:
+    """What the API asked for and a little more, so that not all come back at once.
+
+    Else full jitter, with the last try at the end of what is left.
+    """
     ceiling = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2.0**attempt)
     spread = random.random() * ceiling  # noqa: S311 - spreads load, guards nothing
-    return spread if after_seconds is None else after_seconds + min(spread, 1.0)
+    return min(spread, left_seconds) if after_seconds is None else after_seconds + min(spread, 1.0)

@@ -9,7 +9,7 @@ import click
 
 from api.read_schemas import MessageDetail
 from api.schemas import MessageAccepted
-from cli.api_client import Api
+from cli.api_client import Api, Told
 from cli.api_command import api_command
 from cli.failures import Exit, perhaps_done
 from cli.follow import follow
@@ -95,7 +95,8 @@ async def send(
     """Send one message, or a CSV file of them.
 
     A file is sent once: interrupted and started again, it goes on where it stopped. Limits and a busy or
-    absent API are waited for. What is rejected is reported with the reason and the lines.
+    absent API are waited for, 10 seconds for one message, 10 minutes for a batch of a file. What is rejected
+    is reported with the reason and the lines.
     """
     common = ("sender", "lane", "send_at", "valid_for_seconds", "max_price")
     options = {
@@ -129,6 +130,7 @@ async def _send_one(
     api: Api, output: Output, body: dict[str, Any], key: str, timeout_seconds: float | None
 ) -> int:
     """Send a message; follow it unless ``timeout_seconds`` is None."""
+    api.outlives_restarts, api.tell = True, _telling(api, output)
     again = f"Run it again with --idempotency-key {key}: then it is sent once."
     with perhaps_done(f"It may have been sent. {again}", idempotency_key=key):
         answer = await api.request("POST", "/v1/messages", body, idempotency_key=key)
@@ -155,6 +157,16 @@ async def _send_one(
         )
         output.note(shows)
     return Exit.DONE if states[message_id] == DELIVERED else Exit.FAILED
+
+
+def _telling(api: Api, output: Output) -> Told:
+    """Say once that it waits, and for what."""
+
+    def tell(reason: str, _: float) -> None:
+        output.note(f"{reason.rstrip('.')}; waiting for it, {api.patience_seconds:g} s at most.")
+        api.tell = lambda *_: None
+
+    return tell
 
 
 def _print_accepted(output: Output, message: MessageAccepted, *, is_replay: bool) -> None:

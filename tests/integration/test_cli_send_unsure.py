@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import sys
 from collections.abc import Callable
 
@@ -101,3 +102,18 @@ async def test_broken_off_it_names_the_key():
             _, told = await process.communicate()
     assert process.returncode == Exit.INTERRUPTED
     assert f"--idempotency-key {keys(server)[0]}: then it is sent once" in told.decode()
+
+
+async def test_an_api_that_comes_back_within_seconds_is_waited_for():
+    server = FaultyServer(lambda _: http(202, json.dumps(ACCEPTED).encode()))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        server.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        sending = asyncio.create_task(send(server))
+        done, _ = await asyncio.wait({sending}, timeout=1)
+        assert not done
+        async with await asyncio.start_server(server.serve, sock=taken):
+            shown = await sending
+    assert shown.exit_code == Exit.DONE
+    assert MESSAGE_ID in shown.stdout
+    assert f"Nothing answers at {server.url}; waiting for it, 10 s at most." in shown.stderr
