@@ -14,9 +14,17 @@ from cli.api_client import Api
 from cli.failures import Exit, Failure, of_this_machine
 from cli.output import Output
 from cli.target import KEY_VARIABLE, URL_VARIABLE, KeyFile, find_target
-from cli.words import refuse_undecodable
+from cli.words import not_empty, refuse_undecodable
 
 Work = Callable[..., Awaitable[int | None]]
+
+_url_option = click.option(
+    "--api-url",
+    metavar="URL",
+    default="",
+    callback=not_empty,
+    help=f"The API ({URL_VARIABLE}); else the one that runs in TOLLWIRE_HOME.",
+)
 
 
 def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None]]:
@@ -27,16 +35,12 @@ def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None
     """
 
     def decorate(work: Work) -> Callable[..., None]:
-        @click.option(
-            "--api-url",
-            metavar="URL",
-            default="",
-            help=f"The API ({URL_VARIABLE}); else the one that runs in TOLLWIRE_HOME.",
-        )
+        @_url_option
         @click.option(
             "--api-key",
             metavar="KEY",
             default="",
+            callback=not_empty,
             help=f"The key ({KEY_VARIABLE}); else {_default_key(key_file)}.",
         )
         @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

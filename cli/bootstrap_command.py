@@ -12,6 +12,7 @@ from cli.bootstrap import BY, REASON, ensure_default_rates, ensure_simulated_car
 from cli.database_command import run_to_exit
 from cli.failures import Exit, Failure, Unreachable
 from cli.output import Output
+from cli.words import not_empty
 from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring, KeyringError
@@ -34,7 +35,13 @@ WAIT_SECONDS: Final = 30.0
     help="File with a key of `tollwire key generate`, which becomes an operator's.",
 )
 @click.option("--default-rates", is_flag=True, help="Begin with the price list of the demonstration.")
-@click.option("--simulator", metavar="URL", default="", help="Make the simulator there a carrier for all.")
+@click.option(
+    "--simulator",
+    metavar="URL",
+    default="",
+    callback=not_empty,
+    help="Make the simulator there a carrier for all.",
+)
 @click.option(
     "--wait",
     "wait_seconds",

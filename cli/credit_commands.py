@@ -14,7 +14,7 @@ from cli.failures import Exit, Failure, perhaps_done
 from cli.listing import SHOWN_DEFAULT
 from cli.output import Output, amount_text, count_text, short_time_text
 from cli.target import KeyFile
-from cli.words import AboveZero, part
+from cli.words import AboveZero, not_empty, part
 from shared.domain.money import MoneyFormatError, format_micros, parse_micros
 
 CLIENTS = "/admin/v1/clients"
@@ -23,7 +23,10 @@ REFERENCE_BYTES = 8
 NEGATIVE_AMOUNTS = {"ignore_unknown_options": True}
 
 reference_option = click.option(
-    "--reference", metavar="REF", help="As the invoice's number: the same again posts nothing again."
+    "--reference",
+    metavar="REF",
+    callback=not_empty,
+    help="As the invoice's number: the same again posts nothing again.",
 )
 reason_option = click.option("--reason", help="Why; stands in the journal and in the audit trail.")
 

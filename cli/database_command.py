@@ -17,7 +17,7 @@ import structlog
 from cli.database import address_of, database_dsn, what_starts
 from cli.failures import Exit, Failure, Unreachable, of_this_machine
 from cli.output import Output
-from cli.words import refuse_undecodable
+from cli.words import not_empty, refuse_undecodable
 from shared.runtime.postgres import OutcomeUnknown, open_pool
 from shared.runtime.postgres_faults import login_fault
 from shared.runtime.postgres_hosts import connect
@@ -57,6 +57,7 @@ def database_command(work: Work, *, starts: str = "up") -> Callable[..., None]:
 
     @click.option(
         "--dsn",
+        callback=not_empty,
         help="The database, as the ledger role. Else TOLLWIRE_LEDGER_POSTGRES_DSN, TOLLWIRE_POSTGRES_DSN, "
         "or the instance's.",
     )

@@ -17,6 +17,7 @@ from cli.failures import Exit, Failure, Unreachable
 from cli.home import Home
 from cli.output import Output
 from cli.walk_screen import WalkScreen
+from cli.words import not_empty
 from embedded.nats import NatsServer
 from ledger.replay_facts import replay
 from shared.runtime.jetstream import JetStream, PublishFailed
@@ -40,7 +41,7 @@ def events() -> None:
 @click.option(
     "--since", required=True, metavar="TIME", help="As 2026-11-21 or 2026-11-21T10:00Z; UTC if unsaid."
 )
-@click.option("--until", default="", metavar="TIME", help="Else now.")
+@click.option("--until", default="", callback=not_empty, metavar="TIME", help="Else now.")
 @database_command
 async def replay_events(pool: Pool, output: Output, since: str, until: str) -> None:
     """Tell the state of every message that changed since TIME again.

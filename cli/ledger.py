@@ -15,6 +15,7 @@ from cli.output import Output
 from cli.ownership import NotOurs
 from cli.seals import seals
 from cli.walk_screen import WalkScreen
+from cli.words import not_empty
 from ledger import seal_files
 from ledger.checkpoints import KeyringSigner
 from ledger.verify import CONNECTIONS, Finding, verify_database
@@ -38,6 +39,7 @@ ledger.add_command(seals)
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON document.")
 @click.option(
     "--dsn",
+    callback=not_empty,
     help="The database, as the ledger role. Else TOLLWIRE_LEDGER_POSTGRES_DSN, TOLLWIRE_POSTGRES_DSN, or the "
     "instance's.",
 )

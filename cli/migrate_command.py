@@ -18,6 +18,7 @@ from cli.migrate import REPOSITORY, upgrade
 from cli.output import Output
 from cli.ownership import told_whose
 from cli.patience import patiently
+from cli.words import not_empty
 from embedded.postgres import PostgresServer
 from shared.runtime.postgres_faults import login_fault
 from shared.runtime.postgres_hosts import connect
@@ -50,7 +51,11 @@ Examples:
 """
 )
 @click.option(
-    "--dsn", metavar="DSN", default="", help=f"The database ({DSN_VARIABLE}), in a role that may change it."
+    "--dsn",
+    metavar="DSN",
+    default="",
+    callback=not_empty,
+    help=f"The database ({DSN_VARIABLE}), in a role that may change it.",
 )
 @click.option("--check", is_flag=True, help="Change nothing: exit with 1 when the schema is behind.")
 @click.option(

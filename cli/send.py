@@ -20,8 +20,11 @@ from cli.proof import DELIVERED, FINAL_STATES
 from cli.send_batches import BATCH_DEFAULT, BATCH_MAX
 from cli.send_file import FileSend, send_file
 from cli.target import KeyFile
+from cli.words import not_empty
 
 KEY_BYTES = 16
+# An option that is not given, or given as it would be without.
+UNSAID = (None, "", False, 0, BATCH_DEFAULT)
 EPILOG = """\b
 Examples:
   tollwire send +4915112345678 "Your code is 123456" --from ACME --wait
@@ -60,7 +63,10 @@ they make it 1 only with --strict, or when no row is accepted.
 @click.option("--max-price", metavar="AMOUNT", help="Refuse a message that costs more, as 0.10.")
 @click.option("--client-ref", metavar="REF", help="Your own reference of a single message.")
 @click.option(
-    "--idempotency-key", metavar="KEY", help="Of a single message: the same key again sends nothing again."
+    "--idempotency-key",
+    metavar="KEY",
+    callback=not_empty,
+    help="Of a single message: the same key again sends nothing again.",
 )
 @click.option("--wait", "waits", is_flag=True, help="Follow to the final state; prove what was charged.")
 @click.option(
@@ -102,6 +108,8 @@ async def send(
     options = {
         "from" if name == "sender" else name: given[name] for name in common if given[name] is not None
     }
+    if not given["waits"]:
+        _refuse(given, ("timeout_seconds",), "says how long --wait waits, and does not go without it")
     if csv_path is not None:
         _refuse(given, ("client_ref", "idempotency_key"), "is for a single message, not for a file")
         if to is not None:
@@ -109,7 +117,7 @@ async def send(
         names = ("batch_size", "run", "waits", "timeout_seconds", "rejected_path", "is_strict")
         asked = FileSend(csv_path, options, **{name: given[name] for name in names})
         return await send_file(api, output, Home.of(os.environ), asked)
-    _refuse(given, ("run", "rejected_path"), "is for a file, with --csv")
+    _refuse(given, ("run", "rejected_path", "is_strict", "batch_size"), "is for a file, with --csv")
     if to is None or text is None:
         raise click.UsageError("Give TO and TEXT, or --csv FILE.")
     if given["client_ref"] is not None:
@@ -121,8 +129,8 @@ async def send(
 
 def _refuse(given: dict[str, Any], names: tuple[str, ...], why: str) -> None:
     for name in names:
-        if given[name]:
-            option = name.removesuffix("_path").replace("_", "-")
+        if given[name] not in UNSAID:
+            option = name.removeprefix("is_").removesuffix("_path").removesuffix("_seconds").replace("_", "-")
             raise click.UsageError(f"--{option} {why}.")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import click
+from click.core import ParameterSource
 
 from cli.failures import Exit, Failure
 
@@ -24,6 +25,18 @@ def refuse_undecodable(options: Mapping[str, Any]) -> None:
             if any("\ud800" <= character <= "\udfff" for character in word):
                 title = f"{name.replace('_', ' ').capitalize()} is not UTF-8."
                 raise Failure(title, detail=ascii(word), exit_code=Exit.USAGE)
+
+
+def not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A callback of an option that is not given empty: a script's unset variable is no choice of the default.
+
+    Raises:
+        click.UsageError: it is.
+    """
+    is_typed = ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+    if is_typed and value is not None and not value.strip():
+        raise click.UsageError(f"{param.opts[0]} is empty.", ctx)
+    return value
 
 
 def part(name: str) -> str:

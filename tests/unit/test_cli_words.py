@@ -102,3 +102,42 @@ def test_an_amount_below_zero_is_no_unknown_option(words, told):
     done = CliRunner().invoke(tollwire, [*words, *API])
     assert done.exit_code == Exit.USAGE
     assert told in done.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("send", "+49151", "hi", "--api-key", ""),
+        ("send", "+49151", "hi", "--api-url", " "),
+        ("send", "+49151", "hi", "--idempotency-key", ""),
+        ("credit", "add", "acme", "5", "--reference", ""),
+        ("key", "create", "acme", "--expires-at", ""),
+        ("ledger", "verify", "--dsn", ""),
+        ("pii", "erase", "+49151", "--dsn", ""),
+        ("migrate", "--dsn", ""),
+        ("bootstrap", "--simulator", ""),
+        ("events", "replay", "--since", "2026-11-21", "--until", ""),
+    ],
+)
+def test_an_option_that_is_given_empty_is_not_taken_for_one_that_is_not_given(words):
+    done = CliRunner(env={"TOLLWIRE_API_KEY": "x", "TOLLWIRE_API_URL": "http://127.0.0.1:9"}).invoke(
+        tollwire, words
+    )
+    assert done.exit_code == Exit.USAGE
+    assert f"{words[-2]} is empty." in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("+49151", "hi", "--timeout", "5"), "--timeout says how long --wait waits"),
+        (("--csv", "a.csv", "--timeout", "5"), "--timeout says how long --wait waits"),
+        (("+49151", "hi", "--strict"), "--strict is for a file"),
+        (("+49151", "hi", "--batch-size", "7"), "--batch-size is for a file"),
+        (("+49151", "hi", "--run", "a"), "--run is for a file"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, told):
+    done = CliRunner().invoke(tollwire, ["send", *words, *API])
+    assert done.exit_code == Exit.USAGE
+    assert told in done.output
