@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import click
 
+from cli.failures import Unreachable
 from cli.home import Home
 from cli.ownership import told_whose
 from cli.screen import how_to_start
@@ -17,15 +18,14 @@ DATABASE = "tollwire"
 POSTGRES_DSN = "TOLLWIRE_POSTGRES_DSN"
 
 
-class NoDatabase(click.ClickException):
+class NoDatabase(Unreachable):
     """Nothing says where the database is."""
-
-    exit_code = 3
 
     def __init__(self, home: Home) -> None:
         super().__init__(
-            f"there is no instance in {home.path}. Start one with `tollwire up`, name its folder with "
-            "TOLLWIRE_HOME, or name a database with --dsn or TOLLWIRE_POSTGRES_DSN."
+            f"There is no instance in {home.path}.",
+            hint="Start one with `tollwire up`, name its folder with TOLLWIRE_HOME, or name a database with "
+            "--dsn or TOLLWIRE_POSTGRES_DSN.",
         )
 
 

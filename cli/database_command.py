@@ -15,6 +15,7 @@ import click
 import structlog
 
 from cli.database import address_of, database_dsn, what_starts
+from cli.doctor_findings import postgres_trouble
 from cli.failures import Exit, Failure, Unreachable, of_this_machine
 from cli.output import Output
 from cli.words import not_empty, refuse_undecodable
@@ -79,6 +80,10 @@ def database_command(work: Work, *, starts: str = "up") -> Callable[..., None]:
     return run
 
 
+def _why(error: OSError | OutcomeUnknown) -> str:
+    return str(error) if isinstance(error, OutcomeUnknown) else f"It {postgres_trouble(error)[0]}."
+
+
 def run_to_exit(
     work: Callable[[], Awaitable[int | None]], *, as_json: bool, cure: Callable[[], str] = str
 ) -> int:
@@ -95,8 +100,9 @@ def run_to_exit(
         except (OutcomeUnknown, OSError) as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise of_this_machine(error) from error  # a file; what the network says names none
-            hint = login_fault(error) or cure()
-            raise Unreachable("The database does not answer.", detail=str(error), hint=hint) from error
+            raise Unreachable(
+                "The database does not answer.", detail=_why(error), hint=login_fault(error) or cure()
+            ) from error
         except asyncpg.ClientConfigurationError as error:
             raise Failure("The DSN is not right.", detail=str(error), exit_code=Exit.USAGE) from error
         except asyncpg.InvalidAuthorizationSpecificationError as error:

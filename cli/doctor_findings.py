@@ -1,12 +1,12 @@
 """What `tollwire doctor` finds: one sentence a finding, and what to do about it."""
 
-import ssl
 from enum import Enum
 from typing import Final
 
 import asyncpg
 import msgspec
 
+from cli.network_trouble import network_trouble
 from shared.runtime.postgres_faults import login_fault
 
 
@@ -109,24 +109,3 @@ def postgres_trouble(error: Exception) -> tuple[str, str]:
             return f"{text}: {error}", what_to_do
     text, what_to_do = network_trouble(error)
     return text, what_to_do or "Start it, or name another in TOLLWIRE_POSTGRES_DSN."
-
-
-def network_trouble(error: BaseException) -> tuple[str, str]:
-    """Say in words why there is no connection, and what to do if that is plain from the error."""
-    match error:
-        case TimeoutError():
-            return (
-                "does not answer in time",
-                "Is a firewall or a network policy between, or is it overloaded?",
-            )
-        case ConnectionRefusedError():
-            return "refuses connections: nothing listens there", ""
-        case ssl.SSLError():
-            return (
-                f"fails at TLS: {error.reason or error}",
-                "Check its certificate, and the CA that is trusted.",
-            )
-        case OSError():
-            return f"cannot be reached: {error.strerror or error}", ""
-        case _:
-            return f"cannot be used: {type(error).__name__}: {error}", ""

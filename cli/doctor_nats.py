@@ -12,8 +12,9 @@ import nats.errors
 import nats.js.errors
 from nats.js.client import JetStreamContext
 
-from cli.doctor_findings import Finding, fault, network_trouble, note, ok, warning
+from cli.doctor_findings import Finding, fault, note, ok, warning
 from cli.doctor_place import Access, Place
+from cli.network_trouble import network_trouble
 from cli.servers import NATS_URL
 from embedded.nats import VERSION_MIN
 from shared.runtime.nats_login import NatsClient, nats_hint

@@ -4,8 +4,9 @@ import asyncio
 from typing import Final
 from urllib.parse import urlsplit
 
-from cli.doctor_findings import Finding, fault, network_trouble, note, ok, warning
+from cli.doctor_findings import Finding, fault, note, ok, warning
 from cli.doctor_place import Place
+from cli.network_trouble import network_trouble
 from shared.runtime.otel_settings import read_otel
 from shared.runtime.settings import SettingsError
 

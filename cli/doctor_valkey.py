@@ -7,8 +7,9 @@ import redis.exceptions
 from redis.asyncio.cluster import RedisCluster
 
 from api.valkey_client import Client, open_client, valkey_hint
-from cli.doctor_findings import Finding, network_trouble, note, ok, warning
+from cli.doctor_findings import Finding, note, ok, warning
 from cli.doctor_place import Place
+from cli.network_trouble import network_trouble
 from cli.servers import VALKEY_URL
 
 # The oldest that is tested: DESIGN 10.

@@ -11,6 +11,8 @@ import asyncpg
 import click
 
 from cli.database import address_of, database_dsn, what_starts
+from cli.doctor_findings import postgres_trouble
+from cli.failures import Exit, Failure
 from cli.output import Output
 from cli.ownership import NotOurs
 from cli.seals import seals
@@ -73,7 +75,8 @@ def verify(
 ) -> None:
     """Prove the books: entries, holds, messages and seals.
 
-    Exit status: 0 they are whole, 1 something is wrong, 2 they could not be verified.
+    Exit status: 0 they are whole, 1 something is wrong, 2 they could not be verified, 3 no
+    instance runs and no database is named.
     """
     try:
         signer = None if keyring_file is None else KeyringSigner(Keyring.load(keyring_file))
@@ -89,13 +92,25 @@ def verify(
                     progress=shown.count,
                 )
             )
+    except Failure as failure:
+        failure.show(as_json=as_json)
+        sys.exit(failure.exit_code)
     except (NotOurs, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyringError) as error:
-        cure = what_starts(dsn, "ledger") if isinstance(error, OSError) else ""
-        click.echo("\n  ".join(filter(None, (f"The books could not be verified: {error}", cure))), err=True)
+        _not_verified(error, dsn).show(as_json=as_json)
         sys.exit(NOT_CHECKED)
     click.echo(_document(findings) if as_json else _text(findings))
     if findings:
         sys.exit(FOUND)
+
+
+def _not_verified(error: Exception, dsn: str | None) -> Failure:
+    detail, hint = str(error), ""
+    is_of_file = isinstance(error, OSError) and error.filename is not None
+    if not is_of_file and not isinstance(error, NotOurs | KeyringError):
+        text, hint = postgres_trouble(error)
+        detail = f"The database {text}."
+        hint = (what_starts(dsn, "ledger") if isinstance(error, OSError) else "") or hint
+    return Failure("The books could not be verified.", detail=detail, hint=hint, exit_code=Exit(NOT_CHECKED))
 
 
 def _document(findings: list[Finding]) -> str:

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from cli.ledger import ledger
+from ledger import verify
+from tests.support.faulty_http import faulty_server, http, nobody_listens
 from tests.support.flow import open_flow
 from tests.support.servers import Database
 
@@ -40,3 +44,30 @@ async def test_books_that_cannot_be_read_exit_with_2(database: Database) -> None
     result = await run("--dsn", database.dsn("ledger").replace("tollwire_ledger", "nobody"))
     assert result.exit_code == 2
     assert "could not be verified" in result.stderr
+
+
+async def test_a_database_that_hangs_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "CONNECT_SECONDS", 0.2)
+    async with faulty_server(lambda _: http(200)) as server:  # it waits for the end of what is no HTTP
+        dsn = server.url.replace("http://", "postgresql://u@") + "/x?sslmode=disable"
+        result = await run("--dsn", dsn)
+        told = await run("--json", "--dsn", dsn)
+    assert (result.exit_code, told.exit_code) == (2, 2)
+    assert "The books could not be verified.\n  The database does not answer in time." in result.stderr
+    assert json.loads(told.stderr)["exit_code"] == 2
+
+
+async def test_a_database_that_is_not_there_is_told_in_words() -> None:
+    with nobody_listens() as url:
+        dsn = url.replace("http://", "postgresql://u@") + "/x"
+        result = await run("--dsn", dsn)
+    assert (result.exit_code, "Errno" in result.stderr) == (2, False)
+    assert "The database refuses connections: nothing listens there." in result.stderr
+
+
+async def test_without_an_instance_a_program_reads_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path))
+    result = await run("--json")
+    assert (result.exit_code, json.loads(result.stderr)["exit_code"]) == (3, 3)
