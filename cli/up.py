@@ -10,7 +10,7 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from cli.detach import start_detached
-from cli.home import Home, State
+from cli.home import Home
 from cli.instance import Instance
 from cli.ownership import is_about, not_ours, told_whose
 from cli.screen import Screen, own_command, print_summary
@@ -62,9 +62,7 @@ def up(scale: str, observe: bool, servers_only: bool, detach: bool, in_backgroun
     try:
         home.hold()
     except FolderInUse:
-        state = _tell_running(console, home)
-        if scale or observe or servers_only == state.has_services:
-            raise _not_while_it_runs() from None
+        _tell_running(console, home, is_with_options=bool(scale or observe), servers_only=servers_only)
         return
     if detach:
         home.lock.release()
@@ -94,17 +92,19 @@ def _run(console: Console, home: Home, counts: dict[str, int], *, is_observed: b
     console.print("  Stopped. `make up` goes on where it was.")
 
 
-def _tell_running(console: Console, home: Home) -> State:
+def _tell_running(console: Console, home: Home, *, is_with_options: bool, servers_only: bool) -> None:
+    """Show what runs, if it is what was asked for."""
     state = home.read_state()
     if state is None or state.phase != "running":
         phase = "starting" if state is None else state.phase
         raise click.ClickException(f"An instance in {home.path} is {phase}; see `{own_command('status')}`.")
+    if not state.has_services and not servers_only:
+        raise click.ClickException(
+            f"It runs without services. `{own_command('down')}`, then `{own_command('up')}` starts them."
+        )
+    if is_with_options or (servers_only and state.has_services):
+        raise click.ClickException(
+            "It runs as it was started: --scale, --observe and --servers-only are for a start. "
+            f"Stop it first: `{own_command('down')}`."
+        )
     print_summary(console, home, state, own_command("down"))
-    return state
-
-
-def _not_while_it_runs() -> click.ClickException:
-    return click.ClickException(
-        "It runs as it was started: --scale, --observe and --servers-only are for a start. "
-        f"Stop it first: `{own_command('down')}`."
-    )
