@@ -88,9 +88,9 @@ async def _jetstream(target: NatsAccess) -> AsyncIterator[JetStream]:
 
 
 def moment_of(text: str) -> datetime:
-    """Read a time of the command line; UTC if it says no zone."""
+    """Read a time of the command line; UTC if it says no zone, or says UTC as PostgreSQL's log does."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(f"{text[:-4]}+00:00" if text.endswith(" UTC") else text)
     except ValueError:
         raise Failure(
             f"{text!r} is no time.", hint="Right is 2026-11-21 or 2026-11-21T10:00Z.", exit_code=Exit.USAGE

@@ -24,6 +24,7 @@ from cli.walk_screen import WalkScreen
 from ledger import recover_facts as facts
 from ledger.recover import NEWER_MAX, CannotRecover, Recovered, ServicesRun, finish, plan_for
 from ledger.recover import recover as decide
+from ledger.recover_store import client_names
 from shared.runtime.loops import cancel_all
 from shared.runtime.nats_connection import NatsConnection
 from shared.runtime.postgres import Pool
@@ -75,7 +76,8 @@ async def recover(
                 listed.check(plan.began)
                 oldest = None if client is None else await facts.oldest(client)
                 told = {} if client is None else await facts.read(client, moment - NEWER_MAX)
-                done = await decide(pool, plan, told, actor(), listed.listener(told, plan.began), shown.count)
+                listener = listed.listener(told, await client_names(pool), plan.began)
+                done = await decide(pool, plan, told, actor(), listener, shown.count)
                 emptied = [] if client is None else await facts.empty_streams(client)
                 await finish(pool, plan)
     except (CannotRecover, facts.TooMany) as error:

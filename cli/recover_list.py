@@ -17,8 +17,13 @@ from uuid import UUID
 from cli.failures import Exit, Failure, of_this_machine
 from ledger.recover import Listener
 from ledger.recover_facts import Said
+from shared.domain.money import format_micros
 
-COLUMNS: Final = ("message_id", "done", "told", "told_at", "client_id", "amount_micros", "currency")
+# Ids and micros for machines; a name and a decimal amount for `tollwire credit adjust`.
+COLUMNS: Final = (
+    *("message_id", "done", "told", "told_at"),
+    *("client_id", "amount_micros", "currency", "client", "amount"),
+)
 LINE_END: Final = "\r\n"
 TITLES_START: Final = ",".join(COLUMNS) + ",recovery begun "
 # The moment after it is of 32 characters.
@@ -108,8 +113,8 @@ class RecoverList:
         if self._lines is not None and self._found.has_lines and not is_own:
             raise _refused(f"{self._lines.path} is the list of another recovery.")
 
-    def listener(self, told: Mapping[UUID, Said], began: datetime) -> Listener:
-        """What hears of each message, with what had been told of it.
+    def listener(self, told: Mapping[UUID, Said], clients: Mapping[int, str], began: datetime) -> Listener:
+        """What hears of each message, with what had been told of it; ``clients`` are names by id.
 
         Raises:
             Failure: the file takes no more; so does the listener.
@@ -129,7 +134,7 @@ class RecoverList:
             if done == "gone" and str(message_id) in self._found.gone:
                 return
             said = told.get(message_id)
-            more = (said.at.isoformat(), said.client_id, said.amount_micros, said.currency) if said else ()
+            more = _facts(said, clients) if said else ()
             writer.writerow((message_id, done, status, *more))
 
         return write
@@ -155,6 +160,13 @@ def opened(path: Path | None) -> Iterator[RecoverList]:
         except (ValueError, csv.Error):
             raise _refused(f"{path} is no list of a recovery.") from None
         yield RecoverList(_Lines(file, path), found)
+
+
+def _facts(said: Said, clients: Mapping[int, str]) -> tuple[object, ...]:
+    """What was told; a client that was made after the restored moment has no name."""
+    amount = format_micros(said.amount_micros)
+    name = clients.get(said.client_id, "")
+    return said.at.isoformat(), said.client_id, said.amount_micros, said.currency, name, amount
 
 
 def _titles(began: datetime) -> str:

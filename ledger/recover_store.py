@@ -118,6 +118,15 @@ async def decide(
     return [Decided(*row) for row in rows]
 
 
+CLIENT_NAMES = "select id, name from tollwire.clients"
+
+
+async def client_names(pool: Pool) -> dict[int, str]:
+    """What the clients are called, those that the restored database has."""
+    rows = await call(pool, CLIENT_NAMES, deadline_seconds=CALL_DEADLINE_SECONDS)
+    return {row[0]: row[1] for row in rows}
+
+
 SILENT = "select coalesce(sum(open_holds), 0)::bigint from ledger.accounts"
 
 

@@ -19,17 +19,19 @@ HERE, GONE = UUID(int=1), UUID(int=2)
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 TOLD = {GONE: Said("DELIVERED", AT, 7, 7_900, "EUR")}
 BEGAN, BEGAN_LATER = (datetime(2026, 11, 21, 11, minute, 0, 123456, tzinfo=UTC) for minute in (0, 1))
-TITLES = f"message_id,done,told,told_at,client_id,amount_micros,currency,recovery begun {BEGAN.isoformat()}"
-GONE_LINE = f"{GONE},gone,DELIVERED,{AT.isoformat()},7,7900,EUR"
+CLIENTS = {7: "acme"}
+COLUMNS = "message_id,done,told,told_at,client_id,amount_micros,currency,client,amount"
+TITLES = f"{COLUMNS},recovery begun {BEGAN.isoformat()}"
+GONE_LINE = f"{GONE},gone,DELIVERED,{AT.isoformat()},7,7900,EUR,acme,0.0079"
 
 
 def test_a_run_that_goes_on_adds_to_the_list_and_a_line_is_there_at_once(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     with opened(file) as first:
-        first.listener(TOLD, BEGAN)(GONE, "gone", "DELIVERED")
+        first.listener(TOLD, CLIENTS, BEGAN)(GONE, "gone", "DELIVERED")
         assert file.read_text().splitlines() == [TITLES, GONE_LINE]
     with opened(file) as second:
-        listener = second.listener(TOLD, BEGAN)
+        listener = second.listener(TOLD, CLIENTS, BEGAN)
         listener(GONE, "gone", "DELIVERED")
         listener(HERE, "held_back", "")
     assert file.read_text().splitlines() == [TITLES, GONE_LINE, f"{HERE},held_back,"]
@@ -40,7 +42,7 @@ def test_the_list_of_another_recovery_is_refused_and_left_as_it_is(tmp_path: Pat
     file = tmp_path / "list.csv"
     with opened(file) as first:
         first.check(BEGAN)
-        first.listener(TOLD, BEGAN)(GONE, "gone", "DELIVERED")
+        first.listener(TOLD, CLIENTS, BEGAN)(GONE, "gone", "DELIVERED")
     with opened(file) as other:
         other.check(BEGAN)
         with pytest.raises(Failure, match="is the list of another recovery") as refused:
@@ -52,10 +54,10 @@ def test_the_list_of_another_recovery_is_refused_and_left_as_it_is(tmp_path: Pat
 def test_titles_alone_are_made_those_of_the_recovery_that_begins(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     with opened(file) as first:
-        first.listener(TOLD, BEGAN_LATER)
+        first.listener(TOLD, CLIENTS, BEGAN_LATER)
     with opened(file) as second:
         second.check(BEGAN)
-        second.listener(TOLD, BEGAN)(GONE, "gone", "DELIVERED")
+        second.listener(TOLD, CLIENTS, BEGAN)(GONE, "gone", "DELIVERED")
     assert file.read_text().splitlines() == [TITLES, GONE_LINE]
 
 
@@ -65,7 +67,7 @@ def test_a_list_that_cannot_be_cut_is_told_as_the_files_fault() -> None:
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     path = Path(f"/proc/self/fd/{file}")
     with opened(path) as listed, pytest.raises(Failure) as refused:
-        listed.listener(TOLD, BEGAN)
+        listed.listener(TOLD, CLIENTS, BEGAN)
     os.close(file)
     assert (refused.value.exit_code, refused.value.detail.startswith(f"{path}: ")) == (Exit.FAILED, True)
 
@@ -84,7 +86,7 @@ def disk_with_room_for(file: Path, size_bytes: int) -> Iterator[None]:
 def test_a_full_disk_is_told_and_a_line_that_was_torn_swallows_none(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     with opened(file) as first:
-        listener = first.listener(TOLD, BEGAN)
+        listener = first.listener(TOLD, CLIENTS, BEGAN)
         listener(HERE, "ended", "DELIVERED")
         with disk_with_room_for(file, 45), pytest.raises(Failure) as full:
             listener(GONE, "gone", "DELIVERED")
@@ -93,9 +95,9 @@ def test_a_full_disk_is_told_and_a_line_that_was_torn_swallows_none(tmp_path: Pa
     torn = GONE_LINE[:45]
     assert file.read_text().splitlines() == [TITLES, ended_line, torn]
     with opened(file) as second:
-        second.listener(TOLD, BEGAN)(GONE, "gone", "DELIVERED")
+        second.listener(TOLD, CLIENTS, BEGAN)(GONE, "gone", "DELIVERED")
     with opened(file) as third:
-        third.listener(TOLD, BEGAN)(GONE, "gone", "DELIVERED")
+        third.listener(TOLD, CLIENTS, BEGAN)(GONE, "gone", "DELIVERED")
     assert file.read_text().splitlines() == [TITLES, ended_line, GONE_LINE]
 
 
@@ -105,9 +107,9 @@ def test_a_torn_line_of_what_is_gone_stands_for_nothing(tmp_path: Path, length: 
     file = tmp_path / "list.csv"
     file.write_text(f"{TITLES}\r\n{HERE},ended,DELIVERED\r\n{GONE_LINE[:length]}", newline="")
     with opened(file) as second:
-        second.listener(TOLD, BEGAN)
+        second.listener(TOLD, CLIENTS, BEGAN)
     with opened(file) as third:
-        third.listener(TOLD, BEGAN)(GONE, "gone", "DELIVERED")
+        third.listener(TOLD, CLIENTS, BEGAN)(GONE, "gone", "DELIVERED")
     lines = [line for line in file.read_text().splitlines() if ",gone," in line]
     assert lines == [GONE_LINE]
 
@@ -117,7 +119,7 @@ def test_a_torn_line_of_what_was_done_is_kept(tmp_path: Path) -> None:
     torn = f"{HERE},ended,DELIV"
     file.write_text(f"{TITLES}\r\n{torn}", newline="")
     with opened(file) as second:
-        second.listener(TOLD, BEGAN)(GONE, "gone", "DELIVERED")
+        second.listener(TOLD, CLIENTS, BEGAN)(GONE, "gone", "DELIVERED")
     assert file.read_text().splitlines() == [TITLES, torn, GONE_LINE]
 
 
@@ -127,7 +129,7 @@ def test_titles_that_were_torn_off_are_written_to_their_end(tmp_path: Path, leng
     file = tmp_path / "list.csv"
     file.write_text(TITLES[:length] + (end if length == len(TITLES) else ""), newline="")
     with opened(file) as found:
-        found.listener(TOLD, BEGAN)(GONE, "gone", "DELIVERED")
+        found.listener(TOLD, CLIENTS, BEGAN)(GONE, "gone", "DELIVERED")
     assert file.read_text().splitlines() == [TITLES, GONE_LINE]
 
 

@@ -79,6 +79,12 @@ def test_a_time_that_nobody_means_is_told_before_anything_is_done(text):
     assert moment_of("2026-11-21").isoformat() == "2026-11-21T00:00:00+00:00"
 
 
+def test_a_time_is_taken_as_it_stands_in_the_log_of_postgresql():
+    assert moment_of("2026-11-22 19:11:49.933 UTC").isoformat() == "2026-11-22T19:11:49.933000+00:00"
+    with pytest.raises(Failure, match="is no time"):
+        moment_of("2026-11-22 19:11:49+01:00 UTC")
+
+
 def test_a_name_is_one_part_of_a_path():
     assert part("a/b?c#d") == "a%2Fb%3Fc%23d"
     with pytest.raises(Failure, match="empty"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.recovery_doc import is_of_before, restore_commands
+from tests.support.recovery_doc import DOC, is_of_before, restore_commands
 
 # What the commands do with folders is looked at here; tests/e2e/test_restored_home.py has the real one.
 WRITES_CALLS = 'tollwire() { echo "$*" >> calls; }\n'
@@ -81,3 +81,8 @@ def test_what_fails_is_the_last_that_is_done(folder: Path) -> None:
     (folder / "copy").rename(folder / "elsewhere")
     assert not typed(folder)
     assert (folder / "calls").read_text().splitlines() == ["down"]
+
+
+def test_the_home_of_before_is_nothing_that_git_adds() -> None:
+    """It holds keys, and texts; TOLLWIRE_HOME is `.tollwire` in this folder by default."""
+    assert ".tollwire*/" in (DOC.parents[1] / ".gitignore").read_text().splitlines()
