@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.runtime import tracing
-from shared.runtime.metrics import AGE_BUCKETS, SECONDS_BUCKETS
+from shared.runtime.metrics import AGE_BUCKETS
 from shared.storage.config import CarrierConfig
 from worker import traces
 from worker.carriers.base import (
@@ -56,12 +56,6 @@ OUTCOMES: Final = Counter(
     "Submits by outcome: submitted, refused (for ever), failed, unreachable, busy, throttled, uncertain",
     ["carrier", "outcome"],
 )
-SUBMIT_SECONDS: Final = Histogram(
-    "tollwire_submit_seconds",
-    "From the first byte to the carrier's answer",
-    ["carrier"],
-    buckets=SECONDS_BUCKETS,
-)
 IN_FLIGHT: Final = Gauge("tollwire_submits_in_flight", "Submits that wait for the carrier", ["carrier"])
 DOWN: Final = Gauge("tollwire_carrier_down", "1 while a carrier's breaker is open", ["carrier"])
 PLACES: Final = Gauge(
@@ -94,7 +88,6 @@ class Desk:
         self._pace = Pace(config.name, config.rate_per_second)
         self._window = Window(config.window_max, self._pace, lanes)
         self._in_flight = IN_FLIGHT.labels(config.name)
-        self._submit_seconds = SUBMIT_SECONDS.labels(config.name)
         self._turn_wait = {lane: TURN_WAIT.labels(config.name, lane).observe for lane in lanes}
         self._failures = 0
         self._open_until = 0.0
@@ -243,7 +236,6 @@ class Desk:
             del self._unanswered[submit]
             self._share.note(submitted=-len(submissions))
             self._odd_probes -= is_odd
-        self._submit_seconds.observe(time.monotonic() - started_at, tracing.exemplar())
         kinds = Tally(map(_kind, outcomes))
         for kind, count in kinds.items():
             OUTCOMES.labels(self.config.name, kind).inc(count)

@@ -7,9 +7,11 @@ import msgspec
 import pytest
 
 from tests.support.faulty_http import Reply, Request, faulty_server, http
+from tests.support.held_http import held_server
 from tests.support.submissions import submission, submissions
 from worker.carriers.base import Outcome, Refused, Submitted, Throttled, Uncertain
 from worker.carriers.http import HttpCarrier
+from worker.carriers.http_exchange import SUBMIT_SECONDS
 
 OK = b'{"reference":"r-1"}'
 BODY = {"to": "$msisdn", "text": "$text", "id": "$message_id"}
@@ -229,6 +231,27 @@ async def test_connections_are_kept_and_never_more_than_allowed():
             assert server.connections_seen <= 3
         async with asyncio.timeout(10):
             await server.until_connections(0)
+
+
+async def test_a_submit_lasts_from_its_first_byte_to_its_answer():
+    """Not from when it began to wait for a connection: on a single one no two of them overlap."""
+    clock = asyncio.get_running_loop().time
+    async with held_server() as server:
+        settings = {"url": server.url, "body": BODY, "connections_max": 1}
+        async with HttpCarrier.from_settings("timed", settings, None) as carrier:
+            began_at = clock()
+            submitting = asyncio.create_task(carrier.submit_many(submissions(3)))
+            for _ in range(3):
+                await server.until_held(1)
+                await asyncio.sleep(0.05)
+                server.answer(http(200, OK))
+            await submitting
+            gone_seconds = clock() - began_at
+    (metric,) = SUBMIT_SECONDS.collect()
+    samples = [one for one in metric.samples if one.labels["carrier"] == "timed"]
+    seen = {one.name.removeprefix("tollwire_submit_seconds_"): one.value for one in samples}
+    assert seen["count"] == 3
+    assert 3 * 0.05 <= seen["sum"] <= gone_seconds
 
 
 def bulk_answers(answers: object, status: int = 200) -> Reply:

@@ -76,7 +76,7 @@ class FaultyServer:
             await self._count(-1)
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        request = await _read(reader)
+        request = await read_request(reader)
         self.requests.append(request)
         self.arrived.set()
         reply = self.answer(request)
@@ -96,7 +96,8 @@ class FaultyServer:
             self.changed.notify_all()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request:
+async def read_request(reader: asyncio.StreamReader) -> Request:
+    """Read one request."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

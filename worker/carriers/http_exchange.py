@@ -11,14 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace, TracebackType
-from typing import Self
+from typing import Final, Self
 
 import aiohttp
 import msgspec
 import structlog
+from prometheus_client import Histogram
 
 from shared.domain.http_settings import HttpSettings
+from shared.runtime import tracing
 from shared.runtime.loops import is_cancelled
+from shared.runtime.metrics import SECONDS_BUCKETS
 from worker.carriers.base import BUSY, UNREACHABLE
 from worker.carriers.http_answers import AnswerConnector, Unasked
 from worker.carriers.verdicts import Answer, Unread, retry_after_seconds
@@ -26,6 +29,13 @@ from worker.carriers.verdicts import Answer, Unread, retry_after_seconds
 # An answer is a reference and a sentence, a bulk's one each; whatever is larger is not read.
 ANSWER_MAX_BYTES = 1_048_576
 USER_AGENT = "Tollwire/0.1"
+
+SUBMIT_SECONDS: Final = Histogram(
+    "tollwire_submit_seconds",
+    "From the first byte to the carrier's answer",
+    ["carrier"],
+    buckets=SECONDS_BUCKETS,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +75,7 @@ class _TooLate(Exception):  # noqa: N818 - named for what happened
 class _Progress:
     write_by: float
     is_written: bool = False
+    written_at: float = 0.0
 
 
 class HttpExchange:
@@ -81,6 +92,7 @@ class HttpExchange:
             **headers,
         }
         self._places = asyncio.Semaphore(settings.connections_max)
+        self._submit_seconds = SUBMIT_SECONDS.labels(carrier)
 
     async def __aenter__(self) -> Self:
         self._connector = AnswerConnector(
@@ -142,6 +154,8 @@ class HttpExchange:
             return _failed(error, progress)
         finally:
             self._places.release()
+            if progress.is_written:
+                self._submit_seconds.observe(clock() - progress.written_at, tracing.exemplar())
 
     async def _exchange(
         self, url: str, body: bytes, progress: _Progress, connect_by: float, answer_by: float
@@ -193,11 +207,15 @@ async def _document(response: aiohttp.ClientResponse) -> object | Unread:
         return Unread("its body is not JSON")
 
 
-def _refuse_when_late(progress: _Progress) -> None:
-    if asyncio.get_running_loop().time() >= progress.write_by:
+def _refuse_when_late(progress: _Progress) -> float:
+    """Return the time."""
+    now = asyncio.get_running_loop().time()
+    if now >= progress.write_by:
         raise _TooLate
+    return now
 
 
 async def _note_written(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    _refuse_when_late(context.trace_request_ctx)
-    context.trace_request_ctx.is_written = True
+    progress: _Progress = context.trace_request_ctx
+    progress.written_at = _refuse_when_late(progress)
+    progress.is_written = True
