@@ -3,42 +3,33 @@
 Whoever wants to claim takes places here first, so that no more is claimed than can be written at once.
 """
 
-import itertools
 import time
-from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
-import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge, Histogram
 
 from shared.runtime import tracing
 from shared.runtime.metrics import AGE_BUCKETS
 from shared.storage.config import CarrierConfig
 from worker import traces
+from worker.breaker import Breaker
 from worker.carriers.base import (
-    BUSY,
-    UNREACHABLE,
+    AWAY,
+    GIVEN_BACK,
     Carrier,
+    Handover,
     Outcome,
     Refused,
     Submission,
     Throttled,
-    Uncertain,
 )
+from worker.outcomes import count_outcomes
 from worker.pace import RATE_MIN_PER_SECOND, Pace
 from worker.share import Share
-from worker.window import Window
+from worker.window import EXPRESS, Window
 
-# So many refused connections or messages without an answer in a row are a carrier that is down; then one
-# message at a time finds out whether it is back. A lost answer may end its message: they must not go out by
-# the window.
-FAILURES_TO_OPEN: Final = 5
-OPEN_SECONDS: Final = 5.0
-# The messages whose answer was lost last: one that loses it again says something of itself, not of the
-# carrier. So one of these may probe, for the carrier may be back, and one of the others beside it.
-LOST_MAX: Final = 1_000
 # A carrier that has not answered a submit for so long is slow.
 SLOW_SECONDS: Final = 1.0
 # So much of its places' time is the carrier's, if it is full. With less our own claims take three times as
@@ -49,13 +40,6 @@ FULL_SHARE: Final = 0.25
 STEADY_SECONDS: Final = 5.0
 ILL_FACTOR: Final = 4.0
 
-# "failed" may go better the next time, "refused" never: the message is at fault, not the carrier. "busy" was
-# not written: there are fewer connections than messages in the window, and the carrier is slow or hangs.
-OUTCOMES: Final = Counter(
-    "tollwire_submits_total",
-    "Submits by outcome: submitted, refused (for ever), failed, unreachable, busy, throttled, uncertain",
-    ["carrier", "outcome"],
-)
 IN_FLIGHT: Final = Gauge("tollwire_submits_in_flight", "Submits that wait for the carrier", ["carrier"])
 DOWN: Final = Gauge("tollwire_carrier_down", "1 while a carrier's breaker is open", ["carrier"])
 PLACES: Final = Gauge(
@@ -69,10 +53,12 @@ TURN_WAIT: Final = Histogram(
     buckets=AGE_BUCKETS,
 )
 
-# Refusals that are ours, by their codes.
-_OWN_KINDS: Final = {UNREACHABLE: "unreachable", BUSY: "busy"}
 
-_log = structlog.get_logger(__name__)
+def _nobody(_: Sequence[Submission], __: Sequence[Outcome]) -> None:
+    """Nobody needs to know before all are answered."""
+
+
+Answered = Callable[[Sequence[Submission], Sequence[Outcome]], None]
 
 
 class Probe(int):
@@ -89,15 +75,13 @@ class Desk:
         self._window = Window(config.window_max, self._pace, lanes)
         self._in_flight = IN_FLIGHT.labels(config.name)
         self._turn_wait = {lane: TURN_WAIT.labels(config.name, lane).observe for lane in lanes}
-        self._failures = 0
-        self._open_until = 0.0
-        self._lost: dict[UUID, None] = {}
+        self._breaker = Breaker(config.name)
+        self._is_closed = False
         # From when a message that probes waits for its place until it is given back, whatever became of it.
         self._probe: Probe | None = None
         self._odd_probes = 0  # submits on their way that are probes of messages whose answer was lost before
-        # When each submit that is not answered began, and of how many messages; the oldest first.
-        self._unanswered: dict[int, tuple[float, int]] = {}
-        self._submits = itertools.count()
+        # When each submit that is not answered began, and how many messages are left of it; the oldest first.
+        self._unanswered: dict[object, tuple[float, int]] = {}
         self._share = Share()
         DOWN.labels(config.name).set_function(lambda: float(self.is_down or self.has_odd_probe))
         PLACES.labels(config.name, "used").set_function(lambda: self._window.used)
@@ -109,11 +93,11 @@ class Desk:
 
         Not while only one probes whose answer was lost before (``has_odd_probe``).
         """
-        return self.is_broken() and (self._probe is not None or time.monotonic() < self._open_until)
+        return self._breaker.is_open() or (self.is_broken() and self._probe is not None)
 
     def is_broken(self) -> bool:
         """Return True until an answer closes the breaker."""
-        return self._failures >= FAILURES_TO_OPEN
+        return self._breaker.is_broken()
 
     @property
     def has_odd_probe(self) -> bool:
@@ -122,7 +106,7 @@ class Desk:
 
     def is_odd(self, message_id: UUID) -> bool:
         """Return True when this message's answer was lost here before: lost again it proves nothing."""
-        return message_id in self._lost
+        return self._breaker.is_odd(message_id)
 
     def is_slow(self) -> bool:
         """Return True when what is here waits for the carrier: it is full, or has not answered for long."""
@@ -138,10 +122,11 @@ class Desk:
 
     def _longest(self) -> tuple[int, float]:
         """How many messages the carrier has not answered, and since how long the first of them."""
-        if not self._unanswered:
+        unanswered = [submit for submit in self._unanswered.values() if submit[1]]
+        if not unanswered:
             return 0, 0.0
-        oldest, _ = next(iter(self._unanswered.values()))
-        return sum([number for _, number in self._unanswered.values()]), time.monotonic() - oldest
+        oldest, _ = unanswered[0]
+        return sum([number for _, number in unanswered]), time.monotonic() - oldest
 
     @property
     def rest_seconds(self) -> float:
@@ -207,82 +192,92 @@ class Desk:
             self._probe = None
 
     def close(self) -> None:
-        """Turn away who waits and who comes, before they claim: they go to the desk that came after."""
+        """Turn away who waits and who comes, before they claim: they go to the desk that came after.
+
+        What is claimed by now and not written is not written here any more.
+        """
+        self._is_closed = True
         self._window.close()
+        self._carrier.turn_away()
 
     async def until_unused(self) -> None:
         """Wait until it is closed and whoever took places has submitted and given them back."""
         await self._window.until_empty()
 
-    async def submit(self, submissions: Sequence[Submission], taken: int | None = None) -> list[Outcome]:
-        """Submit in places that were taken, and learn from the answers."""
-        started_at = time.monotonic()
-        self._in_flight.inc(len(submissions))
-        submit = next(self._submits)
-        self._unanswered[submit] = (started_at, len(submissions))
-        self._share.note(submitted=len(submissions))
+    async def submit(
+        self,
+        submissions: Sequence[Submission],
+        taken: int | None = None,
+        *,
+        lane: str = "",
+        answered: Answered = _nobody,
+    ) -> list[Outcome]:
+        """Submit in places that were taken by a lane, and learn from each answer as it comes.
+
+        So does ``answered``, of each once. What is not written when the desk closes, or its breaker opens, is
+        not written any more.
+        """
         is_probe = taken is not None and taken is self._probe
         is_odd = is_probe and all(self.is_odd(one.message_id) for one in submissions)
         if is_odd:
             self._probe = None
+        handed = _Handed(self, len(submissions), answered, is_probe=is_probe)
+        handed.is_urgent = lane == EXPRESS
+        self._unanswered[handed] = (time.monotonic(), len(submissions))
+        self._note_submitted(len(submissions))
         self._odd_probes += is_odd
         try:
             if tracing.is_on:
-                outcomes = await traces.submit(self.config.name, self._carrier, submissions)
-            else:
-                outcomes = await self._carrier.submit_many(submissions)
+                return await traces.submit(self.config.name, self._carrier, submissions, handed)
+            return await self._carrier.submit_many(submissions, handed)
         finally:
-            self._in_flight.dec(len(submissions))
-            del self._unanswered[submit]
-            self._share.note(submitted=-len(submissions))
+            self._note_submitted(-handed.left)
+            self._unanswered.pop(handed, None)
             self._odd_probes -= is_odd
-        kinds = Tally(map(_kind, outcomes))
-        for kind, count in kinds.items():
-            OUTCOMES.labels(self.config.name, kind).inc(count)
-        if kinds.keys() == {"submitted"}:
-            self._answered()
-        else:
-            for submission, outcome in zip(submissions, outcomes, strict=True):
-                self._learn(submission.message_id, outcome)
-        return outcomes
 
-    def _learn(self, message_id: UUID, outcome: Outcome) -> None:
-        if isinstance(outcome, Uncertain):
-            if not self._is_lost_again(message_id):
-                self._failed()
+    def refusal(self, *, of_probe: bool) -> Refused | None:
+        """Return why nothing more may be written, or None."""
+        if self._is_closed:
+            return GIVEN_BACK
+        return AWAY if self.is_broken() and not of_probe else None
+
+    def answered(
+        self, handed: "_Handed", submissions: Sequence[Submission], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Learn what became of some that were handed over."""
+        began_at, _ = self._unanswered[handed]
+        self._unanswered[handed] = (began_at, handed.left)
+        self._note_submitted(-len(submissions))
+        if count_outcomes(self.config.name, outcomes):
+            self._breaker.answered()
             return
-        if isinstance(outcome, Refused) and outcome.is_ours:
-            if not outcome.is_busy:
-                self._failed()
-            return
-        if isinstance(outcome, Throttled):
-            self._pace.slow_down(outcome.retry_after_seconds)
-        self._answered()
-
-    def _is_lost_again(self, message_id: UUID) -> bool:
-        if message_id in self._lost:
-            return True
-        self._lost[message_id] = None
-        if len(self._lost) > LOST_MAX:
-            del self._lost[next(iter(self._lost))]
-        return False
-
-    def _answered(self) -> None:
+        for submission, outcome in zip(submissions, outcomes, strict=True):
+            if isinstance(outcome, Throttled):
+                self._pace.slow_down(outcome.retry_after_seconds)
+            self._breaker.learn(submission.message_id, outcome)
         if self.is_broken():
-            _log.info("carrier is back", carrier=self.config.name)
-        self._failures = 0
+            self._carrier.turn_away()
 
-    def _failed(self) -> None:
-        self._failures += 1
-        if self.is_broken() and time.monotonic() >= self._open_until:
-            self._open_until = time.monotonic() + OPEN_SECONDS
-            _log.warning("carrier is down", carrier=self.config.name, open_seconds=OPEN_SECONDS)
+    def _note_submitted(self, count: int) -> None:
+        self._in_flight.inc(count)
+        self._share.note(submitted=count)
 
 
-def _kind(outcome: Outcome) -> str:
-    """The outcome in the metric's word."""
-    if not isinstance(outcome, Refused):
-        return type(outcome).__name__.lower()
-    if outcome.is_ours:
-        return _OWN_KINDS[outcome.code]
-    return "refused" if outcome.permanent else "failed"
+class _Handed(Handover):
+    """One submit of a desk."""
+
+    def __init__(self, desk: Desk, number: int, answered: Answered, *, is_probe: bool) -> None:
+        self.left = number
+        self._desk = desk
+        self._answered = answered
+        self._is_probe = is_probe
+
+    def refusal(self) -> Refused | None:
+        """Return why nothing more of it may be written."""
+        return self._desk.refusal(of_probe=self._is_probe)
+
+    def answered(self, submissions: Sequence[Submission], outcomes: Sequence[Outcome]) -> None:
+        """Take answers, and hand them on."""
+        self.left -= len(submissions)
+        self._desk.answered(self, submissions, outcomes)
+        self._answered(submissions, outcomes)

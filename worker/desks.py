@@ -9,7 +9,7 @@ from typing import Self
 import structlog
 
 from shared.runtime.keyring import Keyring
-from shared.runtime.loops import cancel_all
+from shared.runtime.loops import Stop, cancel_all
 from shared.storage.config import CarrierConfig, Routes, carrier_aad
 from worker.carriers.registry import CarrierSettingsFault, make_carrier
 from worker.desk import Desk
@@ -62,6 +62,12 @@ class Desks:
                 return carrier_id
         return None
 
+    async def close_at_the_stop(self, stop: Stop) -> None:
+        """Wait until the worker is to stop; then what is not written to its carrier yet is not any more."""
+        await stop.wait()
+        for desk, _ in self._desks.values():
+            desk.close()
+
     async def apply(self, carriers: dict[int, CarrierConfig], routes: Routes) -> None:
         """Open what is new, replace what has changed, close what is gone or switched off.
 
@@ -101,7 +107,7 @@ class Desks:
         return True
 
     def _close_unused(self, desk: Desk, stack: AsyncExitStack) -> None:
-        """Let those at this desk finish, however long they take: each has its claim's deadline."""
+        """Let what was written here have its answers, until its claims' deadline. No more is written."""
         desk.close()
 
         async def close() -> None:

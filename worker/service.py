@@ -18,9 +18,9 @@ from shared.storage.config import CarrierConfig, ConfigWatch, Routes, load_carri
 from shared.storage.facts import FactPublisher
 from shared.storage.schema import readiness_checks, startup_checks, wait_for_schema
 from worker.consume import BUNDLES, lane_loops
-from worker.desk import OUTCOMES
 from worker.desks import Desks
 from worker.journal import Journal
+from worker.outcomes import OUTCOMES
 from worker.overhear import LOOK_SECONDS, Overhear
 from worker.settings import WorkerSettings
 from worker.submit import ACCEPT_TO_SUBMIT, Submit
@@ -76,6 +76,7 @@ async def worker() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=LOOK_SECONDS, run_once=overhear.look),
             polling(follow),
             partial(keep_clock, clock, pool),
+            desks.close_at_the_stop,
             facts.run,
             Statistics(WATCHED).run,
         ]

@@ -5,6 +5,7 @@ import time
 from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -12,21 +13,29 @@ import structlog
 from asyncpg.pgproto import pgproto
 from prometheus_client import Counter
 
-from shared.domain.alphabet import Encoding
 from shared.domain.retry import PATIENT_ATTEMPTS, patience_seconds
 from shared.runtime import tracing
 from shared.runtime.batcher import Busy
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
-from shared.runtime.keyring import Keyring, SealBroken
+from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Stop
 from shared.runtime.metrics import AGE_BUCKETS, BulkHistogram
-from worker.carriers.base import TOO_LATE, Outcome, Refused, Submission, Submitted, Throttled, is_try
+from worker.carriers.base import (
+    GIVEN_BACK,
+    TOO_LATE,
+    Outcome,
+    Refused,
+    Submitted,
+    is_try,
+)
+from worker.chunk import Chunk
 from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
 from worker.lines import AWAY_SECONDS, Wait
 from worker.places import Places
+from worker.sealed_texts import NOT_FOR_TESTS, SHUT_DETAIL, SHUT_TEXT, TEXT_UNREADABLE, open_texts
 from worker.store import Claimed
 from worker.store import Outcome as Recording
 from worker.words import verdict
@@ -37,10 +46,6 @@ CLAIM_MAX: Final = 200
 # outcome that was turned away there would be forgotten. Those that a carrier has not answered yet do not
 # count: one that hangs must not use up what the others need; its window bounds them.
 RECORDING_MAX: Final = 100
-# Uses up no try: the keyring is the operator's affair, and while keys are rotated a worker may not have the
-# newest yet. Looked at again after this, then twice as long each time.
-TEXT_UNREADABLE: Final = "text_unreadable"
-TEXT_AGAIN_SECONDS: Final = 5.0
 
 REFUSED_CLAIMS: Final = Counter(
     "tollwire_claims_refused_total", "Claims that were not won, by reason", ["reason"]
@@ -52,12 +57,6 @@ ACCEPT_TO_SUBMIT: Final = BulkHistogram(
     ["lane"],
     buckets=AGE_BUCKETS,
 )
-
-# A test message that was accepted for a simulator whose row names another carrier by now: never that one.
-_NOT_FOR_TESTS: Final = Throttled(AWAY_SECONDS)
-_SHUT_TEXT: Final = Throttled(TEXT_AGAIN_SECONDS)
-_SHUT_DETAIL: Final = "the key that sealed the text is not in the keyring"
-_ENCODINGS: Final = {encoding.value: encoding for encoding in Encoding}
 
 _log = structlog.get_logger(__name__)
 
@@ -125,15 +124,24 @@ class Submit:
         self, desk: Desk, lane: str, taken: int, work: Sequence[tuple[str, int]], stop: Stop
     ) -> None:
         """Claim, submit and record a chunk whose places were taken; the carrier's are free by the record."""
+        chunk = Chunk(taken, partial(desk.give, lane), partial(self._record, desk, lane))
         try:
-            _refuse_when_stopping(stop)  # the carrier's pace may have made us wait
-            won, outcomes = await self._claim_and_submit(desk, taken, work)
-        finally:
-            desk.give(lane, taken)
-        if won:
-            records = [self._recording_of(desk, *pair) for pair in zip(won, outcomes, strict=True)]
-            async with self._recording[lane]:
-                await self._journal.record(desk.config, won, records)
+            try:
+                _refuse_when_stopping(stop)  # the carrier's pace may have made us wait
+                won, outcomes = await self._claim_and_submit(desk, lane, taken, work, chunk)
+            finally:
+                chunk.give_back()
+            await chunk.record(won, outcomes)
+        except asyncio.CancelledError:
+            await chunk.cancel()
+            raise
+
+    async def _record(
+        self, desk: Desk, lane: str, won: Sequence[Claimed], outcomes: Sequence[Outcome]
+    ) -> None:
+        records = [self._recording_of(desk, *pair) for pair in zip(won, outcomes, strict=True)]
+        async with self._recording[lane]:
+            await self._journal.record(desk.config, won, records)
 
     async def _claim(
         self, carrier_id: int, work: Sequence[tuple[str, int]], deadline_seconds: int
@@ -152,7 +160,7 @@ class Submit:
         return won
 
     async def _claim_and_submit(
-        self, desk: Desk, taken: int, work: Sequence[tuple[str, int]]
+        self, desk: Desk, lane: str, taken: int, work: Sequence[tuple[str, int]], chunk: Chunk
     ) -> tuple[list[Claimed], list[Outcome]]:
         """Return what was claimed, and what the carrier said of each."""
         deadline_seconds = desk.config.submit_deadline_seconds
@@ -160,34 +168,16 @@ class Submit:
         won = await self._claim(desk.config.id, work, deadline_seconds)
         crash_point("claim.after_commit")
         gone_seconds = time.monotonic() - started_at
-        readable, submissions, kept = self._read(desk, won, gone_seconds)
+        readable, submissions, kept = open_texts(self._keyring, desk.config, won, gone_seconds)
+        chunk.note_claimed(readable)
         crash_point("submit.before_write")
         claimed_at_seconds = self._clock.now_ms() / 1000
-        outcomes = await desk.submit(submissions, taken) if submissions else []
+        outcomes: list[Outcome] = []
+        if submissions:
+            outcomes = await desk.submit(submissions, taken, lane=lane, answered=chunk.answered)
         _count_first_tries(readable, outcomes, claimed_at_seconds)
         crash_point("submit.after_write")
         return [*readable, *[claimed for claimed, _ in kept]], [*outcomes, *[why for _, why in kept]]
-
-    def _read(
-        self, desk: Desk, won: Sequence[Claimed], gone_seconds: float
-    ) -> tuple[list[Claimed], list[Submission], list[tuple[Claimed, Outcome]]]:
-        """Open the texts: what may be submitted, the submissions, and what may not with the reason.
-
-        ``gone_seconds``: since the claim was asked for.
-        """
-        readable, submissions = [], []
-        kept: list[tuple[Claimed, Outcome]] = []
-        for claimed in won:
-            if claimed.claim.is_test and not desk.config.is_simulator:
-                kept.append((claimed, _NOT_FOR_TESTS))
-                continue
-            try:
-                submissions.append(self._submission(desk, claimed, gone_seconds))
-                readable.append(claimed)
-            except SealBroken:
-                _log.error("text cannot be opened", message_id=str(claimed.message_id))
-                kept.append((claimed, _SHUT_TEXT))
-        return readable, submissions, kept
 
     async def _send_elsewhere(self, lane: str, carrier_id: int, work: Sequence[tuple[str, int]]) -> None:
         """The carrier is off or down: claim what another one carries, for that one, and put off all else."""
@@ -217,39 +207,22 @@ class Submit:
             message_id, claim.attempt_no, 1, word, None, "carrier_away", None, wait_seconds, other
         )
 
-    def _submission(self, desk: Desk, claimed: Claimed, gone_seconds: float) -> Submission:
-        claim, deadline_seconds = claimed.claim, desk.config.submit_deadline_seconds
-        return Submission(
-            message_id=claimed.message_id,
-            attempt_no=claim.attempt_no,
-            part_no=1,
-            msisdn=claim.msisdn,
-            sender=claim.sender,
-            text=self._keyring.unseal(claim.text_sealed, claimed.message_id.bytes).decode(),
-            encoding=_ENCODINGS[claim.encoding],
-            segments=claim.segments,
-            # Told by the claim, which came a moment after it was asked for: never more than there is.
-            valid_for_seconds=claim.valid_seconds - gone_seconds,
-            half_seconds=deadline_seconds / 2 - gone_seconds,
-            deadline_seconds=deadline_seconds - gone_seconds,
-        )
-
     def _recording_of(self, desk: Desk, claimed: Claimed, outcome: Outcome) -> Recording:
         message_id, claim = claimed
         if isinstance(outcome, Submitted):
             return Recording(
                 message_id, claim.attempt_no, 1, "submitted", outcome.reference, None, None, 0.0, None
             )
-        if outcome is _NOT_FOR_TESTS:
+        if outcome is NOT_FOR_TESTS:
             return self._give_back(claimed, desk.config.id)
         age_seconds = self._clock.now_ms() / 1000 - claim.due_since.timestamp()
         word, error, detail, retry_seconds = verdict(
             outcome, claim.tries + 1, claim.claims_without_try, age_seconds
         )
-        if outcome is _SHUT_TEXT:
-            error, detail = TEXT_UNREADABLE, _SHUT_DETAIL
+        if outcome is SHUT_TEXT:
+            error, detail = TEXT_UNREADABLE, SHUT_DETAIL
         other = None
-        if isinstance(outcome, Refused) and not outcome.permanent and outcome != TOO_LATE:
+        if isinstance(outcome, Refused) and not outcome.permanent and outcome not in (TOO_LATE, GIVEN_BACK):
             other = self._desks.another(claim.msisdn, desk.config.id, is_test=claim.is_test)
         return Recording(message_id, claim.attempt_no, 1, word, None, error, detail, retry_seconds, other)
 

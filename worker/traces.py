@@ -9,7 +9,7 @@ from typing import Final
 from shared.events.traces import read_traces
 from shared.runtime import tracing
 from shared.runtime.jetstream import Msg
-from worker.carriers.base import Carrier, Outcome, Refused, Submission, Submitted, Uncertain
+from worker.carriers.base import Carrier, Handover, Outcome, Refused, Submission, Submitted, Uncertain
 
 _NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 # A carrier's code may be anything; what is no plain word, or could hold a number, is not repeated.
@@ -35,10 +35,12 @@ def bundles(lane: str, messages: Sequence[Msg]) -> AbstractContextManager[object
     return tracing.group(f"process {subject}", "consumer", parents, about)
 
 
-async def submit(name: str, carrier: Carrier, submissions: Sequence[Submission]) -> list[Outcome]:
+async def submit(
+    name: str, carrier: Carrier, submissions: Sequence[Submission], handover: Handover
+) -> list[Outcome]:
     """Submit, and record the call of each message that is sampled, and of each that failed."""
     start_ns = time.time_ns()
-    outcomes = await carrier.submit_many(submissions)
+    outcomes = await carrier.submit_many(submissions, handover)
     end_ns = time.time_ns()
     for submission, outcome in zip(submissions, outcomes, strict=True):
         subject = submission.message_id.hex

@@ -14,10 +14,12 @@ from typing import Final, NamedTuple
 
 from worker.pace import Pace
 
+# Whose messages are in a hurry: they go first at a carrier's connections too.
+EXPRESS: Final = "express"
 # The part of the places that only this lane may take.
-RESERVED: Final[Mapping[str, float]] = MappingProxyType({"express": 0.2, "normal": 0.2, "bulk": 0.1})
+RESERVED: Final[Mapping[str, float]] = MappingProxyType({EXPRESS: 0.2, "normal": 0.2, "bulk": 0.1})
 # How often a lane comes up while all want more than there is.
-WEIGHTS: Final[Mapping[str, int]] = MappingProxyType({"express": 8, "normal": 4, "bulk": 1})
+WEIGHTS: Final[Mapping[str, int]] = MappingProxyType({EXPRESS: 8, "normal": 4, "bulk": 1})
 # A turn is not given for a few places when more are wanted: each is a task and two flushes.
 GRAIN: Final = 50
 

@@ -4,7 +4,7 @@ import random
 from typing import Final
 
 from shared.domain.retry import ATTEMPTS_MAX, backoff_seconds, patience_seconds
-from worker.carriers.base import Refused, Throttled, Uncertain
+from worker.carriers.base import GIVEN_BACK, Refused, Throttled, Uncertain
 
 # What the carrier asks for is believed from this, also where it says nothing, up to that: each wait ends with
 # a claim, and a message's counters hold those of its whole life.
@@ -24,12 +24,14 @@ def verdict(
     ``tries`` counts the message's tries, ``claims`` its claims that used up none, both with this one.
     ``age_seconds``: since the message might first go. A refusal makes it wait for twice that at most: a lost
     answer that is asked for every two seconds is a try each time, and a first refusal after eight of them is
-    not the ninth. What found no connection free had no try, and waits as if it had been throttled.
+    not the ninth. What found no connection free had no try, and waits as if it had been throttled;
+    what was given back may go at once.
     """
     jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
     match outcome:
         case Refused(code, detail, is_busy=True):
-            return "throttled", code, detail, patience_seconds(claims, RETRY_AFTER_MIN_SECONDS) * (1 + jitter)
+            word = "unclaimed" if outcome is GIVEN_BACK else "throttled"
+            return word, code, detail, patience_seconds(claims, RETRY_AFTER_MIN_SECONDS) * (1 + jitter)
         case Refused(code, detail, permanent=True):
             return "refused_perm", code, detail, 0.0
         case Refused(code, detail):

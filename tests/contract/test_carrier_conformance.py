@@ -5,13 +5,27 @@ Parametrized over the rigs of tests/support/carrier_rigs.py: a new kind of carri
 
 import asyncio
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from tests.support.carrier_rigs import RIGS, Behaviour
 from tests.support.submissions import REFUSED_MSISDN, submission, submissions
-from worker.carriers.base import TOO_LATE, UNREACHABLE, Outcome, Refused, Submitted, Throttled, Uncertain
+from worker.carriers.base import (
+    AWAY,
+    GIVEN_BACK,
+    TOO_LATE,
+    UNREACHABLE,
+    Handover,
+    Outcome,
+    Refused,
+    Submission,
+    Submitted,
+    Throttled,
+    Uncertain,
+)
 
 MESSAGES = Path(__file__).parents[1] / "data" / "messages.csv"
 ANY_REPLY_LOST = Uncertain("")
@@ -202,6 +216,62 @@ async def test_a_message_whose_validity_ends_while_it_waits_holds_up_no_other(na
         arrived = [message_id for message_id, _ in await rig.reached()]
         assert arrived == [str(submission(number).message_id) for number in (1, 3)]
         await first
+
+
+class Watched(Handover):
+    """Refuses when it is told to, and keeps what it hears."""
+
+    def __init__(self, refused: Refused | None = None) -> None:
+        self.refused = refused
+        self.heard: list[tuple[UUID, Outcome]] = []
+
+    def refusal(self) -> Refused | None:
+        return self.refused
+
+    def answered(self, submissions: Sequence[Submission], outcomes: Sequence[Outcome]) -> None:
+        assert submissions
+        self.heard += [(one.message_id, outcome) for one, outcome in zip(submissions, outcomes, strict=True)]
+
+
+@pytest.mark.parametrize(("name", "behaviour"), CASES)
+async def test_each_outcome_is_told_once_and_is_the_one_that_is_answered(name, behaviour):
+    watched = Watched()
+    wanted = [submission(number, valid_for_seconds=-0.01 if number == 2 else 600) for number in range(1, 6)]
+    async with RIGS[name].open(behaviour, {}) as rig:
+        outcomes = await rig.carrier.submit_many(wanted, watched)
+    assert len(watched.heard) == len(wanted)
+    assert dict(watched.heard) == dict(zip([one.message_id for one in wanted], outcomes, strict=True))
+
+
+@every_rig
+async def test_what_is_refused_before_it_is_written_is_not_written(name):
+    watched = Watched(AWAY)
+    async with RIGS[name].open(Behaviour.TAKES, {}) as rig:
+        outcomes = await rig.carrier.submit_many(
+            [*submissions(3), submission(4, valid_for_seconds=0)], watched
+        )
+        assert outcomes == [AWAY, AWAY, AWAY, TOO_LATE]
+        assert await rig.reached() == []
+
+
+@every_rig
+async def test_what_waits_for_a_place_is_turned_away_at_once_and_what_may_go_waits_on(name):
+    one_a_second = {"total_timeout_seconds": 1.0, "connections_max": 1}
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, one_a_second) as rig:
+        watched, others = Watched(), Watched()
+        first = asyncio.create_task(rig.carrier.submit_many([submission(1)], others))
+        await rig.until_one_arrived()
+        waiting = asyncio.create_task(rig.carrier.submit_many(submissions(3), watched))
+        last = asyncio.create_task(rig.carrier.submit_many([submission(4)], others))
+        await asyncio.sleep(0)
+        watched.refused = GIVEN_BACK
+        rig.carrier.turn_away()
+        assert await waiting == [GIVEN_BACK] * 3
+        assert not first.done()
+        assert [essence(outcome) for outcome in await first + await last] == [(Uncertain,)] * 2
+        assert [message_id for message_id, _ in await rig.reached()] == [
+            str(submission(number).message_id) for number in (1, 4)
+        ]
 
 
 @every_rig

@@ -11,6 +11,7 @@ from tests.support.faulty_http import Reply, Request, faulty_server, http
 from tests.support.submissions import submission
 from worker.carriers import http_exchange
 from worker.carriers.base import BUSY, TOO_LATE, UNREACHABLE, Refused, Submitted, Uncertain
+from worker.carriers.connections import Connections
 from worker.carriers.http import HttpCarrier
 
 BODY = {"to": "$msisdn", "text": "$text", "id": "$message_id"}
@@ -105,12 +106,12 @@ async def test_a_connection_that_comes_after_half_of_the_deadline_carries_nothin
         faulty_server(lambda _: http(200, b"{}")) as server,
         HttpCarrier.from_settings("c", {"url": server.url, "body": BODY}, None) as carrier,
     ):
-        places = carrier._exchange._places = asyncio.Semaphore(0)
+        connections = carrier._exchange._connections = Connections(0)
         submitting = asyncio.create_task(
             carrier.submit_many([submission(1, deadline_seconds=deadline_seconds)])
         )
         await asyncio.sleep(0.3 * deadline_seconds)
-        places.release()
+        connections.give()
         (outcome,) = await submitting
     assert isinstance(outcome, Refused)
     assert (outcome.code, outcome.permanent, server.requests) == (BUSY, False, [])

@@ -15,7 +15,7 @@ from shared.storage.config import Routes
 from tests.support.faulty_http import Reply, faulty_server, http
 from tests.support.servers import Database
 from tests.support.worker_rig import LANES, NO_ROUTES, open_rig
-from worker.desk import FAILURES_TO_OPEN
+from worker.breaker import FAILURES_TO_OPEN
 
 # Where a message's counter ends: what raises it any further fails.
 SEQUENCE_MAX = 2**15 - 1
@@ -146,7 +146,7 @@ async def test_what_finds_no_connection_at_a_carrier_that_hangs_uses_up_no_try(
     settings = {"connections_max": FAILURES_TO_OPEN}
     async with open_rig(database, nats_server) as rig, faulty_server(lambda _: Reply(b"", "hang")) as bad:
         other = await rig.another(bad.url, settings, submit_deadline_seconds=4)
-        ids = await rig.accepted(20, carrier_id=other.id)
+        ids = await rig.accepted(2 * FAILURES_TO_OPEN, carrier_id=other.id)
         with capture_logs() as logs:
             await rig.submit.carry("normal", other.id, [(id_.hex, 1) for id_ in ids], 1, Stop())
         desk = rig.desks.get(other.id)
@@ -156,7 +156,10 @@ async def test_what_finds_no_connection_at_a_carrier_that_hangs_uses_up_no_try(
             "carrier is down"
         ]
         tries = await rig.flow.pool.fetch(TRIES, ids)
-        assert [tuple(row) for row in tries] == [("QUEUED", 0, 15), ("UNKNOWN", 1, FAILURES_TO_OPEN)]
+        assert [tuple(row) for row in tries] == [
+            ("QUEUED", 0, FAILURES_TO_OPEN),
+            ("UNKNOWN", 1, FAILURES_TO_OPEN),
+        ]
         assert len(bad.requests) == FAILURES_TO_OPEN
 
 

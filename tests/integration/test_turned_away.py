@@ -14,7 +14,7 @@ from shared.storage.config import Routes
 from tests.support.faulty_http import Reply, Request, http
 from tests.support.servers import Database
 from tests.support.worker_rig import NO_ROUTES, Rig, open_rig, taken
-from worker.desk import FAILURES_TO_OPEN
+from worker.breaker import FAILURES_TO_OPEN
 from worker.lines import AWAY_SECONDS
 from worker.submit import ACCEPT_TO_SUBMIT
 from worker.words import RETRY_AFTER_MIN_SECONDS
@@ -117,7 +117,7 @@ async def test_messages_whose_answers_are_lost_each_time_hold_up_no_other(
     database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of them probes at a time, for the carrier may be back; what tells more goes first, or beside it."""
-    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.breaker.OPEN_SECONDS", 0.0)
     async with open_rig(database, nats_server) as rig:
         odd = await rig.accepted(FAILURES_TO_OPEN, delivery="at_least_once")
         (other,) = await rig.accepted(1)

@@ -20,7 +20,7 @@ from shared.events.bundles import Bundle, encode
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Stop, every
 from shared.storage.config import CarrierConfig
-from worker.carriers.base import Outcome, Submission, Submitted, Throttled
+from worker.carriers.base import FREELY, Handover, Outcome, Submission, Submitted, Throttled
 from worker.consume import consume
 from worker.desk import Desk
 from worker.desks import Desks
@@ -73,8 +73,18 @@ class ModelCarrier:
         self.hangs_until = 0.0
         self._connections = asyncio.Semaphore(connections)
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        return await asyncio.gather(*[self._submit() for _ in submissions])
+    async def submit_many(
+        self, submissions: Sequence[Submission], handover: Handover = FREELY
+    ) -> list[Outcome]:
+        return await asyncio.gather(*[self._submit_one(one, handover) for one in submissions])
+
+    def turn_away(self) -> None:
+        """Who waits here waits for its turn."""
+
+    async def _submit_one(self, submission: Submission, handover: Handover) -> Outcome:
+        outcome = await self._submit()
+        handover.answered([submission], [outcome])
+        return outcome
 
     async def _submit(self) -> Outcome:
         async with self._connections:

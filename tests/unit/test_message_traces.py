@@ -12,7 +12,17 @@ from shared.domain.alphabet import Encoding
 from shared.events.traces import Traced, read_traces, write_traces
 from shared.runtime import tracing
 from worker import traces
-from worker.carriers.base import BUSY, Outcome, Refused, Submission, Submitted, Throttled, Uncertain
+from worker.carriers.base import (
+    BUSY,
+    FREELY,
+    Handover,
+    Outcome,
+    Refused,
+    Submission,
+    Submitted,
+    Throttled,
+    Uncertain,
+)
 
 ONE = Traced("01890a5d" * 4, 2**127 + 1, 2**63 + 5)
 OTHER = Traced("ff" * 16, 1, 1)
@@ -46,8 +56,13 @@ class Carrier:
     def __init__(self, *outcomes: Outcome) -> None:
         self._outcomes = outcomes
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    async def submit_many(
+        self, submissions: Sequence[Submission], handover: Handover = FREELY
+    ) -> list[Outcome]:
         return list(self._outcomes[: len(submissions)])
+
+    def turn_away(self) -> None:
+        """Nothing waits."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,7 +89,7 @@ async def test_only_failed_submits_of_unsampled_messages_are_told(exporter) -> N
         busy,
         its_own,
     )
-    answers = await traces.submit("example", Carrier(*outcomes), [submission(n) for n in range(1, 7)])
+    answers = await traces.submit("example", Carrier(*outcomes), [submission(n) for n in range(1, 7)], FREELY)
     assert answers == list(outcomes)
     told = {
         span.context.trace_id: dict(span.attributes or {})["error.type"]
@@ -88,7 +103,7 @@ async def test_only_failed_submits_of_unsampled_messages_are_told(exporter) -> N
     "code", ["no such number 491511234567", "+4915112345678", "Hello you", "x" * 41, "491511234567"]
 )
 async def test_a_carriers_code_that_is_no_plain_word_is_not_repeated(exporter, code) -> None:
-    await traces.submit("example", Carrier(Refused(code, "", permanent=True)), [submission(1)])
+    await traces.submit("example", Carrier(Refused(code, "", permanent=True)), [submission(1)], FREELY)
     (span,) = exporter.get_finished_spans()
     assert dict(span.attributes or {})["error.type"] == "refused"
 
@@ -97,7 +112,7 @@ async def test_a_sampled_message_has_its_submit_below_the_bundle_that_brought_it
     traced = Traced(UUID(int=1).hex, 77, 88)
     with tracing.group("process", "consumer", {traced.message_id: tracing.remote(77, 88)}, {}):
         await traces.submit(
-            "example", Carrier(Submitted("r1"), Submitted("r2")), [submission(1), submission(2)]
+            "example", Carrier(Submitted("r1"), Submitted("r2")), [submission(1), submission(2)], FREELY
         )
     submit, process = exporter.get_finished_spans()
     assert submit.parent is not None

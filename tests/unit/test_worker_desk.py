@@ -12,9 +12,13 @@ import pytest
 
 from shared.domain.alphabet import Encoding
 from shared.storage.config import CarrierConfig
+from worker.breaker import FAILURES_TO_OPEN
 from worker.carriers.base import (
+    AWAY,
     BUSY,
+    FREELY,
     UNREACHABLE,
+    Handover,
     Outcome,
     Refused,
     Submission,
@@ -22,7 +26,8 @@ from worker.carriers.base import (
     Throttled,
     Uncertain,
 )
-from worker.desk import FAILURES_TO_OPEN, OUTCOMES, Desk
+from worker.desk import Desk
+from worker.outcomes import OUTCOMES
 
 LANES = ("express", "normal", "bulk")
 NONE_FREE = Refused(BUSY, "no connection was free", permanent=False, is_ours=True)
@@ -36,8 +41,18 @@ class Scripted:
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    async def submit_many(
+        self, submissions: Sequence[Submission], handover: Handover = FREELY
+    ) -> list[Outcome]:
+        outcomes = self.outcomes(submissions)
+        handover.answered(submissions, outcomes)
+        return outcomes
+
+    def outcomes(self, submissions: Sequence[Submission]) -> list[Outcome]:
         return [self.outcome for _ in submissions]
+
+    def turn_away(self) -> None:
+        """Nothing waits."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,12 +171,8 @@ class FewConnections(Scripted):
         super().__init__(Uncertain("timed out"))
         self._lost = lost
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        lost = await super().submit_many(submissions[: self._lost])
-        return [
-            *lost,
-            *[NONE_FREE] * len(submissions[self._lost :]),
-        ]
+    def outcomes(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        return [*super().outcomes(submissions[: self._lost]), *[NONE_FREE] * len(submissions[self._lost :])]
 
 
 async def test_what_was_not_written_for_want_of_a_connection_says_nothing_of_the_carrier():
@@ -171,6 +182,50 @@ async def test_what_was_not_written_for_want_of_a_connection_says_nothing_of_the
     one._carrier = FewConnections(FAILURES_TO_OPEN)
     await one.submit([submission() for _ in range(20)])
     assert one.is_down, "a carrier that hangs is not back for what it never got"
+
+
+class Waiting(Scripted):
+    """Has one answer after the other, and asks before each if the next may be written."""
+
+    def __init__(self, *answers: Outcome) -> None:
+        super().__init__(answers[-1])
+        self._answers = answers
+        self.turned_away = 0
+
+    async def submit_many(
+        self, submissions: Sequence[Submission], handover: Handover = FREELY
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for one, answer in zip(submissions, self._answers, strict=True):
+            outcomes.append(handover.refusal() or answer)
+            handover.answered([one], outcomes[-1:])
+        return outcomes
+
+    def turn_away(self) -> None:
+        self.turned_away += 1
+
+
+async def test_the_breaker_opens_within_a_submit_and_its_rest_is_not_written():
+    lost = Uncertain("502")
+    one = desk(lost)
+    carrier = Waiting(*[lost] * FAILURES_TO_OPEN, lost, Submitted("r"))
+    one._carrier = carrier
+    outcomes = await one.submit([submission() for _ in range(FAILURES_TO_OPEN + 2)])
+    assert outcomes == [*[lost] * FAILURES_TO_OPEN, AWAY, AWAY]
+    assert one.is_down
+    assert carrier.turned_away, "who waits for a connection is told"
+
+
+async def test_what_probes_may_be_written_though_the_breaker_is_open(monkeypatch):
+    monkeypatch.setattr("worker.breaker.OPEN_SECONDS", 0.0)
+    one = desk(Uncertain("timed out"))
+    before = await one.take("normal", 1)
+    await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
+    probe = await one.take("normal", 1)
+    one._carrier = Waiting(Submitted("r"))
+    assert await one.submit([submission()], before) == [AWAY]
+    assert await one.submit([submission()], probe) == [Submitted("r")]
+    assert not one.is_broken()
 
 
 async def test_one_message_that_never_gets_an_answer_is_not_the_carriers_fault():
@@ -202,7 +257,7 @@ async def test_a_carrier_that_refuses_by_a_code_that_is_ours_too_has_answered(co
     "failure", [Uncertain("timed out"), Refused(UNREACHABLE, "no", permanent=False, is_ours=True)]
 )
 async def test_after_the_break_one_message_probes_until_it_is_answered(failure, monkeypatch):
-    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.breaker.OPEN_SECONDS", 0.0)
     one = desk(failure, window_max=100)
     await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
     for answer in (failure, Submitted("r")):
@@ -217,7 +272,7 @@ async def test_after_the_break_one_message_probes_until_it_is_answered(failure, 
 
 
 async def test_a_probe_that_was_not_claimed_or_gave_up_leaves_the_place_to_another(monkeypatch):
-    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.breaker.OPEN_SECONDS", 0.0)
     one = desk(Uncertain("timed out"), window_max=1)
     await one.submit([submission() for _ in range(FAILURES_TO_OPEN)])
     one.give("normal", await one.take("normal", 10))
@@ -231,7 +286,7 @@ async def test_a_probe_that_was_not_claimed_or_gave_up_leaves_the_place_to_anoth
 
 async def test_a_probe_whose_answer_was_lost_before_holds_up_no_other(monkeypatch):
     """Lost again it says nothing: as long as it is on its way one that can tell may go beside it."""
-    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.breaker.OPEN_SECONDS", 0.0)
     one = desk(Uncertain("timed out"), window_max=100)
     odd, other = [submission() for _ in range(FAILURES_TO_OPEN)], submission()
     await one.submit(odd)
@@ -259,7 +314,7 @@ async def test_a_probe_whose_answer_was_lost_before_holds_up_no_other(monkeypatc
 
 async def test_who_has_places_from_before_the_break_does_not_end_a_probe(monkeypatch):
     """Neither by what it submits late nor by what it gives back."""
-    monkeypatch.setattr("worker.desk.OPEN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.breaker.OPEN_SECONDS", 0.0)
     one = desk(Uncertain("timed out"), window_max=100)
     before = [await one.take("normal", 1) for _ in range(2)]
     odd = [submission() for _ in range(FAILURES_TO_OPEN)]
@@ -292,9 +347,11 @@ class Silent(Scripted):
         super().__init__(outcome)
         self.answer = asyncio.Event()
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    async def submit_many(
+        self, submissions: Sequence[Submission], handover: Handover = FREELY
+    ) -> list[Outcome]:
         await self.answer.wait()
-        return await super().submit_many(submissions)
+        return await super().submit_many(submissions, handover)
 
 
 async def round_of(one: Desk, now: list[float], claim_seconds: float, answer_seconds: float) -> list[bool]:

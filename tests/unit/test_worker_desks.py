@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from shared.runtime.keyring import Keyring
+from shared.runtime.loops import Stop
 from shared.storage.config import CarrierConfig, Routes
-from tests.support.faulty_http import FaultyServer, faulty_server, http
-from tests.support.submissions import submission
-from worker.carriers.base import Submitted
+from tests.support.faulty_http import FaultyServer, Reply, Request, faulty_server, http
+from tests.support.held_http import held_server
+from tests.support.submissions import submission, submissions
+from worker.carriers.base import GIVEN_BACK, TOO_LATE, Submission, Submitted
 from worker.desk import Desk
 from worker.desks import Desks
 
@@ -24,8 +27,11 @@ async def server() -> AsyncIterator[FaultyServer]:
         yield server
 
 
-def row(server: FaultyServer) -> CarrierConfig:
-    settings = {"url": server.url, "body": {"to": "$msisdn"}, "keepalive_seconds": 300.0}
+def settings_of(server: FaultyServer) -> dict[str, object]:
+    return {"url": server.url, "body": {"to": "$msisdn"}, "keepalive_seconds": 300.0}
+
+
+def row(settings: dict[str, object]) -> CarrierConfig:
     return CarrierConfig(
         id=1, name="c", kind="http", settings=settings, secret_sealed=None,
         is_enabled=True, is_simulator=False, may_ask_again=False, splits_parts=False,
@@ -44,45 +50,79 @@ def desk_of(desks: Desks) -> Desk:
 
 
 @pytest.mark.parametrize("change", [{"window_max": 20}, {"is_enabled": False}])
-async def test_who_took_places_at_a_desk_submits_there_though_the_row_has_changed(server, change):
-    async with open_desks() as desks:
-        await desks.apply({1: row(server)}, NO_ROUTES)
+async def test_what_is_written_when_the_row_changes_has_its_answer_and_nothing_more_is_written(change):
+    """Neither what waits for a connection then, nor what was not submitted yet."""
+    async with held_server() as server, open_desks() as desks:
+        settings = {"url": server.url, "body": {"to": "$msisdn"}, "connections_max": 2}
+        await desks.apply({1: row(settings)}, NO_ROUTES)
         old = desk_of(desks)
-        assert await old.take("normal", 7) == 7
-        await desks.apply({1: replace(row(server), **change)}, NO_ROUTES)
+        assert await old.take("normal", 3) == 3
+        submitting = asyncio.create_task(old.submit(submissions(3)))
+        await server.until_held(2)
+        await desks.apply({1: replace(row(settings), **change)}, NO_ROUTES)
         assert desks.get(1) is not old
-        await asyncio.sleep(0)
-        assert await old.submit([submission()]) == [Submitted("r")]
-        assert server.connections == 1, "kept alive while somebody may need it"
-        old.give("normal", 7)
+        assert await old.submit([submission(4)]) == [GIVEN_BACK]
+        server.answer_all(http(200, b'{"reference":"r"}'))
+        assert await submitting == [Submitted("r"), Submitted("r"), GIVEN_BACK]
+        assert len(server.requests) == 2
+        old.give("normal", 3)
         await server.until_connections(0)
+
+
+async def test_a_desk_hears_of_each_message_of_a_bulk():
+    """Of three bulks of which one has a message whose validity has ended."""
+
+    def answer(request: Request) -> Reply:
+        items = msgspec.json.decode(request.body)
+        return http(200, msgspec.json.encode([{"reference": item["to"]} for item in items]))
+
+    async with faulty_server(answer) as server, open_desks() as desks:
+        settings: dict[str, object] = {**settings_of(server), "bulk": {"url": server.url, "batch_max": 2}}
+        await desks.apply({1: row(settings)}, NO_ROUTES)
+        wanted = [*submissions(4), submission(5, valid_for_seconds=0), submission(6)]
+        heard: list[Submission] = []
+        outcomes = await desk_of(desks).submit(wanted, answered=lambda some, _: heard.extend(some))
+    assert outcomes == [*[Submitted(wanted[0].msisdn)] * 4, TOO_LATE, Submitted(wanted[0].msisdn)]
+    assert sorted(one.message_id for one in heard) == [one.message_id for one in wanted]
+
+
+async def test_when_the_worker_stops_every_desk_writes_nothing_more(server):
+    stop = Stop()
+    async with open_desks() as desks:
+        await desks.apply({1: row(settings_of(server))}, NO_ROUTES)
+        closing = asyncio.create_task(desks.close_at_the_stop(stop))
+        assert await desk_of(desks).submit([submission()]) == [Submitted("r")]
+        stop.request("SIGTERM")
+        await closing
+        assert await desk_of(desks).submit([submission()]) == [GIVEN_BACK]
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("change", [{"settings": {}}, {"secret_sealed": b"of no keyring"}, {"kind": "post"}])
 async def test_a_row_that_cannot_work_leaves_the_desk_that_does(server, change):
     async with open_desks() as desks:
-        await desks.apply({1: row(server)}, NO_ROUTES)
+        await desks.apply({1: row(settings_of(server))}, NO_ROUTES)
         good = desk_of(desks)
         for _ in range(2):
-            await desks.apply({1: replace(row(server), **change)}, NO_ROUTES)
+            await desks.apply({1: replace(row(settings_of(server)), **change)}, NO_ROUTES)
             assert desk_of(desks) is good
         assert await good.take("normal", 1) == 1
         assert await good.submit([submission()]) == [Submitted("r")]
         good.give("normal", 1)
-        await desks.apply({1: replace(row(server), window_max=20)}, NO_ROUTES)
+        await desks.apply({1: replace(row(settings_of(server)), window_max=20)}, NO_ROUTES)
         assert desk_of(desks) is not good
-        await desks.apply({1: replace(row(server), is_enabled=False, **change)}, NO_ROUTES)
+        await desks.apply({1: replace(row(settings_of(server)), is_enabled=False, **change)}, NO_ROUTES)
         assert desks.get(1) is None
 
 
 async def test_who_waits_at_a_desk_that_closes_gets_no_places_and_never_submits_there(server):
     async with open_desks() as desks:
-        await desks.apply({1: row(server)}, NO_ROUTES)
+        await desks.apply({1: row(settings_of(server))}, NO_ROUTES)
         old = desk_of(desks)
         taken = {lane: await old.take(lane, 10) for lane in LANES}
         waiting = [asyncio.create_task(old.take(lane, 10)) for lane in LANES]
         await asyncio.sleep(0)
-        await desks.apply({1: replace(row(server), window_max=20)}, NO_ROUTES)
+        await desks.apply({1: replace(row(settings_of(server)), window_max=20)}, NO_ROUTES)
         async with asyncio.timeout(1):
             assert await asyncio.gather(*waiting) == [0, 0, 0]
             assert await old.take("normal", 1) == 0
@@ -93,7 +133,7 @@ async def test_who_waits_at_a_desk_that_closes_gets_no_places_and_never_submits_
 
 async def test_leaving_closes_desks_that_are_still_in_use(server):
     async with open_desks() as desks:
-        await desks.apply({1: row(server)}, NO_ROUTES)
+        await desks.apply({1: row(settings_of(server))}, NO_ROUTES)
         old = desk_of(desks)
         await old.take("normal", 1)
         await old.submit([submission()])

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.support.lane_model import BUNDLE, ModelCarrier, ModelServers, VirtualLoop, open_lane
-from worker.desk import FAILURES_TO_OPEN
+from worker.breaker import FAILURES_TO_OPEN
 from worker.lines import AWAY_PER_SECOND, BUNDLES_MAX, LINE_SECONDS
 
 SOON_SECONDS = 2.0
@@ -192,7 +192,8 @@ def test_what_waits_for_a_carrier_that_is_away_asks_at_a_bounded_rate_and_comes_
     async def scenario() -> None:
         servers = ModelServers()
         async with open_lane(servers, {1: ModelCarrier(100, 0.02), 2: ModelCarrier(32, 0.02)}) as desks:
-            desks[1]._failures, desks[1]._open_until = FAILURES_TO_OPEN, time.monotonic() + away_seconds
+            breaker = desks[1]._breaker
+            breaker._failures, breaker._open_until = FAILURES_TO_OPEN, time.monotonic() + away_seconds
             waiting = servers.accept(1, number)
             others = []
             for _ in range(away_seconds):

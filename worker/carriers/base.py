@@ -7,15 +7,19 @@ questions decide every failure: can any byte have left, and did the carrier itse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from shared.domain.submission import Submission
 
 __all__ = [
+    "AWAY",
     "BUSY",
+    "FREELY",
+    "GIVEN_BACK",
     "TOO_LATE",
     "UNREACHABLE",
     "Carrier",
+    "Handover",
     "Outcome",
     "Refused",
     "Submission",
@@ -75,6 +79,12 @@ class Uncertain:
 # Nothing was written, since the message's validity had ended: it is of no use to another carrier either.
 TOO_LATE = Refused(BUSY, "its validity ended before it could be written", permanent=False, is_ours=True)
 
+# Nothing was written, since the carrier does not answer the others: it, or another carrier, is asked later.
+AWAY = Refused(BUSY, "its answers are lost, and nothing more is written to it", permanent=False, is_ours=True)
+# Nothing was written, since the worker stops or the carrier's row has changed: another worker, or the same by
+# the new row, may have it at once.
+GIVEN_BACK = Refused(BUSY, "it was given back before it was written", permanent=False, is_ours=True)
+
 Outcome = Submitted | Refused | Throttled | Uncertain
 
 
@@ -83,17 +93,43 @@ def is_try(outcome: Outcome) -> bool:
     return not (isinstance(outcome, Throttled) or (isinstance(outcome, Refused) and outcome.is_busy))
 
 
+class Handover:
+    """What a carrier asks and tells while it submits. This one lets everything go, and hears nothing.
+
+    ``is_urgent``: what waits for its turn at the carrier goes before the others, at least every other time.
+    """
+
+    is_urgent = False
+
+    def refusal(self) -> Refused | None:
+        """Return why nothing more may be written now, or None. Asked right before each first byte."""
+        return None
+
+    def answered(self, submissions: Sequence[Submission], outcomes: Sequence[Outcome]) -> None:
+        """Take what became of some, as soon as it is known; once for each submission."""
+
+
+FREELY: Final = Handover()
+
+
 class Carrier(Protocol):
     """One company's way of taking messages, open while entered."""
 
     name: str
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    async def submit_many(
+        self, submissions: Sequence[Submission], handover: Handover = FREELY
+    ) -> list[Outcome]:
         """Submit all, and answer for each position.
 
-        Never raises for a carrier's fault. When it is cancelled nothing stays open, and what became of the
-        submissions is not known: the attempt journal says which they were.
+        Writes nothing that the handover refuses, and answers that refusal for it. Never raises for a
+        carrier's fault. When it is cancelled nothing stays open, and what became of the submissions is not
+        known: the attempt journal says which they were.
         """
+        ...
+
+    def turn_away(self) -> None:
+        """Ask the handovers of all that waits to be written, and answer at once for what they refuse."""
         ...
 
     async def __aenter__(self) -> Self:

@@ -15,7 +15,19 @@ from shared.domain.carrier_headers import fill_headers
 from shared.domain.dotted_path import look_up, reader
 from shared.domain.http_settings import BulkSettings, HttpSettings
 from shared.domain.receipt_fields import plain_text
-from worker.carriers.base import BUSY, TOO_LATE, Outcome, Refused, Submission, Submitted, Uncertain
+from worker.carriers.base import (
+    AWAY,
+    BUSY,
+    FREELY,
+    GIVEN_BACK,
+    TOO_LATE,
+    Handover,
+    Outcome,
+    Refused,
+    Submission,
+    Submitted,
+    Uncertain,
+)
 from worker.carriers.http_exchange import HttpExchange, Lost, NotSent, Turn
 from worker.carriers.verdicts import Answer, compile_judge, retry_after_seconds
 
@@ -56,19 +68,34 @@ class HttpCarrier:
         """Close every connection."""
         await self._exchange.__aexit__(kind, error, trace)
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    @property
+    def _batch_max(self) -> int:
+        return self._settings.bulk.batch_max if self._settings.bulk else 1
+
+    async def submit_many(
+        self, submissions: Sequence[Submission], handover: Handover = FREELY
+    ) -> list[Outcome]:
         """Submit all, and answer for each position (see Carrier)."""
-        batch_max = self._settings.bulk.batch_max if self._settings.bulk else 1
-        groups = [submissions[begin : begin + batch_max] for begin in range(0, len(submissions), batch_max)]
-        answered = await asyncio.gather(*(self._submit_group(group) for group in groups))
+        size = self._batch_max
+        groups = [submissions[begin : begin + size] for begin in range(0, len(submissions), size)]
+        answered = await asyncio.gather(*(self._submit_group(group, handover) for group in groups))
         return [outcome for outcomes in answered for outcome in outcomes]
 
-    async def _submit_group(self, group: Sequence[Submission]) -> list[Outcome]:
-        if self._settings.bulk is None or len(group) <= 1:
-            return [await self._submit_one(submission) for submission in group]
-        return await self._submit_bulk(self._settings.bulk, group)
+    def turn_away(self) -> None:
+        """Answer at once for what waits to be written and is refused by its handover."""
+        self._exchange.turn_away()
 
-    async def _submit_one(self, submission: Submission) -> Outcome:
+    async def _submit_group(self, group: Sequence[Submission], handover: Handover) -> list[Outcome]:
+        if self._settings.bulk is None or len(group) <= 1:
+            return [await self._submit_one(submission, handover) for submission in group]
+        return await self._submit_bulk(self._settings.bulk, group, handover)
+
+    async def _submit_one(self, submission: Submission, handover: Handover) -> Outcome:
+        outcome = await self._ask_for(submission, handover)
+        handover.answered([submission], [outcome])
+        return outcome
+
+    async def _ask_for(self, submission: Submission, handover: Handover) -> Outcome:
         clock = asyncio.get_running_loop().time
         began_at = clock()
 
@@ -77,13 +104,19 @@ class HttpCarrier:
             return Turn(msgspec.json.encode(self._fill(one)), one.write_within_seconds, one.half_seconds)
 
         came = await self._exchange.post(
-            self._settings.url, turn, submission.write_within_seconds, submission.deadline_seconds
+            self._settings.url,
+            turn,
+            submission.write_within_seconds,
+            submission.deadline_seconds,
+            handover,
         )
         if isinstance(came, Answer):
             return self._judge(came, submission.message_id)
         return _unanswered(came, submission.later(clock() - began_at))
 
-    async def _submit_bulk(self, bulk: BulkSettings, group: Sequence[Submission]) -> list[Outcome]:
+    async def _submit_bulk(
+        self, bulk: BulkSettings, group: Sequence[Submission], handover: Handover
+    ) -> list[Outcome]:
         """Submit those that may still be written when the bulk's turn has come; the others hold up nobody."""
         clock = asyncio.get_running_loop().time
         began_at = clock()
@@ -103,44 +136,62 @@ class HttpCarrier:
 
         deadline_seconds = min([submission.deadline_seconds for submission in group])
         wait_seconds = max([submission.write_within_seconds for submission in group])
-        came = await self._exchange.post(bulk.url, turn, wait_seconds, deadline_seconds)
+        came = await self._exchange.post(bulk.url, turn, wait_seconds, deadline_seconds, handover)
         gone_seconds = clock() - began_at
         if isinstance(came, NotSent) and came.code == BUSY:
             # One's validity may have ended while the connection was made: the others ask once more.
             now = [submission.later(gone_seconds) for submission in group]
             going = [submission.write_within_seconds > 0 for submission in now]
-            answered = await self._submit_group(list(compress(now, going)))
+            answered = await self._submit_group(list(compress(now, going)), handover)
         else:
-            answered = await self._judge_bulk(bulk, came, list(compress(group, going)), gone_seconds)
-        outcomes = iter(answered)
-        pairs = zip(group, going, strict=True)
-        return [next(outcomes) if goes else _left_out(one.later(gone_seconds)) for one, goes in pairs]
+            asked = [one.later(gone_seconds) for one in compress(group, going)]
+            answered = await self._judge_bulk(bulk, came, asked, handover)
+        late = [one.later(gone_seconds) for one, goes in zip(group, going, strict=True) if not goes]
+        left_out = [_left_out(one) for one in late]
+        if late:
+            handover.answered(late, left_out)
+        outcomes, others = iter(answered), iter(left_out)
+        return [next(outcomes if goes else others) for goes in going]
 
     async def _judge_bulk(
         self,
         bulk: BulkSettings,
-        came: Answer | NotSent | Lost,
+        came: Answer | NotSent | Lost | Refused,
         group: Sequence[Submission],
-        gone_seconds: float,
+        handover: Handover,
     ) -> list[Outcome]:
+        """Return what a bulk's answer means for each of the group, as it is by now; tell the handover."""
+        outcomes = self._outcomes(bulk, came, group)
+        if isinstance(outcomes, Refused):
+            # The whole was refused for the fault of one: nothing was taken, so ask for each alone.
+            alone = (self._submit_alone(one, outcomes, handover) for one in group)
+            return list(await asyncio.gather(*alone))
+        handover.answered(group, outcomes)
+        return outcomes
+
+    def _outcomes(
+        self, bulk: BulkSettings, came: Answer | NotSent | Lost | Refused, group: Sequence[Submission]
+    ) -> list[Outcome] | Refused:
+        """Return the outcome at each position, or that of the whole when it was refused for good."""
         if not isinstance(came, Answer):
-            return [_unanswered(came, submission.later(gone_seconds)) for submission in group]
+            return [_unanswered(came, submission) for submission in group]
         answers = look_up(came.document, bulk.answers)
         if isinstance(answers, list) and len(answers) == len(group):
             pairs = zip(group, answers, strict=True)
             return [self._judge_position(came, answer, submission) for submission, answer in pairs]
         outcome = self._judge(came, group[0].message_id)
         if isinstance(outcome, Refused) and outcome.permanent:
-            # The whole was refused for the fault of one: nothing was taken, so ask for each alone.
-            alone = (self._submit_alone(one.later(gone_seconds), outcome) for one in group)
-            return list(await asyncio.gather(*alone))
+            return outcome
         return [_of_the_whole(outcome)] * len(group)
 
-    async def _submit_alone(self, submission: Submission, of_the_whole: Refused) -> Outcome:
+    async def _submit_alone(
+        self, submission: Submission, of_the_whole: Refused, handover: Handover
+    ) -> Outcome:
         """Submit one of a bulk that was refused as a whole; too late for that, the refusal stands for now."""
-        outcome = await self._submit_one(submission)
-        if isinstance(outcome, Refused) and outcome.is_busy:
-            return replace(of_the_whole, permanent=False)
+        outcome = await self._ask_for(submission, handover)
+        if isinstance(outcome, Refused) and outcome.is_busy and outcome not in (AWAY, GIVEN_BACK):
+            outcome = replace(of_the_whole, permanent=False)
+        handover.answered([submission], [outcome])
         return outcome
 
     def _judge_position(self, whole: Answer, answer: object, submission: Submission) -> Outcome:
@@ -156,12 +207,14 @@ class HttpCarrier:
         return self._judge(Answer(status, answer, wait_seconds), submission.message_id)
 
 
-def _unanswered(came: NotSent | Lost, submission: Submission) -> Outcome:
+def _unanswered(came: NotSent | Lost | Refused, submission: Submission) -> Outcome:
     """Return what that means for a submission, as it is by now."""
     if isinstance(came, Lost):
         return Uncertain(came.why)
     if came.code == BUSY and submission.is_over:
         return TOO_LATE
+    if isinstance(came, Refused):
+        return came
     return Refused(came.code, came.why, permanent=False, is_ours=True)
 
 

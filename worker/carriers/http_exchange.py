@@ -22,7 +22,8 @@ from shared.domain.http_settings import HttpSettings
 from shared.runtime import tracing
 from shared.runtime.loops import is_cancelled
 from shared.runtime.metrics import SECONDS_BUCKETS
-from worker.carriers.base import BUSY, UNREACHABLE
+from worker.carriers.base import BUSY, UNREACHABLE, Handover, Refused
+from worker.carriers.connections import Connections
 from worker.carriers.http_answers import AnswerConnector, Unasked
 from worker.carriers.verdicts import Answer, Unread, retry_after_seconds
 
@@ -71,9 +72,17 @@ class _TooLate(Exception):  # noqa: N818 - named for what happened
     """The connection came when nothing may be written any more."""
 
 
+class _TurnedAway(Exception):  # noqa: N818 - named for what happened
+    """The connection came when this request was not wanted any more."""
+
+    def __init__(self, refused: Refused) -> None:
+        self.refused = refused
+
+
 @dataclass(slots=True)
 class _Progress:
     write_by: float
+    handover: Handover
     is_written: bool = False
     written_at: float = 0.0
 
@@ -91,7 +100,7 @@ class HttpExchange:
             "User-Agent": USER_AGENT,
             **headers,
         }
-        self._places = asyncio.Semaphore(settings.connections_max)
+        self._connections = Connections(settings.connections_max)
         self._submit_seconds = SUBMIT_SECONDS.labels(carrier)
 
     async def __aenter__(self) -> Self:
@@ -116,36 +125,46 @@ class HttpExchange:
     ) -> None:
         await self._session.close()
 
+    def turn_away(self) -> None:
+        """Answer at once for those who wait for a connection and may not be written any more."""
+        self._connections.turn_away()
+
     async def post(
         self,
         url: str,
         turn: Callable[[float], Turn],
         wait_seconds: float,
         deadline_seconds: float,
-    ) -> Answer | NotSent | Lost:
+        handover: Handover,
+    ) -> Answer | NotSent | Lost | Refused:
         """Send one request and read its answer, within the settings' timeouts and the deadline.
 
         Its turn may take ``wait_seconds`` to come: only then ``turn`` is asked what to write, and is told how
-        many seconds have gone by. A redirect is an answer; it is not followed.
+        many seconds have gone by. What ``handover`` refuses until the first byte is written is the answer. A
+        redirect is an answer too; it is not followed.
         """
         clock = asyncio.get_running_loop().time
         asked_at = clock()
-        progress = _Progress(write_by=asked_at + wait_seconds)
+        progress = _Progress(asked_at + wait_seconds, handover)
         try:
             async with asyncio.timeout_at(progress.write_by):
-                await self._places.acquire()
+                refused = await self._connections.take(handover)
         except TimeoutError:
             return NotSent(BUSY, "no connection was free in time")
+        if refused is not None:
+            return refused
         try:
             came_at = clock()
             now = turn(came_at - asked_at)
             progress.write_by = came_at + now.write_within_seconds
-            _refuse_when_late(progress)  # with everything free at once it may be late all the same
+            _check(progress)  # with everything free at once it may be late all the same
             return await self._exchange(
                 url, now.body, progress, came_at + now.half_seconds, asked_at + deadline_seconds
             )
         except _TooLate:
             return NotSent(BUSY, "it was too late to write it")
+        except _TurnedAway as away:
+            return away.refused
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -153,7 +172,7 @@ class HttpExchange:
         except Exception as error:  # noqa: BLE001 - it becomes an outcome, by whether anything was written
             return _failed(error, progress)
         finally:
-            self._places.release()
+            self._connections.give()
             if progress.is_written:
                 self._submit_seconds.observe(clock() - progress.written_at, tracing.exemplar())
 
@@ -207,8 +226,11 @@ async def _document(response: aiohttp.ClientResponse) -> object | Unread:
         return Unread("its body is not JSON")
 
 
-def _refuse_when_late(progress: _Progress) -> float:
-    """Return the time."""
+def _check(progress: _Progress) -> float:
+    """Raise when it may not be written; return the time."""
+    refused = progress.handover.refusal()
+    if refused is not None:
+        raise _TurnedAway(refused)
     now = asyncio.get_running_loop().time()
     if now >= progress.write_by:
         raise _TooLate
@@ -217,5 +239,5 @@ def _refuse_when_late(progress: _Progress) -> float:
 
 async def _note_written(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
     progress: _Progress = context.trace_request_ctx
-    progress.written_at = _refuse_when_late(progress)
+    progress.written_at = _check(progress)
     progress.is_written = True
