@@ -28,7 +28,7 @@ from worker.carriers.base import (
 from worker.outcomes import count_outcomes
 from worker.pace import RATE_MIN_PER_SECOND, Pace
 from worker.share import Share
-from worker.window import EXPRESS, Window
+from worker.window import EXPRESS, Window, places_for
 
 # A carrier that has not answered a submit for so long is slow.
 SLOW_SECONDS: Final = 1.0
@@ -72,7 +72,8 @@ class Desk:
         self.config = config
         self._carrier = carrier
         self._pace = Pace(config.name, config.rate_per_second)
-        self._window = Window(config.window_max, self._pace, lanes)
+        places_max = min(config.window_max, places_for(carrier.at_once_max, lanes))
+        self._window = Window(places_max, self._pace, lanes)
         self._in_flight = IN_FLIGHT.labels(config.name)
         self._turn_wait = {lane: TURN_WAIT.labels(config.name, lane).observe for lane in lanes}
         self._breaker = Breaker(config.name)
@@ -85,7 +86,7 @@ class Desk:
         self._share = Share()
         DOWN.labels(config.name).set_function(lambda: float(self.is_down or self.has_odd_probe))
         PLACES.labels(config.name, "used").set_function(lambda: self._window.used)
-        PLACES.labels(config.name, "max").set(config.window_max)
+        PLACES.labels(config.name, "max").set(places_max)
 
     @property
     def is_down(self) -> bool:

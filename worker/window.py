@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from math import ceil
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -18,10 +19,16 @@ from worker.pace import Pace
 EXPRESS: Final = "express"
 # The part of the places that only this lane may take.
 RESERVED: Final[Mapping[str, float]] = MappingProxyType({EXPRESS: 0.2, "normal": 0.2, "bulk": 0.1})
+# A lane that is alone has places for so many times what its carrier takes at once: one part is there, the
+# others are claimed, or are being claimed, so that a connection that comes free has what to write, and claims
+# are not too small. All beyond that waits before it is claimed.
+AHEAD: Final = 3
 # How often a lane comes up while all want more than there is.
 WEIGHTS: Final[Mapping[str, int]] = MappingProxyType({EXPRESS: 8, "normal": 4, "bulk": 1})
-# A turn is not given for a few places when more are wanted: each is a task and two flushes.
+# A turn is not given for a few places when more are wanted: each is a task and two flushes. In a small window
+# this much of what its lane has there: half of that waits before the carrier then.
 GRAIN: Final = 50
+GRAIN_SHARE: Final = 0.5
 
 
 class _Waiter(NamedTuple):
@@ -43,6 +50,12 @@ class _Lane:
     def kept(self) -> int:
         """The places that are kept free for it now."""
         return max(self.reserved - self.used, 0)
+
+
+def places_for(at_once: int, lanes: Sequence[str]) -> int:
+    """Return how many places keep a carrier busy that takes so many messages at once."""
+    shares = [RESERVED.get(lane, 0.0) for lane in lanes]
+    return ceil(AHEAD * at_once / (1 - sum(shares) + min(shares, default=0.0)))
 
 
 class Window:
@@ -129,7 +142,8 @@ class Window:
             lane.waiting.popleft()  # cancelled
         if not lane.waiting:
             return False
-        return self._room(lane) >= min(lane.waiting[0].wanted, GRAIN, max(lane.reserved, 1))
+        grain = max(lane.reserved, int(lane.used * GRAIN_SHARE), 1)
+        return self._room(lane) >= min(lane.waiting[0].wanted, GRAIN, grain)
 
     def _room(self, lane: _Lane) -> int:
         taken = sum(other.used + other.kept for other in self._lanes.values() if other is not lane)

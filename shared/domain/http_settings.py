@@ -19,7 +19,8 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 # Carriers that answer slower are ill; the claim's deadline (60 s unless set) must be longer.
 TOTAL_TIMEOUT_SECONDS = 20.0
 TIMEOUT_MAX_SECONDS = 300.0
-# One window of 1,000 messages in bulks of 100 needs ten; a carrier that allows more says so.
+# One window of 1,000 messages in bulks of 100 needs ten; a carrier that allows more says so. Where messages
+# go one by one they bound the window (worker/window.py).
 CONNECTIONS_MAX = 32
 CONNECTIONS_LIMIT = 1_000
 # Shorter than the 5 s after which common servers close idle connections: a submit must not meet the close.

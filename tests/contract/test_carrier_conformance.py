@@ -275,6 +275,22 @@ async def test_what_waits_for_a_place_is_turned_away_at_once_and_what_may_go_wai
 
 
 @every_rig
+async def test_no_more_is_on_its_way_at_once_than_it_says(name):
+    patient = {"total_timeout_seconds": 60.0, "connections_max": 2}
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, patient) as rig:
+        wanted = submissions(rig.carrier.at_once_max + 1)
+        first = asyncio.create_task(rig.carrier.submit_many(wanted))
+        await rig.until_one_arrived()
+        async with asyncio.timeout(10):
+            while len(await rig.reached()) < rig.carrier.at_once_max:  # noqa: ASYNC110 - the event is its
+                await asyncio.sleep(0)
+        assert len(await rig.reached()) == rig.carrier.at_once_max
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+@every_rig
 async def test_a_cancelled_submit_leaves_nothing_open(name):
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, {"total_timeout_seconds": 60.0}) as rig:
         submitting = asyncio.create_task(rig.carrier.submit_many(submissions(5)))

@@ -71,6 +71,7 @@ class ModelCarrier:
         self.taken = 0
         self.rests_until = 0.0
         self.hangs_until = 0.0
+        self.at_once_max = connections
         self._connections = asyncio.Semaphore(connections)
 
     async def submit_many(

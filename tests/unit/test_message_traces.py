@@ -52,6 +52,7 @@ class Carrier:
     """Answers each submission with the outcome at its position."""
 
     name = "example"
+    at_once_max = 1
 
     def __init__(self, *outcomes: Outcome) -> None:
         self._outcomes = outcomes

@@ -28,6 +28,8 @@ from worker.carriers.base import (
 )
 from worker.desk import Desk
 from worker.outcomes import OUTCOMES
+from worker.pace import Pace
+from worker.window import Window, places_for
 
 LANES = ("express", "normal", "bulk")
 NONE_FREE = Refused(BUSY, "no connection was free", permanent=False, is_ours=True)
@@ -37,6 +39,7 @@ class Scripted:
     """A carrier that answers what it is told to, position by position."""
 
     name = "scripted"
+    at_once_max = 100_000
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
@@ -226,6 +229,33 @@ async def test_what_probes_may_be_written_though_the_breaker_is_open(monkeypatch
     assert await one.submit([submission()], before) == [AWAY]
     assert await one.submit([submission()], probe) == [Submitted("r")]
     assert not one.is_broken()
+
+
+@pytest.mark.parametrize("lanes", [LANES, ("bulk",), ("express", "normal")])
+@pytest.mark.parametrize("at_once", [1, 2, 32, 3_200])
+async def test_a_lane_that_is_alone_has_places_for_three_times_what_its_carrier_takes_at_once(at_once, lanes):
+    """Or a little more; and all lanes together do not keep many more waiting."""
+    for lane in lanes:
+        window = Window(places_for(at_once, lanes), Pace("scripted", 0), lanes)
+        assert 3 * at_once <= await window.take(lane, 100_000) <= 3.6 * at_once + len(lanes)
+    assert places_for(at_once, lanes) <= 5 * at_once
+
+
+async def test_a_lane_takes_no_few_places_while_it_has_many_and_waits_for_none_for_ever():
+    """Each is a claim and a record. What others have taken meanwhile does not hold up the lane."""
+    one = desk(Submitted("r"), window_max=100)
+    await one.take("bulk", 100)
+    waiting = asyncio.create_task(one.take("bulk", 100))
+    for given in range(19):
+        assert not waiting.done(), given
+        one.give("bulk", 1)
+        await asyncio.sleep(0)
+    await one.take("normal", 20)
+    await one.take("express", 20)
+    async with asyncio.timeout(1):
+        for _ in range(41):
+            one.give("bulk", 1)
+        assert await waiting >= 10
 
 
 async def test_one_message_that_never_gets_an_answer_is_not_the_carriers_fault():

@@ -53,6 +53,23 @@ def test_the_backlog_of_a_healthy_carrier_is_not_put_off(play):
     play(scenario)
 
 
+@pytest.mark.parametrize("answer_seconds", [0.05, 0.5])
+def test_a_carrier_of_single_messages_is_kept_busy_by_one_lane(play, answer_seconds):
+    """A campaign goes by the carrier's connections, though our claims take their time too."""
+
+    async def scenario() -> None:
+        servers = ModelServers()
+        servers.database_seconds = 0.03
+        connections, rounds = 32, 100
+        async with open_lane(servers, {1: ModelCarrier(connections, answer_seconds)}):
+            began_at = asyncio.get_running_loop().time()
+            await servers.until_sent(servers.accept(1, connections * rounds))
+            gone_seconds = asyncio.get_running_loop().time() - began_at
+        assert gone_seconds < 1.0 + 1.1 * rounds * answer_seconds
+
+    play(scenario)
+
+
 def test_a_backlog_that_is_more_than_may_wait_stays_in_the_stream_while_nobody_else_comes(play):
     async def scenario() -> None:
         servers = ModelServers()

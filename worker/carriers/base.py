@@ -117,6 +117,11 @@ class Carrier(Protocol):
 
     name: str
 
+    @property
+    def at_once_max(self) -> int:
+        """How many messages it can have unanswered: what is handed over beyond them waits."""
+        ...
+
     async def submit_many(
         self, submissions: Sequence[Submission], handover: Handover = FREELY
     ) -> list[Outcome]:

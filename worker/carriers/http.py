@@ -69,6 +69,11 @@ class HttpCarrier:
         await self._exchange.__aexit__(kind, error, trace)
 
     @property
+    def at_once_max(self) -> int:
+        """How many messages it can have unanswered: a bulk on each connection, or one message."""
+        return self._settings.connections_max * self._batch_max
+
+    @property
     def _batch_max(self) -> int:
         return self._settings.bulk.batch_max if self._settings.bulk else 1
 
