@@ -9,13 +9,21 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.home import Home, ProcessState, State, as_json
+from cli.output import time_text
 from cli.screen import own_command
 from cli.services import READINESS
 from embedded.ports import is_listening
-from embedded.probe import get
+from embedded.probe import answers, get
 
 HEALTHY_EXIT, DEGRADED_EXIT, NOT_RUNNING_EXIT = 0, 1, 3  # 3 is what LSB init scripts answer too
-READY = "ready"
+READY, NO_ANSWER = "ready", "does not answer"
+# What each server answers at once: PostgreSQL whether it takes TLS; NATS speaks first.
+FIRST_WORDS = {"postgresql": b"\x00\x00\x00\x08\x04\xd2\x16\x2f", "nats": b"", "valkey": b"PING\r\n"}
+
+
+class _Readiness(msgspec.Struct):
+    status: str
+    checks: Mapping[str, str]
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -72,13 +80,28 @@ def _health(process: ProcessState) -> str:
     if process.pid is None or process.state != "running":
         return process.state
     if process.health_port is None:
-        is_open = process.port is not None and is_listening(process.port)
-        return READY if is_open else "does not listen"
+        return _health_of_server(process)
     answer = get(process.health_port, READINESS, process.health_address)
     if answer is None:
-        return "does not answer"
+        return NO_ANSWER
     code, body = answer
-    return READY if code == 200 else f"not ready: {body.decode(errors='replace').strip()[:200]}"
+    return READY if code == 200 else f"not ready: {_missing(body)[:200]}"
+
+
+def _health_of_server(process: ProcessState) -> str:
+    if process.port is None or not is_listening(process.port):
+        return "does not listen"
+    words = FIRST_WORDS.get(process.name)
+    return READY if words is None or answers(process.port, words) else NO_ANSWER
+
+
+def _missing(body: bytes) -> str:
+    """What a process says that it misses, in words."""
+    try:
+        said = msgspec.json.decode(body, type=_Readiness)
+    except msgspec.MsgspecError:
+        return body.decode(errors="replace").strip()
+    return "; ".join(f"{name}: {how}" for name, how in said.checks.items() if how != "ok") or said.status
 
 
 def _print(console: Console, report: Report) -> None:
@@ -87,7 +110,7 @@ def _print(console: Console, report: Report) -> None:
         return
     versions = ", ".join(f"{name} {version or '-'}" for name, version in report.versions.items())
     where = f"at {report.api_url}" if report.api_url else "without services"
-    console.print(f"Tollwire is {report.phase} {where}, since {report.started_at}", soft_wrap=True)
+    console.print(f"Tollwire is {report.phase} {where}, since {time_text(report.started_at)}", soft_wrap=True)
     console.print(f"Data: {report.data_folder}   Versions: {versions}", soft_wrap=True, style="dim")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("process", "pid", "port", "health port", "restarts", "health"):

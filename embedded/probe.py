@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 
 from embedded.ports import LOOPBACK
 
@@ -23,6 +24,16 @@ def get(port: int, path: str, address: str = LOOPBACK) -> tuple[int, bytes] | No
         return None
     finally:
         connection.close()
+
+
+def answers(port: int, words: bytes) -> bool:
+    """True when a server says anything to these words; the kernel takes connections for a frozen one too."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as connection:
+            connection.sendall(words)
+            return bool(connection.recv(1))
+    except OSError:
+        return False
 
 
 def is_ok(port: int, path: str, address: str = LOOPBACK) -> bool:
