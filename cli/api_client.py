@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import msgspec
 
 from api.problems import Problem
 from cli.failures import Failure, Refused, Unreachable
+from cli.network_trouble import network_trouble
 from cli.target import Target
 
 T = TypeVar("T")
@@ -185,7 +187,7 @@ class Api:
     def _unreachable(self, error: BaseException, *, is_passing: bool, may_be_done: bool) -> Failure:
         failure = Unreachable(
             f"Nothing answers at {self.target.url}.",
-            detail=str(error) or type(error).__name__,
+            detail=_why(error),
             hint="`tollwire status` shows what runs; --api-url names another API.",
         )
         failure.is_passing, failure.may_be_done = is_passing, may_be_done
@@ -200,6 +202,21 @@ class _Sent:
     query: dict[str, str]
     idempotency_key: str | None
     may_repeat: bool
+
+
+def _why(error: BaseException) -> str:
+    """What the network said, below what aiohttp makes of it, in words."""
+    for below in ("certificate_error", "os_error"):
+        error = getattr(error, below, error)
+    match error:
+        case OSError() | ssl.CertificateError():
+            return f"It {network_trouble(error)[0]}."
+        case aiohttp.ServerDisconnectedError():
+            return "It ended the connection without an answer."
+        case aiohttp.ClientPayloadError():
+            return "It broke off in the middle of its answer."
+        case _:
+            return str(error) or type(error).__name__
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

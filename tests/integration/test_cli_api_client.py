@@ -1,8 +1,9 @@
 """The commands' API client against a server, a gateway and a network that fail in every way they know."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from cli.api_client import Api
 from cli.failures import Exit, Failure, Refused, Unreachable
 from cli.target import Target
 from shared.domain.problems import ProblemCode
+from tests.support.certificates import Authority
 from tests.support.faulty_http import FaultyServer, Reply, Request, faulty_server, http, nobody_listens
 
 FINE = http(200, b'{"ok":true}')
@@ -152,6 +154,38 @@ async def test_nobody_at_the_address_is_told_at_once_unless_somebody_was_there()
     assert caught.value.exit_code == Exit.UNREACHABLE
     assert not caught.value.may_be_done
     assert waits
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "It refuses connections: nothing listens there."),
+        (Reply(b"", "hang"), "It does not answer in time."),
+        (Reply(b"", "close"), "It ended the connection without an answer."),
+        (Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "close"), "It broke off in the middle"),
+    ],
+)
+async def test_why_nobody_answers_is_told_in_words(monkeypatch, answer, told):
+    monkeypatch.setattr(api_client, "REQUEST_SECONDS", 0.2)
+    async with AsyncExitStack() as stack:
+        if answer is None:
+            url = stack.enter_context(nobody_listens())
+        else:
+            url = (await stack.enter_async_context(faulty_server(lambda _: answer))).url
+        api = await stack.enter_async_context(Api(Target(url, ""), patience_seconds=0.05))
+        with pytest.raises(Unreachable) as caught:
+            await api.get("/v1/balance")
+    assert caught.value.detail.startswith(told)
+
+
+async def test_a_certificate_that_nobody_signed_is_told_in_words(tmp_path):
+    context = Authority(tmp_path).server("127.0.0.1")
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Api(Target(f"https://127.0.0.1:{port}", ""), patience_seconds=0.05) as api:
+            with pytest.raises(Unreachable) as caught:
+                await api.get("/v1/balance")
+    assert caught.value.detail.startswith("It fails at TLS: ")
 
 
 async def test_an_answer_of_something_else_is_told_without_a_traceback():
