@@ -60,7 +60,7 @@ class Bootstrapped:
     def title(self) -> str:
         """What was done for the demo client, in a few words."""
         if self.is_credited:
-            return "Client demo, with 10,000.00 of credit"
+            return f"Client demo, with 10,000.00 {CURRENCY} of credit"
         if not self.is_new_key:
             return "Client demo"
         return "Client demo, with a new key" + (

@@ -47,7 +47,7 @@ async def create(
     output.note(f"`tollwire key create {name}` makes its key, `tollwire credit add {name} 100` tops it up.")
 
 
-@client.command("set", epilog="Example: tollwire client set acme --messages-per-second 50 --suspend")
+@client.command("set", epilog="Example: tollwire client set acme --messages-per-second 50")
 @click.argument("name")
 @click.option(
     "--suspend/--resume",

@@ -12,6 +12,7 @@ from cli.doctor_findings import Finding, fault, note, ok, warning
 from cli.doctor_place import Place
 from cli.doctor_schema import missing_keys
 from cli.older_services import older_services
+from cli.output import count_text
 from cli.status import READY, look
 from shared.runtime.interpreter import is_optimized
 from shared.runtime.keyring import Keyring, KeyringAccessError, KeyringError
@@ -97,7 +98,8 @@ async def check_keyring(place: Place) -> list[Finding]:
     except KeyringError as error:
         what_to_do = "Put the keyring of this database there; without it no text and no secret can be read."
         return [fault("keyring", str(error), what_to_do)]
-    text = f"{len(keyring.key_ids)} of its keys open, {keyring.active} seals"
+    count = len(keyring.key_ids)
+    text = f"{count_text(count, 'key')} {'opens' if count == 1 else 'open'}, {keyring.active} seals"
     try:
         missing, shut = await _look_inside(place, keyring)
     except (asyncpg.PostgresError, OSError, TimeoutError, ValueError):

@@ -53,7 +53,7 @@ def key() -> None:
 async def create(api: Api, output: Output, client: str | None, operator: bool, **given: Any) -> None:
     """Make a key for CLIENT. Its text is shown this once."""
     if (client is None) != operator:
-        raise click.UsageError("Give CLIENT, or --operator for a key of no client.")
+        raise click.UsageError("Give CLIENT, or --operator for a key of no client, not both.")
     if operator and given["test"]:
         raise click.UsageError("An operator's key changes what is live: leave --test out.")
     if client is not None and ADMIN in given["scopes"]:
@@ -88,7 +88,7 @@ def generate() -> None:
 async def list_(api: Api, output: Output, client: str | None, operator: bool, limit: int) -> None:
     """List the keys of CLIENT, live ones first."""
     if (client is None) != operator:
-        raise click.UsageError("Give CLIENT, or --operator for the keys of no client.")
+        raise click.UsageError("Give CLIENT, or --operator for the keys of no client, not both.")
     path = KEYS if client is None else f"/admin/v1/clients/{part(client)}/keys"
     found, has_more = await collect(api, path, {}, KeyPage, lambda page: page.keys, limit=limit)
     if output.as_json:

@@ -178,7 +178,7 @@ def _refuse_needed(keys: Keyring, key: str, used: KeyUses) -> None:
 
 def _verdict(keys: Keyring, key: str, used: KeyUses) -> str:
     if key not in keys.key_ids:
-        return "is needed and not in the keyring"
+        return "is needed and not in the keyring" if used.total else "is not in the keyring"
     if key == keys.active:
         return "is active"
     if key == _waiting(keys):

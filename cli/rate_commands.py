@@ -13,7 +13,7 @@ from cli.csv_prices import read_prices
 from cli.csv_rows import CsvFault
 from cli.failures import Exit, Failure
 from cli.listing import collect
-from cli.output import Output, amount_text, short_time_text
+from cli.output import Output, amount_text, count_text, short_time_text
 from cli.target import KeyFile
 from cli.words import AboveZero
 from shared.domain.money import MoneyFormatError, parse_micros
@@ -135,9 +135,19 @@ async def _set(api: Api, output: Output, lines: Sequence[dict[str, Any]], given:
     if output.as_json:
         output.document({"changed": changed})
     else:
-        others = len(lines) - changed
-        rest = f" The other {others:,} were so already." if others else ""
-        output.line(f"{changed:,} of {len(lines):,} prices changed.{rest}")
+        output.line(_told(changed, len(lines)))
+
+
+def _told(changed: int, asked: int) -> str:
+    """What became of so many prices."""
+    if changed == asked:
+        return f"{count_text(asked, 'price')} changed."
+    if not changed:
+        return f"No price changed: {'it was' if asked == 1 else f'all {asked:,} were'} so already."
+    others = asked - changed
+    return (
+        f"{changed:,} of {asked:,} prices changed; {others:,} {'was' if others == 1 else 'were'} so already."
+    )
 
 
 def _read(path: Path) -> Sequence[dict[str, Any]]:

@@ -77,7 +77,7 @@ async def send_file(api: Api, output: Output, home: Home, asked: FileSend) -> in
 
 
 def _read(path: Path) -> CsvFile:
-    hint = "The first line names the columns to,text. Nothing was sent."
+    hint = "Nothing was sent."
     try:
         if path.stat().st_size <= FILE_BYTES_MAX:
             return read_csv(path.read_bytes())

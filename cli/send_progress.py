@@ -215,7 +215,11 @@ def refuse_other_options(header: Header, options: Mapping[str, Any]) -> None:
     raise Failure(
         f"This file was begun with another {', '.join(names)}.",
         detail=", ".join(
-            f"{name}: {header.options.get(name)!r} then, {options.get(name)!r} now" for name in names
+            f"{name}: {_shown(header.options, name)} then, {_shown(options, name)} now" for name in names
         ),
         hint="Use the same options to go on, or --run NAME to send the whole file once more.",
     )
+
+
+def _shown(options: Mapping[str, Any], name: str) -> str:
+    return str(options[name]) if name in options else "not given"

@@ -114,7 +114,7 @@ def test_after_a_kill_of_the_supervisor_nothing_is_left_and_up_goes_on(instance)
 def test_two_instances_live_side_by_side_and_a_stopped_one_says_so(instance, folder):
     other = Instance(folder / "other", free_port())
     assert other.status()["exit"] == 3
-    assert "Client demo, with 10,000.00 of credit" in other.up("--scale", "worker=2,api=2")
+    assert "Client demo, with 10,000.00 EUR of credit" in other.up("--scale", "worker=2,api=2")
     status = eventually(other.status, lambda status: status["exit"] == 0)
     names = {process["name"] for process in status["processes"]}
     assert {"api-1", "api-2", "worker-1", "worker-2"} < names

@@ -96,7 +96,7 @@ async def test_a_revoked_demo_key_is_followed_by_a_new_one(conn, boot):
 
 async def test_what_was_done_for_the_demo_client_is_told_as_it_was(conn, boot, tmp_path):
     first = await boot()
-    assert first.title == "Client demo, with 10,000.00 of credit"
+    assert first.title == "Client demo, with 10,000.00 EUR of credit"
     assert (await boot()).title == "Client demo"
     (tmp_path / "demo.key").unlink()
     second = await boot()

@@ -98,4 +98,4 @@ def test_a_run_goes_on_with_its_own_options_only():
     refuse_other_options(HEADER, {"batch_size": 2})
     with pytest.raises(Failure, match="begun with another batch_size, from") as caught:
         refuse_other_options(HEADER, {"batch_size": 3, "from": "ACME"})
-    assert "batch_size: 2 then, 3 now" in caught.value.detail
+    assert caught.value.detail == "batch_size: 2 then, 3 now, from: not given then, ACME now"

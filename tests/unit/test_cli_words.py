@@ -147,3 +147,25 @@ def test_an_option_that_would_do_nothing_is_refused(words, told):
     done = CliRunner().invoke(tollwire, ["send", *words, *API])
     assert done.exit_code == Exit.USAGE
     assert told in done.output
+
+
+def test_a_file_that_is_not_there_is_not_said_to_want_columns(tmp_path: Path) -> None:
+    done = CliRunner().invoke(tollwire, ["send", "--csv", str(tmp_path / "no.csv"), *API])
+    assert done.exit_code == Exit.USAGE
+    assert [line.strip() for line in done.output.splitlines()] == [
+        f"{tmp_path / 'no.csv'} cannot be sent.", "No such file or directory", "Nothing was sent.",
+    ]  # fmt: skip
+
+
+def test_an_example_changes_nothing_for_good():
+    """`client set --suspend` ends what waits; whoever pastes an example tries it on a client that sends."""
+    assert (
+        "acme --messages-per-second 50 --suspend"
+        not in CliRunner().invoke(tollwire, ["client", "set", "--help"]).output
+    )
+
+
+@pytest.mark.parametrize("words", [("key", "create"), ("key", "list")])
+def test_a_key_is_of_a_client_or_of_an_operator(words):
+    done = CliRunner().invoke(tollwire, [*words, "acme", "--operator", *API])
+    assert (done.exit_code, "not both" in done.output) == (Exit.USAGE, True)

@@ -235,3 +235,8 @@ def start(pid_file: Path, keyring: Path, *, after: int) -> None:
     """Make a process one that was started so many milliseconds after the keyring was written."""
     at = keyring.stat().st_mtime_ns + after * 1_000_000
     os.utime(pid_file, ns=(at, at))
+
+
+async def test_a_key_that_there_is_not_is_not_said_to_be_needed(database, file):
+    code, _, err = await run("remove", "foo", "--dsn", database.dsn("ledger"))
+    assert (code, "foo: is not in the keyring." in err) == (1, True)
