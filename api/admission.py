@@ -72,7 +72,7 @@ class Admission:
         taken, self._total_tat_us = decide(self._total_tat_us, int(now_us), quota.interval_us, quota.burst)
         if not taken.is_allowed:
             _rejected.labels("total_limit").inc()
-            raise too_many(taken, "requests")
+            raise too_many(taken, "requests of all clients")
 
     async def admit(self, call: Call, operation: Operation) -> None:
         """Let a caller with a key in, or refuse.

@@ -83,7 +83,13 @@ class CarrierShown(Struct, frozen=True, kw_only=True):
     receipt_wait_seconds: int
     no_receipt_seconds: int
     has_secret: bool
-    version: Annotated[str, Meta(description="Of what the carrier is; another one after a new secret, too.")]
+    version: Annotated[
+        str,
+        Meta(
+            description="Of what the carrier is; another one after a new secret, too, "
+            "or when the keyring was rotated and the secret sealed anew."
+        ),
+    ]
 
 
 class CarrierList(Struct, frozen=True):

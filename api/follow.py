@@ -31,7 +31,8 @@ class Follower:
 
     What clients change themselves, their callback endpoints, renews the keys of those clients alone.
     ``prices.catch_up`` is a loop of its own: a key that was revoked ends within a second however long the
-    prices take to load, and also when they cannot be loaded at all.
+    prices take to load, and also when they cannot be loaded at all. While they load that takes a second
+    connection: where the pool has one, as ``split_pool`` makes it of one or two, keys wait for the prices.
     """
 
     def __init__(self, pool: Pool, authenticator: Authenticator) -> None:

@@ -204,6 +204,7 @@ async def test_one_process_is_limited_over_all(database, tmp_path):
     async with open_api(database, tmp_path, **settings) as rig:
         answers = [await rig.call("GET", "/v1/errors", X_Forwarded_For=f"192.0.2.{n}") for n in range(3)]
         assert [answer.status for answer in answers] == [200, 200, 429]
+        assert answers[2].body["detail"].startswith("The limit of requests of all clients is used up")
 
 
 BATCH = "/v1/messages/batch"
