@@ -16,16 +16,19 @@ from shared.domain.callback_events import (
 from shared.domain.money import Money
 from shared.domain.states import MessageState
 
-# What a client reads beside the code; the dictionary is docs/errors.md.
+# What a client reads beside the code where no carrier refused; docs/callbacks.md lists all codes.
 DETAILS = {
     "validity_ended": "The message's validity ended before a carrier took it.",
     "client_suspended": "The client was suspended before the message was sent.",
     "outcome_unknown": "The carrier's answer never came and no receipt told the outcome. Not charged.",
     "no_receipt": "The carrier took the message, and no receipt came in time.",
     "undelivered": "The carrier could not deliver the message.",
-    "delivered_in_part": "Some parts of the message were delivered, not all. Not charged.",
+    "delivered_in_part": "Some parts of the message were delivered, not all.",
     "expired_by_carrier": "The carrier gave the message up: the phone could not be reached in time.",
     "cancelled": "The message was cancelled before it was sent.",
+    "carrier_unreachable": "No carrier could be reached until the tries were used up.",
+    "restored": "The message had ended so before the database was restored; the reason was not kept.",
+    "refused": "The carrier refused the message, and gave no reason.",
 }
 _EVENT_TYPES = {kind.value: kind for kind in EventType}
 _STATES = {state.value: state for state in MessageState}
