@@ -93,7 +93,7 @@ BODIES: Final = {
 }
 # What examples of problems say.
 ARGUMENTS: Final = {
-    "reason": "Input data was truncated",
+    "reason": "it ends too early (byte 44)",
     "price": "0.0750",
     "available": "0.0200",
     "max_price": "0.0500",

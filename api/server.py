@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import InvalidURLError
 
 from api.access_lines import note_request
 from api.admission import Admission
@@ -216,13 +217,20 @@ class _Protocol(Connection):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is on its way already")
         if status < 500:
-            refusal = Refusal(ProblemCode.MALFORMED_REQUEST, reason=(message or "").partition("\n")[0])
+            refusal = Refusal(ProblemCode.MALFORMED_REQUEST, reason=_why_no_http(exc, message or ""))
         else:
             _log.error("connection failed", error=type(exc).__name__, exc_info=exc)
             refusal = Refusal(ProblemCode.INTERNAL_ERROR)
         response = problem_response(refusal, request, new_request_id())
         response.force_close()
         return response
+
+
+def _why_no_http(error: BaseException | None, message: str) -> str:
+    """The parser's words without the bytes that came, which it adds in Python's spelling."""
+    if isinstance(error, InvalidURLError):
+        return "the URL is not valid"
+    return message.partition("\n")[0].partition(" when reading")[0].rstrip(":. ")
 
 
 class Server(web.Server):

@@ -31,14 +31,27 @@ RFC3339 = "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z
 IN_A_QUERY = "; the + of a zone is %2B in a URL"
 
 _PATTERN = re.compile(r"Expected `\w+` matching regex .+")
+_WRONG_KIND = re.compile(r"Expected `(.+)`, got `(.+)`")
 _WRONG_LENGTH = re.compile(r"Expected `array` of length [^`]+")
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
+_MALFORMED = "JSON is malformed: "
+_TRUNCATED = "Input data was truncated"
+# The kinds of values in JSON's words, as what is right and as what came.
+_RIGHT_KINDS = {
+    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false",
+    "object": "an object", "array": "an array",
+}  # fmt: skip
+_WRONG_KINDS = _RIGHT_KINDS | {"float": "a decimal number", "bool": "a boolean"}
+# What stands in a URL is a text whatever it should be.
+_IN_A_URL = ("query.", "path.")
 _AT = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`$")
 _WORDS = (
     (re.compile(r"Expected `datetime( \| null)?`.+|Invalid RFC3339 .+"), RFC3339),
     (re.compile(r"Expected `uuid`.*|Invalid UUID"), "must be a UUID"),
-    (re.compile(r"Expected `(.+)`, got `(.+)`"), r"must be \1, not \2"),
     (re.compile(r"Expected `array` of length (.+)"), r"must have \1 items"),
+    (re.compile(r"Expected `str` of length >= 1"), "must not be empty"),
+    (re.compile(r"Expected `str` of length >= (.+)"), r"must have at least \1 characters"),
+    (re.compile(r"Expected `str` of length <= (.+)"), r"must have at most \1 characters"),
     (re.compile(r"Expected `\w+` of length (.+)"), r"must have a length \1"),
     (re.compile(r"Expected `\w+` (.+)"), r"must be \1"),
     (re.compile(r"Object missing required field `.+`"), "is required"),
@@ -55,8 +68,23 @@ def refuse_body(error: Exception, raw: bytes, kind: Any) -> Refusal:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         if not is_large and (halves := list(islice(_half_pairs(raw), FIELD_ERRORS_MAX))):
             return invalid(halves)
-        return Refusal(ProblemCode.INVALID_JSON, reason=str(fault) if raw else "it is empty")
+        return Refusal(ProblemCode.INVALID_JSON, reason=_why_no_json(fault, raw))
     return invalid(_found(error, document, kind, where=""))
+
+
+def _why_no_json(fault: Exception, raw: bytes) -> str:
+    """What ends the reading, with the byte, counted from 0, where one is to blame."""
+    if isinstance(fault, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(fault, UnicodeDecodeError):
+        # msgspec counts from the beginning of the text that the byte stands in.
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            return f"0x{raw[error.start]:02x} is not UTF-8 there (byte {error.start})"
+    if str(fault) == _TRUNCATED:
+        return f"it ends too early (byte {len(raw)})" if raw else "it is empty"
+    return _AT.sub("", str(fault)).removeprefix(_MALFORMED)
 
 
 def refuse_values(error: Exception, values: Mapping[str, Any], kind: Any, *, where: str) -> Refusal:
@@ -125,7 +153,12 @@ def _faults(document: Any, kind: Any, path: str) -> Iterator[FieldError]:
         try:
             msgspec.convert(document, kind)
         except msgspec.ValidationError as error:
-            yield _choice(document, kinds, path) or _of_pattern(error, kind, path) or _in_words(error, path)
+            yield (
+                _choice(document, kinds, path)
+                or _of_pattern(error, kind, path)
+                or _of_kind(error, kind, path)
+                or _in_words(error, path)
+            )
 
 
 def _has_its_length(document: list[Any], kind: Any) -> bool:
@@ -195,6 +228,22 @@ def _of_pattern(error: Exception, kind: Any, path: str) -> FieldError | None:
     return None if right is None else FieldError(path or "body", right)
 
 
+def _of_kind(error: Exception, kind: Any, path: str) -> FieldError | None:
+    """The fault of a value of another kind, such as a number for a text, and what the text would be."""
+    match = _WRONG_KIND.fullmatch(str(error))
+    right = right_of(kind) if match is not None else None
+    if match is None or right is None:
+        return None
+    return FieldError(path or "body", f"{_kinds_in_words(match, path)}; it {right}")
+
+
+def _kinds_in_words(match: re.Match[str], path: str) -> str:
+    right = " or ".join(_RIGHT_KINDS.get(kind, kind) for kind in match[1].split(" | "))
+    if path.startswith(_IN_A_URL):
+        return f"must be {right}"
+    return f"must be {right}, not {_WRONG_KINDS.get(match[2], match[2])}"
+
+
 def _in_words(error: Exception, path: str) -> FieldError:
     text = str(error)
     if match := _AT.search(text):
@@ -204,6 +253,8 @@ def _in_words(error: Exception, path: str) -> FieldError:
         if match := pattern.fullmatch(text):
             more = IN_A_QUERY if words is RFC3339 and path.startswith("query.") else ""
             return FieldError(path or "body", match.expand(words) + more)
+    if match := _WRONG_KIND.fullmatch(text):
+        return FieldError(path or "body", _kinds_in_words(match, path))
     return FieldError(path or "body", text)
 
 

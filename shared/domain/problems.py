@@ -80,7 +80,7 @@ _KINDS = (
         _C.INVALID_JSON,
         "The body is not JSON",
         "The body could not be read as JSON: {reason}",
-        "Send one UTF-8 JSON object. The message names the byte at which reading stopped.",
+        "Send one UTF-8 JSON object. Where one byte is to blame the answer names it, counted from 0.",
     ),
     ProblemKind(
         _C.INVALID_IDEMPOTENCY_KEY,

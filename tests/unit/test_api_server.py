@@ -225,20 +225,24 @@ async def raw(port: int, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "request_",
+    ("request_", "why"),
     [
-        b"nonsense\r\n\r\n",
-        b"GET /x HTTP/1.1\r\nno colon\r\n\r\n",
-        b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n",
+        (b"nonsense\r\n\r\n", b"Invalid method encountered"),
+        (b"GET /x HTTP/1.1\r\nno colon\r\n\r\n", b"Invalid header token"),
+        (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n", b"Got more than 8190 bytes"),
+        (b"GET http://[ HTTP/1.1\r\n\r\n", b"the URL is not valid"),
     ],
 )
-async def test_what_is_not_http_is_answered_with_a_problem(request_):
+async def test_what_is_not_http_is_answered_with_a_problem(request_, why):
     async with serving(OPERATIONS) as port:
         answer = await raw(port, request_)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
     assert b"application/problem+json" in head
-    assert b'"code":"malformed_request"' in body
+    assert (
+        b'"detail":"The request could not be read as HTTP/1.1: ' + why + b'","code":"malformed_request"'
+        in body
+    )
 
 
 @pytest.mark.parametrize(("ratio", "lines"), [(1.0, 1), (0.0, 0)])

@@ -12,12 +12,20 @@ from api.admin_schemas import NewClient, NewKeyRequest
 from api.carrier_schemas import CarrierRequest
 from api.ledger_schemas import CreditRequest
 from api.problems import FIELD_ERRORS_MAX, Refusal
+from api.read_schemas import MessageQuery
 from api.routing import BATCH_MAX_BYTES
 from api.schemas import BATCH_MESSAGES_MAX, BatchRequest, MessageRequest
-from api.violations import FIELD_NAME_MAX, HALVES_BODY_MAX_BYTES, HALVES_SOUGHT_MAX, refuse_body
+from api.violations import (
+    FIELD_NAME_MAX,
+    HALVES_BODY_MAX_BYTES,
+    HALVES_SOUGHT_MAX,
+    refuse_body,
+    refuse_values,
+)
 from shared.domain.http_settings import HttpSettings
 from tests.support.calls import calls_of
 
+PRICE_RULE = "must be an amount like 0.10, with a point and at most six decimals"
 AMOUNT_RULE = (
     "must be an amount like 100.00 or -5.00, with at most 12 digits, a point and at most six decimals"
 )
@@ -34,24 +42,29 @@ def faults(document: Any, kind: Any = MessageRequest) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("field", "value", "right"),
     [
-        ("to", 5, "must be str, not int"),
-        ("text", None, "must be str, not null"),
-        ("text", "", "must have a length >= 1"),
-        ("from", "x" * 17, "must have a length <= 16"),
+        ("to", 5, "must be a string, not an integer"),
+        ("text", None, "must be a string, not null"),
+        ("text", "", "must not be empty"),
+        ("from", "x" * 17, "must have at most 16 characters"),
+        ("callback_url", "http:/", "must have at least 8 characters"),
         ("lane", "fast", "must be one of express, normal, bulk"),
         ("lane", 5, "must be one of express, normal, bulk"),
         ("delivery", "exactly_once", "must be one of at_most_once, at_least_once"),
         ("send_at", 5, "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z"),
         ("valid_for_seconds", 59, "must be >= 60"),
-        ("valid_for_seconds", 1.5, "must be int | null, not float"),
+        ("valid_for_seconds", 1.5, "must be an integer or null, not a decimal number"),
         (
             "send_at",
             "2026-11-21T10:00:00",
             "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z",
         ),
         ("send_at", "soon", "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z"),
-        ("max_price", "0,10", "must be an amount like 0.10, with a point and at most six decimals"),
-        ("max_price", 1, "must be str | null, not int"),
+        ("max_price", "0,10", PRICE_RULE),
+        (
+            "max_price",
+            0.1,
+            f"must be a string or null, not a decimal number; it {PRICE_RULE}",
+        ),
         ("callback_url", "gopher://x", "must begin with https:// or http://"),
     ],
 )
@@ -85,14 +98,14 @@ def test_all_faults_of_a_document_are_told_at_once():
 
 
 def test_a_document_that_is_no_object_is_told_so():
-    assert faults([]) == {"body": "must be object, not array"}
-    assert faults("x") == {"body": "must be object, not str"}
+    assert faults([]) == {"body": "must be an object, not an array"}
+    assert faults("x") == {"body": "must be an object, not a string"}
 
 
 def test_faults_inside_lists_are_told_by_their_place():
     items = [{"to": "+49", "text": "x"}, {"to": "+49"}, 5]
     found = faults({"messages": items}, BatchRequest)
-    assert found == {"messages[1].text": "is required", "messages[2]": "must be object, not int"}
+    assert found == {"messages[1].text": "is required", "messages[2]": "must be an object, not an integer"}
     assert faults({"messages": []}, BatchRequest) == {"messages": "must have >= 1 items"}
     assert "1000" in faults({"to": ["+49"] * 1_001}, BatchRequest)["to"]
 
@@ -164,6 +177,29 @@ def test_half_of_an_emoji_is_told_by_its_field(half):
 def test_what_is_no_json_is_still_told_so(raw):
     refusal = refused(raw)
     assert (refusal.status, refusal.code) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "it is empty"),
+        (b'{"to":"+49"', "it ends too early (byte 11)"),
+        (b'{"to":"+4915112345678","text":"\xff"}', "0xff is not UTF-8 there (byte 31)"),
+        (b'{"to" 1}', "expected ':' (byte 6)"),
+        (b'{"to":1e999}', "Number out of range"),
+        (b"[" * 100_000, "it is nested too deeply"),
+    ],
+)
+def test_the_byte_at_which_reading_stopped_is_told(raw, reason):
+    assert refused(raw).problem().detail == f"The body could not be read as JSON: {reason}"
+
+
+def test_a_parameter_of_a_url_is_not_told_that_it_is_a_text():
+    values = {"limit": "many"}
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(values, MessageQuery)
+    [fault] = refuse_values(caught.value, values, MessageQuery, where="query").errors
+    assert (fault.field, fault.detail) == ("query.limit", "must be an integer")
 
 
 def test_a_flood_of_halves_is_cut():
