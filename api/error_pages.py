@@ -7,6 +7,9 @@ from typing import Final
 from api.problems import STATUS
 from shared.domain.problems import PROBLEMS, ProblemCode, ProblemKind
 
+OF_ONE_FIELD: Final = frozenset(
+    {ProblemCode.INVALID_NUMBER, ProblemCode.TEXT_TOO_LONG, ProblemCode.TEXT_NOT_STORABLE}
+)
 # Where static/errors.html takes the dictionary.
 PLACE: Final = "<!-- errors -->"
 MARKDOWN_HEAD: Final = """\
@@ -44,6 +47,8 @@ def _notes(kind: ProblemKind) -> list[str]:
         notes.append("The same request may succeed later.")
     if kind.code is ProblemCode.VALIDATION_FAILED:
         notes.append("`errors` is a list of `field` and `detail`, one for each bad field.")
+    if kind.code in OF_ONE_FIELD:
+        notes.append("`errors` names the field.")
     return notes
 
 

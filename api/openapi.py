@@ -110,6 +110,12 @@ ARGUMENTS: Final = {
     "bytes_max": "65536",
     "summary": "to: is required",
 }
+BAD_FIELDS: Final = {
+    _C.VALIDATION_FAILED: FieldError("to", "is required"),
+    _C.INVALID_NUMBER: FieldError("to", "no country has a code that +999 begins with"),
+    _C.TEXT_TOO_LONG: FieldError("text", "the text needs 13 segments as UCS2, at most 10 may be sent"),
+    _C.TEXT_NOT_STORABLE: FieldError("text", "the text holds U+0000"),
+}
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
@@ -270,8 +276,10 @@ def _refusal(codes: list[ProblemCode]) -> dict[str, Any]:
 def _example(code: ProblemCode) -> Any:
     template = PROBLEMS[code].detail
     told = {name: value for name, value in ARGUMENTS.items() if f"{{{name}}}" in template}
-    errors = [FieldError("to", "is required")] if code is _C.VALIDATION_FAILED else ()
-    refusal = Refusal(code, errors=errors)
+    refusal = Refusal(code)
+    if (field := BAD_FIELDS.get(code)) is not None:
+        refusal.errors = (field,)
+        told = {name: field.detail if name == "reason" else value for name, value in told.items()}
     refusal.arguments.update(told)
     return msgspec.to_builtins(refusal.problem("b7f3c1d29a60e845"))
 

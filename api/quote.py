@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from api.callers import Client
-from api.problems import Refusal, invalid_field
+from api.problems import FieldError, Refusal, invalid_field
 from shared.domain.msisdn import InvalidMsisdn, Msisdn, parse_msisdn
 from shared.domain.problems import ProblemCode
 from shared.domain.rates import NoRate, RateTable
@@ -67,16 +67,20 @@ def _parse_number(to: str) -> Msisdn:
     try:
         return parse_msisdn(to)
     except InvalidMsisdn as error:
-        raise Refusal(ProblemCode.INVALID_NUMBER, reason=str(error)) from None
+        raise _refused(ProblemCode.INVALID_NUMBER, "to", error) from None
 
 
 def _segment(text: str) -> Segmented:
     try:
         return segment(text)
     except TextTooLong as error:
-        raise Refusal(ProblemCode.TEXT_TOO_LONG, reason=str(error)) from None
+        raise _refused(ProblemCode.TEXT_TOO_LONG, "text", error) from None
     except TextError as error:
-        raise Refusal(ProblemCode.TEXT_NOT_STORABLE, reason=str(error)) from None
+        raise _refused(ProblemCode.TEXT_NOT_STORABLE, "text", error) from None
+
+
+def _refused(code: ProblemCode, field: str, error: Exception) -> Refusal:
+    return Refusal(code, reason=str(error), errors=[FieldError(field, str(error))])
 
 
 def refuse_unsendable(client: Client, sender: str | None) -> None:

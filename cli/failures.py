@@ -101,8 +101,9 @@ class Refused(Failure):
         return {**msgspec.to_builtins(self.problem), "exit_code": int(self.exit_code), **self.members}
 
     def fields(self) -> Sequence[FieldError]:
-        """The bad fields that the problem names."""
-        return () if self.problem.errors is msgspec.UNSET else self.problem.errors
+        """The bad fields that the problem names, but for one of which its detail says the same."""
+        errors = () if self.problem.errors is msgspec.UNSET else self.problem.errors
+        return [error for error in errors if error.detail != self.problem.detail]
 
 
 class Unreachable(Failure):

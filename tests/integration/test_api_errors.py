@@ -181,17 +181,23 @@ async def validation_failed(rig: Rig) -> Answer:
 
 @produces(C.INVALID_NUMBER)
 async def invalid_number(rig: Rig) -> Answer:
-    return await rig.send(await rig.client("acme"), to="015112345678")
+    answer = await rig.send(await rig.client("acme"), to="015112345678")
+    assert answer.body["errors"] == [{"field": "to", "detail": answer.body["detail"]}]
+    return answer
 
 
 @produces(C.TEXT_TOO_LONG)
 async def text_too_long(rig: Rig) -> Answer:
-    return await rig.send(await rig.client("acme"), text="x" * 50_000)
+    answer = await rig.send(await rig.client("acme"), text="x" * 50_000)
+    assert answer.body["errors"] == [{"field": "text", "detail": answer.body["detail"]}]
+    return answer
 
 
 @produces(C.TEXT_NOT_STORABLE)
 async def text_not_storable(rig: Rig) -> Answer:
-    return await rig.send(await rig.client("acme"), text="a\0b")
+    answer = await rig.send(await rig.client("acme"), text="a\0b")
+    assert answer.body["errors"] == [{"field": "text", "detail": answer.body["detail"]}]
+    return answer
 
 
 @produces(C.NO_RATE)
