@@ -12,7 +12,7 @@ from cli.failures import Exit, Failure
 from cli.listing import collect, limit_option
 from cli.output import Output, short_time_text, time_text
 from cli.target import KeyFile
-from cli.words import not_empty, part
+from cli.words import TIME, part
 from shared.domain.api_keys import RANDOM_BYTES, InvalidApiKey, format_api_key, new_api_key, parse_api_key
 
 KEYS = "/admin/v1/keys"
@@ -47,7 +47,7 @@ def key() -> None:
 @click.option(
     "--allow-ip", "allowed_ips", multiple=True, metavar="NETWORK", help="May be repeated; else any."
 )
-@click.option("--expires-at", callback=not_empty, metavar="TIME", help="As 2027-01-01T00:00:00Z; else never.")
+@click.option("--expires-at", type=TIME, metavar="TIME", help="As 2027-01-01T00:00:00Z; else never.")
 @click.option("--reason", help="Why; stands in the audit trail.")
 @api_command(KeyFile.ADMIN)
 async def create(api: Api, output: Output, client: str | None, operator: bool, **given: Any) -> None:

@@ -13,6 +13,7 @@ from cli.message_screen import print_message
 from cli.output import Output, amount_text, short_time_text, state_text
 from cli.proof import STATES
 from cli.target import KeyFile
+from cli.words import NUMBER, TIME
 
 
 @click.group()
@@ -36,10 +37,12 @@ async def show(api: Api, output: Output, message_id: UUID) -> None:
     "list", epilog="Example: tollwire message list --status UNDELIVERED --since 2026-11-21T00:00:00Z"
 )
 @click.option("--status", type=click.Choice(sorted(STATES)), help="In this state only.")
-@click.option("--to", metavar="NUMBER", help="To this number only.")
+@click.option("--to", type=NUMBER, metavar="NUMBER", help="To this number only.")
 @click.option("--client-ref", metavar="REF", help="With this reference of yours only.")
-@click.option("--since", metavar="TIME", help="Accepted at this time or later, as 2026-11-21T10:00:00Z.")
-@click.option("--until", metavar="TIME", help="Accepted before this time.")
+@click.option(
+    "--since", type=TIME, metavar="TIME", help="Accepted at this time or later, as 2026-11-21T10:00:00Z."
+)
+@click.option("--until", type=TIME, metavar="TIME", help="Accepted before this time.")
 @limit_option
 @api_command(KeyFile.DEMO)
 async def list_(api: Api, output: Output, limit: int, **query: Any) -> None:

@@ -15,7 +15,7 @@ from cli.failures import Exit, Failure
 from cli.listing import collect
 from cli.output import Output, amount_text, count_text, short_time_text
 from cli.target import KeyFile
-from cli.words import AboveZero
+from cli.words import PREFIX, PRICE, AboveZero
 from shared.domain.money import MoneyFormatError, parse_micros
 
 RATES = "/admin/v1/rates"
@@ -47,8 +47,8 @@ Examples:
   tollwire rate set --csv prices.csv   # columns prefix,price; an empty price ends a rate
 """,
 )
-@click.argument("prefix", required=False)
-@click.argument("price", required=False)
+@click.argument("prefix", type=PREFIX, required=False)
+@click.argument("price", type=PRICE, required=False)
 @click.option(
     "--csv",
     "csv_path",
@@ -86,7 +86,7 @@ async def set_(
 
 
 @rate.command(epilog="Example: tollwire rate remove 4915 --client acme")
-@click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
+@click.argument("prefixes", type=PREFIX, metavar="PREFIX...", nargs=-1, required=True)
 @client_option
 @currency_option
 @reason_option
@@ -101,7 +101,7 @@ async def remove(api: Api, output: Output, prefixes: tuple[str, ...], **given: A
 
 
 @rate.command("list", epilog="Example: tollwire rate list 49 --client acme")
-@click.argument("prefix", required=False, default="")
+@click.argument("prefix", type=PREFIX, required=False, default="")
 @client_option
 @click.option("--limit", type=click.IntRange(min=1), default=LIST_DEFAULT, show_default=True, help="At most.")
 @api_command(KeyFile.ADMIN)

@@ -20,7 +20,7 @@ from cli.proof import DELIVERED, FINAL_STATES
 from cli.send_batches import BATCH_DEFAULT, BATCH_MAX
 from cli.send_file import FileSend, send_file
 from cli.target import KeyFile
-from cli.words import not_empty
+from cli.words import PRICE, TIME, not_empty
 
 KEY_BYTES = 16
 # An option that is not given, or given as it would be without.
@@ -52,7 +52,7 @@ they make it 1 only with --strict, or when no row is accepted.
     type=click.Choice(["express", "normal", "bulk"]),
     help="express for one-time passwords, bulk for campaigns.",
 )
-@click.option("--send-at", metavar="TIME", help="Not before, as 2026-12-01T09:00:00+01:00.")
+@click.option("--send-at", type=TIME, metavar="TIME", help="Not before, as 2026-12-01T09:00:00+01:00.")
 @click.option(
     "--valid-for",
     "valid_for_seconds",
@@ -60,7 +60,7 @@ they make it 1 only with --strict, or when no row is accepted.
     metavar="SECONDS",
     help="Expires after so long, uncharged.",
 )
-@click.option("--max-price", metavar="AMOUNT", help="Refuse a message that costs more, as 0.10.")
+@click.option("--max-price", type=PRICE, metavar="AMOUNT", help="Refuse a message that costs more, as 0.10.")
 @click.option("--client-ref", metavar="REF", help="Your own reference of a single message.")
 @click.option(
     "--idempotency-key",

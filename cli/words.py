@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import click
+import msgspec
 from click.core import ParameterSource
 
+from api.schemas import OUT_OF_TIME, PREFIX_RIGHT, PRICE_RIGHT, Instant, Price, is_strange
+from api.violations import RFC3339
 from cli.failures import Exit, Failure
+from shared.domain.msisdn import is_e164
 
 # As click names what it takes for an option: -5 of -5.00.
 _NUMBER_BELOW_ZERO = re.compile(r"-[0-9.]")
@@ -48,6 +53,48 @@ def part(name: str) -> str:
     if not name:
         raise Failure("The name is empty.", exit_code=Exit.USAGE)
     return quote(name, safe="")
+
+
+class Word(click.ParamType[str]):
+    """What the API reads as ``kind``; anything else is wrong use, in the command line's own words.
+
+    Args:
+        kind: a type that msgspec converts a text to.
+        right: what would be right, as "must be …".
+    """
+
+    def __init__(self, name: str, kind: Any, right: str) -> None:
+        self.name = name
+        self._kind = kind
+        self._right = right
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it was typed."""
+        if isinstance(param, click.Option) and not value.strip():
+            raise click.UsageError(f"{param.opts[0]} is empty.", ctx)
+        try:
+            read = msgspec.convert(value, self._kind)
+        except (msgspec.ValidationError, UnicodeEncodeError):
+            self.fail(f"{value!a} {self._right}", param, ctx)
+        if isinstance(read, datetime) and is_strange(read):
+            self.fail(f"{value!a} {OUT_OF_TIME}", param, ctx)
+        return value
+
+
+class _Number(click.ParamType[str]):
+    name = "number"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it was typed."""
+        if not is_e164(value):
+            self.fail(f"{value!a} must be in E.164 with its +, as in +4915112345678", param, ctx)
+        return value
+
+
+TIME: Final = Word("time", Instant, RFC3339)
+PRICE: Final = Word("amount", Price, PRICE_RIGHT)
+PREFIX: Final = Word("prefix", Annotated[str, msgspec.Meta(pattern=r"^\+?[0-9]{0,15}\Z")], PREFIX_RIGHT)
+NUMBER: Final = _Number()
 
 
 class AboveZero(click.Command):
