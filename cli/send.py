@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from api.read_schemas import MessageDetail
-from api.schemas import MessageAccepted
+from api.schemas import VALID_FOR_MAX_SECONDS, VALID_FOR_MIN_SECONDS, MessageAccepted
 from cli.api_client import Api, Told
 from cli.api_command import api_command
 from cli.failures import Exit, perhaps_done
@@ -56,7 +56,7 @@ they make it 1 only with --strict, or when no row is accepted.
 @click.option(
     "--valid-for",
     "valid_for_seconds",
-    type=click.IntRange(min=1),
+    type=click.IntRange(VALID_FOR_MIN_SECONDS, VALID_FOR_MAX_SECONDS),
     metavar="SECONDS",
     help="Expires after so long, uncharged.",
 )

@@ -17,6 +17,7 @@ API = ("--api-url", "http://127.0.0.1:9", "--api-key", "x")
         (["message", "list", "--to", "0151"], "must be in E.164 with its +"),
         (["send", "+4915112345678", "x", "--send-at", "soon"], "must be an RFC 3339 time with a time zone"),
         (["send", "+4915112345678", "x", "--max-price", "0,10"], "must be an amount like 0.10"),
+        (["send", "+4915112345678", "x", "--valid-for", "59"], "is not in the range 60<=x<=259200"),
         (["rate", "set", "49", "0,07"], "must be an amount like 0.10"),
         (["rate", "set", "DE", "0.07"], "must be at most 15 digits without the +"),
         (["key", "create", "acme", "--expires-at", "2027"], "must be an RFC 3339 time with a time zone"),
