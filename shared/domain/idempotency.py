@@ -10,6 +10,8 @@ KEY_CHARACTERS_MAX = 255
 # Both quotes and a backslash before each character: the longest spelling of the longest key.
 _HEADER_CHARACTERS_MAX = 2 * KEY_CHARACTERS_MAX + 2
 
+_RIGHT = f"an Idempotency-Key is 1 to {KEY_CHARACTERS_MAX} visible ASCII characters, without spaces"
+
 _VISIBLE_ASCII = re.compile(rf"[!-~]{{1,{KEY_CHARACTERS_MAX}}}")
 # RFC 8941, 3.3.3: only the quote and the backslash are escaped, and both always are.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
@@ -33,11 +35,12 @@ def parse_idempotency_key(header: str) -> str:
     spelled = header.strip(" \t")
     if len(spelled) > _HEADER_CHARACTERS_MAX:
         raise InvalidIdempotencyKey(f"an Idempotency-Key has at most {KEY_CHARACTERS_MAX} characters")
+    # What is no such character is the fault also of a value that is not quoted rightly.
+    if not spelled.isascii():
+        raise InvalidIdempotencyKey(_RIGHT)
     key = _unquoted(spelled) if spelled.startswith('"') else spelled
     if not _VISIBLE_ASCII.fullmatch(key):
-        raise InvalidIdempotencyKey(
-            f"an Idempotency-Key is 1 to {KEY_CHARACTERS_MAX} visible ASCII characters, without spaces"
-        )
+        raise InvalidIdempotencyKey(_RIGHT)
     return key
 
 

@@ -55,3 +55,15 @@ def test_a_bare_and_a_quoted_value_spell_the_key(header, key):
 def test_anything_else_is_refused_and_told_what_a_key_is(header):
     with pytest.raises(InvalidIdempotencyKey, match="Idempotency-Key"):
         parse_idempotency_key(header)
+
+
+@pytest.mark.parametrize("header", ['"ä"', "ä", '"ä', "a b", '"a b"', ""])
+def test_a_character_that_no_key_has_is_what_is_told(header):
+    with pytest.raises(InvalidIdempotencyKey, match="visible ASCII characters"):
+        parse_idempotency_key(header)
+
+
+@pytest.mark.parametrize("header", ['"a', '"a"b', '"a"b"', r'"a\b"'])
+def test_of_characters_that_a_key_may_have_the_quoting_is_told(header):
+    with pytest.raises(InvalidIdempotencyKey, match="ends with its quote"):
+        parse_idempotency_key(header)
