@@ -111,7 +111,7 @@ async def put_route(resources: Resources, call: Call, *, body: RouteRequest) -> 
         try:
             await carriers.put_route(connection, body.prefix, body.priority, body.carrier, by, body.reason)
         except NoSuchCarrier:
-            raise Refusal(ProblemCode.NOT_FOUND, what="carrier") from None
+            raise Refusal(ProblemCode.NOT_FOUND, what=f"carrier {body.carrier}") from None
     return RouteChanged(RouteShown(body.prefix, body.priority, body.carrier), removed=False)
 
 

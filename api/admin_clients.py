@@ -80,7 +80,7 @@ async def get_client(resources: Resources, _call: Call, *, path: ClientPath) -> 
         async with resources.pool.acquire() as connection:
             account = await clients.client_account(connection, path.name)
     except NoSuchClient:
-        raise no_client() from None
+        raise no_client(path.name) from None
     return _shown(resources, account, await read_backlog(resources.pool, account.id))
 
 
@@ -105,7 +105,7 @@ async def change_client(
             _refuse_senders(body, (await clients.client_account(connection, path.name)).settings)
             changed = await clients.set_client(connection, path.name, changes, actor_of(call), body.reason)
     except NoSuchClient:
-        raise no_client() from None
+        raise no_client(path.name) from None
     except asyncpg.CheckViolationError as error:
         raise invalid_field("body", error.constraint_name or "a value is out of its range") from None
     return _shown(resources, changed)
@@ -172,9 +172,9 @@ def refuse_unknown_currency(currency: str) -> None:
         raise invalid_field("currency", f"must be a currency of ISO 4217, which {currency} is not")
 
 
-def no_client() -> Refusal:
-    """There is no client with this name."""
-    return Refusal(ProblemCode.NOT_FOUND, what="client")
+def no_client(name: str | None) -> Refusal:
+    """There is no client with this name; one that is None was not asked for."""
+    return Refusal(ProblemCode.NOT_FOUND, what=f"client {name or ''}".rstrip())
 
 
 def _shown(resources: Resources, account: ClientAccount, backlog: ClientBacklog | None = None) -> ClientShown:

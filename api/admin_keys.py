@@ -60,7 +60,7 @@ async def create_key(resources: Resources, call: Call, *, body: NewKeyRequest) -
         async with connected(resources.pool) as connection:
             made = await api_keys.create_key(connection, key, new, actor_of(call), body.reason)
     except NoSuchClient:
-        raise no_client() from None
+        raise no_client(body.client) from None
     except asyncpg.InvalidTextRepresentationError:
         raise invalid_field("allowed_ips", NETWORK_RULE) from None
     return NewKeyShown(**msgspec.structs.asdict(_shown(made)), key=format_api_key(key))
@@ -112,7 +112,7 @@ async def _page(resources: Resources, client: str | None, query: KeyQuery) -> Ke
         async with resources.pool.acquire() as connection:
             found = await api_keys.list_keys(connection, client, after=after, limit=query.limit)
     except NoSuchClient:
-        raise no_client() from None
+        raise no_client(client) from None
     is_full = len(found) == query.limit
     return KeyPage([_shown(one) for one in found], _cursor(found[-1]) if is_full else None)
 
@@ -137,7 +137,7 @@ async def revoke_key(resources: Resources, call: Call, *, path: KeyPath, query: 
         async with connected(resources.pool) as connection:
             return _shown(await api_keys.revoke_key(connection, path.key_id, actor_of(call), query.reason))
     except NoSuchKey:
-        raise Refusal(ProblemCode.NOT_FOUND, what="key") from None
+        raise Refusal(ProblemCode.NOT_FOUND, what=f"key {path.key_id}") from None
 
 
 def _shown(key: KeyListing) -> KeyShown:

@@ -57,7 +57,7 @@ async def post_credit(
                 connection, path.name, body.kind, amount_micros, body.reference, actor_of(call), body.reason
             )
     except NoSuchClient:
-        raise no_client() from None
+        raise no_client(path.name) from None
     except ReferenceConflict:
         raise Refusal(ProblemCode.REFERENCE_CONFLICT, reference=body.reference) from None
     except ImpossibleAmount:
@@ -101,7 +101,7 @@ async def set_rates(resources: Resources, call: Call, *, body: RatesRequest) -> 
                     connection, body.client, body.currency, ended, actor_of(call), body.reason
                 )
     except NoSuchClient:
-        raise no_client() from None
+        raise no_client(body.client) from None
     return RatesChanged(changed)
 
 
@@ -117,7 +117,7 @@ async def list_rates(resources: Resources, _call: Call, *, query: RateQuery) -> 
                 connection, query.client, prefix=query.prefix, after=after, limit=query.limit
             )
     except NoSuchClient:
-        raise no_client() from None
+        raise no_client(query.client) from None
     is_full = len(found) == query.limit
     return RatePage(
         rates=[

@@ -56,7 +56,7 @@ async def get_message(resources: Resources, call: Call, *, path: MessagePath) ->
             resources.pool, call.client.id, path.id, is_test_only=call.caller.is_test
         )
     if found is None:
-        raise Refusal(ProblemCode.NOT_FOUND, what="message")
+        raise Refusal(ProblemCode.NOT_FOUND, what=f"message {path.id}")
     row = found.message
     return MessageDetail(
         **_summary(row),
@@ -130,7 +130,7 @@ async def cancel_message(resources: Resources, call: Call, *, path: MessagePath)
     """
     answer = await resources.cancels.one(Want(call.client.id, path.id, call.caller.is_test))
     if answer.outcome == "not_found":
-        raise Refusal(ProblemCode.NOT_FOUND, what="message")
+        raise Refusal(ProblemCode.NOT_FOUND, what=f"message {path.id}")
     if answer.outcome in {"already_sending", "already_final"}:
         raise Refusal(ProblemCode(answer.outcome), status=answer.state)
     return Cancelled(id=path.id, status="CANCELLED")

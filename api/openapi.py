@@ -52,7 +52,7 @@ Send SMS, pay only for what is delivered, prove every step.
 leave the simulator and cost nothing.
 
 **Idempotency.** Send `Idempotency-Key` with a POST that makes messages. The same key with the same
-content gets the first answer again (`Idempotency-Replayed: true`) for 72 hours; with another content 422.
+content gets the first answer again (`Idempotency-Replayed: true`) for 72 hours; with other content 422.
 
 **Refusals** are RFC 9457 problems. Decide by `code`; [the dictionary](/docs/errors) says what each means.
 

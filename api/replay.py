@@ -74,7 +74,7 @@ async def replay_dead_letter(
     async with connected(resources.pool) as connection:
         letter = await load_dead_letter(connection, path.id, body.number)
     if letter is None:
-        raise Refusal(ProblemCode.NOT_FOUND, what="dead letter")
+        raise Refusal(ProblemCode.NOT_FOUND, what=f"dead letter {path.id}")
     if letter["known"] is not None:
         answer = await resources.accept.first_answer(letter["known"])
         return Reply(answer, headers=REPLAYED, is_replay=True)

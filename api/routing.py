@@ -217,7 +217,7 @@ class Router:
         for pattern, methods in self._templates:
             if match := pattern.fullmatch(path):
                 return methods, match.groupdict()
-        raise Refusal(ProblemCode.NOT_FOUND, what="resource")
+        raise Refusal(ProblemCode.NOT_FOUND, what="resource at this path")
 
 
 async def read_body(

@@ -21,6 +21,9 @@ _FRACTION_DIGITS_MIN = 4
 _DECIMAL = re.compile(
     rf"(-?)(0|[1-9][0-9]{{0,{_WHOLE_DIGITS_MAX - 1}}})(?:\.([0-9]{{1,{_FRACTION_DIGITS_MAX}}}))?"
 )
+# The same with more digits than an amount has.
+_PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(?:\.([0-9]+))?")
+_SHOWN_CHARACTERS_MAX = 40
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -104,14 +107,23 @@ def parse_micros(text: str) -> int:
     """
     match = _DECIMAL.fullmatch(text)
     if match is None:
-        raise MoneyFormatError(f'an amount is a decimal string like "0.0079", not {text[:40]!r}')
+        raise MoneyFormatError(_why_no_amount(text))
     sign, whole, fraction = match.groups()
     micros = int(whole) * MICROS_PER_UNIT + int((fraction or "").ljust(_FRACTION_DIGITS_MAX, "0"))
     if sign:
         micros = -micros
     if not MICROS_MIN <= micros <= MICROS_MAX:
-        raise MoneyFormatError(f"{text} is more than 64 bits of micros can hold")
+        raise MoneyFormatError(f"{text} is too large an amount")
     return micros
+
+
+def _why_no_amount(text: str) -> str:
+    plain = _PLAIN.fullmatch(text[:_SHOWN_CHARACTERS_MAX])
+    if plain is not None and len(text) <= _SHOWN_CHARACTERS_MAX:
+        if len(plain[1]) > _WHOLE_DIGITS_MAX:
+            return f"{text} is too large an amount"
+        return f"an amount has at most {_FRACTION_DIGITS_MAX} decimals, and {text} has {len(plain[2])}"
+    return f'an amount is a decimal string like "0.0079", not {text[:_SHOWN_CHARACTERS_MAX]!r}'
 
 
 def format_micros(micros: int) -> str:

@@ -145,13 +145,13 @@ _KINDS = (
     ProblemKind(
         _C.CALLBACK_NOT_ALLOWED,
         "The callback's host is not registered",
-        "callback_url may only name a host that this client registered.",
+        "callback_url may only name a host that an operator registered for this client.",
         "Register the host with the operator, or leave callback_url out to use the client's endpoint.",
     ),
     ProblemKind(
         _C.NOT_FOUND,
         "Nothing here",
-        "There is no {what} here for this key.",
+        "There is no {what}, or none that this key may see.",
         "Check the path and the id. What belongs to another client is not found either.",
     ),
     ProblemKind(
@@ -256,7 +256,7 @@ _KINDS = (
     ProblemKind(
         _C.IDEMPOTENCY_MISMATCH,
         "The Idempotency-Key was used for another request",
-        "This Idempotency-Key was used in the last 72 hours for a request with another content.",
+        "This Idempotency-Key was used in the last 72 hours for another request.",
         "Use a new key for a new request; repeat a request exactly to get its first answer.",
     ),
     ProblemKind(
@@ -292,7 +292,7 @@ _KINDS = (
         _C.UNAVAILABLE,
         "The service is not available",
         "The database cannot be reached. Nothing was accepted.",
-        "Send the same again after Retry-After. What the answer says is to be mended comes first.",
+        "Send the same again after Retry-After. Where the answer names something to mend, mend that first.",
         repeatable=True,
     ),
 )

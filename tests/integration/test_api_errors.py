@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -122,6 +123,15 @@ async def callback_not_allowed(rig: Rig) -> Answer:
 async def not_found(rig: Rig) -> Answer:
     for path in ("/", "/v1", "/v1/messages/x/y", "/%2e%2e/etc/passwd", "/docs/../x"):
         assert (await rig.call("GET", path + "nothing")).code == "not_found"
+    operator = await rig.operator()
+    for method, path, what in (
+        ("GET", "/admin/v1/clients/nobody", "client nobody"),
+        ("DELETE", "/admin/v1/keys/nokey", "key nokey"),
+        ("GET", f"/v1/messages/{UUID(int=7)}", f"message {UUID(int=7)}"),
+    ):
+        asked_by = operator if "admin" in path else await rig.client("asker")
+        answer = await rig.call(method, path, key=asked_by)
+        assert answer.body["detail"] == f"There is no {what}, or none that this key may see."
     return await rig.call("GET", "/v2/messages")
 
 

@@ -1,4 +1,5 @@
 import operator
+import re
 
 import pytest
 
@@ -74,6 +75,22 @@ def test_what_is_no_plain_decimal_of_64_bits_is_refused(text):
     with pytest.raises(MoneyFormatError) as refusal:
         parse_micros(text)
     assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("0.0000001", "an amount has at most 6 decimals, and 0.0000001 has 7"),
+        ("-12.12345678", "an amount has at most 6 decimals, and -12.12345678 has 8"),
+        ("99999999999999999", "99999999999999999 is too large an amount"),
+        ("9223372036854.775808", "9223372036854.775808 is too large an amount"),
+        ("0,10", "an amount is a decimal string like \"0.0079\", not '0,10'"),
+        ("00.0000001", "an amount is a decimal string like \"0.0079\", not '00.0000001'"),
+    ],
+)
+def test_what_is_too_fine_or_too_large_is_told_so(text, why):
+    with pytest.raises(MoneyFormatError, match=f"^{re.escape(why)}$"):
+        parse_micros(text)
 
 
 def test_money_of_one_currency_adds_subtracts_negates_and_multiplies():
