@@ -187,9 +187,9 @@ class Common(ValkeyAccess, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=r"^postgres(ql)?://",
-            description="PostgreSQL of this service's role; several hosts: postgresql://u:p@a:5432,b:5432/db.",
+            description="PostgreSQL of this service's role, as tollwire_api; several hosts: postgresql://u:p@a:5432,b:5432/db.",
             extra=SECRET,
-            examples=["postgresql://tollwire_api:secret@127.0.0.1:5432/tollwire"],
+            examples=["postgresql://ROLE:secret@127.0.0.1:5432/tollwire"],
         ),
     ]
     postgres_pool_min: Annotated[

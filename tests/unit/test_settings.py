@@ -108,7 +108,7 @@ def test_of_a_keyring_that_is_missing_it_is_told_how_to_make_one() -> None:
 
 
 def test_a_wrong_dsn_is_answered_with_an_example() -> None:
-    with pytest.raises(SettingsError, match="it must be like postgresql://tollwire_api:secret@"):
+    with pytest.raises(SettingsError, match="it must be like postgresql://ROLE:secret@"):
         load(Common, {**ENOUGH, "TOLLWIRE_POSTGRES_DSN": "mysql://db"})
 
 
