@@ -24,7 +24,7 @@ LIMIT_SECONDS = 90.0
 def down(clean: bool) -> None:
     """Finish what is in hand and stop everything. With nothing running, it is done already.
 
-    Exit status: 0 nothing runs any more, 1 it could not be stopped or removed, 2 used wrongly.
+    Exit codes: 0 nothing runs any more, 1 it could not be stopped or removed, 2 used wrongly.
     """
     home = Home.of(os.environ)
     console = Console(highlight=False)

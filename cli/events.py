@@ -49,7 +49,7 @@ async def replay_events(pool: Pool, output: Output, since: str, until: str) -> N
     On sms.event.<status>, for reports that lost facts. Readers count a fact once, so telling it again is
     harmless.
 
-    Exit status: 0 all are told, 1 NATS gave up in between (start again), 2 used wrongly, 3 the database
+    Exit codes: 0 all are told, 1 NATS gave up in between (start again), 2 used wrongly, 3 the database
     or NATS does not answer.
     """
     first = moment_of(since)

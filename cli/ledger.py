@@ -75,7 +75,7 @@ def verify(
 ) -> None:
     """Prove the books: entries, holds, messages and seals.
 
-    Exit status: 0 they are whole, 1 something is wrong, 2 they could not be verified, 3 no
+    Exit codes: 0 they are whole, 1 something is wrong, 2 they could not be verified, 3 no
     instance runs and no database is named.
     """
     try:

@@ -54,7 +54,7 @@ def listen(
 
     Without --secret the demo client's callbacks are pointed here, and their secret is kept in the home.
 
-    Exit status: 0 ended by Ctrl-C or --count, 1 the port is taken or the API refused, 2 used wrongly,
+    Exit codes: 0 ended by Ctrl-C or --count, 1 the port is taken or the API refused, 2 used wrongly,
     3 no API answers, 4 the key may not.
     """
     environ = {**os.environ, "TOLLWIRE_HOME": str(home)} if home else dict(os.environ)

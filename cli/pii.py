@@ -35,7 +35,7 @@ async def erase_number(pool: Pool, output: Output, number: str, yes: bool, reaso
     place in the books, under a pseudonym. There is no way back. Refused while a message to the number has
     not ended.
 
-    Exit status: 0 nothing of the number is left, 1 refused, 2 used wrongly, 3 the database does not
+    Exit codes: 0 nothing of the number is left, 1 refused, 2 used wrongly, 3 the database does not
     answer, 4 the role may not.
     """
     if not E164.fullmatch(number):

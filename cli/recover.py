@@ -65,7 +65,7 @@ async def recover(
     What sms.event.* still tells is made again; whatever else waits may have been sent, and is treated as
     a submit whose answer was lost. Streams of work are emptied. It may be cut off and started again.
 
-    Exit status: 0 done, 1 refused, 2 used wrongly, 3 the database or NATS does not answer, 4 the role may
+    Exit codes: 0 done, 1 refused, 2 used wrongly, 3 the database or NATS does not answer, 4 the role may
     not.
     """
     moment = moment_of(restored_to)

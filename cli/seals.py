@@ -39,7 +39,7 @@ async def seals(pool: Pool, output: Output, out: Path | None) -> int:
     The ledger process writes them to TOLLWIRE_SEALS_FOLDER by itself. A file that is there is never written
     over. `tollwire ledger verify --seals FOLDER` compares the database with such files.
 
-    Exit status: 0 done, 1 a file holds another seal than the database, 2 used wrongly, 3 the database does
+    Exit codes: 0 done, 1 a file holds another seal than the database, 2 used wrongly, 3 the database does
     not answer, 4 the role may not.
     """
     async with pool.acquire() as connection:

@@ -44,7 +44,7 @@ class Report(msgspec.Struct, kw_only=True):
 @click.command()
 @click.option("--json", "wants_json", is_flag=True, help="For programs.")
 def status(wants_json: bool) -> None:
-    """Show what runs. Exit status: 0 all is well, 1 something is not, 3 nothing runs."""
+    """Show what runs. Exit codes: 0 all is well, 1 something is not, 3 nothing runs."""
     home = Home.of(os.environ)
     report = look(home)
     if wants_json:

@@ -49,7 +49,7 @@ def up(scale: str, observe: bool, servers_only: bool, detach: bool, in_backgroun
     TOLLWIRE_HOME (.tollwire by default) and survives a restart. The API listens on TOLLWIRE_PORT (8080 by
     default).
 
-    Exit status: 0 it ran and was stopped (with --detach: it is ready; it ran already), 1 it did not start,
+    Exit codes: 0 it ran and was stopped (with --detach: it is ready; it ran already), 1 it did not start,
     2 used wrongly, 4 a port is in use.
     """
     if servers_only and (scale or observe):
