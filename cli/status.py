@@ -110,7 +110,8 @@ def _print(console: Console, report: Report) -> None:
         return
     versions = ", ".join(f"{name} {version or '-'}" for name, version in report.versions.items())
     where = f"at {report.api_url}" if report.api_url else "without services"
-    console.print(f"Tollwire is {report.phase} {where}, since {time_text(report.started_at)}", soft_wrap=True)
+    since = time_text(report.started_at or None)
+    console.print(f"Tollwire is {report.phase} {where}, since {since}", soft_wrap=True)
     console.print(f"Data: {report.data_folder}   Versions: {versions}", soft_wrap=True, style="dim")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("process", "pid", "port", "health port", "restarts", "health"):
