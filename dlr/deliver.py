@@ -228,7 +228,8 @@ class Deliver(WithParts):
     def _sent_back(self, work: CallbackWork, host: str, leased_at: float) -> CallbackRecord | None:
         """What the endpoint had no turn for is due when it may have one; None: when its lease ends."""
         seconds = self._endpoints.again_in(work.endpoint_id, host)
-        left_seconds = leased_at + LEASE_SECONDS - self._clock.monotonic()
+        # Noted so late that another may have leased it by then, it would look as if nobody had it.
+        left_seconds = leased_at + LEASE_SECONDS - LEASE_ROOM_SECONDS - self._clock.monotonic()
         return None if seconds is None or seconds > left_seconds else records.sent_back(work, seconds)
 
     async def _may_have_left(self, work: CallbackWork, until: float) -> bool:

@@ -26,7 +26,7 @@ class LeaseWalk:
         is_rested = self._before is None and now - self._began_at >= WALK_EVERY_SECONDS
         if is_rested or self._of != incarnation:
             self._began_at = now
-            return FROM_THE_LONGEST
+            self._of, self._before = incarnation, FROM_THE_LONGEST  # also where the first look fails
         return self._before
 
     def has_come_to(self, incarnation: int, before: datetime | None) -> None:

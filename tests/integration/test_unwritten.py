@@ -19,7 +19,9 @@ from tests.support.faulty_http import Request, http
 from tests.support.held_http import HeldServer, held_server
 from tests.support.servers import Database
 from tests.support.worker_rig import NO_ROUTES, Rig, open_rig
+from worker import chunk
 from worker.breaker import FAILURES_TO_OPEN
+from worker.desk import PLACES
 
 CONNECTIONS = 8
 CAMPAIGN = 200
@@ -46,6 +48,11 @@ class Held:
 
     async def states(self, ids: Sequence[UUID]) -> Tally[str]:
         return Tally(await self.rig.states(ids))
+
+    def places_used(self) -> float:
+        (metric,) = PLACES.collect()
+        label = {"carrier": self.row.name, "state": "used"}
+        return next(sample.value for sample in metric.samples if sample.labels == label)
 
     async def until(self, ids: Sequence[UUID], states: dict[str, int]) -> None:
         async with asyncio.timeout(ENOUGH_SECONDS):
@@ -146,6 +153,39 @@ async def test_what_is_not_written_when_it_ends_is_given_back_at_once_and_the_re
         written = [id_ for id_ in ids if any(is_of(id_, request) for request in one.server.requests)]
         assert await one.states(written) == {"SENT": CONNECTIONS}
         stop.request("the test is over")
+
+
+async def test_what_is_answered_is_recorded_though_a_neighbour_has_no_answer(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with held(database, nats_server) as one:
+        ids = await one.accepted(CONNECTIONS, "bulk")
+        async with going(one.carry("bulk", ids, Stop())):
+            await one.server.until_held(CONNECTIONS)
+            for _ in range(CONNECTIONS - 1):
+                one.server.answer(TAKEN)
+            await one.until(ids, {"SENT": CONNECTIONS - 1, "SENDING": 1})
+            one.server.answer_all(TAKEN)
+        assert await one.states(ids) == {"SENT": CONNECTIONS}
+
+
+async def test_what_is_answered_is_recorded_by_who_is_cut_off(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk, "GATHER_SECONDS", ENOUGH_SECONDS)
+    async with held(database, nats_server) as one:
+        ids = await one.accepted(CONNECTIONS, "bulk")
+        task = asyncio.create_task(one.carry("bulk", ids, Stop()))
+        await one.server.until_held(CONNECTIONS)
+        for _ in range(CONNECTIONS - 1):
+            one.server.answer(TAKEN)
+        async with asyncio.timeout(ENOUGH_SECONDS):
+            while one.places_used() > 1:  # noqa: ASYNC110 - the event is the server's
+                await asyncio.sleep(0.01)
+        assert await one.states(ids) == {"SENDING": CONNECTIONS}, "the answers still gather"
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await one.until(ids, {"SENT": CONNECTIONS - 1, "SENDING": 1})
 
 
 async def until_claimed_ahead(one: Held, ids: Sequence[UUID]) -> None:
