@@ -6,6 +6,7 @@ wait for the row of its account.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
@@ -27,7 +28,7 @@ from shared.runtime.batcher import Busy, Stopped
 from shared.runtime.flusher import Flusher
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.runtime.waiters import Deadlines, Waiter, expire_all
-from shared.storage.facts import FactPublisher, load_facts
+from shared.storage.facts import FACTS_DROPPED, FactPublisher, load_facts
 
 # A flush has the row of its account for some 20 ms then, and whoever sends for it waits so long.
 FLUSH_MAX: Final = 100
@@ -38,6 +39,8 @@ PLACE_SECONDS: Final = 0.5
 # Cancellations that one query makes facts of, some 20 ms, and that wait for it: more are told by a replay.
 TELL_MAX: Final = 2_000
 UNTOLD_MAX: Final = 20_000
+# After the stop no query for facts begins later than this: with a query's 15 s it is within GRACE_SECONDS.
+TELL_AFTER_STOP_SECONDS: Final = 5.0
 # Longer than the database's own deadline, so that its word comes first.
 ANSWER_DEADLINE_SECONDS: Final = 12.0
 
@@ -73,6 +76,7 @@ class Cancels:
         self._tasks: set[asyncio.Task[None]] = set()
         self._untold: deque[UUID] = deque()
         self._is_telling = False
+        self._tell_until = math.inf  # on the monotonic clock
         self._deadlines = Deadlines()
         self._is_open = False
 
@@ -85,8 +89,9 @@ class Cancels:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Answer everything that waits, and tell what was done; when cancelled here, give the rest up."""
+        """Answer everything that waits, and tell what time allows; when cancelled here, give the rest up."""
         self._is_open = False
+        self._tell_until = time.monotonic() + TELL_AFTER_STOP_SECONDS
         try:
             while self._tasks:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -191,7 +196,7 @@ class Cancels:
         """Let reporting hear of cancellations; no answer waits for that, and no other cancel."""
         taken = cancelled[: UNTOLD_MAX - len(self._untold)]
         if len(taken) < len(cancelled):
-            _log.warning("facts were lost", count=len(cancelled) - len(taken), error="too many wait")
+            _lose(len(cancelled) - len(taken), "too many wait")
         self._untold.extend(taken)
         if self._untold and not self._is_telling:
             self._is_telling = True
@@ -201,6 +206,10 @@ class Cancels:
         # One query at a time for all clients: a slow one has one connection, and no client's place.
         try:
             while self._untold:
+                if time.monotonic() >= self._tell_until:
+                    _lose(len(self._untold), "stopped")
+                    self._untold.clear()
+                    return
                 count = min(len(self._untold), TELL_MAX)
                 await self._tell([self._untold.popleft() for _ in range(count)])
         finally:
@@ -211,4 +220,9 @@ class Cancels:
         try:
             self._facts.add_all(await load_facts(self._pool, cancelled))
         except (OutcomeUnknown, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            _log.warning("facts were lost", count=len(cancelled), error=str(error))
+            _lose(len(cancelled), str(error))
+
+
+def _lose(count: int, error: str) -> None:
+    FACTS_DROPPED.inc(count)
+    _log.warning("facts were lost", count=count, error=error)

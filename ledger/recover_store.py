@@ -93,7 +93,8 @@ async def decide(
 ) -> list[Decided]:
     """Decide for messages, with what was last told of each; what nothing can have happened to is left out.
 
-    Where an answer was lost, what that try decided is looked up.
+    Where an answer was lost, what that try decided is looked up, beside what the last one answered: a
+    primary whose clock is behind may have written times from before the question.
     """
     ids = [id_ for id_, _ in told]
     ((asked_at,),) = await call(pool, NOW, deadline_seconds=CALL_DEADLINE_SECONDS)
@@ -112,10 +113,10 @@ async def decide(
         deadline_seconds=CALL_DEADLINE_SECONDS,
     )
     if is_repeated:
-        rows = await call(
+        rows += await call(
             pool, CHANGED, ids, min(ids), max(ids), asked_at, deadline_seconds=CALL_DEADLINE_SECONDS
         )
-    return [Decided(*row) for row in rows]
+    return list({row[0]: Decided(*row) for row in rows}.values())
 
 
 CLIENT_NAMES = "select id, name from tollwire.clients"

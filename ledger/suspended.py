@@ -18,6 +18,7 @@ from ledger import clockwork_store as store
 from ledger.apart import apart, parts
 from ledger.clockwork import FIRST_ID
 from ledger.clockwork_store import Moved, Suspension
+from shared.runtime import metrics
 from shared.runtime.postgres import Pool
 
 # Every process knows of it within a second; what one had in hand by then may be committed so much later.
@@ -34,6 +35,8 @@ PAUSE_SECONDS: Final = 0.05
 LOOK_SECONDS: Final = 5.0
 # Messages of one part that fail alone before the part is left: each costs calls, and it ends when it is due.
 UNWORKABLE_MAX: Final = 3
+# As what a walk that fails is counted, beside the loops.
+WALK: Final = "walk_for_suspended"
 
 _log = structlog.get_logger(__name__)
 
@@ -77,21 +80,37 @@ class Suspended:
         self._since = {one: self._since.get(one, now) for one in await store.suspensions(self._pool)}
         self._begin(now)
         # The newest first: what it does not need of its share of the time is the older ones'.
+        failed = []
         for number, walk in enumerate(reversed(self._walks), start=1):
-            await self._go_on(walk, now + LOOK_SECONDS * number / len(self._walks))
-        self._walks = [walk for walk in self._walks if not walk.is_over]
+            if not await self._has_gone_on(walk, now + LOOK_SECONDS * number / len(self._walks)):
+                failed.append(walk)
+        # What fails may take everybody's time until it does: the others come before it in the next look.
+        self._walks = failed + [walk for walk in self._walks if not walk.is_over and walk not in failed]
 
     def _begin(self, now: float) -> None:
         """Forget whose sending goes on, and begin a walk for those who are new."""
         self._walked &= self._since.keys()
+        clients = {one.client_id for one in self._since}
         for walk in self._walks:
-            walk.suspensions = [one for one in walk.suspensions if one in self._since]
+            # Any change of a client looks like a new suspension, so who is still suspended keeps the walk.
+            walk.suspensions = [one for one in walk.suspensions if one.client_id in clients]
         self._walks = [walk for walk in self._walks if walk.suspensions]
-        under_way = {one for walk in self._walks for one in walk.suspensions}
+        under_way = {one.client_id for walk in self._walks for one in walk.suspensions}
         ready = [one for one, at in self._since.items() if now - at >= ON_THEIR_WAY_SECONDS]
-        new = [one for one in ready if one not in self._walked and one not in under_way]
+        # The walk for what may be a new suspension begins when the client's earlier one is over.
+        new = [one for one in ready if one not in self._walked and one.client_id not in under_way]
         if new and len(self._walks) < WALKS_MAX:
             self._walks.append(_Walk(new))
+
+    async def _has_gone_on(self, walk: _Walk, until: float) -> bool:
+        """Go on with a walk; where that fails it is logged, and stops nobody else's."""
+        try:
+            await self._go_on(walk, until)
+        except Exception:  # noqa: BLE001 - as a loop, a walk outlives whatever its work raises; logged and counted
+            metrics.LOOP_FAILURES.labels(WALK).inc()
+            _log.exception("walk failed, will try again", clients=[one.name for one in walk.suspensions])
+            return False
+        return True
 
     async def _go_on(self, walk: _Walk, until: float) -> None:
         for _ in range(PAGES_MAX):

@@ -11,6 +11,7 @@ import pytest
 from api.callback import CHANGES_BURST
 from api.counted import IN_FLIGHT
 from api.places import REPLAYS_MAX
+from shared.storage.facts import FACTS_DROPPED
 from tests.support.api_rig import Answer, Rig, open_api, prepare
 from tests.support.locks import ACCOUNT, BLOCKED, held
 from tests.support.servers import Database
@@ -156,7 +157,11 @@ async def test_a_cancellation_stands_though_reporting_cannot_hear_of_it(rig):
     key = await rig.client("acme")
     (request,) = await sent_by(rig, key, 1)
     await changed(rig.database, READS_FAIL)
+    dropped = FACTS_DROPPED._value.get()
     assert (await rig.call(*request[:2], key=key)).status == 200
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while FACTS_DROPPED._value.get() != dropped + 1:
+            await rig.call("GET", "/v1/balance", key=key)
 
 
 @pytest.mark.parametrize(

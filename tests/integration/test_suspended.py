@@ -265,3 +265,17 @@ async def test_nobody_elses_validity_is_judged_before_its_time(rig):
     assert [(m.message_id, m.state) for m in await rig.flow.expire([queued, unknown])] == [
         (queued, "FAILED_PERM")
     ]
+
+
+async def test_a_walk_goes_on_whatever_else_of_its_client_is_changed(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.LOOK_SECONDS", 0.02)  # less than a part and its pause take
+    client = await rig.flow.client()
+    await rig.flow.accepted(client, 250, send_at=in_a_day())
+    await rig.suspend(client)
+    await rig.suspended.run_once()
+    monkeypatch.setattr("ledger.suspended.ON_THEIR_WAY_SECONDS", 3_600.0)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await rig.suspend(client)
+            await rig.suspended.run_once()
+    assert [line["ended"] for line in logs if line["event"] == "walk over"] == [250]
