@@ -37,23 +37,28 @@ async def lead(pool: Pool, who: str) -> bool:
 
 
 # The index on due_at finds what may be dispatched: a row that is leased is due at its lease's end, 15 minutes
-# at most; one that waits for its time, or was put off, is due then, and waits since then. What was dispatched
-# a moment ago may be put off at once, for a carrier that was stopped hours ago: not before it has waited in
-# the stream or in a worker does it tell how old it is.
+# at most; one that waits for its time, or was put off, is due then. All of it counts, and is as old as the
+# moment at which it might first go, whatever holds it up: NATS, a slow carrier, one that is down.
+# Only what a carrier has that somebody stopped is no work while it is put off, and no reason to wake anybody:
+# it waits since it is due. What was dispatched a moment ago may be put off at once: not before it has waited
+# in the stream or in a worker does it tell how old it is.
 READ_WORK = """
     with clock as materialized (select clock_timestamp() as now),
+    stopped as materialized (select id from tollwire.carriers where not enabled),
     due as materialized (
-        select o.lane::text as lane, o.dispatch_at, o.leased_at, o.due_at from tollwire.outbox o
+        select o.lane::text as lane, o.dispatch_at, o.leased_at, o.due_at,
+               o.carrier_id in (select id from stopped) as is_stopped from tollwire.outbox o
         where o.due_at <= (select now from clock) + interval '15 minutes' order by o.due_at limit $1
     ),
     lanes as (
         select lane, count(*) as n,
-               min(case when leased_at is null then due_at
+               min(case when not is_stopped then dispatch_at
+                        when leased_at is null then due_at
                         when leased_at <= (select now from clock) - interval '5 seconds' then dispatch_at
                    end) as oldest
         from due
         where dispatch_at <= (select now from clock)
-          and (leased_at is not null or due_at <= (select now from clock)) group by lane
+          and not (is_stopped and leased_at is null and due_at > (select now from clock)) group by lane
     ),
     receipts as (
         select count(*) as n, min(received_at) filter (where due_at <= (select now from clock)) as oldest

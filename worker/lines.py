@@ -46,10 +46,14 @@ DOUBLINGS_MAX: Final = 7
 # What waits for a carrier that is away, and that no other carries, asks again after so long the first times,
 # then after twice as long up to a minute (shared/domain/retry.py). But no more than so many ask in a second,
 # of each lane and in each worker: who comes behind them asks later, within an hour. Each costs a dispatch and
-# a put-off, a tenth of a millisecond of the database.
+# a put-off, a tenth of a millisecond of the database. Not counted are the first dispatches, which come no
+# faster than the work itself: the carrier may be back in a moment.
 AWAY_SECONDS: Final = 5.0
 AWAY_PER_SECOND: Final = 500.0
 AWAY_MAX_SECONDS: Final = 3_600.0
+# While many wait, somebody asks at every moment. When nobody has asked in vain for so long the carrier was
+# back: who still waits finds it there, and who comes now does not stand behind them.
+BACK_SECONDS: Final = 10.0
 
 
 class Wait:
@@ -100,6 +104,7 @@ class Line:
         self._behind = 0.0
         self._counted_at = 0.0
         self._asks_at = 0.0  # when the last one asks that was put off because the carrier is away
+        self._asked_at = -inf  # when somebody last asked in vain
         self.counts_until = -inf  # when the lane may be another carrier's alone again
         self._waited_until = -inf  # when somebody last had waited for long
 
@@ -174,15 +179,27 @@ class Line:
             seconds.append(rest_seconds + max(place, least))
         return seconds
 
-    def away_seconds(self, numbers: Sequence[int]) -> list[float]:
-        """Return in how many seconds each of these dispatch numbers asks again for a carrier that is away."""
+    def away_seconds(self, asking: Sequence[tuple[int, float]]) -> list[float]:
+        """Return in how many seconds each asks again for a carrier that is away.
+
+        ``asking``: the dispatch number of each, and for how many seconds it is valid yet.
+        """
         now = time.monotonic()
-        seconds = []
-        for number in numbers:
-            asks_at = max(self._asks_at, now) + 1.0 / AWAY_PER_SECOND
-            self._asks_at = min(asks_at, now + AWAY_MAX_SECONDS)
-            spread = 0.5 + random.random() / 2  # noqa: S311 - spreads what comes back, keeps no secret
-            seconds.append(max(self._asks_at - now, spread * patience_seconds(number, AWAY_SECONDS)))
+        if now - self._asked_at > BACK_SECONDS:
+            self._asks_at = now
+        self._asked_at = now
+        return [self._away_seconds(now, number, left_seconds) for number, left_seconds in asking]
+
+    def _away_seconds(self, now: float, number: int, left_seconds: float) -> float:
+        spread = 0.5 + random.random() / 2  # noqa: S311 - spreads what comes back, keeps no secret
+        patience = spread * patience_seconds(number, AWAY_SECONDS)
+        if number == 1:
+            return patience
+        asks_at = min(max(self._asks_at, now) + 1.0 / AWAY_PER_SECOND, now + AWAY_MAX_SECONDS)
+        seconds = max(asks_at - now, patience)
+        # What its validity brings back before its place (put_off_work_v1) leaves that to the next one.
+        if seconds <= max(left_seconds / 4, AWAY_SECONDS):
+            self._asks_at = asks_at
         return seconds
 
 

@@ -1,7 +1,7 @@
 """Who waits for places at a carrier, who holds a lane up with that, and who is put off (docs/adr/0017)."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -102,14 +102,19 @@ class Places:
             )
             PUT_OFF.labels(desk.config.name, lane).inc(await self._journal.put_off(part, seconds))
 
-    async def put_off_away(self, lane: str, carrier: CarrierConfig, work: Sequence[tuple[str, int]]) -> None:
+    async def put_off_away(
+        self, lane: str, carrier: CarrierConfig, work: Mapping[tuple[str, int], float]
+    ) -> None:
         """Give work back to the outbox whose carrier is away, to ask for it again later.
+
+        ``work``: for how many seconds each (message id, dispatch number) is valid yet.
 
         Raises:
             OutcomeUnknown: the database did not answer.
         """
-        seconds = self._lines.at(lane, carrier.id).away_seconds([number for _, number in work])
-        PUT_OFF.labels(carrier.name, lane).inc(await self._journal.put_off(work, seconds))
+        asking = [(number, left_seconds) for (_, number), left_seconds in work.items()]
+        seconds = self._lines.at(lane, carrier.id).away_seconds(asking)
+        PUT_OFF.labels(carrier.name, lane).inc(await self._journal.put_off(list(work), seconds))
 
     def _is_lane_of(self, desk: Desk, lane: str) -> bool:
         """Return True when a backlog of this carrier may stay in the lane: it moves, and holds up nobody."""

@@ -155,9 +155,13 @@ class Whom(NamedTuple):
     is_test: bool
     is_bound: bool
     """The carrier that it is dispatched to may have it, and is the only one that may be asked again."""
+    left_seconds: float
+    """For how long it is valid yet; below 0 when its validity is over."""
 
 
-READ_NUMBERS = "select o_msisdn, o_is_test, o_is_bound from tollwire.read_numbers_v1($1, $2, $3)"
+READ_NUMBERS = """
+select o_msisdn, o_is_test, o_is_bound, o_left_seconds from tollwire.read_numbers_v1($1, $2, $3)
+"""
 
 
 async def read_numbers(

@@ -185,10 +185,13 @@ class Submit:
         if config is None:
             return  # the row is gone: its outbox lease ends, and the clockwork looks again
         going: list[tuple[str, int]] = []
-        staying: list[tuple[str, int]] = []
+        staying: dict[tuple[str, int], float] = {}
         for pair, whom in zip(work, await self._journal.numbers(config, work), strict=True):
             other = self._desks.another(whom.msisdn, carrier_id, is_test=whom.is_test)
-            (staying if other is None or whom.is_bound else going).append(pair)
+            if other is None or whom.is_bound:
+                staying[pair] = whom.left_seconds
+            else:
+                going.append(pair)
         if staying:
             await self.places.put_off_away(lane, config, staying)
         won = await self._claim(carrier_id, going, config.submit_deadline_seconds) if going else []

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import pytest
+
 from embedded.nats import NatsServer
 from shared.runtime.loops import Stop
 from shared.storage.config import Routes
@@ -10,6 +12,7 @@ from tests.support.faulty_http import http
 from tests.support.servers import Database
 from tests.support.worker_rig import NO_ROUTES, Rig, open_rig
 from worker.lines import AWAY_SECONDS
+from worker.store import read_numbers
 
 ATTEMPTS = "select count(*) from tollwire.attempts where message_id = any ($1)"
 DUE_SECONDS = """
@@ -102,3 +105,15 @@ async def test_what_only_the_carrier_that_is_away_may_be_asked_waits_for_it_uncl
         assert row
         assert (row["carrier_id"], row["leased_at"]) == (knows.id, None)
         assert await rig.flow.pool.fetchval(ATTEMPTS, [id_]) == 1
+
+
+async def test_how_long_each_is_valid_yet_is_read_with_whom_it_is_for(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig:
+        (id_,) = await rig.accepted(1, valid_seconds=600)
+        await rig.flow.later([id_], 100)
+        work = [(id_.hex, 1), (UUID(int=1).hex, 1)]
+        known, unknown = await read_numbers(rig.flow.pool, work, rig.carrier.id, may_ask_again=False)
+        assert known.left_seconds == pytest.approx(500, abs=30)
+        assert (unknown.msisdn, unknown.left_seconds) == ("", 0)

@@ -125,11 +125,12 @@ async def test_a_message_that_waits_for_its_time_is_no_work_to_scale_on(
     ]
 
 
-async def test_what_is_put_off_is_no_work_to_scale_on_and_no_age_to_wake_anybody_for(
+async def test_what_waits_for_a_carrier_that_was_stopped_is_no_work_to_scale_on_nor_an_age_to_wake_anybody(
     flow: Flow, ledger: Pool, jetstream: JetStream
 ) -> None:
-    """A carrier that was stopped may be away for hours; more workers would ask for it more often."""
-    (id_,) = await flow.accepted(await flow.client(), valid_seconds=7_200)
+    """It may be away for hours; more workers would ask for it more often."""
+    carrier = await flow.carrier(enabled=False)
+    (id_,) = await flow.accepted(await flow.client(), carrier_id=carrier, valid_seconds=7_200)
     await flow.later([id_], 900)
 
     async def told() -> tuple[float, int]:
@@ -146,6 +147,18 @@ async def test_what_is_put_off_is_no_work_to_scale_on_and_no_age_to_wake_anybody
     assert await told() == (1, 0), "it may be put off in a moment"
     await flow.pool.execute(LEASED, id_, "60 seconds")
     assert await told() == (1, 9), "it waits in the stream, or in a worker"
+
+
+async def test_what_was_put_off_for_another_reason_is_late_and_counts(
+    flow: Flow, ledger: Pool, jetstream: JetStream
+) -> None:
+    """Its carrier is slow or down, or NATS is: nobody stopped it, and somebody has to hear of it."""
+    (id_,) = await flow.accepted(await flow.client(), carrier_id=await flow.carrier(), valid_seconds=7_200)
+    await flow.later([id_], 900)
+    await put_off_work(flow.pool, [(id_.hex, 1)], [600.0])
+    await Observer(ledger, jetstream).look()
+    assert shown("tollwire_dispatchable_messages", lane="normal") == 1
+    assert shown("tollwire_queue_oldest_age_seconds", queue="normal") == pytest.approx(900, abs=60)
 
 
 async def test_one_of_several_processes_shows_it_and_another_takes_over(

@@ -221,7 +221,7 @@ class ModelServers:
 
     async def numbers(self, _: CarrierConfig, work: Sequence[tuple[str, int]]) -> list[Whom]:
         await asyncio.sleep(self.database_seconds)
-        return [Whom(MSISDN, is_test=False, is_bound=False)] * len(work)
+        return [Whom(MSISDN, is_test=False, is_bound=False, left_seconds=3_600.0)] * len(work)
 
     async def record(self, _: CarrierConfig, _claimed: object, outcomes: Sequence[Recording]) -> None:
         await asyncio.sleep(self.database_seconds)
