@@ -238,8 +238,9 @@ def _judge(response: aiohttp.ClientResponse, body: bytes, sent: _Sent, key_hint:
     except msgspec.MsgspecError:
         title = f"{sent.url} answers {response.status} {response.reason}."
         failure = Failure(title, detail=body[:200].decode("utf-8", "replace"), hint=_OTHER_VERSION)
-        # A proxy in between that has no API behind it at the moment.
-        failure.is_passing = failure.may_be_done = response.status in GATEWAY_STATUSES
+        # A proxy in between that has no API behind it at the moment, or lost what it answered.
+        failure.is_passing = response.status in GATEWAY_STATUSES
+        failure.may_be_done = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         raise failure from None
     failure = Refused(problem, key_hint=key_hint)
     failure.may_be_done = problem.code in PERHAPS_DONE

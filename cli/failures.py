@@ -119,7 +119,7 @@ def perhaps_done(hint: str, *, is_sure: bool = False, **members: str) -> Iterato
 
     Args:
         hint: for people, ahead of the failure's own.
-        is_sure: it was done, whatever fails within.
+        is_sure: it was done, whatever fails within; no exit code denies it.
         members: for programs, beside the title and the like.
     """
     try:
@@ -128,6 +128,8 @@ def perhaps_done(hint: str, *, is_sure: bool = False, **members: str) -> Iterato
         if is_sure or failure.may_be_done:
             failure.hint = f"{hint}\n{failure.hint}".rstrip()
             failure.members = members
+        if is_sure and failure.exit_code != Exit.UNREACHABLE:
+            failure.exit_code = Exit.FAILED  # others say that nothing was done
         raise
     except asyncio.CancelledError:  # by Ctrl-C
         click.echo(hint, err=True)

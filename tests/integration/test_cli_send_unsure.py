@@ -49,6 +49,8 @@ def keys(server: FaultyServer) -> list[str]:
     [
         (problem(ProblemCode.OUTCOME_UNKNOWN), Exit.FAILED),
         (http(202, b'{"id": "of another version"}'), Exit.FAILED),
+        (http(500, b"a proxy's own words"), Exit.FAILED),
+        (http(524, b"a proxy's own words"), Exit.FAILED),
         (HANGS, Exit.UNREACHABLE),
     ],
 )
@@ -64,6 +66,16 @@ async def test_a_lost_answer_names_the_key_that_sends_it_once(monkeypatch, answe
     assert f"--idempotency-key {made}: then it is sent once" in shown.output
     assert json.loads(again.stderr)["idempotency_key"] == made
     assert set(keys(server)) == {made}
+
+
+async def test_a_key_that_may_send_and_not_read_ends_with_no_code_that_denies_the_message():
+    def answers(request: Request) -> Reply:
+        return http(202, msgspec.json.encode(ACCEPTED)) if request.body else problem(ProblemCode.FORBIDDEN)
+
+    async with faulty_server(answers) as server:
+        shown = await send(server, "--wait")
+    assert shown.exit_code == Exit.FAILED
+    assert MESSAGE_ID in shown.output
 
 
 async def test_a_refusal_that_sent_nothing_names_none():
