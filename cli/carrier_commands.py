@@ -67,7 +67,10 @@ async def stop(api: Api, output: Output, name: str, reason: str | None) -> None:
 @reason_option
 @api_command(KeyFile.ADMIN)
 async def start(api: Api, output: Output, name: str, reason: str | None) -> None:
-    """Hand the carrier NAME messages again: new ones within a second, what waited soon after."""
+    """Hand the carrier NAME messages again.
+
+    New ones within a second, what waited soon after.
+    """
     await _change(api, output, name, reason, {"enabled": True})
 
 

@@ -14,7 +14,8 @@ def test_a_walk_begins_in_each_life_of_the_stream_and_some_minutes_after_the_las
     walk.has_come_to(7, AT)
     assert walk.place(7, now + WALK_EVERY_SECONDS) == AT, "it goes on, however long it takes"
     walk.has_come_to(7, None)
-    assert walk.place(7, now + WALK_EVERY_SECONDS) is None
-    assert walk.place(7, now + WALK_EVERY_SECONDS + 2) == FROM_THE_LONGEST
+    assert walk.place(7, now + WALK_EVERY_SECONDS - 1) is None
+    assert walk.place(7, now + WALK_EVERY_SECONDS) == FROM_THE_LONGEST
+    assert walk.place(7, now + WALK_EVERY_SECONDS + 2) == FROM_THE_LONGEST, "its first look failed"
     walk.has_come_to(7, None)
     assert walk.place(8, now + WALK_EVERY_SECONDS + 3) == FROM_THE_LONGEST
