@@ -1,5 +1,6 @@
 """What `tollwire send --wait` reads of the list, of an API in use."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +31,36 @@ async def sent(rig: Rig, key: str, count: int) -> list[str]:
     return [one["id"] for one in answer.body["results"]]
 
 
-async def test_of_the_list_no_more_is_read_than_what_was_sent_stands_on(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def rig(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     monkeypatch.setattr(follow, "PAGE", PAGE)
     await prepare(database)
-    async with open_api(database, tmp_path) as rig:
-        key = await rig.client("acme", credit_micros=1_000_000_000)
-        await sent(rig, key, 2 * PAGE)
-        (first, *_) = asked = await sent(rig, key, follow.FEW + 5)
-        await sent(rig, key, 2 * PAGE)
-        await rig.call("DELETE", f"/v1/messages/{first}", key=key)
-        async with CountingApi(Target(rig.url, key), patience_seconds=5.0) as api:
-            states = await follow.follow(api, asked, timeout_seconds=0.001, on_look=lambda _: None)
-            looks, rest = divmod(api.pages, len(asked) // PAGE)
+    async with open_api(database, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def key(rig: Rig) -> str:
+    return await rig.client("acme", credit_micros=1_000_000_000)
+
+
+async def test_of_the_list_no_more_is_read_than_what_was_sent_stands_on(rig: Rig, key: str) -> None:
+    await sent(rig, key, 2 * PAGE)
+    (first, *_) = asked = await sent(rig, key, follow.FEW + 5)
+    await sent(rig, key, 2 * PAGE)
+    await rig.call("DELETE", f"/v1/messages/{first}", key=key)
+    async with CountingApi(Target(rig.url, key), patience_seconds=5.0) as api:
+        states = await follow.follow(api, asked, timeout_seconds=0.001, on_look=lambda _: None)
+        looks, rest = divmod(api.pages, len(asked) // PAGE)
     assert states == {**dict.fromkeys(asked, "QUEUED"), first: "CANCELLED"}
     assert (looks, rest) == (1, 0)
 
 
-async def test_a_message_that_is_not_in_the_list_ends_the_reading_of_it(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(follow, "PAGE", PAGE)
-    await prepare(database)
-    async with open_api(database, tmp_path) as rig:
-        key = await rig.client("acme", credit_micros=1_000_000_000)
-        await sent(rig, key, 4 * PAGE)
-        asked = await sent(rig, key, follow.FEW + 5)
-        gone = asked[-1][:-4] + ("0000" if asked[-1][-4:] != "0000" else "0001")
-        async with CountingApi(Target(rig.url, key), patience_seconds=5.0) as api:
-            states = await follow.follow(api, [*asked, gone], timeout_seconds=0.001, on_look=lambda _: None)
+async def test_a_message_that_is_not_in_the_list_ends_the_reading_of_it(rig: Rig, key: str) -> None:
+    await sent(rig, key, 4 * PAGE)
+    asked = await sent(rig, key, follow.FEW + 5)
+    gone = asked[-1][:-4] + ("0000" if asked[-1][-4:] != "0000" else "0001")
+    async with CountingApi(Target(rig.url, key), patience_seconds=5.0) as api:
+        states = await follow.follow(api, [*asked, gone], timeout_seconds=0.001, on_look=lambda _: None)
     assert states == dict.fromkeys([*asked, gone], "QUEUED")
     assert api.pages <= 1 + len(asked) // PAGE

@@ -13,6 +13,7 @@ from ledger.clockwork import Clockwork
 from ledger.clockwork_store import Moved
 from ledger.suspended import Suspended
 from shared.runtime.jetstream import open_jetstream
+from shared.runtime.postgres import OutcomeUnknown
 from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
 from tests.support.flow import Flow, open_flow, outcome
@@ -279,3 +280,31 @@ async def test_a_walk_goes_on_whatever_else_of_its_client_is_changed(rig, monkey
             await rig.suspend(client)
             await rig.suspended.run_once()
     assert [line["ended"] for line in logs if line["event"] == "walk over"] == [250]
+
+
+async def test_a_walk_that_fails_leaves_the_others_their_turn(rig, monkeypatch):
+    monkeypatch.setattr("ledger.suspended.LOOK_SECONDS", 0.02)  # less than a part and its pause take
+    client, later = await rig.flow.client(), await rig.flow.client()
+    many = await rig.flow.accepted(client, 150, send_at=in_a_day())
+    (unlucky,) = await rig.flow.accepted(later, send_at=in_a_day())
+    is_answered = False
+
+    async def expire(message_ids: Sequence[UUID]) -> Sequence[Moved]:
+        if unlucky in message_ids and not is_answered:
+            raise OutcomeUnknown("expire", was_sent=True)
+        moved: Sequence[Moved] = await rig.suspended._expire(message_ids)
+        return moved
+
+    suspended = Suspended(rig.flow.pool, expire)
+    await rig.suspend(client)
+    await suspended.run_once()
+    await rig.suspend(later)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await suspended.run_once()
+        assert await rig.states(many) == {"FAILED_PERM"}
+        assert await rig.states([unlucky]) == {"SCHEDULED"}
+        is_answered = True
+        await suspended.run_once()
+    assert await rig.states([unlucky]) == {"FAILED_PERM"}
+    assert {"walk failed, will try again", "walk over"} <= {line["event"] for line in logs}
