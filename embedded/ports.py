@@ -21,8 +21,9 @@ CHOICE_FIRST, CHOICE_LAST = 20_000, 32_000
 TRIES_MAX = 200
 CONNECT_SECONDS = 0.5
 LSOF_SECONDS = 5.0
-# One byte a port: who has it locked means to listen there soon. The kernel lets go when that process ends.
-RESERVATIONS = Path(tempfile.gettempdir()) / f"tollwire-ports-{os.getuid()}.lock"
+# In the folder of temporary files. One byte a port: who has it locked means to listen there soon. The
+# kernel lets go when that process ends.
+RESERVATIONS = f"tollwire-ports-{os.getuid()}.lock"
 
 
 class NoFreePort(Exception):  # noqa: N818 - named for what happened
@@ -86,10 +87,10 @@ class Reservations:
     beside it would find it free.
 
     Args:
-        path: the file whose bytes are locked; made when it is not there.
+        path: the file whose bytes are locked, made when it is not there; by default the account's own.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self._path = path
         # Closing any descriptor of the file would drop all of this process's locks: there is only one.
         self._file: int | None = None
@@ -104,17 +105,19 @@ class Reservations:
             return True
         try:
             if self._file is None:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+                # Looked up here and not at import: on a full disk no folder passes for one.
+                path = self._path or Path(tempfile.gettempdir()) / RESERVATIONS
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
         except BlockingIOError:
             return False
-        except OSError:  # no such folder, or a file of somebody else: do without
+        except OSError:  # no such folder, a full disk, or a file of somebody else: do without
             pass
         self._mine.add(port)
         return True
 
 
-_reservations = Reservations(RESERVATIONS)
+_reservations = Reservations()
 
 
 def reserve(port: int) -> bool:

@@ -1,7 +1,10 @@
 import os
+import resource
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -90,5 +93,22 @@ def test_without_a_file_for_reservations_ports_are_chosen_all_the_same(tmp_path)
 
 def test_the_file_of_reservations_is_for_this_account_alone():
     free_port()
-    assert RESERVATIONS.stat().st_mode & 0o777 == 0o600
-    assert RESERVATIONS.stat().st_uid == os.getuid()
+    file = Path(tempfile.gettempdir()) / RESERVATIONS
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.stat().st_uid == os.getuid()
+
+
+@pytest.mark.parametrize("words", [("status",), ("down", "--clean"), ("doctor", "--help"), ("up", "--help")])
+def test_where_no_file_takes_a_byte_commands_are_there_all_the_same(tmp_path, words):
+    """No folder passes for one of temporary files then (tempfile.gettempdir)."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cli", *words],
+        env={**os.environ, "TOLLWIRE_HOME": str(tmp_path / "home")},
+        capture_output=True, text=True, check=False, preexec_fn=take_no_byte,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert done.returncode in {0, 3}
+
+
+def take_no_byte() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
