@@ -96,20 +96,25 @@ class Sender:
         body = {"messages": [self._message(row) for row in batch.messages]}
         key = batch_key(self._run, batch.index)
         give_up_at = time.monotonic() + PATIENCE_SECONDS
+        is_answered_in_part = False
         while True:
             try:
                 raw = await self._api.request("POST", BATCH_PATH, body, idempotency_key=key)
-            except Refused as refused:
-                _name_options(refused, self._options)
+                answer = raw.read(BatchAnswer)
+            except Failure as failure:
+                # What an earlier answer accepted stands, whatever becomes of the request for the rest.
+                failure.may_be_done |= is_answered_in_part
+                if isinstance(failure, Refused):
+                    _name_options(failure, self._options)
                 raise
-            answer = raw.read(BatchAnswer)
             undecided = [problem for problem in _problems(answer) if problem.code in UNDECIDED]
             if not undecided:
                 return answer
             if time.monotonic() > give_up_at:
-                failure = Refused(undecided[0], what=f"{len(undecided)} messages of a batch")
-                failure.may_be_done = failure.is_passing = True
-                raise failure
+                late = Refused(undecided[0], what=f"{len(undecided)} messages of a batch")
+                late.may_be_done = late.is_passing = True
+                raise late
+            is_answered_in_part = True
             await asyncio.sleep(ITEM_PAUSE_SECONDS + random.random())  # noqa: S311 - spreads load
 
     def _message(self, row: CsvMessage) -> dict[str, Any]:
@@ -143,7 +148,7 @@ def read_answer(batch: SendBatch, answer: BatchAnswer) -> Done:
         Failure: the keys stand for other messages, or an item has no answer.
     """
     if {result.index for result in answer.results} != set(range(len(batch.messages))):
-        raise Failure("The API's answer is not understood.", detail="It does not answer each message once.")
+        raise _not_understood("It does not answer each message once.")
     accepted, rejected = [], []
     for result in answer.results:
         place = batch.first + result.index
@@ -163,12 +168,16 @@ def read_answer(batch: SendBatch, answer: BatchAnswer) -> Done:
 def _accepted(place: int, result: BatchResult) -> Accepted:
     message = result.message
     if message is UNSET:
-        raise Failure(
-            "The API's answer is not understood.", detail="A message is neither accepted nor refused."
-        )
+        raise _not_understood("A message is neither accepted nor refused.")
     return Accepted(
         place, str(message.id), message.segments, parse_micros(message.price.amount), result.replayed is True
     )
+
+
+def _not_understood(detail: str) -> Failure:
+    failure = Failure("The API's answer is not understood.", detail=detail)
+    failure.may_be_done = True
+    return failure
 
 
 def _other_messages(line: int) -> Failure:
