@@ -7,6 +7,7 @@
 -- p_refusal names what the caller decided before (a blocked destination or sender): remembered, never held.
 -- A replay of a dead letter names it in p_replay_of; p_item is then its number, and (dead letter, number) is unique (RULES 21). Its
 -- refusal is not remembered: an operator tops up and asks for it again, and knows what he sends.
+-- Arguments are read by subscripts (p_key[n]): as a column of an unnest of them all, each would cost twice as much.
 -- The outbox row is leased to the caller for p_lease_seconds when it may be dispatched now, else it waits for its dispatch_at.
 create function tollwire.accept_batch_v1(
     p_account bigint[], p_message uuid[], p_key text[], p_item smallint[], p_fingerprint bytea[], p_refusal text[], p_refusal_args jsonb[],
@@ -35,11 +36,13 @@ declare
     v_dispatch timestamptz[] := array_fill(null::timestamptz, array[v_n]);
     v_is_plain boolean;
     v_fresh integer[] := '{}';
-    h_account bigint[]; h_message uuid[]; h_amount bigint[]; h_max bigint[];  -- of those, what asks for a hold
+    h_account bigint[]; h_message uuid[]; h_amount bigint[]; h_max bigint[]; h_paced boolean[];  -- of those, what asks for a hold
     v_twins integer[] := '{}'; v_first integer[] := '{}';
     i integer; j integer;
 begin
-    perform ledger.require_read_committed_v1();
+    if current_setting('transaction_isolation') <> 'read committed' then  -- asked here: the call is a statement, of every flush
+        perform ledger.require_read_committed_v1();
+    end if;
     if v_n = 0 then
         return;
     end if;
@@ -48,12 +51,13 @@ begin
     v_now := clock_timestamp();
     v_soon := v_now + interval '50 milliseconds';
     v_slot := floor(extract(epoch from v_now) / c_slot_seconds)::integer;
-    select min(m::text collate "C")::uuid, max(m::text collate "C")::uuid into v_min, v_max from unnest(p_message) m;
     -- The ordinary flush: nothing in it was seen before, nothing is in it twice, nothing was refused. (Two keys of one hash only
     -- cost it the short way.)
-    v_is_plain := (select count(distinct x.m) = v_n and count(x.refusal) = 0
-                          and count(distinct hashtextextended(x.key, x.account_id * 40000 + x.item)) = count(x.key)
-                   from unnest(p_message, p_refusal, p_account, p_key, p_item) x(m, refusal, account_id, key, item))
+    select min(p_message[n]::text collate "C")::uuid, max(p_message[n]::text collate "C")::uuid,
+           count(distinct p_message[n]) = v_n and count(p_refusal[n]) = 0
+               and count(distinct hashtextextended(p_key[n], p_account[n] * 40000 + p_item[n])) = count(p_key[n])
+        into v_min, v_max, v_is_plain from generate_series(1, v_n) n;
+    v_is_plain := v_is_plain
         and not exists (select from ledger.credit_locks l where l.message_id = any (p_message) and l.message_id between v_min and v_max)
         -- Of any of the accounts, under any of the keys: wider than what is asked, and read in one pass of each slot's index.
         and not exists (select from tollwire.idempotency_keys k where k.account_id = any (p_account) and k.key = any (p_key)
@@ -111,11 +115,10 @@ begin
         select array_agg(p_account[n] order by k), array_agg(p_message[n] order by k), array_agg(p_amount[n] order by k), array_agg(p_max_price[n] order by k)
             into h_account, h_message, h_amount, h_max from unnest(v_fresh) with ordinality f(n, k);
     end if;
+    h_paced := array(select not p_is_test[n] and (p_send_at[n] is null or p_send_at[n] <= v_soon) from unnest(v_fresh) n);
     for r in
         select v_fresh[h.k] as nth, h.o_problem, h.o_available, h.o_dispatch_at
-        from ledger.place_holds_v1(h_account, h_message, h_amount, h_max,
-                array(select not p_is_test[n] and (p_send_at[n] is null or p_send_at[n] <= v_soon) from unnest(v_fresh) with ordinality f(n, k) order by k)
-             ) with ordinality h(o_problem, o_available, o_dispatch_at, k)
+        from ledger.place_holds_v1(h_account, h_message, h_amount, h_max, h_paced) with ordinality h(o_problem, o_available, o_dispatch_at, k)
     loop
         v_outcome[r.nth] := case when r.o_problem is null then 'accepted' else 'refused' end;
         v_problem[r.nth] := r.o_problem;
@@ -139,40 +142,37 @@ begin
     end loop;
 
     insert into tollwire.idempotency_keys (slot, account_id, key, item, fingerprint, fingerprint_version, message_id, problem, problem_args, created_at)
-        select v_slot, x.account_id, x.key, x.item, x.fingerprint, p_fingerprint_version, x.message_id, x.problem, x.args, v_now
-        from unnest(p_account, p_key, p_item, p_fingerprint, p_message, v_outcome, v_message, v_problem, v_args, p_replay_of)
-             x(account_id, key, item, fingerprint, message_id, outcome, answered, problem, args, replay_of)
-        where x.key is not null and x.outcome in ('accepted', 'refused') and x.answered = x.message_id
-          and (x.outcome = 'accepted' or x.replay_of is null)
+        select v_slot, p_account[n], p_key[n], p_item[n], p_fingerprint[n], p_fingerprint_version, p_message[n], v_problem[n], v_args[n], v_now
+        from generate_series(1, v_n) n
+        where p_key[n] is not null and v_outcome[n] in ('accepted', 'refused') and v_message[n] = p_message[n]
+          and (v_outcome[n] = 'accepted' or p_replay_of[n] is null)
           -- A refusal that this very call was told before stands there already. Nothing else does, under the accounts' locks; were it not so,
           -- the call must fail: a key that went unwritten would let its message be sent again.
-          and (x.outcome = 'accepted' or (select k.slot from tollwire.idempotency_keys k
-                                          where k.account_id = x.account_id and k.key = x.key and k.item = x.item and k.slot = v_slot limit 1) is null)
-        order by x.account_id, x.key, x.item;
+          and (v_outcome[n] = 'accepted' or (select k.slot from tollwire.idempotency_keys k
+                                             where k.account_id = p_account[n] and k.key = p_key[n] and k.item = p_item[n] and k.slot = v_slot limit 1) is null)
+        order by p_account[n], p_key[n], p_item[n];
 
     with ok as materialized (
-        select x.*, case when x.send_at > v_soon then 'SCHEDULED'::tollwire.message_state else 'QUEUED' end as state,
-               x.dispatch_at <= v_soon as due, greatest(v_now, x.send_at) + x.valid_seconds * interval '1 second' as valid_until
-        from unnest(v_outcome, p_message, p_account, p_msisdn, p_region, p_sender, p_lane, p_encoding, p_segments, p_amount, p_currency, p_rate_version,
-                    p_client_ref, p_delivery, p_charge, p_send_at, p_valid_seconds, p_callback_url, p_is_test, p_text, p_text_days, p_carrier, p_parts,
-                    p_replay_of, p_item, v_dispatch)
-             x(outcome, id, client_id, msisdn, region, sender, lane, encoding, segments, amount, currency, rate_version, client_ref, delivery, charge,
-               send_at, valid_seconds, callback_url, is_test, text_sealed, text_days, carrier_id, parts, replay_of, item, dispatch_at)
-        where x.outcome = 'accepted'
+        select n, p_message[n] as id, p_lane[n] as lane, p_send_at[n] as send_at, p_carrier[n] as carrier_id, v_dispatch[n] as dispatch_at,
+               case when p_send_at[n] > v_soon then 'SCHEDULED'::tollwire.message_state else 'QUEUED' end as state,
+               v_dispatch[n] <= v_soon as due, greatest(v_now, p_send_at[n]) + p_valid_seconds[n] * interval '1 second' as valid_until
+        from generate_series(1, v_n) n
+        where v_outcome[n] = 'accepted'
     ), message as (
         insert into tollwire.messages (id, client_id, msisdn, region, sender, lane, encoding, segments, price_micros, currency, rate_version, client_ref,
                                        delivery, charge, send_at, valid_until, callback_url, is_test, replay_of, created_at)
-            select id, client_id, msisdn, region, sender, lane, encoding, segments, amount, currency, rate_version, client_ref, delivery, charge, send_at,
-                   valid_until, callback_url, is_test, replay_of, v_now from ok
+            select id, p_account[n], p_msisdn[n], p_region[n], p_sender[n], lane, p_encoding[n], p_segments[n], p_amount[n], p_currency[n],
+                   p_rate_version[n], p_client_ref[n], p_delivery[n], p_charge[n], send_at, valid_until, p_callback_url[n], p_is_test[n],
+                   p_replay_of[n], v_now from ok
     ), state as (
         insert into tollwire.message_states (message_id, state, carrier_id, parts_total, updated_at)
-            select id, state, carrier_id, parts, v_now from ok
+            select id, state, carrier_id, p_parts[n], v_now from ok
     ), body as (
         insert into tollwire.message_texts (message_id, sealed, expires_on)
             -- 0 days: gone at the final state. Else the text outlives the message's validity, since a retry needs it.
-            select id, text_sealed, case when text_days = 0 then date '0001-01-01' else (valid_until at time zone 'UTC')::date + text_days end from ok
+            select id, p_text[n], case when p_text_days[n] = 0 then date '0001-01-01' else (valid_until at time zone 'UTC')::date + p_text_days[n] end from ok
     ), replay as (
-        insert into tollwire.replays (replay_of, number, message_id) select replay_of, item, id from ok where replay_of is not null
+        insert into tollwire.replays (replay_of, number, message_id) select p_replay_of[n], p_item[n], id from ok where p_replay_of[n] is not null
     )
     insert into tollwire.outbox (message_id, lane, carrier_id, due_at, dispatch_at, leased_at, lease_seconds, incarnation)
         select id, lane, carrier_id, case when due then least(v_now + p_lease_seconds * interval '1 second', valid_until) else least(dispatch_at, valid_until) end,
@@ -180,9 +180,8 @@ begin
         from ok;
 
     return query
-        select x.outcome, x.message_id, x.problem, x.args, x.available,
-               case when x.outcome = 'accepted' then case when x.send_at > v_soon then 'SCHEDULED'::tollwire.message_state else 'QUEUED' end end,
-               v_now, coalesce(x.outcome = 'accepted' and x.dispatch_at <= v_soon, false)
-        from unnest(v_outcome, v_message, v_problem, v_args, v_available, p_send_at, v_dispatch)
-             x(outcome, message_id, problem, args, available, send_at, dispatch_at);
+        select v_outcome[n], v_message[n], v_problem[n], v_args[n], v_available[n],
+               case when v_outcome[n] = 'accepted' then case when p_send_at[n] > v_soon then 'SCHEDULED'::tollwire.message_state else 'QUEUED' end end,
+               v_now, coalesce(v_outcome[n] = 'accepted' and v_dispatch[n] <= v_soon, false)
+        from generate_series(1, v_n) n;
 end $$;

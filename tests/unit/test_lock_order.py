@@ -19,3 +19,14 @@ def test_who_records_or_settles_has_locked_the_accounts_before(call: str) -> Non
 def test_claims_are_recovered_without_accounts_as_long_as_they_are_recorded_as_uncertain() -> None:
     assert faults_of("recover_claims_v1", RECORD.format("uncertain")) == []
     assert faults_of("recover_claims_v1", RECORD.format("submitted")) != []
+
+
+@pytest.mark.parametrize(
+    ("order", "faults"), [("p_account[n], n", []), ("n", ["f_v1 locks accounts in no order"])]
+)
+def test_one_account_after_the_other_is_locked_only_by_a_loop_in_their_order(
+    order: str, faults: list[str]
+) -> None:
+    loop = f"for r in select p_account[n] as account_id from generate_series(1, 9) n order by {order} loop"
+    lock = "select t.id into v_id from ledger.accounts t where t.id = r.account_id for update"
+    assert faults_of("f_v1", f"{loop} v_n := v_n + 1; {lock}; end loop;") == faults

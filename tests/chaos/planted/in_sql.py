@@ -15,8 +15,12 @@ IN_SQL: Final = (
         1,
     ),
     Plant(
-        "locks in the order of the request", "ledger.place_holds_v1",
+        "locks in the order of the request", "tollwire.accept_batch_v1",
         (("where id = any (p_account) order by id for update", "where id = any (p_account) for update"),), 1,
+    ),
+    Plant(
+        "accounts in the order of the request", "ledger.place_holds_v1",
+        (("from generate_series(1, v_n) n order by p_account[n], n", "from generate_series(1, v_n) n order by n"),), 20,
     ),
     Plant(
         "the rest's money moves under no lock of all accounts", "tollwire.settle_batch_v1",
@@ -74,7 +78,7 @@ IN_SQL: Final = (
     ),
     Plant(
         "a refusal is not remembered", "tollwire.accept_batch_v1",
-        (("x.outcome in ('accepted', 'refused')", "x.outcome = 'accepted'"),), 60,
+        (("v_outcome[n] in ('accepted', 'refused')", "v_outcome[n] = 'accepted'"),), 60,
     ),
     Plant(
         "a key answers for another request", "tollwire.accept_batch_v1",
@@ -82,7 +86,7 @@ IN_SQL: Final = (
     ),
     Plant(
         "the same id twice in a call is two messages", "tollwire.accept_batch_v1",
-        (("elsif r.first_nth < r.nth then", "elsif false then"), ("count(distinct x.m) = v_n", "true")), 20,
+        (("elsif r.first_nth < r.nth then", "elsif false then"), ("count(distinct p_message[n]) = v_n", "true")), 20,
     ),
     Plant(
         "running sum over refused", "ledger.place_holds_v1",

@@ -17,6 +17,9 @@ where n.nspname in ('ledger', 'tollwire') and p.prosrc ~ 'for update|_v1[(]' ord
 _TABLE: Final = re.compile(r"\bfrom (?:ledger|tollwire)\.(\w+)")
 _WHICH: Final = re.compile(r"\bin \(select[^()]*(?:\([^()]*\)[^()]*)*\)")
 _ONE_ROW: Final = re.compile(r"where id = p_account\b")
+# One row after the other, as a loop in their order comes to them.
+_EACH_ROW: Final = re.compile(r"where t\.id = r\.account_id\b")
+_LOOP_IN_ORDER: Final = re.compile(r"order by p_account\[n\], n\s+loop\b")
 # These lock the accounts of what they are given. Who calls two of them, or one of the last three, locks all
 # of them before.
 _MOVES_MONEY: Final = re.compile(
@@ -46,7 +49,8 @@ def faults_of(name: str, text: str) -> list[str]:
             continue
         if steps and tables[-1] != "callbacks":
             found.append(f"{name} locks {tables[-1]} after it has moved money")
-        if "order by" not in before and not _ONE_ROW.search(before):
+        is_each_in_order = _EACH_ROW.search(before) and _LOOP_IN_ORDER.search(text)
+        if "order by" not in before and not _ONE_ROW.search(before) and not is_each_in_order:
             found.append(f"{name} locks {tables[-1]} in no order")
         if taken and ORDER.index(tables[-1]) < ORDER.index(taken[-1]):
             found.append(f"{name} locks {tables[-1]} after {taken[-1]}")
