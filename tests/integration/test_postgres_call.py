@@ -222,6 +222,15 @@ def no_time_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "random", lambda: 1.0)
 
 
+async def test_a_function_shows_no_deadlocks_from_its_first_call_on(pool: Pool, watcher: Watcher) -> None:
+    """A counter that begins at 1 has not risen, so the alert would pass over the first one."""
+    metrics.DEADLOCKS.clear()
+    server_calls._function_name.cache_clear()
+    await ping(pool)
+    shown = [sample for metric in metrics.DEADLOCKS.collect() for sample in metric.samples]
+    assert ("calls.ping_v1", 0.0) in [(one.labels["function"], one.value) for one in shown]
+
+
 @pytest.mark.usefixtures("no_time_for_another_try")
 async def test_a_deadlock_is_counted_and_raised_when_it_does_not_pass(pool: Pool, watcher: Watcher) -> None:
     counter = metrics.DEADLOCKS.labels("calls.ping_v1")
