@@ -79,6 +79,20 @@ def test_it_does_not_fire(name: str, bare_rules: list[str], tmp_path: Path) -> N
     run(bare_rules, tmp_path, case.quiet, case.at, {"alertname": name, "exp_alerts": []})
 
 
+@pytest.mark.parametrize("outcome", ["unreachable", "failed", "uncertain"])
+def test_a_carrier_that_has_taken_nothing_yet_is_told_of(
+    outcome: str, bare_rules: list[str], tmp_path: Path
+) -> None:
+    """No worker shows an outcome that has not occurred: there is no series of what was taken."""
+    series = {
+        f'tollwire_submits_total{{carrier="a",outcome="{outcome}"}}': "0+100x40",
+        'tollwire_submits_total{carrier="b",outcome="refused"}': "0+100x40",
+    }
+    name = "TollwireWorkerSuccessLow"
+    labels = {"severity": SEVERITIES[name], "carrier": "a"}
+    run(bare_rules, tmp_path, series, "30m", {"alertname": name, "exp_alerts": [{"exp_labels": labels}]})
+
+
 @pytest.mark.parametrize("spelling", ["30", "30.0"])
 def test_a_bucket_is_found_however_its_whole_number_is_spelled(
     spelling: str, bare_rules: list[str], tmp_path: Path

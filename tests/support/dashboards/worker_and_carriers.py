@@ -13,6 +13,8 @@ from tests.support.dashboards.panels import (
 )
 
 TAKEN = rate("tollwire_submits_total", by="carrier", where='outcome="submitted"')
+# What was never taken has no series since the workers started: it counts as none.
+TAKEN_OR_NONE = f"({TAKEN} or 0 * {rate('tollwire_submits_total', by='carrier')})"
 TAKEABLE = rate("tollwire_submits_total", by="carrier", where='outcome!~"throttled|refused"')
 DELIVERED = rate("tollwire_messages_final_total", by="carrier", where='status="DELIVERED"')
 ENDED = rate("tollwire_messages_final_total", by="carrier", where='status!="CANCELLED"')
@@ -98,7 +100,7 @@ WORKER_AND_CARRIERS = Dashboard(
                 ),
                 line(
                     "Taken, of what could be taken",
-                    f"{TAKEN} / ({TAKEABLE} > 0)",
+                    f"{TAKEN_OR_NONE} / ({TAKEABLE} > 0)",
                     "{{carrier}}",
                     unit="percentunit",
                     text="Without what it refuses for ever and what it throttles. The alert is below 99 %.",
