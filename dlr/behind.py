@@ -23,7 +23,7 @@ from shared.runtime.postgres import Pool
 LOOK_SECONDS: Final = 0.2
 # Looked at together.
 LOOK_MAX: Final = 500
-# After that the lease is left to end, while there is still time to post in it.
+# After that it is sent back, while there is still time to post it in its lease.
 PATIENCE_SECONDS: Final = 20.0
 # Of one endpoint: those of a slow one must not fill the memory that others need.
 EACH_MAX: Final = 500
@@ -36,18 +36,18 @@ _log = structlog.get_logger(__name__)
 
 
 class _Waiting(NamedTuple):
-    endpoint_id: int
+    work: CallbackWork
     leased_at: float
 
 
 class Behind:
-    """Keeps callbacks until they may be posted. An open async context; leaving it lets go of all.
+    """Keeps callbacks until they may be posted. An open async context; leaving it sends all back.
 
     Args:
         pool: of the database.
         clock: for durations.
         deliver: is given each that is not behind any more, and when it was leased.
-        let_go: is given each that is left to a sweep.
+        send_back: the same for each that is for a sweep, when its lease ends or before.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Behind:
         pool: Pool,
         clock: Clock,
         deliver: Callable[[CallbackWork, float], None],
-        let_go: Callable[[UUID], None],
+        send_back: Callable[[CallbackWork, float], None],
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._deliver = deliver
-        self._let_go = let_go
+        self._send_back = send_back
         self._waiting: dict[UUID, _Waiting] = {}
         self._each: Tally[int] = Tally()
         self._looking: asyncio.Task[None] | None = None
@@ -77,30 +77,35 @@ class Behind:
             await self._looking
 
     def add(self, work: CallbackWork, leased_at: float) -> None:
-        """Keep it, or let go of it where its endpoint has enough of them. ``leased_at``: of the clock."""
+        """Keep it, or send it back where its endpoint has enough of them. ``leased_at``: of the clock."""
         is_full = self._is_over or self._each[work.endpoint_id] >= EACH_MAX
         if is_full or self._clock.monotonic() - leased_at > PATIENCE_SECONDS:
-            self._let_go(work.callback_id)
+            self._send_back(work, leased_at)
             return
         BEHIND.inc()
-        self._waiting[work.callback_id] = _Waiting(work.endpoint_id, leased_at)
+        self._waiting[work.callback_id] = _Waiting(work, leased_at)
         self._each[work.endpoint_id] += 1
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
 
     def release_all(self) -> None:
-        """Let go of all, and of what comes: this process begins nothing any more."""
+        """Send all back, and what comes: this process begins nothing any more."""
         self._is_over = True
         for callback_id in list(self._waiting):
-            self._take(callback_id)
-            self._let_go(callback_id)
+            self._give_up(callback_id)
+
+    def _give_up(self, callback_id: UUID) -> None:
+        waiting = self._take(callback_id)
+        if waiting is not None:
+            self._send_back(waiting.work, waiting.leased_at)
 
     def _take(self, callback_id: UUID) -> _Waiting | None:
         waiting = self._waiting.pop(callback_id, None)
         if waiting is not None:
-            self._each[waiting.endpoint_id] -= 1
-            if not self._each[waiting.endpoint_id]:
-                del self._each[waiting.endpoint_id]
+            endpoint_id = waiting.work.endpoint_id
+            self._each[endpoint_id] -= 1
+            if not self._each[endpoint_id]:
+                del self._each[endpoint_id]
         return waiting
 
     async def _look(self) -> None:
@@ -130,5 +135,4 @@ class Behind:
         for callback_id in callback_ids:
             waiting = self._waiting.get(callback_id)
             if waiting is not None and waiting.leased_at < oldest:
-                self._take(callback_id)
-                self._let_go(callback_id)
+                self._give_up(callback_id)

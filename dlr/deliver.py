@@ -17,9 +17,9 @@ from dlr import records, store, traces
 from dlr.behind import Behind
 from dlr.endpoint_book import EndpointBook, LatestBook
 from dlr.endpoints import SENT_BACK, Endpoints
-from dlr.held import UNKNOWN, Held
+from dlr.held import Held
 from dlr.notes import CallbackNotes
-from dlr.permits import NotPermitted, Permit
+from dlr.permits import NotPermitted, Permit, own_host
 from dlr.piles import SWEEP_FIRST, SWEEP_MAX, Piles
 from dlr.poster import CallbackPoster
 from dlr.store import CallbackRecord, CallbackWork
@@ -79,7 +79,7 @@ class Deliver(WithParts):
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._notes = CallbackNotes(pool, self._held.let_go)
-        self._behind = Behind(pool, clock, self._deliver_later, self._held.let_go)
+        self._behind = Behind(pool, clock, self._deliver_later, self._send_back)
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
         """The notes, and what waits for its turn behind others."""
@@ -94,7 +94,8 @@ class Deliver(WithParts):
     async def stop_with(self, stop: Stop) -> None:
         """Begin no further post once the process is asked to stop: the last one may take its whole deadline.
 
-        A loop. What is made from then on is due at once, for the sweep of another process.
+        A loop. What is made from then on is due at once, for the sweep of another process; what was being
+        leased to this one is due again as soon as it is here.
         """
         await stop.wait()
         self._is_stopping = True
@@ -117,13 +118,13 @@ class Deliver(WithParts):
     def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
         """Take callbacks that are leased to this process; what does not fit is swept when its lease ends."""
         for work in works:
-            if self._hold(work.callback_id, work.endpoint_id):
+            if self._held.take(work.callback_id, work.endpoint_id):
                 self._run(self._deliver(work))
 
     def load_soon(self, callback_ids: Iterable[UUID], leased_at: float | None = None) -> None:
         """The same for callbacks of which only the ids are known, leased at a time of the clock, or now."""
         leased_at = self._clock.monotonic() if leased_at is None else leased_at
-        held = [callback_id for callback_id in callback_ids if self._hold(callback_id)]
+        held = [callback_id for callback_id in callback_ids if self._held.take(callback_id)]
         for start in range(0, len(held), LOAD_MAX):
             self._run(self._load(held[start : start + LOAD_MAX], leased_at))
 
@@ -138,9 +139,6 @@ class Deliver(WithParts):
             )
             self._piles.learn([endpoint_id for _, endpoint_id in leased], room, rooms)
             self.load_soon([callback_id for callback_id, _ in leased], leased_at)
-
-    def _hold(self, callback_id: UUID, endpoint_id: int = UNKNOWN) -> bool:
-        return not self._is_stopping and self._held.take(callback_id, endpoint_id)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -182,11 +180,10 @@ class Deliver(WithParts):
                 outcome = "superseded" if work.skip == "superseded" else "discarded"
                 CALLBACKS.labels(outcome).inc()
                 note = records.ended(work, outcome)
+            elif work.skip == "open" and self._is_stopping:
+                note = self._sent_back(work, "", leased_at)
         finally:
-            if note is None:
-                self._held.let_go(work.callback_id)
-            else:
-                self._notes.add(note)
+            self._note_or_let_go(work, note)
 
     def _is_overtaken(self, work: CallbackWork) -> bool:
         """True for a "sent" that was read before its message ended, when that end is already being told."""
@@ -224,6 +221,15 @@ class Deliver(WithParts):
         if is_gone and await self._may_have_left(work, until):
             return records.moved(work, outcome)
         return self._note(work, outcome, is_endpoint=not permit.host)
+
+    def _send_back(self, work: CallbackWork, leased_at: float) -> None:
+        self._note_or_let_go(work, self._sent_back(work, own_host(work), leased_at))
+
+    def _note_or_let_go(self, work: CallbackWork, note: CallbackRecord | None) -> None:
+        if note is None:
+            self._held.let_go(work.callback_id)
+        else:
+            self._notes.add(note)
 
     def _sent_back(self, work: CallbackWork, host: str, leased_at: float) -> CallbackRecord | None:
         """What the endpoint had no turn for is due when it may have one; None: when its lease ends."""

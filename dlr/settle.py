@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter as Tally
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final, Protocol, cast
@@ -172,7 +172,7 @@ class Settle(WithParts):
             OutcomeUnknown: the database did not answer in time; they may be kept.
             Exception: nothing was done; one of them cannot be settled now.
         """
-        settled = await self._commit(store.take_receipts(self._pool, receipts, self._deliver.lease_seconds))
+        settled = await self._commit(partial(store.take_receipts, self._pool, receipts))
         early = [
             receipt.receipt_id
             for receipt, answer in zip(receipts, settled, strict=True)
@@ -183,24 +183,27 @@ class Settle(WithParts):
 
     async def _flush(self, receipt_ids: Sequence[UUID]) -> Sequence[Settled | Exception]:
         return await self._commit(
-            store.settle_batch(self._pool, receipt_ids, self._deliver.lease_seconds, self._doubtful)
+            partial(store.settle_batch, self._pool, receipt_ids, doubtful=self._doubtful)
         )
 
-    async def _commit(self, call: Awaitable[list[Settled]]) -> list[Settled]:
+    async def _commit(self, call: Callable[[int], Awaitable[list[Settled]]]) -> list[Settled]:
+        """Make a call, with the lease of the callbacks that it makes, and hand on what it did."""
+        lease_seconds = self._deliver.lease_seconds
         crash_point("settle.before_commit")
         start_ns = time.time_ns()
-        settled = await call
+        settled = await call(lease_seconds)
         crash_point("settle.after_commit")
         if tracing.is_on:
             traces.settled(settled, start_ns)
-        self._tell(settled)
+        self._tell(settled, is_leased=lease_seconds > 0)
         return settled
 
-    def _tell(self, settled: Sequence[Settled]) -> None:
-        """Hand on what was done: callbacks, facts, counts."""
-        callbacks = [answer.told for answer in settled if answer.callback_id is not None]
-        self._deliver.deliver_soon([work for work in callbacks if work.event_type is not None])
-        self._deliver.load_soon([work.callback_id for work in callbacks if work.event_type is None])
+    def _tell(self, settled: Sequence[Settled], *, is_leased: bool) -> None:
+        """Hand on what was done: callbacks, unless they may be another process's by now; facts, counts."""
+        if is_leased:
+            callbacks = [answer.told for answer in settled if answer.callback_id is not None]
+            self._deliver.deliver_soon([work for work in callbacks if work.event_type is not None])
+            self._deliver.load_soon([work.callback_id for work in callbacks if work.event_type is None])
         self._facts.add_all([_fact(answer) for answer in settled if answer.state is not None])
         _count(settled)
 

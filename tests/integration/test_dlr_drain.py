@@ -1,6 +1,8 @@
 """What a dlr process does with receipts that it settles while it is asked to stop."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 
 from dlr import store
 from dlr.deliver import Deliver
@@ -14,17 +16,24 @@ from shared.runtime.jetstream import open_jetstream
 from shared.runtime.loops import Stop
 from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
-from tests.support.flow import open_flow
+from tests.support.deliveries import client_at, ended
+from tests.support.flow import LEASE_SECONDS, Flow, open_flow
+from tests.support.locks import BLOCKED, held
 from tests.support.servers import Database
 
 UNTOUCHED = "select count(*) from tollwire.receipts where due_at = '2026-01-01 00:00+00'"
 IS_DUE = "select due_at <= clock_timestamp() from tollwire.callbacks order by id desc limit 1"
+# Of the last event: that of the end, where there are others.
+IS_UNTOUCHED_AND_DUE = """
+    select due_at <= clock_timestamp() and not is_leased and attempts = 0 and done_at is null
+    from tollwire.callbacks order by sequence desc limit 1
+"""
 
 
 class StopsAtFlush:
     """Who is told to stop when the first receipts are settled; nobody has an endpoint here."""
 
-    lease_seconds = 0
+    lease_seconds = LEASE_SECONDS
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
@@ -57,9 +66,11 @@ async def test_a_backlog_of_receipts_is_left_to_others_after_the_stop(
         assert await flow.pool.fetchval(UNTOUCHED) == 0
 
 
-async def test_a_callback_made_after_the_stop_is_due_at_once_for_another_process(
+@asynccontextmanager
+async def open_dlr(
     database: Database, nats_server: NatsServer
-) -> None:
+) -> AsyncIterator[tuple[Flow, Deliver, Settle]]:
+    """What settles and delivers, with endpoints of which it knows nothing yet."""
     async with (
         open_flow(database) as flow,
         open_clock(flow.pool) as clock,
@@ -71,14 +82,96 @@ async def test_a_callback_made_after_the_stop_is_due_at_once_for_another_process
         Deliver(flow.pool, poster, endpoints, clock) as deliver,
         Settle(flow.pool, facts, deliver) as settle,
     ):
+        yield flow, deliver, settle
+
+
+async def stop(deliver: Deliver) -> None:
+    asked = Stop()
+    asked.request("test")
+    await deliver.stop_with(asked)
+
+
+async def stop_while_blocked(
+    database: Database, flow: Flow, deliver: Deliver, work: Awaitable[object]
+) -> None:
+    """Stop it while something of it waits for the database; it has ended when this returns."""
+    async with held(database, "lock table tollwire.callbacks in share row exclusive mode"):
+        task = asyncio.ensure_future(work)
+        async with asyncio.timeout(10):
+            while not await flow.pool.fetchval(BLOCKED):  # noqa: ASYNC110 - a database gives no event
+                await asyncio.sleep(0.01)
+        await stop(deliver)
+    await task
+
+
+async def until_untouched_and_due(flow: Flow) -> None:
+    async with asyncio.timeout(10):
+        while not await flow.pool.fetchval(IS_UNTOUCHED_AND_DUE):  # noqa: ASYNC110 - a database gives no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_callback_made_after_the_stop_is_due_at_once_for_another_process(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_dlr(database, nats_server) as (flow, deliver, settle):
         carrier, client = await flow.carrier(), await flow.client()
         await flow.endpoint(client)
         first, second = await flow.submitted(await flow.accepted(client, 2), carrier)
         await settle.settle([await flow.receive(carrier, first, "delivered")])
         assert not await flow.pool.fetchval(IS_DUE)
-        stop = Stop()
-        stopping = asyncio.create_task(deliver.stop_with(stop))
-        stop.request("test")
-        await stopping
+        await stop(deliver)
         await settle.settle([await flow.receive(carrier, second, "delivered")])
         assert await flow.pool.fetchval(IS_DUE)
+
+
+async def test_a_callback_that_another_process_took_after_the_stop_stays_its_own(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """Not even a note of the process that made it says anything of it."""
+    async with open_dlr(database, nats_server) as (flow, deliver, settle):
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.endpoint(client)
+        (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+        await stop(deliver)
+        await settle.settle([await flow.receive(carrier, reference, "delivered")])
+        assert await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
+        await deliver.__aexit__()
+        assert not await flow.pool.fetchval(IS_DUE)
+
+
+async def test_a_callback_that_is_being_made_when_the_stop_comes_is_due_at_once(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_dlr(database, nats_server) as (flow, deliver, settle):
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.endpoint(client)
+        (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+        receipt = await flow.receive(carrier, reference, "delivered")
+        await stop_while_blocked(database, flow, deliver, settle.settle([receipt]))
+        await until_untouched_and_due(flow)
+
+
+async def test_a_callback_that_is_being_swept_when_the_stop_comes_is_due_at_once(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_dlr(database, nats_server) as (flow, deliver, _):
+        await ended(flow, await client_at(flow, "https://client.example.org/"), None)
+        await flow.pool.execute("update tollwire.callbacks set due_at = clock_timestamp()")
+        await stop_while_blocked(database, flow, deliver, deliver.sweep())
+        await until_untouched_and_due(flow)
+
+
+async def test_an_end_that_waits_for_the_submit_when_the_stop_comes_is_due_at_once(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_dlr(database, nats_server) as (flow, deliver, _):
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.endpoint(client, events=["message.sent", "message.delivered"])
+        (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+        assert await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
+        settled = await flow.receipt(carrier, reference, "delivered")
+        assert settled.told.skip == "behind"
+        deliver.deliver_soon([settled.told])
+        await asyncio.sleep(0)  # it waits now
+        await stop(deliver)
+        await until_untouched_and_due(flow)
