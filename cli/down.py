@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 
 import click
 from rich.console import Console
@@ -46,16 +47,25 @@ def down(clean: bool) -> None:
 
 def _stop(home: Home) -> None:
     until = time.monotonic() + LIMIT_SECONDS
-    pid = home.supervisor_pid()
-    state = home.read_state()
-    # A second signal would mean: do not wait for what is in hand.
-    if pid is not None and state is not None and state.phase != "stopping":
-        os.kill(pid, signal.SIGTERM)
+    is_told = False
     while home.is_running:
+        is_told = is_told or _tell(home)
         if time.monotonic() >= until:
             _kill(home)
             return
         time.sleep(POLL_SECONDS)
+
+
+def _tell(home: Home) -> bool:
+    """Whether the supervisor knows that it should stop; one that begins says a moment later who it is."""
+    pid, state = home.supervisor_pid(), home.read_state()
+    if pid is None or state is None:
+        return False
+    # A second signal would mean: do not wait for what is in hand.
+    if state.phase != "stopping":
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    return True
 
 
 def _kill(home: Home) -> None:

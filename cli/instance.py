@@ -70,6 +70,7 @@ class Instance:
         """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
+        self._save()  # from here on `down` knows whom to tell
         try:
             await self._unless_stopped(self._start())
             if not self._stop.is_set():
