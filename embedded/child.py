@@ -39,8 +39,10 @@ def birth_of(pid: int) -> str | None:
     if PROC.exists():
         return _birth_in_proc(pid)
     ps = subprocess.run(  # noqa: S603 - fixed program, a number as argument
-        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
+        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
+        # Who asks later may be in another time zone, or in another language.
+        env={"LC_ALL": "C", "TZ": "UTC"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     state, _, started = ps.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else started.strip()
 

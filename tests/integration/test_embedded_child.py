@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from embedded import child as child_module
 from embedded.child import Child, StopStep, birth_of
 
 UP_AND_WAITING = "import time; print('up', flush=True); time.sleep(60)"
@@ -127,6 +128,20 @@ def test_a_process_that_is_gone_has_no_birth(tmp_path):
     assert birth_of(pid) == birth_of(pid)
     run_through(child.stopping([]))
     assert birth_of(pid) is None
+
+
+@pytest.mark.skipif(
+    not Path("/bin/ps").exists(), reason="only where there is no /proc is it ps that is asked"
+)
+def test_where_ps_tells_the_birth_it_is_the_same_in_every_time_zone_and_language(monkeypatch):
+    monkeypatch.setattr(child_module, "PROC", Path("/no/such/folder"))
+    births = set()
+    for zone, language in (("UTC", "C"), ("Asia/Tokyo", "C.UTF-8"), ("America/New_York", "")):
+        monkeypatch.setenv("TZ", zone)
+        monkeypatch.setenv("LC_ALL", language)
+        births.add(birth_of(os.getpid()))
+    assert len(births) == 1
+    assert None not in births
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
