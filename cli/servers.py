@@ -131,7 +131,7 @@ def _postgres(home: Home, ports: PortChoice, environ: Mapping[str, str]) -> Post
     return PostgresServer(
         home.postgres,
         port=ports.port_of("postgresql"),
-        programs_folder=Path(named) if named else None,
+        programs_folder=Path(named).absolute() if named else None,
         log=home.log_of("postgresql"),
     )
 

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -17,6 +18,7 @@ from embedded.ports import LOOPBACK, is_listening, netloc, reached_at
 from embedded.postgres import CONNECTIONS_MAX
 from embedded.probe import is_ok
 from embedded.unit import Unit
+from shared.runtime.settings import PREFIX
 
 # A service drains for 25 s at most and then cancels what is left (shared/runtime/loops.py).
 DRAIN_SECONDS = 30.0
@@ -31,6 +33,7 @@ ONE_ONLY = "simulator"
 # The settings of the addresses that services listen on: those with a port, and every one's health port.
 HOSTS = {"api": "TOLLWIRE_HOST", "dlr": "TOLLWIRE_RECEIPTS_HOST", "simulator": "TOLLWIRE_SIMULATOR_HOST"}
 HEALTH_HOST = "TOLLWIRE_HEALTH_HOST"
+PATHS = ("_FILE", "_FOLDER", "_RULES")  # the ends of the settings that name a file or a folder
 READINESS = "/readyz"  # on every health port: 200 when the process can do its work
 
 
@@ -104,14 +107,16 @@ def plan(
     share = min(POOL_MAX, (CONNECTIONS_MAX - CONNECTIONS_SPARE) // talkers)
     pool_max = environ.get("TOLLWIRE_POSTGRES_POOL_MAX") or str(share)
     pool_min = environ.get("TOLLWIRE_POSTGRES_POOL_MIN") or _pool_min(pool_max)
+    paths = _absolute_paths(environ)
     launches = []
     for name in NAMES:
         for number in range(1, scale[name] + 1):
             instance = name if scale[name] == 1 else f"{name}-{number}"
             health_port = ports.port_of(f"{instance} health")
             own = {
+                **paths,
                 **servers.environ(name),
-                **_own_environ(name, home, ports, environ),
+                **_own_environ(name, home, ports, {**environ, **paths}),
                 "TOLLWIRE_HEALTH_PORT": str(health_port),
                 "TOLLWIRE_KEYRING_FILE": str(home.keyring),
                 "TOLLWIRE_POSTGRES_POOL_MAX": pool_max,
@@ -125,6 +130,15 @@ def plan(
             port, address = _port_of(name, ports), _address(HOSTS.get(name, ""), environ)
             launches.append(Launch(instance, name, own, port, health_port, address, health_address))
     return launches
+
+
+def _absolute_paths(environ: Mapping[str, str]) -> dict[str, str]:
+    """The operator's files and folders, as seen from the present one: a service runs in one of its own."""
+    return {
+        name: str(Path(value.strip()).absolute())
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name.endswith(PATHS) and value.strip()
+    }
 
 
 def _pool_min(pool_max: str) -> str:
@@ -157,7 +171,7 @@ def _own_environ(name: str, home: Home, ports: PortChoice, environ: Mapping[str,
             return {"TOLLWIRE_PORT": str(ports.port_of("api"))}
         case "ledger":
             folders = {"TOLLWIRE_ARCHIVE_FOLDER": "archive", "TOLLWIRE_SEALS_FOLDER": "seals"}
-            return {name: os.environ.get(name) or str(home.path / folder) for name, folder in folders.items()}
+            return {name: environ.get(name) or str(home.path / folder) for name, folder in folders.items()}
         case "dlr":
             return {"TOLLWIRE_RECEIPTS_PORT": str(ports.port_of("dlr"))}
         case "simulator":

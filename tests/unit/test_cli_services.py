@@ -123,3 +123,40 @@ def test_what_listens_on_an_address_of_its_own_is_asked_there(home):
 def test_valkey_can_be_left_out(home):
     launches = planned(home, TOLLWIRE_VALKEY_URL="none")
     assert launches["api"].environ["TOLLWIRE_VALKEY_URL"] == ""
+
+
+def test_files_and_folders_are_those_of_the_folder_that_it_was_started_in(home, tmp_path, monkeypatch):
+    """Each service runs in a folder of its own, which `down --clean` removes."""
+    monkeypatch.chdir(tmp_path)
+    launches = planned(
+        home,
+        TOLLWIRE_ARCHIVE_FOLDER="archive",
+        TOLLWIRE_SEALS_FOLDER="/srv/seals",
+        TOLLWIRE_SIMULATOR_RULES="rules.json",
+        TOLLWIRE_NATS_URL="nats://n:4222",
+        TOLLWIRE_NATS_CA_FILE="ca.pem",
+        TOLLWIRE_NATS_TOKEN_FILE="../token",
+        TOLLWIRE_NATS_KEY_FILE="",
+    )
+    ledger = launches["ledger"].environ
+    assert ledger["TOLLWIRE_ARCHIVE_FOLDER"] == str(tmp_path / "archive")
+    assert ledger["TOLLWIRE_SEALS_FOLDER"] == "/srv/seals"
+    assert launches["simulator"].environ["TOLLWIRE_SIMULATOR_RULES"] == str(tmp_path / "rules.json")
+    worker = launches["worker"].environ
+    assert worker["TOLLWIRE_NATS_CA_FILE"] == str(tmp_path / "ca.pem")
+    assert worker["TOLLWIRE_NATS_TOKEN_FILE"] == f"{tmp_path}/../token"
+    assert "TOLLWIRE_NATS_KEY_FILE" not in worker
+
+
+def test_the_archive_and_the_seals_are_in_the_home_unless_told_otherwise(home):
+    ledger = planned(home)["ledger"].environ
+    assert ledger["TOLLWIRE_ARCHIVE_FOLDER"] == str(home.path / "archive")
+    assert ledger["TOLLWIRE_SEALS_FOLDER"] == str(home.path / "seals")
+
+
+def test_programs_of_postgres_in_a_folder_beside_are_found_from_everywhere(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environ = {"TOLLWIRE_POSTGRES_BIN": "pg/bin"}
+    postgres = Servers(home, PortChoice({}, environ), environ).postgres
+    assert postgres is not None
+    assert postgres._programs_folder == tmp_path / "pg" / "bin"
