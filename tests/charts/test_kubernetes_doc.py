@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -24,10 +24,14 @@ BLOCK: Final = re.compile(r"(<!-- online -->\n)?^```sh\n(.*?)^```", re.DOTALL | 
 ONLINE_WORDS: Final = ("helm repo", "cnpg/", "nats/nats", "docker build", "docker push")
 RUN_SECONDS: Final = 280
 
-# In a pod: noted; what prints something prints something like it. The rest is kubectl's own.
+# In a pod: noted; what prints something prints something like it, what is to fail does.
+# The rest is kubectl's own.
 IN_A_POD: Final = """#!/bin/sh
 for word in "$@"; do case $word in
-  exec) printf '%s\\n' "$*" >> @SEEN@; case "$*" in *--json) echo '{"key": "tw_id_secret"}';; esac; exit 0;;
+  exec) printf '%s\\n' "$*" >> @SEEN@; case "$*" in
+    *"${FAILING:-nothing of all}"*) exit 1;;
+    *--json) echo '{"key": "tw_id_secret"}';;
+  esac; exit 0;;
   port-forward) exec /bin/sleep 30 > /dev/null 2>&1;;
 esac; done
 exec @REAL@ "$@"
@@ -57,6 +61,27 @@ def programs(folder: Path, helm: Tool, seen: Path) -> None:
     (folder / "helm").symlink_to(helm.program)
 
 
+def typed(script: str, cluster: FakeCluster, folder: Path, *, flags: str, failing: str = "") -> Any:
+    """Type commands in the clone, with the programs of the folder; what became of them."""
+    path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.defpath}"
+    environ = {"PATH": path, "HOME": str(folder), "TMPDIR": str(folder), "FAILING": failing}
+    environ["KUBECONFIG"] = str(cluster.kubeconfig(folder))
+    work = folder / "clone"
+    if not work.exists():
+        work.mkdir()
+        for name in ("charts", "docs"):
+            (work / name).symlink_to(ROOT / name)
+    return subprocess.run(
+        ["bash", flags, "pipefail", "-c", script], cwd=work, env=environ, capture_output=True,
+        text=True, check=False, timeout=RUN_SECONDS,
+    )  # fmt: skip
+
+
+def block_with(words: str) -> str:
+    """The first block that has these words."""
+    return next(block for _, block in blocks() if words in block)
+
+
 RESTART = "kubectl -n tollwire rollout restart deployment"
 
 
@@ -64,29 +89,65 @@ RESTART = "kubectl -n tollwire rollout restart deployment"
 def test_every_block_runs_in_its_order(helm: Tool, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     programs(tmp_path / "bin", helm, seen)
-    work = tmp_path / "clone"
-    work.mkdir()
-    for name in ("charts", "docs"):
-        (work / name).symlink_to(ROOT / name)
     script = "\n".join(block for is_online, block in blocks() if not is_online)
     # Whoever types needs longer; kubectl itself refuses to restart the same thing twice within a second.
     script = script.replace(RESTART, f"command -p sleep 1.1\n{RESTART}")
     with FakeCluster().running() as cluster:
-        path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.defpath}"
-        environ = {"PATH": path, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
-        environ["KUBECONFIG"] = str(cluster.kubeconfig(tmp_path))
-        done = subprocess.run(
-            ["bash", "-euxo", "pipefail", "-c", script], cwd=work, env=environ, capture_output=True,
-            text=True, check=False, timeout=RUN_SECONDS,
-        )  # fmt: skip
+        done = typed(script, cluster, tmp_path, flags="-euxo")
         assert done.returncode == 0, done.stderr[-4_000:]
         kept = {name for name in cluster.objects(namespace="tollwire") if not name.startswith("Secret/")}
     assert kept >= {"PersistentVolumeClaim/tollwire-ledger", "Cluster/tollwire-restored"}
     assert not [name for name in kept if name.startswith(("Deployment/", "Job/", "Pod/"))]
     inside = [line.partition(" -- ")[2] for line in seen.read_text(encoding="utf-8").splitlines()]
     told = [f"tollwire {command.partition('tollwire ')[2]}" for command in inside if "tollwire " in command]
-    assert any("recover" in command for command in told)
+    # Where one of a chain fails, bash goes on after the chain, whatever it was told.
+    assert [one for one in told if one.startswith("tollwire ledger verify --full")]
     assert [fault for command in told for fault in faults_of(command)] == []
+
+
+SECRETS = {
+    "tollwire-postgres-ledger": "password",
+    "tollwire-nats": "token",
+    "tollwire-keyring": "keyring.json",
+    "tollwire-restored-ca": "ca.crt",
+}
+
+
+@pytest.mark.parametrize(
+    ("failing", "last"),
+    [
+        ("the pod", ""),
+        ("-- tollwire recover", "tollwire recover"),
+        ("-- cat", "cat"),
+        ("-- tollwire ledger", "tollwire ledger verify"),
+    ],
+)
+def test_what_fails_in_a_restore_is_the_last_that_is_done_and_loses_nothing(
+    failing: str, last: str, tmp_path: Path
+) -> None:
+    """Nobody who pastes a block has told the shell to stop at what fails."""
+    seen = tmp_path / "seen"
+    seen.touch()
+    programs(tmp_path / "bin", HELMS[1], seen)
+    secrets = {} if failing == "the pod" else SECRETS
+    made = [f"create secret generic {name} --from-literal={key}=x" for name, key in secrets.items()]
+    before = "\n".join(f"kubectl -n tollwire {words}" for words in made)
+    script = block_with("tollwire recover").replace("--timeout=10m", "--timeout=1s")
+    with FakeCluster().running() as cluster:
+        typed(f"kubectl create namespace tollwire\n{before}", cluster, tmp_path, flags="-euo")
+        done = typed(script, cluster, tmp_path, flags="-uo", failing=failing)
+        assert "Pod/tollwire-recover" in cluster.objects(namespace="tollwire"), "it has the list"
+    assert done.returncode != 0, done.stderr
+    called = [line.partition(" -- ")[2] for line in seen.read_text(encoding="utf-8").splitlines()]
+    assert called[-1:] == [] if not last else called[-1].startswith(last), called
+
+
+def test_after_production_every_release_is_made_of_the_same_files() -> None:
+    """A file that is left out takes back what it says: the ingress, the standbys, the backup."""
+    after = DOCUMENT.read_text(encoding="utf-8").partition("## Backups")[2]
+    releases = re.findall(r"^helm (?:upgrade|template) .*", after, re.MULTILINE)
+    assert len(releases) >= 5
+    assert [one for one in releases if "-f $VALUES" not in one] == []
 
 
 def test_only_what_needs_the_internet_is_left_out() -> None:
