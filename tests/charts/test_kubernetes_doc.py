@@ -150,6 +150,13 @@ def test_after_production_every_release_is_made_of_the_same_files() -> None:
     assert [one for one in releases if "-f $VALUES" not in one] == []
 
 
+def test_no_key_is_used_before_every_process_knows_it() -> None:
+    """Who has the keyring of before cannot open what another seals."""
+    block = block_with("keyring rotate --finish")
+    waits = "get deployment -o name | xargs -n 1 kubectl -n tollwire rollout status --timeout=10m &&"
+    assert waits in block.partition(RESTART)[2].partition("rotate --finish")[0]
+
+
 def test_only_what_needs_the_internet_is_left_out() -> None:
     for is_online, block in blocks():
         assert is_online is any(word in block for word in ONLINE_WORDS), block
