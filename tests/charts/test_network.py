@@ -111,6 +111,24 @@ def test_migrations_and_services_reach_each_port_of_postgresql_that_is_named() -
     assert {5432, 5433, 6432, 53} == ports
 
 
+@pytest.mark.parametrize("settings", ["", "networkPolicy.apiFrom[0].ipBlock.cidr=10.0.0.0/8"])
+def test_helm_test_reaches_what_it_asks(settings: str) -> None:
+    """Whoever may call the api, the pod that asks for its document may."""
+    objects = rendered("minimal", HELM4, *(("--set", settings) if settings else ()))
+    rules = named(objects, "NetworkPolicy", "tollwire-api")["spec"]["ingress"]
+    for port in (8080, 9464):
+        asked = [rule for rule in rules if port in [one["port"] for one in rule["ports"]]]
+        components = [
+            value
+            for rule in asked
+            for peer in rule.get("from", [])
+            for one in peer.get("podSelector", {}).get("matchExpressions", [])
+            for value in one["values"]
+        ]
+        is_for_all = any("from" not in rule or {"namespaceSelector": {}} in rule["from"] for rule in asked)
+        assert is_for_all or "test" in components
+
+
 def test_the_way_in_shows_neither_metrics_nor_health_nor_operators_paths() -> None:
     (ingress,) = of_kind(FULL, "Ingress")
     paths = {
