@@ -111,6 +111,38 @@ def test_migrations_and_services_reach_each_port_of_postgresql_that_is_named() -
     assert {5432, 5433, 6432, 53} == ports
 
 
+@pytest.mark.parametrize(
+    ("settings", "ports"),
+    [
+        # The service's port and the pod's may be two: what a policy names is added, never taken away.
+        ("postgresql.host=a\\,b:5433", {5432, 5433}),
+        ("postgresql.host=a:6432,postgresql.port=6432,postgresql.migrateHost=b:5434", {6432, 5434}),
+        ("postgresql.readHost=c:5435", {5432, 5435}),
+        ("nats.url=nats://a:4333\\,nats://b", {4222, 4333}),
+        ("nats.url=tls://[fd00::1]:4334", {4222, 4334}),
+        ("nats.url=tls://[fd00::1]", {4222}),
+        ("valkey.url=rediss://valkey:6380/0", {6379, 6380}),
+        ("valkey.url=redis+sentinel://a:26380\\,b/name/0", {6379, 26379, 26380}),
+        ("valkey.url=rediss+cluster://a:7000\\,b:7001", {6379, 7000, 7001}),
+        ("valkey.url=redis://valkey", {6379}),
+        ("tracing.endpoint=http://otel:4319/v1", {4318, 4319}),
+        ("tracing.endpoint=https://otel.example.com", {4318, 443}),
+    ],
+)
+def test_a_policy_opens_every_port_that_the_values_name(settings: str, ports: set[int]) -> None:
+    objects = rendered("minimal", HELM4, "--set", settings)
+    beside = {53, 5432, 4222} - {5432 if "postgresql" in settings else 4222 if "nats" in settings else 0}
+    for component in ("api", "ledger"):
+        opened = [port for rule in egress(objects, f"tollwire-{component}") for port in rule["ports"]]
+        assert {one["port"] for one in opened} == ports | beside
+        assert len(opened) == 1 + len(ports | beside), "each once, and DNS by two protocols"
+
+
+def test_every_host_of_the_value_sets_is_reached_on_its_port() -> None:
+    (migrate, *_) = [egress(rendered("gitops"), f"tollwire-{one}") for one in ("migrate", "bootstrap")]
+    assert {port["port"] for rule in migrate for port in rule["ports"]} == {53, 5432, 5433}
+
+
 @pytest.mark.parametrize("settings", ["", "networkPolicy.apiFrom[0].ipBlock.cidr=10.0.0.0/8"])
 def test_helm_test_reaches_what_it_asks(settings: str) -> None:
     """Whoever may call the api, the pod that asks for its document may."""
