@@ -41,6 +41,7 @@ begin
 end $$;
 
 -- Notes what became of callbacks. p_outcome null: try again in p_retry_seconds. Failures go to the log; the same attempt twice counts once.
+-- What was no try (it found no turn, or ends without a post) leaves what the last one came to.
 -- Who has a callback replayed again and again keeps the last of its tries: what one callback may store is bounded.
 create function tollwire.record_callbacks_v1(p_callback uuid[], p_attempt smallint[], p_outcome text[], p_status smallint[], p_error text[], p_duration_ms integer[],
                                              p_address text[], p_answer bytea[], p_retry_seconds double precision[]) returns void
@@ -75,9 +76,10 @@ begin
     end if;
     update tollwire.callbacks c
         set is_leased = false, (attempts, status, duration_ms, outcome, done_at, due_at) = (
-            select c_attempt[i], c_status[i], c_duration_ms[i], c_outcome[i], case when c_outcome[i] is not null then v_now end,
+            select c_attempt[i], case when is_try then c_status[i] else c.status end, case when is_try then c_duration_ms[i] else c.duration_ms end,
+                   c_outcome[i], case when c_outcome[i] is not null then v_now end,
                    case when c_outcome[i] is null then v_now + c_retry_seconds[i] * interval '1 second' else c.due_at end
-            from width_bucket(c.id, c_id) i)
+            from width_bucket(c.id, c_id) i cross join lateral (select c_attempt[i] > c.attempts or c_duration_ms[i] is not null) t(is_try))
         where c.id = any (c_id) and c.id between v_min and v_max and c.done_at is null and c_attempt[width_bucket(c.id, c_id)] >= c.attempts;
 end $$;
 

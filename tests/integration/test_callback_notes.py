@@ -3,6 +3,8 @@
 import asyncio
 from uuid import UUID
 
+import pytest
+
 from api.callback_reads import TRIES_MAX
 from dlr import store
 from dlr.notes import FLUSH_MAX, CallbackNotes
@@ -13,6 +15,7 @@ from tests.support.servers import Database
 
 NOTED = "select count(*) from tollwire.callbacks where outcome = 'delivered'"
 PUT_BACK = "update tollwire.callbacks set done_at = null, outcome = null where id = $1"
+LAST_TRY = "select attempts, outcome, status, duration_ms from tollwire.callbacks where id = $1"
 KEPT = "select attempt_no from tollwire.callback_attempts where callback_id = $1 order by attempt_no"
 
 
@@ -80,3 +83,27 @@ async def test_the_batcher_is_closed_when_the_last_write_was_given_up(database: 
         except Stopped:
             return
         raise AssertionError("the batcher is still open")
+
+
+@pytest.mark.parametrize("outcome", [None, "superseded"])
+async def test_what_was_no_try_leaves_what_the_last_one_came_to(
+    database: Database, outcome: str | None
+) -> None:
+    async with open_flow(database) as flow:
+        (callback_id,) = await callbacks(flow, 1)
+        tried = CallbackRecord(callback_id, 1, None, 503, "HTTP 503", 7, "127.0.0.1", None, 5.0)
+        untried = CallbackRecord(callback_id, 1, outcome, None, None, None, None, None, 0.0)
+        for note in (tried, untried):
+            await store.record_callbacks(flow.pool, [note])
+        assert tuple(await flow.row(LAST_TRY, callback_id)) == (1, outcome, 503, 7)
+
+
+async def test_a_try_without_an_answer_takes_the_place_of_the_one_before(database: Database) -> None:
+    async with open_flow(database) as flow:
+        (callback_id,) = await callbacks(flow, 1)
+        answered = CallbackRecord(callback_id, 1, None, 503, "HTTP 503", 7, "127.0.0.1", None, 5.0)
+        refused = CallbackRecord(callback_id, 2, None, None, "connect_failed: ", 9, None, None, 5.0)
+        unsigned = CallbackRecord(callback_id, 3, None, None, "no_secret", None, None, None, 5.0)
+        for note, noted in ((answered, (503, 7)), (refused, (None, 9)), (unsigned, (None, None))):
+            await store.record_callbacks(flow.pool, [note])
+            assert tuple(await flow.row(LAST_TRY, callback_id))[2:] == noted
