@@ -58,6 +58,7 @@ class Chunk:
             OutcomeUnknown: the database did not answer.
         """
         self._stop_timer()
+        self._gathered = {}  # it is part of the rest
         pairs = zip(won, outcomes, strict=True)
         self._begin([(one, outcome) for one, outcome in pairs if one.message_id not in self._records])
         records = set(self._records.values())
