@@ -36,6 +36,12 @@ class Chunk:
         """Note which messages it has."""
         self._claimed = {claimed.message_id: claimed for claimed in won}
 
+    def kept(self, pairs: Sequence[tuple[Claimed, Outcome]]) -> None:
+        """Take what does not go to the carrier: it waits for no neighbour. Its places are kept to the end."""
+        if pairs:
+            self._gathered.update((claimed.message_id, why) for claimed, why in pairs)
+            self._record_in(0.0)
+
     def answered(self, submissions: Sequence[Submission], outcomes: Sequence[Outcome]) -> None:
         """Take what became of some, as soon as it is known."""
         if not isinstance(self._taken, Probe):  # that one is a probe until all of this is over

@@ -169,7 +169,8 @@ class Submit:
         crash_point("claim.after_commit")
         gone_seconds = time.monotonic() - started_at
         readable, submissions, kept = open_texts(self._keyring, desk.config, won, gone_seconds)
-        chunk.note_claimed(readable)
+        chunk.note_claimed(won)
+        chunk.kept(kept)
         crash_point("submit.before_write")
         claimed_at_seconds = self._clock.now_ms() / 1000
         outcomes: list[Outcome] = []

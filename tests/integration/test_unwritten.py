@@ -38,8 +38,10 @@ class Held:
     server: HeldServer
     row: CarrierConfig
 
-    async def accepted(self, number: int, lane: str) -> list[UUID]:
-        return await self.rig.accepted(number, lane=lane, carrier_id=self.row.id, delivery="at_most_once")
+    async def accepted(self, number: int, lane: str, **changes: Any) -> list[UUID]:
+        return await self.rig.accepted(
+            number, lane=lane, carrier_id=self.row.id, delivery="at_most_once", **changes
+        )
 
     async def carry(self, lane: str, ids: Sequence[UUID], stop: Stop) -> None:
         work = [(id_.hex, 1) for id_ in ids]
@@ -186,6 +188,24 @@ async def test_what_is_answered_is_recorded_by_who_is_cut_off(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await one.until(ids, {"SENT": CONNECTIONS - 1, "SENDING": 1})
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+async def test_what_cannot_be_submitted_is_recorded_though_a_neighbour_has_no_answer(
+    database: Database, nats_server: NatsServer, is_cut_off: bool
+) -> None:
+    """Also by who is cut off right after its claim, when nothing of it is answered."""
+    async with held(database, nats_server) as one:
+        sealed = await one.accepted(1, "bulk", text_sealed=b"by a key that is not there")
+        ids = await one.accepted(CONNECTIONS, "bulk")
+        task = asyncio.create_task(one.carry("bulk", [*sealed, *ids], Stop()))
+        await one.server.until_held(CONNECTIONS)
+        if is_cut_off:
+            task.cancel()
+        await one.until(sealed, {"QUEUED": 1})
+        assert await one.states(ids) == {"SENDING": CONNECTIONS}
+        one.server.answer_all(TAKEN)
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def until_claimed_ahead(one: Held, ids: Sequence[UUID]) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from worker.carriers.base import Outcome, Submission, Submitted
+import pytest
+
+from worker.carriers.base import Outcome, Submission, Submitted, Throttled
 from worker.chunk import Chunk
 from worker.store import Claim, Claimed
 
@@ -48,3 +50,21 @@ async def test_what_has_gathered_when_the_rest_is_recorded_is_given_once_by_who_
     await chunk.cancel()
     records.may_end.set()
     assert records.given == IDS
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+async def test_what_is_kept_is_given_once_and_keeps_its_places(is_cut_off: bool) -> None:
+    records, given_back, won = Records(), [], [claimed(id_) for id_ in IDS]
+    chunk = Chunk(len(IDS), given_back.append, records)
+    chunk.note_claimed(won)
+    chunk.kept([(won[0], Throttled(5.0))])
+    records.may_end.set()
+    if is_cut_off:
+        await chunk.cancel()
+        assert records.given == IDS[:1]
+        return
+    await records.has_begun.wait()
+    assert (records.given, given_back) == (IDS[:1], [])
+    chunk.give_back()
+    await chunk.record([*won[1:], won[0]], [TAKEN, TAKEN, Throttled(5.0)])
+    assert (sorted(records.given), given_back) == (IDS, [len(IDS)])
