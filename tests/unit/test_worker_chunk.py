@@ -54,7 +54,8 @@ async def test_what_has_gathered_when_the_rest_is_recorded_is_given_once_by_who_
 
 @pytest.mark.parametrize("is_cut_off", [False, True])
 async def test_what_is_kept_is_given_once_and_keeps_its_places(is_cut_off: bool) -> None:
-    records, given_back, won = Records(), [], [claimed(id_) for id_ in IDS]
+    records, won = Records(), [claimed(id_) for id_ in IDS]
+    given_back: list[int] = []
     chunk = Chunk(len(IDS), given_back.append, records)
     chunk.note_claimed(won)
     chunk.kept([(won[0], Throttled(5.0))])
