@@ -40,7 +40,7 @@ def down(clean: bool) -> None:
             asyncio.run(stop_leftovers(home, lambda _: None))
     if clean:
         home.remove()
-        console.print(f"Removed {home.path}.")
+        console.print(f"{'Emptied' if home.path.exists() else 'Removed'} {home.path}.")
         for programs in SYSTEM_FOLDER.glob(f"{COPIES}*"):
             console.print(f"Left: {programs}, PostgreSQL's programs for every instance that root runs.")
 

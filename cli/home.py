@@ -1,7 +1,6 @@
 """TOLLWIRE_HOME: the one folder that holds everything of one instance, and what it says about itself."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import msgspec
 from cli.ownership import refuse_for_root, told_whose
 from embedded.accounts import remove_folder
 from embedded.child import birth_of
-from embedded.files import FolderLock, write_private
+from embedded.files import FolderLock, remove_tree, write_private
 from embedded.ports import LOOPBACK
 
 DEFAULT_HOME = ".tollwire"
@@ -198,16 +197,24 @@ class Home:
     def remove(self) -> None:
         """Remove the folder and all data, also what PostgreSQL keeps elsewhere (see embedded/accounts.py).
 
+        What is broken off can be done again: the mark goes last. A mount point stays, with nothing in it.
+
         Raises:
-            click.ClickException: it is no folder of ours, or a copy whose database is another's.
+            click.ClickException: it is no folder of ours, a copy whose database is another's, or something
+                in it cannot be removed.
         """
-        if not self.path.exists():
+        if not self.path.exists() or (self.path.is_dir() and not self._holds_something()):
             return
         if not (self.path / MARK).exists():
             raise click.ClickException(f"{self.path} was not made by Tollwire: it is left alone.")
-        with told_whose(self.path):
-            remove_folder(self.postgres)
-        shutil.rmtree(self.path)
+        try:
+            with told_whose(self.path):
+                remove_folder(self.postgres)
+                remove_tree(self.path, last=MARK)
+        except OSError as error:
+            raise click.ClickException(
+                f"{self.path} cannot be removed: {error.filename}: {error.strerror}"
+            ) from None
 
 
 def as_json(value: Any) -> str:

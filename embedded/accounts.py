@@ -14,7 +14,8 @@ import stat
 from pathlib import Path
 
 from embedded.child import Identity
-from embedded.linked_data import claim, refuse_foreign
+from embedded.files import remove_tree
+from embedded.linked_data import RECORD, claim, refuse_foreign
 from embedded.unit import NotInstalled
 
 SYSTEM_FOLDER = Path("/var/lib/tollwire")
@@ -98,11 +99,8 @@ def remove_folder(folder: Path) -> None:
         NotItsData: it is a link to nothing, or to another home's data.
     """
     refuse_foreign(folder)
-    target = folder.resolve()
-    if folder.is_symlink():
-        folder.unlink()
-    if target.exists():
-        shutil.rmtree(target)
+    if folder.exists():
+        remove_tree(folder, last=RECORD)
 
 
 def copy_for_all(trees: dict[str, Path], name: str, system_folder: Path = SYSTEM_FOLDER) -> Path:

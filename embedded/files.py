@@ -1,14 +1,17 @@
 """Small files that must never be half written, and folders that one process may hold at a time."""
 
+import errno
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 SECRET_BYTES = 24  # 192 bits: beyond guessing, and short enough for a line in a config file
+STAYS = (errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)  # a mount point; a folder in one of another's
 TAIL_BYTES = 16_384  # of a log, read for an error message: no more than a screen needs
 
 LOOK_SECONDS = 0.3  # somebody who looks holds the lock for microseconds, more on a machine that is busy
@@ -42,6 +45,27 @@ def secret_in(path: Path) -> str:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, secrets.token_urlsafe(SECRET_BYTES))
     return path.read_text(encoding="utf-8").strip()
+
+
+def remove_tree(folder: Path, last: str = "") -> None:
+    """Remove a folder with all that is in it, the entry named ``last`` after the others.
+
+    Where it is a link, both go. Where it may be emptied and not removed, as a mount point may, it stays.
+    """
+    real = folder.resolve()
+    for entry in sorted(real.iterdir(), key=lambda entry: entry.name == last):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    try:
+        real.rmdir()
+    except OSError as error:
+        if error.errno not in STAYS:
+            raise
+        return
+    if folder.is_symlink():
+        folder.unlink()
 
 
 def tail(path: Path, lines: int) -> str:

@@ -1,6 +1,9 @@
+import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -61,6 +64,55 @@ def test_removing_a_home_removes_all_and_twice_is_harmless(home):
     home.remove()
     home.remove()
     assert not home.path.exists()
+
+
+def test_a_home_behind_a_link_is_removed_with_the_link(home, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(home.path)
+    (home.postgres / "data").mkdir(parents=True)
+    Home(link).remove()
+    assert (home.path.exists(), link.is_symlink()) == (False, False)
+    Home(link).make()  # the next instance finds nothing in its way
+
+
+@pytest.mark.parametrize("reason", [errno.EBUSY, errno.EACCES])
+def test_a_home_whose_folder_must_stay_is_emptied_and_can_be_used_again(home, monkeypatch, reason):
+    """A mount point, or a folder in one of another account's."""
+    (home.postgres / "data").mkdir(parents=True)
+    monkeypatch.setenv("TOLLWIRE_HOME", str(home.path))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", refusing(home.path, reason))
+        done = [CliRunner().invoke(down, "--clean") for _ in range(2)]
+    assert [(one.exit_code, f"Emptied {home.path}" in one.output.replace("\n", "")) for one in done] == [
+        (0, True)
+    ] * 2
+    assert list(home.path.iterdir()) == []
+    home.make()
+    assert home.is_made
+
+
+def test_a_removal_that_was_broken_off_can_be_done_again(home, monkeypatch):
+    busy = home.path / "nats"
+    busy.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", refusing(busy, errno.EBUSY))
+        with pytest.raises(click.ClickException, match="cannot be removed"):
+            home.remove()
+    assert home.is_made
+    home.remove()
+    assert not home.path.exists()
+
+
+def refusing(folder: Path, reason: int) -> Callable[..., None]:
+    """An rmdir that does not remove this one."""
+    rmdir = os.rmdir
+
+    def refuse(path: str | Path, **options: Any) -> None:
+        if Path(path).name == folder.name:
+            raise OSError(reason, os.strerror(reason), str(path))
+        rmdir(path, **options)
+
+    return refuse
 
 
 def test_a_folder_that_is_no_home_is_neither_used_nor_removed(tmp_path):
