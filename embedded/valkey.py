@@ -25,7 +25,8 @@ READY_SECONDS = 1.0
 # What it holds may vanish at any moment: rate and pacing states, answers remembered, each with a
 # lifetime. When memory is full the longest unused goes first (allkeys-lru): a rate state that was not
 # touched for long equals none, so the one that is missed least. Refusing writes (noeviction) would
-# switch the limits off for everybody instead.
+# switch the limits off for everybody instead. So nothing is kept on disk either: a file that is damaged, or
+# a newer server's, would keep everything from starting.
 CONFIG = """\
 # Written by Tollwire at every start.
 bind {address}
@@ -33,8 +34,7 @@ port {port}
 protected-mode yes
 requirepass {secret}
 dir "{folder}"
-appendonly yes
-appendfsync everysec
+appendonly no
 save ""
 maxmemory 256mb
 maxmemory-policy allkeys-lru
@@ -55,7 +55,7 @@ class ValkeyServer(Unit):
     """Valkey on 127.0.0.1 with a password.
 
     Args:
-        folder: where its append-only file, its password (0600) and its configuration (0600) live.
+        folder: where its password (0600) and its configuration (0600) live.
         program: what ``find_valkey`` found.
         port: a free one is chosen when None.
         log: its log, ``valkey.log`` in the folder by default.
@@ -78,7 +78,9 @@ class ValkeyServer(Unit):
         return secret_in(self.folder / "password.secret")
 
     def prepare(self) -> None:
-        """Write the configuration."""
+        """Write the configuration, and remove what is not to be read: earlier versions kept a file."""
+        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+        (self.folder / "dump.rdb").unlink(missing_ok=True)
         config = CONFIG.format(address=LOOPBACK, port=self.port, secret=self._secret, folder=self.folder)
         write_private(self.folder / "valkey.conf", config)
 

@@ -129,17 +129,11 @@ class RestoreNats(KillServer):
 
 
 class WipeValkey(KillServer):
-    """Valkey is killed, and its data is gone."""
+    """Valkey is killed, and with it goes all that it held: it keeps nothing on disk."""
 
     def __init__(self) -> None:
         super().__init__("valkey")
         self.name = "wipe valkey"
-
-    async def strike(self, instance: Instance) -> None:
-        """Kill and wipe."""
-        await super().strike(instance)
-        for path in instance.keepers["valkey"].unit.folder.glob("appendonlydir"):
-            shutil.rmtree(path)
 
 
 class FlushValkey(Fault):
