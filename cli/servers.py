@@ -33,7 +33,7 @@ class Servers:
     def __init__(self, home: Home, ports: PortChoice, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self.postgres = None if _is_set(POSTGRES_DSN, environ) else _postgres(home, ports, environ)
-        self.nats = None if _is_set(NATS_URL, environ) else _nats(home, ports)
+        self.nats = None if _is_set(NATS_URL, environ) else _nats(home, ports, environ)
         self.valkey = None if _is_set(VALKEY_URL, environ) else _valkey(home, ports)
 
     @property
@@ -136,12 +136,15 @@ def _postgres(home: Home, ports: PortChoice, environ: Mapping[str, str]) -> Post
     )
 
 
-def _nats(home: Home, ports: PortChoice) -> NatsServer:
+def _nats(home: Home, ports: PortChoice, environ: Mapping[str, str]) -> NatsServer:
+    store_bytes = environ.get("TOLLWIRE_NATS_STORE_BYTES", "").strip()
     return NatsServer(
         home.nats,
         port=ports.port_of("nats"),
         monitor_port=ports.port_of("nats monitor"),
         log=home.log_of("nats"),
+        # What is no number the services themselves refuse.
+        store_bytes=int(store_bytes) if store_bytes.isdecimal() else 0,
     )
 
 

@@ -16,15 +16,18 @@ from embedded.unit import NotInstalled, Unit, running
 
 VERSION_MIN = (2, 12)
 PROGRAM_SECONDS = 30.0
+# What a million waiting bundles need, many times over.
+STORE_BYTES_MIN = 2 * 2**30
+STORE_BYTES_AIR = 256 * 2**20  # beside our streams, for an operator's own
 # PostgreSQL holds the truth, so JetStream may lose the last two minutes in a power cut: its default
-# sync interval stays. The file limit is what a million waiting bundles need, many times over.
+# sync interval stays.
 CONFIG = """\
 # Written by Tollwire at every start.
 server_name: tollwire
 listen: "{address}:{port}"
 http: "{address}:{monitor_port}"
 authorization {{ token: "{token}" }}
-jetstream {{ store_dir: "{store}", max_mem: 64MB, max_file: 2GB }}
+jetstream {{ store_dir: "{store}", max_mem: 64MB, max_file: {store_bytes} }}
 """
 
 
@@ -35,6 +38,7 @@ class NatsServer(Unit):
         folder: where its store, its token (0600) and its configuration (0600) live.
         port, monitor_port: free ones are chosen when None.
         log: its log, ``nats.log`` in the folder by default.
+        store_bytes: what our streams may fill; a server with less refuses to make them.
     """
 
     stop_steps = (StopStep(signal.SIGTERM, 15.0),)
@@ -46,8 +50,11 @@ class NatsServer(Unit):
         port: int | None = None,
         monitor_port: int | None = None,
         log: Path | None = None,
+        store_bytes: int = 0,
     ) -> None:
         super().__init__("nats", folder.absolute(), log)
+        self._config = self.folder / "nats.conf"
+        self._store_bytes = max(STORE_BYTES_MIN, store_bytes + STORE_BYTES_AIR)
         self.port = port or free_port()
         self.monitor_port = monitor_port or free_port({self.port})
         self.version = ""
@@ -73,15 +80,21 @@ class NatsServer(Unit):
         self.version = version_of(self._program)
         config = CONFIG.format(
             address=LOOPBACK, port=self.port, monitor_port=self.monitor_port, token=self.token,
-            store=self.folder / "jetstream",
+            store=self.folder / "jetstream", store_bytes=max(self._store_bytes, self._last_store_bytes()),
         )  # fmt: skip
-        write_private(self.folder / "nats.conf", config)
+        write_private(self._config, config)
+
+    def _last_store_bytes(self) -> int:
+        """What the server had last: with less than its streams were promised it would not shrink them."""
+        try:
+            last = re.search(r"max_file: (\d+) ", self._config.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return 0
+        return int(last.group(1)) if last else 0
 
     def launch(self) -> None:
         """Start the server and return at once."""
-        self.child.launch(
-            [str(self._program), "--config", str(self.folder / "nats.conf")], death_signal=signal.SIGTERM
-        )
+        self.child.launch([str(self._program), "--config", str(self._config)], death_signal=signal.SIGTERM)
 
     def is_ready(self) -> bool:
         """True when the monitor says that the server and JetStream serve."""
@@ -89,10 +102,10 @@ class NatsServer(Unit):
 
 
 def run_nats(
-    folder: Path, *, port: int | None = None, monitor_port: int | None = None
+    folder: Path, *, port: int | None = None, monitor_port: int | None = None, store_bytes: int = 0
 ) -> AbstractAsyncContextManager[NatsServer]:
     """``async with run_nats(folder) as server``: a NATS while the block lasts."""
-    return running(NatsServer(folder, port=port, monitor_port=monitor_port))
+    return running(NatsServer(folder, port=port, monitor_port=monitor_port, store_bytes=store_bytes))
 
 
 def find_nats() -> Path:

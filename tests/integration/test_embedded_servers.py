@@ -1,5 +1,6 @@
 """The embedded servers keep their data, their secrets and their manners."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -23,6 +24,8 @@ from embedded.postgres import PostgresServer, run_postgres
 from embedded.postgres_programs import find_programs
 from embedded.unit import NotInstalled, StartFailed
 from embedded.valkey import ValkeyProgram, ValkeyServer, find_valkey, run_valkey
+from shared.runtime.jetstream import open_jetstream
+from shared.runtime.server_settings import NatsAccess
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -210,6 +213,24 @@ async def test_nats_keeps_its_streams_and_wants_its_token(folder):
             assert answers.readline().startswith(b"INFO")
             stranger.sendall(b'CONNECT {"auth_token":"guessed","verbose":false}\r\nPING\r\n')
             assert answers.readline().startswith(b"-ERR 'Authorization Violation'")
+
+
+async def make_streams(server: NatsServer, store_bytes: int) -> int:
+    """Make our streams, or change them; return what all of them may fill."""
+    settings = NatsAccess(nats_url=server.url, nats_token=server.token, nats_store_bytes=store_bytes)
+    async with asyncio.timeout(60), open_jetstream(settings) as jetstream:
+        assert await jetstream.wait_connected(20)
+        await jetstream.ensure_streams()
+    connection = await nats.connect(server.url, token=server.token)
+    found = await connection.jetstream().streams_info()
+    await connection.close()
+    return sum(info.config.max_bytes or 0 for info in found)
+
+
+async def test_nats_has_room_for_the_streams_that_are_asked_for_and_for_fewer_later(folder):
+    for store_bytes in (5 * 2**30, 2**30):
+        async with run_nats(folder / "nats", store_bytes=store_bytes) as server:
+            assert await make_streams(server, store_bytes) == pytest.approx(store_bytes, abs=10)
 
 
 def valkey_program() -> ValkeyProgram:

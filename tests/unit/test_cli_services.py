@@ -8,6 +8,7 @@ from cli.home import Home
 from cli.port_choice import PortChoice
 from cli.servers import Servers
 from cli.services import INSTANCES_MAX, NAMES, Launch, parse_scale, plan
+from embedded.nats import STORE_BYTES_AIR, STORE_BYTES_MIN
 from embedded.ports import free_port
 from embedded.postgres import CONNECTIONS_MAX
 from shared.runtime.server_settings import Common
@@ -160,3 +161,11 @@ def test_programs_of_postgres_in_a_folder_beside_are_found_from_everywhere(home,
     postgres = Servers(home, PortChoice({}, environ), environ).postgres
     assert postgres is not None
     assert postgres._programs_folder == tmp_path / "pg" / "bin"
+
+
+@pytest.mark.parametrize(("said", "told"), [("5368709120", 5 * 2**30), ("", 0), ("much", 0)])
+def test_nats_is_told_what_the_streams_may_fill(home, said, told):
+    environ = {"TOLLWIRE_NATS_STORE_BYTES": said}
+    nats = Servers(home, PortChoice({}, environ), environ).nats
+    assert nats is not None
+    assert nats._store_bytes == max(STORE_BYTES_MIN, told + STORE_BYTES_AIR)
