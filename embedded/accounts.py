@@ -11,6 +11,7 @@ import pwd
 import secrets
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 from embedded.child import Identity
@@ -112,17 +113,19 @@ def copy_for_all(trees: dict[str, Path], name: str, system_folder: Path = SYSTEM
     if final.exists():
         return final
     _make_system_folder(system_folder)
-    scratch = system_folder / f".{name}.{os.getpid()}"
-    for place, source in trees.items():
-        shutil.copytree(source, scratch / place, symlinks=True)
-    for path in (scratch, *scratch.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(SHARED_MODE)
+    # A name that nobody had: what a copy that was broken off left behind may bear our pid.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=system_folder))
     try:
+        for place, source in trees.items():
+            shutil.copytree(source, scratch / place, symlinks=True)
+        for path in (scratch, *scratch.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(SHARED_MODE)
+        os.sync()  # after a power cut the name must not stand for files without content
         scratch.rename(final)
-    except OSError:
-        shutil.rmtree(scratch)  # another process was faster
-        if not final.exists():
+    except BaseException as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not (isinstance(error, OSError) and final.exists()):  # else another process was faster
             raise
     return final
 

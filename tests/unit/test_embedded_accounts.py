@@ -105,6 +105,40 @@ def test_programs_are_copied_once_and_open_to_all(open_folder):
     assert [path.name for path in (open_folder / "system").iterdir()] == ["postgresql-1"]
 
 
+@pytest.fixture
+def source(open_folder):
+    made = open_folder / "source"
+    made.mkdir()
+    (made / "postgres").write_text("#!/bin/sh\n")
+    return made
+
+
+def test_programs_get_their_name_when_all_of_them_is_on_the_disk(open_folder, source, monkeypatch):
+    system = open_folder / "system"
+    seen = []
+
+    def sync() -> None:
+        copies = [path for path in system.rglob("postgres") if path.read_text() and mode(path) == 0o755]
+        seen.append((len(copies), (system / "postgresql-1").exists()))
+
+    monkeypatch.setattr(os, "sync", sync)
+    copy_for_all({"pg": source}, "postgresql-1", system)
+    assert seen == [(1, False)]
+
+
+def test_what_a_copy_that_was_broken_off_left_is_in_nobodys_way(open_folder, source):
+    system = open_folder / "system"
+    (system / f".postgresql-1.{os.getpid()}" / "pg").mkdir(parents=True)
+    assert (copy_for_all({"pg": source}, "postgresql-1", system) / "pg" / "postgres").exists()
+
+
+def test_a_copy_that_fails_leaves_nothing(open_folder):
+    system = open_folder / "system"
+    with pytest.raises(FileNotFoundError):
+        copy_for_all({"pg": open_folder / "no such folder"}, "postgresql-1", system)
+    assert list(system.iterdir()) == []
+
+
 def test_root_runs_data_as_its_owner_and_new_data_as_nobody(open_folder):
     data = open_folder / "data"
     if not AS_ROOT:
