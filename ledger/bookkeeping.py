@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge
 from ledger.checkpoints import KeyringSigner, close_day, unsealed_days
 from ledger.findings import Finding
 from ledger.pace import Pace, never
+from ledger.tally import Tally
 from ledger.verify_online import OnlineVerifier
 from ledger.verify_unsealed import prove_unsealed
 from shared.runtime.keyring import Keyring
@@ -28,9 +29,14 @@ ROUND_SECONDS: Final = 60.0
 # The log names this many findings of a run; all of them are shown by `tollwire ledger verify`.
 FINDINGS_LOGGED_MAX: Final = 20
 
-FINDINGS: Final = Gauge("tollwire_ledger_findings", "What the present round of verification has found")
+# A walk of which this process knows nothing is not shown: the alert then goes by what was known before.
+FINDINGS: Final = Gauge(
+    "tollwire_ledger_findings",
+    "Findings of the last whole walk (accounts, messages, proof), or of the present one if it has more",
+    ["walk"],
+)
 VERIFIED: Final = Gauge(
-    "tollwire_ledger_verified_timestamp_seconds", "When the last round of verification ended"
+    "tollwire_ledger_verified_timestamp_seconds", "When the last round over all accounts ended"
 )
 SEALED: Final = Counter("tollwire_ledger_days_sealed_total", "Days that were closed and sealed")
 
@@ -47,30 +53,31 @@ class Bookkeeping:
         self._dsn = dsn
         self._signer = KeyringSigner(keyring)
         self._verifier = OnlineVerifier(pool)
-        self._found = 0
+        self._proof = Tally()
         self._rounds = 0
         self._monotonic = monotonic
         self._seen = (0, 0)
         self._began_at = -ROUND_SECONDS
         self._is_resting = True
+        self._show()
 
     async def step(self) -> None:
-        """Verify the next accounts and messages; the gauge holds what the present round has found.
+        """Verify the next accounts and messages, and show what is found (``Tally``).
 
         When all accounts and messages were seen it rests until ``ROUND_SECONDS`` after it began with them.
         """
         if self._rests():
             return
-        findings = await self._verifier.step()
+        try:
+            findings = await self._verifier.step()
+        finally:
+            self._show()
         self._is_resting = (
             self._verifier.rounds > self._seen[0] and self._verifier.message_rounds > self._seen[1]
         )
         if self._verifier.rounds != self._rounds:
             self._rounds = self._verifier.rounds
-            self._found = 0
             VERIFIED.set_to_current_time()
-        self._found += len(findings)
-        FINDINGS.set(self._found)
         if findings:
             self._tell(findings)
 
@@ -96,7 +103,9 @@ class Bookkeeping:
 
         Nothing while another process is at it: one proof is enough for all.
         """
-        if not await self._unsealed_days():
+        has_unsealed = bool(await self._unsealed_days())
+        self._know_of_others(has_unsealed)
+        if not has_unsealed:
             return
         pace = Pace(self._pool, UPKEEP, math.inf, should_stop)
         if not await pace.begin():
@@ -106,16 +115,27 @@ class Bookkeeping:
         finally:
             await pace.end()
 
+    def _know_of_others(self, has_unsealed: bool) -> None:
+        """Whoever sealed the last day found nothing; of days that wait a proof of another may know more."""
+        if not has_unsealed:
+            self._proof = Tally(0)
+        elif not self._proof.shown:
+            self._proof = Tally()
+        self._show()
+
     async def _close_days(self, pace: Pace, should_stop: Callable[[], bool]) -> None:
         days = await self._unsealed_days()
         if not days:
             return
+        self._proof.begin()
         findings = await prove_unsealed(
-            self._pool, self._dsn, self._signer, pace.go_on_to_the_end, should_stop
+            self._pool, self._dsn, self._signer, pace.go_on_to_the_end, should_stop, self._tell_of_proof
         )
+        if findings is None:
+            return
+        self._proof.end()
+        self._show()
         if findings:
-            self._tell(findings)
-        if findings is None or findings:
             return
         # Another process may have, if ours was away for longer than its lease.
         for day in [day for day in await self._unsealed_days() if day in days]:
@@ -129,6 +149,24 @@ class Bookkeeping:
     async def _unsealed_days(self) -> list[date]:
         async with self._pool.acquire() as connection:
             return await unsealed_days(connection, (datetime.now(UTC) - CLOSE_AFTER).date())
+
+    def _tell_of_proof(self, findings: list[Finding]) -> None:
+        told = self._proof.present
+        self._proof.add(len(findings))
+        self._show()
+        if told < FINDINGS_LOGGED_MAX:
+            self._tell(findings)
+
+    def _show(self) -> None:
+        tallies = {
+            "accounts": self._verifier.of_accounts,
+            "messages": self._verifier.of_messages,
+            "proof": self._proof,
+        }
+        FINDINGS.clear()
+        for walk, tally in tallies.items():
+            if tally.shown is not None:
+                FINDINGS.labels(walk).set(tally.shown)
 
     def _tell(self, findings: list[Finding]) -> None:
         _log.error("the books are not whole", findings=len(findings))

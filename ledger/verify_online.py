@@ -21,6 +21,7 @@ from ledger import verify_journal as journal
 from ledger import verify_messages as messages
 from ledger import verify_operations as operations
 from ledger.findings import Finding
+from ledger.tally import Tally
 from ledger.verify_books import Account
 from ledger.verify_chain import Chains, State
 from ledger.verify_messages import Locks
@@ -65,6 +66,8 @@ class OnlineVerifier:
     message_rounds: int = 0
     is_of_unsealed: bool = False
     """Only messages of the days that are not sealed, and those that entries of these days are about."""
+    of_accounts: Tally = field(default_factory=Tally)
+    of_messages: Tally = field(default_factory=Tally)
     _place: _Place = START
     _message: UUID = field(default=FIRST_ID)
     # What the bites of a step have found; told by the next one where a later bite of it raised.
@@ -94,7 +97,10 @@ class OnlineVerifier:
         async with self.pool.acquire() as conn, _snapshot(conn):
             findings, place = await self._some_accounts(conn)
         self._place = place
-        self.rounds += place == START
+        self.of_accounts.add(len(findings))
+        if place == START:
+            self.rounds += 1
+            self.of_accounts.end()
         return findings
 
     async def some_messages(self) -> list[Finding]:
@@ -102,7 +108,10 @@ class OnlineVerifier:
         async with self.pool.acquire() as conn, _snapshot(conn):
             findings, high = await self._some_messages(conn)
         self._message = FIRST_ID if high == ID_LAST else high
-        self.message_rounds += high == ID_LAST
+        self.of_messages.add(len(findings))
+        if high == ID_LAST:
+            self.message_rounds += 1
+            self.of_messages.end()
         return findings
 
     async def _some_accounts(self, conn: Connection) -> tuple[list[Finding], _Place]:

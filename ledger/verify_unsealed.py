@@ -11,7 +11,7 @@ are not done with are added up in one.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -59,7 +59,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Stopped(Exception):  # noqa: N818 - named for what happened
-    """The process was asked to stop while the server was away."""
+    """The process was asked to stop, or the lease is another one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,41 +87,57 @@ class _Patience:
         raise _Stopped
 
 
+def _nobody(_: list[Finding]) -> None:
+    """Nobody wants to know before the end."""
+
+
 async def prove_unsealed(
-    pool: Pool, dsn: str, signer: Signer, go_on: GoOn, should_stop: Callable[[], bool] = never
+    pool: Pool,
+    dsn: str,
+    signer: Signer,
+    go_on: GoOn,
+    should_stop: Callable[[], bool] = never,
+    tell: Callable[[list[Finding]], None] = _nobody,
 ) -> list[Finding] | None:
     """Return what is wrong with the books since the newest seal, and with the seals themselves.
 
+    What a bite has found is told to ``tell`` at once: the end may be hours away.
     None when ``go_on``, which is asked after each bite, said no before the end, or ``should_stop``, which is
     asked while the server is away, said yes: then nothing is proved.
 
     Raises:
         OSError, asyncpg.PostgresError: the database does not answer for minutes; nothing is known.
     """
+    findings = list[Finding]()
     try:
-        return await _prove(pool, dsn, signer, go_on, _Patience(should_stop))
+        async for found in _bites(pool, dsn, signer, go_on, _Patience(should_stop)):
+            if found:
+                findings += found
+                tell(found)
     except _Stopped:
         return None
+    return findings
 
 
-async def _prove(
+async def _bites(
     pool: Pool, dsn: str, signer: Signer, go_on: GoOn, patience: _Patience
-) -> list[Finding] | None:
-    verifier, findings = OnlineVerifier(pool, is_of_unsealed=True), list[Finding]()
+) -> AsyncIterator[list[Finding]]:
+    async def rest() -> None:
+        if not await patience.take(go_on):
+            raise _Stopped
+
+    verifier = OnlineVerifier(pool, is_of_unsealed=True)
     while not verifier.rounds:
-        findings += await patience.take(verifier.some_accounts)
-        if not await patience.take(go_on):
-            return None
+        yield await patience.take(verifier.some_accounts)
+        await rest()
     while not verifier.message_rounds:
-        findings += await patience.take(verifier.some_messages)
-        if not await patience.take(go_on):
-            return None
+        yield await patience.take(verifier.some_messages)
+        await rest()
     for signed in await patience.take(partial(_seals, pool)):
-        findings += await patience.take(partial(_check_seal, pool, signed, signer))
-        if not await patience.take(go_on):
-            return None
-    findings += await patience.take(partial(_check_guards, pool))
-    return findings + await patience.take(partial(_compare_holds, dsn))
+        yield await patience.take(partial(_check_seal, pool, signed, signer))
+        await rest()
+    yield await patience.take(partial(_check_guards, pool))
+    yield await patience.take(partial(_compare_holds, dsn))
 
 
 async def _seals(pool: Pool) -> list[SignedSeal]:

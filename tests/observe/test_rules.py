@@ -93,6 +93,42 @@ def test_a_carrier_that_has_taken_nothing_yet_is_told_of(
     run(bare_rules, tmp_path, series, "30m", {"alertname": name, "exp_alerts": [{"exp_labels": labels}]})
 
 
+# Series of the ledger processes by name and walk, and whether the alert rings with them after 20 minutes.
+RESTARTS = {
+    "the walk has not come to it again": (
+        {("ledger-1", "messages"): "2x10 stale", ("ledger-2", "accounts"): "_x12 0+0x20"},
+        True,
+    ),
+    "nobody is there": ({("ledger-1", "proof"): "2x10 stale"}, True),
+    "under the same name": (
+        {("ledger-1", "messages"): "2x10 stale", ("ledger-1", "accounts"): "0+0x30"},
+        True,
+    ),
+    "the other one has not proved it": (
+        {("ledger-1", "proof"): "2x10 stale", ("ledger-2", "accounts"): "0+0x30"},
+        True,
+    ),
+    "a whole walk did not find it": (
+        {("ledger-1", "messages"): "2x10 stale", ("ledger-2", "messages"): "_x14 0+0x20"},
+        False,
+    ),
+    "it was mended before": ({("ledger-1", "messages"): "2x5 0+0x5 stale"}, False),
+}
+
+
+@pytest.mark.parametrize("case", RESTARTS)
+def test_drift_outlives_a_restart_until_a_walk_is_whole(
+    case: str, bare_rules: list[str], tmp_path: Path
+) -> None:
+    shown, rings = RESTARTS[case]
+    series = {
+        f'tollwire_ledger_findings{{instance="{instance}",walk="{walk}"}}': values
+        for (instance, walk), values in shown.items()
+    }
+    alerts = [{"exp_labels": {"severity": "critical"}}] if rings else []
+    run(bare_rules, tmp_path, series, "20m", {"alertname": "TollwireLedgerDrift", "exp_alerts": alerts})
+
+
 @pytest.mark.parametrize("spelling", ["30", "30.0"])
 def test_a_bucket_is_found_however_its_whole_number_is_spelled(
     spelling: str, bare_rules: list[str], tmp_path: Path

@@ -2,6 +2,7 @@
 
 from tests.support.dashboards.panels import Dashboard, Row, line, lines, number, or_zero, rate
 
+FINDINGS = "sum(max by (walk) (tollwire_ledger_findings))"
 AGE = "time() - max(tollwire_ledger_verified_timestamp_seconds > 0)"
 
 LEDGER = Dashboard(
@@ -14,7 +15,7 @@ LEDGER = Dashboard(
             [
                 number(
                     "Findings",
-                    "max(tollwire_ledger_findings)",
+                    FINDINGS,
                     "findings",
                     bounds=(1, 1),
                     text="Above 0 somebody has to look at once.",
@@ -41,7 +42,13 @@ LEDGER = Dashboard(
                     "secrets",
                     bounds=(1, 1),
                 ),
-                line("Findings", "max(tollwire_ledger_findings)", "findings", bounds=(1,)),
+                line(
+                    "Findings",
+                    "max by (walk) (tollwire_ledger_findings)",
+                    "{{walk}}",
+                    bounds=(1,),
+                    text="Of the last whole walk, or of the present one if it has more.",
+                ),
                 line(
                     "Days sealed",
                     or_zero("sum(increase(tollwire_ledger_days_sealed_total[1d]))"),
