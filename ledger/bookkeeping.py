@@ -35,6 +35,9 @@ FINDINGS: Final = Gauge(
     "Findings of the last whole walk (accounts, messages, proof), or of the present one if it has more",
     ["walk"],
 )
+STEPPED: Final = Gauge(
+    "tollwire_ledger_verify_step_timestamp_seconds", "When a step of verification last came to its end"
+)
 VERIFIED: Final = Gauge(
     "tollwire_ledger_verified_timestamp_seconds", "When the last round over all accounts ended"
 )
@@ -72,6 +75,7 @@ class Bookkeeping:
             findings = await self._verifier.step()
         finally:
             self._show()
+        STEPPED.set_to_current_time()
         self._is_resting = (
             self._verifier.rounds > self._seen[0] and self._verifier.message_rounds > self._seen[1]
         )

@@ -218,3 +218,28 @@ async def test_of_what_another_process_proves_nothing_is_said(database: Database
         await retention_store.take_upkeep(flow.pool, "close_days", other, 0)
         await bookkeeping.close_days()
         assert findings(["proof"]) == 0
+
+
+async def test_a_step_is_noted_when_it_worked_and_not_when_it_failed(
+    database: Database, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round may take hours; what stands still or fails each time goes on nowhere."""
+
+    async def is_away(*_: object) -> None:
+        raise ConnectionResetError
+
+    def noted() -> float | None:
+        return REGISTRY.get_sample_value("tollwire_ledger_verify_step_timestamp_seconds")
+
+    monkeypatch.setattr(verify_online, "BITES_A_STEP", 1)
+    async with open_flow(database) as flow:
+        await flow.client()
+        bookkeeping = restless(flow, database, keyring)
+        before = noted()
+        await bookkeeping.step()
+        worked = noted()
+        assert before != worked
+        monkeypatch.setattr(verify_messages, "fold_messages", is_away)
+        with pytest.raises(ConnectionResetError):
+            await bookkeeping.step()
+        assert noted() == worked

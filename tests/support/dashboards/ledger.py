@@ -3,7 +3,8 @@
 from tests.support.dashboards.panels import Dashboard, Row, line, lines, number, or_zero, rate
 
 FINDINGS = "sum(max by (walk) (tollwire_ledger_findings))"
-AGE = "time() - max(tollwire_ledger_verified_timestamp_seconds > 0)"
+STEP_AGE = "time() - max(tollwire_ledger_verify_step_timestamp_seconds > 0)"
+ROUND_AGE = "time() - max(tollwire_ledger_verified_timestamp_seconds > 0)"
 
 LEDGER = Dashboard(
     "tollwire-ledger",
@@ -20,7 +21,7 @@ LEDGER = Dashboard(
                     bounds=(1, 1),
                     text="Above 0 somebody has to look at once.",
                 ),
-                number("Since the last whole round", AGE, "age", unit="s", bounds=(1800, 3600)),
+                number("Since the last step of verification", STEP_AGE, "age", unit="s", bounds=(1800, 3600)),
                 number(
                     "Days of partitions ahead",
                     "max(tollwire_partitions_days_ahead)",
@@ -46,18 +47,29 @@ LEDGER = Dashboard(
                     "Findings",
                     "max by (walk) (tollwire_ledger_findings)",
                     "{{walk}}",
+                    width=6,
                     bounds=(1,),
                     text="Of the last whole walk, or of the present one if it has more.",
+                ),
+                line(
+                    "Since the last whole round",
+                    ROUND_AGE,
+                    "over all accounts",
+                    width=6,
+                    unit="s",
+                    text="A minute with small books, hours with a hundred million messages a day.",
                 ),
                 line(
                     "Days sealed",
                     or_zero("sum(increase(tollwire_ledger_days_sealed_total[1d]))"),
                     "within a day",
+                    width=6,
                 ),
                 line(
                     "Seals on their way into files",
                     or_zero(rate("tollwire_ledger_seal_exports_total", by="result")),
                     "{{result}}",
+                    width=6,
                     unit="ops",
                 ),
             ],
