@@ -1,7 +1,8 @@
 """Stack traces as a log may show them: where it happened and what kind of error it was, no values.
 
 A library's error quotes what it was given (``invalid input for argument $3: 'Your code is 123456'``), so
-whatever stands in quotes is left out. Frames have no source line and no locals: the release has the source.
+whatever stands in quotes is left out, and where it is not clear what does, rather more than less. Frames
+have no source line and no locals: the release has the source.
 """
 
 import re
@@ -20,7 +21,20 @@ SENTENCE_CHARS_MAX: Final = 300
 PATH_PARTS: Final = 3
 HIDDEN: Final = "…"
 
-_QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+# English, as in "machine's", "isn't" and "carriers'". In b's…' it is a quote.
+_APOSTROPHE: Final = r"(?<=[A-Za-z]{2})'(?=(?:s|t|d|m|re|ll|ve)\b)"
+_PLURAL: Final = r"(?<=s)'(?=[\s,.;:!?)]|\Z)"
+# A text may hold quotes of its own that nobody escaped, and seem to end too early: when the next quote after
+# that can only close something too, all the rest is left out.
+_GOES_ON: Final = rf"(?:(?:[^'\"]|{_APOSTROPHE})*+(?<=\S)['\"](?=[\s\]).,;:!?}}>]|\Z).*)?"
+
+
+def _quoted(mark: str) -> str:
+    """From a quote to where it closes; to the end of the sentence if it nowhere does."""
+    return rf"{mark}(?:\\.?|[^{mark}\\]|{mark}(?=\w))*+(?:{mark}{_GOES_ON}|\Z)"
+
+
+_QUOTED: Final = re.compile(rf"(?!{_APOSTROPHE}|{_PLURAL}){_quoted(chr(39))}|{_quoted(chr(34))}")
 
 
 def show_exception(_logger: object, _level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -167,6 +168,57 @@ def test_a_stack_trace_tells_where_and_never_what_with(lines: Lines) -> None:
     assert "caused by ValueError: invalid literal for int() with base 10: …\n" in trace
     assert trace.count("fail_with") == 2
     assert "123456" not in lines.stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("machine's clock is -400 s off the database's; set it", None),
+        ("the carriers' answers weren't clients' keys", None),
+        ("it's 'text 123456' here", "it's … here"),
+        ("it's 'text 123456', the machine's", "it's …, the machine's"),
+        ("it's \"text 123456\", the machine's", "it's …, the machine's"),
+        ("column 'a' of relation \"b\" isn't there", "column … of relation … isn't there"),
+        ("parameters ('a', b's 123456', '')", "parameters (…, b…, …)"),
+    ],
+)
+def test_an_apostrophe_is_no_quote(lines: Lines, said: str, shown: str | None) -> None:
+    log.error("failed", exc_info=RuntimeError(said))
+    assert lines.last["exception"] == f"RuntimeError: {shown or said}"
+
+
+BEFORE = ("got {}", "it's {}", "the clients' {}", "code{}", "b{}", "x={}", "'a' {}", "({},)")
+AFTER = ("", " isn't the machine's", ", 'a'", ' at "a"', ".")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "123456",
+        "don't tell 123456",
+        "the dogs' 123456",
+        "the dogs' 123456.",
+        "rock 'n' roll 123456",
+        'say "hi" to 123456!',
+        "say 'hi', 123456",
+        "'123456'",
+        "C:\\123456\\",
+        "two\nlines 123456",
+        "123456\nlines",
+        "isn't it's 123456 isn't it's",
+    ],
+)
+def test_no_text_gets_out_of_its_quotes(lines: Lines, text: str) -> None:
+    """Quoted by Python, which escapes what is in it, or by a library that does not."""
+    for quoted, before, after in product((repr(text), f"'{text}'", f'"{text}"'), BEFORE, AFTER):
+        log.error("failed", exc_info=RuntimeError(before.format(quoted) + after))
+        assert "123456" not in lines.stream.getvalue(), before.format(quoted) + after
+
+
+def test_what_quotes_without_end_is_left_out_quickly(lines: Lines) -> None:
+    for said in ("'" * 100_000, "'a' x'x" * 30_000, "'" + "\\" * 100_000, "a'b" * 50_000, "'\\'" * 50_000):
+        log.error("failed", exc_info=RuntimeError(said))
+    assert len(lines.all()) == 5
 
 
 def test_an_endless_chain_of_errors_ends(lines: Lines) -> None:
