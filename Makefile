@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make up` and `make test`. They need Python 3.11 or newer and nothing else.
+# Two commands do all the set-up: `make up` and `make test`. They need Python 3.11 or newer with its venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
