@@ -30,6 +30,7 @@ def test_an_installation_that_has_everything_is_told_what_only_its_operator_know
     assert "https://api.example.com/docs" in told
     assert [line.strip()[:32] for line in told.partition("Missing")[2].splitlines()[1:]] == [
         "- to be checked by you: synchron",
+        "- to be checked by you: max_conn",
         "- the simulator is on: it takes ",
     ]
 

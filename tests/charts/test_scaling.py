@@ -1,15 +1,11 @@
 """What scales: the api by CPU, workers and dlr by work that may be done, and nothing by two hands."""
 
-import math
-
 import pytest
 
 from shared.runtime.streams import STREAMS
 from tests.charts.rendering import HELM4, VALUE_SETS, Object, environment, named, of_kind, pod_of, rendered
 from worker import consume
 
-# TollwirePostgresConnections, in charts/tollwire/rules.
-CONNECTIONS_ALERT_SHARE = 0.8
 FULL, BIG = rendered("full"), rendered("100m-a-day")
 
 
@@ -128,36 +124,3 @@ def test_the_profile_of_100_million_a_day_has_ten_to_fifty_of_api_and_worker() -
     ]
     assert sum(one["minReplicaCount"] for one in workers) == 10
     assert sum(one["maxReplicaCount"] for one in workers) == 50
-
-
-def surge(deployment: Object, pods: int) -> int:
-    """How many pods a rollout adds to a Deployment's: a share is rounded up."""
-    strategy = deployment["spec"]["strategy"]
-    if strategy["type"] == "Recreate":
-        return 0
-    most = strategy["rollingUpdate"]["maxSurge"]
-    return math.ceil(pods * int(most.rstrip("%")) / 100) if isinstance(most, str) else int(most)
-
-
-def test_the_connections_of_all_pods_fit_into_the_database() -> None:
-    """Of the big profile, with every Deployment at its most and replaced, all of them at once.
-
-    Below the share at which an alert tells of connections, so that a rollout at the peak wakes nobody.
-    """
-    most = {
-        one["spec"]["scaleTargetRef"]["name"]: one["spec"].get("maxReplicas")
-        or one["spec"]["maxReplicaCount"]
-        for one in of_kind(BIG, "HorizontalPodAutoscaler", "ScaledObject")
-    }
-    wanted, surging = 0, 0
-    for deployment in of_kind(BIG, "Deployment"):
-        pool = int(environment(pod_of(deployment))["TOLLWIRE_POSTGRES_POOL_MAX"] or 0)
-        pods = most.get(deployment["metadata"]["name"]) or deployment["spec"]["replicas"]
-        wanted += pool * (pods + surge(deployment, pods))
-        surging += surge(deployment, pods)
-    # A quarter of 50, 35, 15 and 20, each rounded up: a rollout's share is really there.
-    assert surging == 13 + 9 + 4 + 5
-    (cluster,) = of_kind(BIG, "Cluster")
-    assert wanted < CONNECTIONS_ALERT_SHARE * int(
-        cluster["spec"]["postgresql"]["parameters"]["max_connections"]
-    )
