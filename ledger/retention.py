@@ -84,6 +84,8 @@ class Retention:
 
     def _steps(self) -> Sequence[Callable[[Pace], Awaitable[None]]]:
         return (
+            self._messages.show_overdue,
+            self._entries.show_overdue,
             self.expire_texts,
             self.end_forgotten,
             self.drop_aged,

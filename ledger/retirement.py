@@ -65,6 +65,12 @@ class Retirement:
         self._archive_after_days = archive_after_days
         self._drop_after_days = drop_after_days
 
+    async def show_overdue(self, _: Pace) -> None:
+        """Show how many days are past their time, also where the run does not come to them."""
+        unarchived = await self._unarchived() if self._is_archive_wanted else []
+        OVERDUE.labels(self._part, "archive").set(len(unarchived))
+        OVERDUE.labels(self._part, "drop").set(len(await self._days(self._drop_after_days)))
+
     async def inspect(self, pace: Pace) -> None:
         """Look through the days that are over, until each is closed or shows what keeps it open."""
         for day in await self._days(CLOSABLE_DAYS):
@@ -84,7 +90,6 @@ class Retirement:
             day for day in await self._days(self._archive_after_days) if not (day.archived or day.is_retired)
         ]
         if self._archive is None:
-            OVERDUE.labels(self._part, "archive").set(len(due) if self._is_archive_wanted else 0)
             if due and self._is_archive_wanted:
                 _log.warning("no archive folder is set, so no day is archived or dropped", days=len(due))
             return

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from ledger import retention_store as store
@@ -258,3 +259,18 @@ async def test_a_stop_ends_the_run_after_its_step(flow, pool, tmp_path):
     await make_day(flow, OLD)
     await retention(pool, tmp_path).run_once(lambda: True)
     assert set(await rows_of(flow, OLD)) >= OF_A_DAY
+
+
+async def test_what_is_past_its_time_is_shown_though_a_run_does_not_come_to_it(flow, pool, monkeypatch):
+    """The texts of a large day may take all the time that a run has."""
+    monkeypatch.setattr("ledger.retention.RUN_SECONDS", 0.0)
+    await make_day(flow, OLD)
+    await make_day(flow, days_ago(99))
+    await retention(pool, None).run_once()
+    assert {due: overdue("messages", due) for due in ("archive", "drop")} == {"archive": 2, "drop": 2}
+    await retention(pool, None, archive_enabled=False).run_once()
+    assert {due: overdue("messages", due) for due in ("archive", "drop")} == {"archive": 0, "drop": 2}
+
+
+def overdue(part: str, due: str) -> float | None:
+    return REGISTRY.get_sample_value("tollwire_retention_overdue_days", {"part": part, "due": due})
