@@ -93,6 +93,27 @@ def test_a_carrier_that_has_taken_nothing_yet_is_told_of(
     run(bare_rules, tmp_path, series, "30m", {"alertname": name, "exp_alerts": [{"exp_labels": labels}]})
 
 
+@pytest.mark.parametrize("loop", ["retention", "Bookkeeping.close_days", "Clockwork.make_partitions"])
+def test_a_loop_of_ten_minutes_that_fails_each_time_is_told_of(
+    loop: str, bare_rules: list[str], tmp_path: Path
+) -> None:
+    """It fails often at first, within one window, and then once in ten minutes."""
+    series = {
+        f'tollwire_loop_failures_total{{job="tollwire-ledger",loop="{loop}"}}': "6 7 8 8 9x4 10x8 11x9 12x9"
+        " 13x9 14x9 15x9 16x9 17x9 18x9 19x9"
+    }
+    labels = {"severity": "warning", "job": "tollwire-ledger", "loop": loop}
+    expected = {"alertname": "TollwireLoopFailing", "exp_alerts": [{"exp_labels": labels}]}
+    run(bare_rules, tmp_path, series, "100m", expected)
+
+
+def test_a_loop_of_ten_minutes_that_failed_in_one_outage_is_in_order(
+    bare_rules: list[str], tmp_path: Path
+) -> None:
+    series = {'tollwire_loop_failures_total{job="tollwire-ledger",loop="retention"}': "6 7 8 8 9x4 10x90"}
+    run(bare_rules, tmp_path, series, "45m", {"alertname": "TollwireLoopFailing", "exp_alerts": []})
+
+
 # Series of the ledger processes by name and walk, and whether the alert rings with them after 20 minutes.
 RESTARTS = {
     "the walk has not come to it again": (
