@@ -1,11 +1,13 @@
 """Claims and records in group commits, and what follows a record (DESIGN "Group commit")."""
 
+import asyncio
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -20,7 +22,6 @@ from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
 from shared.runtime.halves import in_halves
 from shared.runtime.jetstream import JetStream, PublishFailed
-from shared.runtime.metrics import BATCH_ERRORS
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import Pool
 from shared.runtime.server_calls import kind_of
@@ -28,8 +29,9 @@ from shared.storage.config import CarrierConfig
 from shared.storage.facts import FactPublisher
 from shared.storage.finals import FINALS
 from worker import store
+from worker.apart import each_apart, grouped
 from worker.claim_apart import claim_apart
-from worker.lost_claims import LostClaims
+from worker.lost_claims import LostClaims, won_of
 from worker.store import UNRECORDABLE, Claim, Claimed, Outcome, Recorded, Whom
 
 # Only accept is in a hurry: outcomes gather this long when there is traffic. What is to be claimed has
@@ -47,15 +49,15 @@ RETRIES: Final = Counter(
     "tollwire_submit_retries_total", "Submits that are to be made again, by why", ["carrier", "reason"]
 )
 
-Answer = TypeVar("Answer")
-
 _log = structlog.get_logger(__name__)
 
 
-class _ClaimChunk(NamedTuple):
+@dataclass(slots=True)
+class _ClaimChunk:
     carrier_id: int
     deadline_seconds: int
     work: Sequence[tuple[str, int]]
+    is_left: bool = False
 
 
 class _RecordChunk(NamedTuple):
@@ -110,7 +112,12 @@ class Journal(WithParts):
         Raises:
             OutcomeUnknown: the database did not answer; what was claimed is given back when it does.
         """
-        return await self._claims.submit(_ClaimChunk(carrier_id, deadline_seconds, work))
+        chunk = _ClaimChunk(carrier_id, deadline_seconds, work)
+        try:
+            return await self._claims.submit(chunk)
+        except asyncio.CancelledError:
+            chunk.is_left = True  # what a flush has by now may be won, and nobody submits it
+            raise
 
     def tell_claimed(self, carrier_id: int, claimed: Sequence[Claimed]) -> None:
         """Tell that messages are being sent."""
@@ -156,16 +163,20 @@ class Journal(WithParts):
             work = [pair for index in indices for pair in chunks[index].work]
             return await self._claim_apart(work, *_claimed_as(chunks[indices[0]]))
 
-        groups = _grouped(map(_claimed_as, chunks))
-        return await _each_apart("claim", [len(chunk.work) for chunk in chunks], groups, claim)
+        groups = grouped(map(_claimed_as, chunks))
+        answers = await each_apart("claim", [len(chunk.work) for chunk in chunks], groups, claim)
+        for chunk, claims in zip(chunks, answers, strict=True):
+            if chunk.is_left and not isinstance(claims, Exception):
+                self._lost_claims.give_back(chunk.carrier_id, won_of(chunk.work, claims))
+        return answers
 
     async def _flush_records(self, chunks: Sequence[_RecordChunk]) -> Sequence[list[Recorded] | Exception]:
         async def record(indices: Sequence[int]) -> list[Recorded]:
             outcomes = [outcome for index in indices for outcome in chunks[index].outcomes]
             return await self._record_apart(chunks[indices[0]].carrier, outcomes)
 
-        groups = _grouped(chunk.carrier.id for chunk in chunks)
-        return await _each_apart("record", [len(chunk.outcomes) for chunk in chunks], groups, record)
+        groups = grouped(chunk.carrier.id for chunk in chunks)
+        return await each_apart("record", [len(chunk.outcomes) for chunk in chunks], groups, record)
 
     async def _record_apart(self, carrier: CarrierConfig, outcomes: Sequence[Outcome]) -> list[Recorded]:
         """Record in one call, or in halves around an outcome that cannot be recorded."""
@@ -231,34 +242,6 @@ class Journal(WithParts):
 def _claimed_as(chunk: _ClaimChunk) -> tuple[int, int]:
     """What the chunks of one call have in common: the carrier, and the seconds of the deadline."""
     return chunk.carrier_id, chunk.deadline_seconds
-
-
-def _grouped(names: Iterable[Hashable]) -> list[list[int]]:
-    """The places of each name."""
-    groups: dict[Hashable, list[int]] = {}
-    for index, name in enumerate(names):
-        groups.setdefault(name, []).append(index)
-    return list(groups.values())
-
-
-async def _each_apart(
-    batcher: str,
-    sizes: Sequence[int],
-    groups: Iterable[Sequence[int]],
-    work_off: Callable[[Sequence[int]], Awaitable[Sequence[Answer]]],
-) -> list[list[Answer] | Exception]:
-    """Answer each chunk by its size of its group's answers, or by the error that its group alone met."""
-    answers: dict[int, list[Answer] | Exception] = {}
-    for indices in groups:
-        try:
-            each = iter(await work_off(indices))
-        except Exception as error:  # noqa: BLE001 - answered to this group's chunks; what the others did stands
-            BATCH_ERRORS.labels(batcher, "answered").inc()
-            answers.update((index, error) for index in indices)
-            continue
-        for index in indices:
-            answers[index] = [next(each) for _ in range(sizes[index])]
-    return [answers[index] for index in range(len(sizes))]
 
 
 def _count(carrier: str, outcomes: Sequence[Outcome], recorded: Sequence[Recorded]) -> None:

@@ -197,7 +197,9 @@ class Submit:
             await self.places.put_off_away(lane, config, staying)
         won = await self._claim(carrier_id, going, config.submit_deadline_seconds) if going else []
         if won:
-            await self._journal.record(config, won, [self._give_back(one, carrier_id) for one in won])
+            given_back = [self._give_back(one, carrier_id) for one in won]
+            # The journal writes it though nobody waits for it any more.
+            await asyncio.shield(self._journal.record(config, won, given_back))
 
     def _give_back(self, claimed: Claimed, carrier_id: int) -> Recording:
         """What this carrier is not given: it goes to another one, or waits."""

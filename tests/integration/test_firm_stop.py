@@ -1,0 +1,61 @@
+"""What a worker has in hand when it is stopped firmly: given back, or recorded, and not dropped."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
+
+import pytest
+
+from embedded.nats import NatsServer
+from shared.storage.config import Routes
+from tests.support.locks import BLOCKED, held
+from tests.support.servers import Database
+from tests.support.worker_rig import Rig, open_rig
+from worker import journal
+
+# Far less than a claim waits for its deadline.
+ENOUGH_SECONDS = 10.0
+
+
+async def cut_off(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def until_states(rig: Rig, ids: Sequence[UUID], state: str) -> None:
+    async with asyncio.timeout(ENOUGH_SECONDS):
+        await rig.until_states(ids, state)
+
+
+async def test_what_a_claim_wins_that_nobody_waits_for_any_more_is_given_back(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig:
+        ids = await rig.accepted(3, delivery="at_most_once")
+        async with held(database, "lock table tollwire.attempts in share row exclusive mode"):
+            task = asyncio.create_task(rig.bundle(ids))
+            async with asyncio.timeout(ENOUGH_SECONDS):
+                while not await rig.flow.pool.fetchval(BLOCKED):  # noqa: ASYNC110 - the event is the server's
+                    await asyncio.sleep(0.01)
+            await cut_off(task)
+            leaving = asyncio.create_task(rig.journal.__aexit__())
+        await leaving
+        assert await rig.states(ids) == ["QUEUED"] * 3
+        assert not rig.server.requests
+
+
+async def test_what_another_carrier_is_to_have_goes_there_though_nobody_waits_for_its_record(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LINGER_SECONDS", 0.5)
+    async with open_rig(database, nats_server) as rig:
+        ids = await rig.accepted(3, delivery="at_most_once")
+        other = await rig.another(rig.server.url)
+        await rig.desks.apply({other.id: other}, Routes({"49": (rig.carrier.id, other.id)}))
+        task = asyncio.create_task(rig.bundle(ids))
+        await until_states(rig, ids, "SENDING")
+        await cut_off(task)
+        await rig.journal.__aexit__()
+        assert await rig.states(ids) == ["QUEUED"] * 3
