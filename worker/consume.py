@@ -124,6 +124,9 @@ async def _work_off(lane: str, submit: Submit, carrier_id: int, part: Sequence[_
     except Exception:  # noqa: BLE001 - logged and given back; the others are not to suffer
         _log.exception("bundles failed", lane=lane, bundles=len(messages))
         await _give_back(lane, messages)
+    except asyncio.CancelledError:
+        await _give_back(lane, messages)  # else what is not claimed yet waits until they count as lost
+        raise
     finally:
         keeper.cancel()
 

@@ -8,13 +8,17 @@ from uuid import UUID
 import pytest
 
 from embedded.nats import NatsServer
+from shared.runtime.loops import Stop
 from shared.storage.config import Routes
+from tests.support.faulty_http import http
+from tests.support.held_http import held_server
 from tests.support.locks import BLOCKED, held
 from tests.support.servers import Database
 from tests.support.worker_rig import Rig, open_rig
 from worker import journal
+from worker.consume import consume
 
-# Far less than a claim waits for its deadline.
+# Far less than a bundle that nobody answers waits for another worker, or a claim for its deadline.
 ENOUGH_SECONDS = 10.0
 
 
@@ -59,3 +63,19 @@ async def test_what_another_carrier_is_to_have_goes_there_though_nobody_waits_fo
         await cut_off(task)
         await rig.journal.__aexit__()
         assert await rig.states(ids) == ["QUEUED"] * 3
+
+
+async def test_bundles_of_a_worker_that_is_cut_off_are_for_the_next_at_once(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig, held_server() as server:
+        slow = await rig.another(server.url)
+        task = asyncio.create_task(consume(rig.jetstream, "bulk", rig.submit, Stop()))
+        await rig.publish("bulk", slow, 1)
+        await server.until_held(1)
+        await cut_off(task)
+        consumer = rig.jetstream.consumer("SMS_SEND", "worker-bulk", "sms.send.bulk")
+        (message,) = await consumer.fetch(1, ENOUGH_SECONDS)
+        assert message.deliveries == 2
+        await message.ack()
+        server.answer_all(http(200, b'{"reference":"r"}'))
