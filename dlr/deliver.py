@@ -87,9 +87,11 @@ class Deliver(WithParts):
 
     async def __aexit__(self, *_: object) -> None:
         self._begin_no_more()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        await super().__aexit__()
+        try:
+            while self._tasks:
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            await super().__aexit__()
 
     async def stop_with(self, stop: Stop) -> None:
         """Begin no further post once the process is asked to stop: the last one may take its whole deadline.

@@ -1,4 +1,4 @@
-"""What a worker has in hand when it is stopped firmly: given back, or recorded, and not dropped."""
+"""What a worker and dlr have in hand when they are stopped firmly: given back, or noted, and not dropped."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,10 +7,14 @@ from uuid import UUID
 
 import pytest
 
+from dlr import notes
 from embedded.nats import NatsServer
 from shared.runtime.loops import Stop
 from shared.storage.config import Routes
+from tests.support.deliveries import client_at, ended, open_deliver
+from tests.support.endpoints import Reply, Request, answer, endpoint, says
 from tests.support.faulty_http import http
+from tests.support.flow import open_flow
 from tests.support.held_http import held_server
 from tests.support.locks import BLOCKED, held
 from tests.support.servers import Database
@@ -20,6 +24,7 @@ from worker.consume import consume
 
 # Far less than a bundle that nobody answers waits for another worker, or a claim for its deadline.
 ENOUGH_SECONDS = 10.0
+OUTCOME = "select outcome from tollwire.callbacks where id = $1"
 
 
 async def cut_off(task: asyncio.Task[None]) -> None:
@@ -79,3 +84,28 @@ async def test_bundles_of_a_worker_that_is_cut_off_are_for_the_next_at_once(
         assert message.deliveries == 2
         await message.ack()
         server.answer_all(http(200, b'{"reference":"r"}'))
+
+
+async def hangs(_: Request, __: Reply) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_what_endpoints_took_is_noted_by_who_stops_to_wait_for_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notes, "GATHER_SECONDS", 0.5)
+    async with (
+        open_flow(database) as flow,
+        endpoint(says(answer(200))) as takes,
+        endpoint(hangs) as silent,
+        open_deliver(flow) as deliver,
+    ):
+        works = [(await ended(flow, await client_at(flow, one.url()), None))[0] for one in (takes, silent)]
+        deliver.deliver_soon(works)
+        async with asyncio.timeout(ENOUGH_SECONDS):
+            while not (takes.requests and silent.requests):  # noqa: ASYNC110 - the event is the server's
+                await asyncio.sleep(0.01)
+        leaving = asyncio.create_task(deliver.__aexit__())
+        await asyncio.sleep(0.1)  # it waits for the one that hangs
+        await cut_off(leaving)
+        assert await flow.pool.fetchval(OUTCOME, works[0].callback_id) == "delivered"
