@@ -1,14 +1,14 @@
 """Hands what was accepted to JetStream, in bundles, after the commit (DESIGN 2, RULES 15).
 
-Nobody waits for it, so what several flushes accept within ``GATHER_SECONDS`` goes in one bundle. What cannot
-be published is given back to the clockwork at once; what this process forgets by dying is dispatched when its
-lease ends.
+Nobody waits for it, so what several flushes accept within ``GATHER_SECONDS`` goes in one bundle, unless it is
+for the express lane. What cannot be published is given back to the clockwork at once; what this process
+forgets by dying is dispatched when its lease ends.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import structlog
 
@@ -23,6 +23,9 @@ from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.postgres import Pool
 from shared.storage.facts import FactPublisher
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
 FIRST_DISPATCH: Final = 1
 # While NATS is away there is nothing to lease: the clockwork dispatches as soon as it is back.
 AWAY_LEASE_SECONDS: Final = 1
@@ -35,6 +38,13 @@ GATHER_SECONDS: Final = 0.02
 _log = structlog.get_logger(__name__)
 
 
+class _Gathered(NamedTuple):
+    """What goes in the next bundle, and the spans that accepted those of it that are traced."""
+
+    work: list[tuple[str, int]]
+    parents: "dict[str, SpanContext]"
+
+
 class Publisher:
     """Publishes bundles of accepted messages in the background. An open async context."""
 
@@ -44,7 +54,7 @@ class Publisher:
         self._facts = facts
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
-        self._gathered: defaultdict[tuple[Lane, int], list[tuple[str, int]]] = defaultdict(list)
+        self._gathered = _none()
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -84,15 +94,20 @@ class Publisher:
             if answer.dispatch_now and is_leased:
                 self._gather(item.lane, item.carrier_id, fact.message_id)
         self._facts.add_all(facts)
-        if self._gathered and self._timer is None:
+        if self._timer is None:
             self._send_in_turn()
+        elif any(lane == "express" for lane, _ in self._gathered):
+            self._send_gathered()
 
     def _gather(self, lane: Lane, carrier_id: int, message_id: str) -> None:
-        work = self._gathered[lane, carrier_id]
-        work.append((message_id, FIRST_DISPATCH))
-        if len(work) == BUNDLE_MAX:
+        gathered = self._gathered[lane, carrier_id]
+        gathered.work.append((message_id, FIRST_DISPATCH))
+        # Asked now: the request is answered before the bundle leaves, and its span forgotten.
+        if tracing.is_on and (context := tracing.context_of(message_id)) is not None:
+            gathered.parents[message_id] = context
+        if len(gathered.work) == BUNDLE_MAX:
             del self._gathered[lane, carrier_id]
-            self._start(lane, carrier_id, work)
+            self._start(lane, carrier_id, gathered)
 
     def _send_in_turn(self) -> None:
         """Send what has gathered, and again when ``GATHER_SECONDS`` have passed, until there is nothing."""
@@ -102,20 +117,20 @@ class Publisher:
             self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._send_in_turn)
 
     def _send_gathered(self) -> None:
-        gathered = self._gathered
-        self._gathered = defaultdict(list)
-        for (lane, carrier_id), work in gathered.items():
-            self._start(lane, carrier_id, work)
+        leaving, self._gathered = self._gathered, _none()
+        for (lane, carrier_id), gathered in leaving.items():
+            self._start(lane, carrier_id, gathered)
 
-    def _start(self, lane: Lane, carrier_id: int, work: list[tuple[str, int]]) -> None:
-        task = asyncio.create_task(self._publish(Bundle(lane=lane, carrier_id=carrier_id, work=work)))
+    def _start(self, lane: Lane, carrier_id: int, gathered: _Gathered) -> None:
+        bundle = Bundle(lane=lane, carrier_id=carrier_id, work=gathered.work)
+        task = asyncio.create_task(self._publish(bundle, gathered.parents))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _publish(self, bundle: Bundle) -> None:
+    async def _publish(self, bundle: Bundle, parents: "dict[str, SpanContext]") -> None:
         first_id, number = bundle.work[0]
         try:
-            with traces.send(bundle) as headers:
+            with traces.send(bundle, parents) as headers:
                 await self._jetstream.publish(
                     f"sms.send.{bundle.lane}",
                     encode(bundle),
@@ -128,6 +143,10 @@ class Publisher:
                 "bundle not published, the clockwork will", messages=len(bundle.work), error=str(error)
             )
             await store.return_leases(self._pool, bundle.work)
+
+
+def _none() -> defaultdict[tuple[Lane, int], _Gathered]:
+    return defaultdict(lambda: _Gathered([], {}))
 
 
 def _fact(item: AcceptItem, answer: AcceptAnswer) -> Fact:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -13,6 +13,9 @@ from shared.runtime import tracing
 from shared.runtime.loops import Stop
 from shared.runtime.postgres import Pool
 from shared.storage.traces import keep_traces
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 # Seldom enough to cost nothing, soon enough to be there before the receipt is looked up.
 KEEP_EVERY_SECONDS: Final = 0.2
@@ -34,15 +37,18 @@ def accepted(items: Sequence[AcceptItem], answers: Sequence[AcceptAnswer]) -> No
             _kept.append(Traced(subject, context.trace_id, context.span_id))
 
 
-def send(bundle: Bundle) -> AbstractContextManager[dict[str, str]]:
-    """Return a context manager around a bundle's publish, which gives the headers that carry its traces."""
-    return _send(bundle) if tracing.is_on else _NOTHING
+def send(bundle: Bundle, parents: "dict[str, SpanContext]") -> AbstractContextManager[dict[str, str]]:
+    """Return a context manager around a bundle's publish, which gives the headers that carry its traces.
+
+    Args:
+        bundle: what is published.
+        parents: the spans that accepted those of its messages that are traced, by message.
+    """
+    return _send(bundle, parents) if tracing.is_on else _NOTHING
 
 
 @contextmanager
-def _send(bundle: Bundle) -> Iterator[dict[str, str]]:
-    contexts = {subject: tracing.context_of(subject) for subject, _ in bundle.work}
-    parents = {subject: context for subject, context in contexts.items() if context is not None}
+def _send(bundle: Bundle, parents: "dict[str, SpanContext]") -> Iterator[dict[str, str]]:
     subject = f"sms.send.{bundle.lane}"
     about: dict[str, str | int] = {
         "messaging.system": "nats",

@@ -1,18 +1,21 @@
 """What flushes accept within a moment goes to JetStream in one bundle; the first waits for nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import cast
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from api import publish
+from api import publish, traces
 from api.publish import Publisher
 from api.store import AcceptAnswer, AcceptItem
 from embedded.nats import NatsServer
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode
+from shared.events.traces import read_traces
+from shared.runtime import tracing
 from shared.runtime.clock import Clock
 from shared.runtime.jetstream import JetStream, open_jetstream
 from shared.runtime.postgres import Pool
@@ -33,6 +36,7 @@ class Heard:
         self.connected = True
         self.bundles: list[Bundle] = []
         self.ids: list[str] = []
+        self.headers: list[Mapping[str, str]] = []
         self.came = asyncio.Semaphore(0)
 
     async def publish(
@@ -40,6 +44,7 @@ class Heard:
     ) -> None:
         self.bundles.append(decode(payload))
         self.ids.append(message_id)
+        self.headers.append(headers)
         self.came.release()
         await self._jetstream.publish(subject, payload, message_id=message_id, headers=headers)
 
@@ -81,16 +86,16 @@ async def test_the_first_leaves_at_once_and_the_next_ones_together(
         assert ids_of(hears.bundles) == [first], "who is alone waits for nothing"
         later = [accept(publisher, [accept_item(CLIENT), accept_item(CLIENT)]) for _ in range(3)]
         other = accept(publisher, [accept_item(CLIENT, carrier_id=2)])
-        express = accept(publisher, [accept_item(CLIENT, lane="express")])
+        bulk = accept(publisher, [accept_item(CLIENT, lane="bulk")])
         await asyncio.sleep(0)
         assert len(hears.bundles) == 1
 
     together = [message_id for flush in later for message_id in flush]
-    assert ids_of(hears.bundles) == [first, together, other, express], "whoever stops sends what has gathered"
+    assert ids_of(hears.bundles) == [first, together, other, bulk], "whoever stops sends what has gathered"
     assert [(bundle.lane, bundle.carrier_id) for bundle in hears.bundles[1:]] == [
         ("normal", 1),
         ("normal", 2),
-        ("express", 1),
+        ("bulk", 1),
     ]
     assert len(set(hears.ids)) == len(hears.ids), "JetStream takes an id once"
 
@@ -125,3 +130,46 @@ async def test_what_is_not_leased_is_left_to_the_clockwork(nats_server: NatsServ
     async with heard(nats_server) as (publisher, hears):
         accept(publisher, [accept_item(CLIENT)], is_leased=False)
     assert not hears.bundles
+
+
+async def test_what_is_for_the_express_lane_waits_for_nothing(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "GATHER_SECONDS", LONG_SECONDS)
+    async with heard(nats_server) as (publisher, hears):
+        first = accept(publisher, [accept_item(CLIENT)])
+        behind = accept(publisher, [accept_item(CLIENT)])
+        express = accept(publisher, [accept_item(CLIENT, lane="express")])
+        await asyncio.sleep(0)
+        assert ids_of(hears.bundles) == [first, behind, express]
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """Traced is what its caller asks for; no span is kept for a database."""
+    monkeypatch.setattr(traces, "_kept", [])
+    made = InMemorySpanExporter()
+    tracing.configure("api", {"OTEL_TRACES_SAMPLER_ARG": "0"}, exporter=made)
+    yield made
+    tracing.shutdown()
+
+
+async def test_what_leaves_after_its_request_was_answered_stays_in_its_trace(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, exporter: InMemorySpanExporter
+) -> None:
+    monkeypatch.setattr(publish, "GATHER_SECONDS", LONG_SECONDS)
+    callers = [f"00-{number:032x}-{number:016x}-01" for number in (1, 2, 3)]
+    asked: list[str] = []
+    async with heard(nats_server) as (publisher, hears):
+        for caller in callers:
+            with tracing.request("POST /v1/messages", {"traceparent": caller}) as trace:
+                item = accept_item(CLIENT)
+                tracing.follow(item.message_id.hex)
+                asked += accept(publisher, [item])
+                trace.status = 202
+        accept(publisher, [accept_item(CLIENT)])
+    assert [len(bundle.work) for bundle in hears.bundles] == [1, 3]
+    told = [one for headers in hears.headers for one in read_traces(headers)]
+    assert [(one.message_id, one.trace_id) for one in told] == list(zip(asked, (1, 2, 3), strict=True))
+    sent = [span.context for span in exporter.get_finished_spans() if span.name == "send sms.send.normal"]
+    assert {context.trace_id for context in sent if context is not None} == {1, 2, 3}
