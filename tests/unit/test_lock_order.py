@@ -30,3 +30,8 @@ def test_one_account_after_the_other_is_locked_only_by_a_loop_in_their_order(
     loop = f"for r in select p_account[n] as account_id from generate_series(1, 9) n order by {order} loop"
     lock = "select t.id into v_id from ledger.accounts t where t.id = r.account_id for update"
     assert faults_of("f_v1", f"{loop} v_n := v_n + 1; {lock}; end loop;") == faults
+    other = "for r in select 1 from generate_series(1, 9) n loop v_n := v_n - 1; end loop"
+    assert faults_of("f_v1", f"{other}; {loop} v_n := v_n + 1; {lock}; end loop;") == faults
+    assert (
+        faults_of("f_v1", f"{loop} v_n := v_n + 1; end loop; {other.replace('end', lock + '; end')};") != []
+    )

@@ -19,7 +19,8 @@ _WHICH: Final = re.compile(r"\bin \(select[^()]*(?:\([^()]*\)[^()]*)*\)")
 _ONE_ROW: Final = re.compile(r"where id = p_account\b")
 # One row after the other, as a loop in their order comes to them.
 _EACH_ROW: Final = re.compile(r"where t\.id = r\.account_id\b")
-_LOOP_IN_ORDER: Final = re.compile(r"order by p_account\[n\], n\s+loop\b")
+_LOOP: Final = re.compile(r"(?<!end )\bloop\b")
+_IN_ORDER: Final = re.compile(r"order by p_account\[n\], n\s*$")
 # These lock the accounts of what they are given. Who calls two of them, or one of the last three, locks all
 # of them before.
 _MOVES_MONEY: Final = re.compile(
@@ -36,9 +37,11 @@ def faults_of(name: str, text: str) -> list[str]:
     taken: list[str] = []
     found = []
     steps = 0
+    head = ""  # of the loop that began last
     for statement in text.split(";"):
         before, is_lock, after = statement.partition("for update")
         tables = _TABLE.findall(_WHICH.sub("", before))
+        head = next((statement[: one.start()] for one in reversed([*_LOOP.finditer(statement)])), head)
         if moves := _moves(name, statement):
             steps += moves
             is_bare = "accounts" not in taken and name not in LOCKED_BY_CALLERS
@@ -49,7 +52,7 @@ def faults_of(name: str, text: str) -> list[str]:
             continue
         if steps and tables[-1] != "callbacks":
             found.append(f"{name} locks {tables[-1]} after it has moved money")
-        is_each_in_order = _EACH_ROW.search(before) and _LOOP_IN_ORDER.search(text)
+        is_each_in_order = _EACH_ROW.search(before) and _IN_ORDER.search(head)
         if "order by" not in before and not _ONE_ROW.search(before) and not is_each_in_order:
             found.append(f"{name} locks {tables[-1]} in no order")
         if taken and ORDER.index(tables[-1]) < ORDER.index(taken[-1]):
