@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli.api_client import Api
-from cli.failures import Exit, Failure, of_this_machine
+from cli.failures import Exit, Failure, Interrupted, of_this_machine
 from cli.output import Output
 from cli.target import KEY_VARIABLE, URL_VARIABLE, KeyFile, find_target
 from cli.words import not_empty, refuse_undecodable
@@ -60,7 +60,7 @@ def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None
             except OSError as error:
                 code = _stopped_by_this_machine(error, as_json=as_json)
             except KeyboardInterrupt:
-                click.echo("Interrupted.", err=True)
+                Interrupted().show(as_json=as_json)
                 code = Exit.INTERRUPTED
             sys.exit(code or Exit.DONE)
 

@@ -32,6 +32,10 @@ class Exit(IntEnum):
 NOT_ALLOWED = frozenset({"unauthorized", "forbidden", "address_not_allowed"})
 
 
+# Exit codes that say nothing of whether it was done.
+SILENT_OF_IT = frozenset({Exit.UNREACHABLE, Exit.INTERRUPTED})
+
+
 class Failure(Exception):  # noqa: N818 - a failure of a command, told to people
     """A command that ended otherwise than asked. The lines below the title are for people.
 
@@ -113,27 +117,38 @@ class Unreachable(Failure):
         super().__init__(title, detail=detail, hint=hint, exit_code=Exit.UNREACHABLE)
 
 
+class Interrupted(Failure):
+    """Ctrl-C."""
+
+    def __init__(self, *, hint: str = "") -> None:
+        super().__init__("Interrupted.", hint=hint, exit_code=Exit.INTERRUPTED)
+
+
 @contextmanager
 def perhaps_done(hint: str, *, is_sure: bool = False, **members: str) -> Iterator[None]:
     """Say how to go on where what is asked within fails, or is broken off, and may have been done.
 
     Args:
-        hint: for people, ahead of the failure's own.
+        hint: ahead of the failure's own.
         is_sure: it was done, whatever fails within; no exit code denies it.
         members: for programs, beside the title and the like.
+
+    Raises:
+        Interrupted: in place of what Ctrl-C cancels the command with, which can say nothing.
     """
     try:
         yield
     except Failure as failure:
         if is_sure or failure.may_be_done:
             failure.hint = f"{hint}\n{failure.hint}".rstrip()
-            failure.members = members
-        if is_sure and failure.exit_code != Exit.UNREACHABLE:
+            failure.members = {"hint": failure.hint, **members}
+        if is_sure and failure.exit_code not in SILENT_OF_IT:
             failure.exit_code = Exit.FAILED  # others say that nothing was done
         raise
-    except asyncio.CancelledError:  # by Ctrl-C
-        click.echo(hint, err=True)
-        raise
+    except asyncio.CancelledError:
+        interrupted = Interrupted(hint=hint)
+        interrupted.members = dict(members)
+        raise interrupted from None
 
 
 def of_this_machine(error: OSError, *, hint: str = "", exit_code: Exit = Exit.FAILED) -> Failure:

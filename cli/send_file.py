@@ -134,7 +134,7 @@ def _refuse_unsure(progress: Progress) -> None:
     if unsure:
         raise Failure(
             "This send was broken off over 71 hours ago, and part of it may or may not have been accepted.",
-            detail=f"{len(unsure)} of its batches lack an answer, from number {unsure[0]} (of 0, 1, …).",
+            detail=f"{len(unsure)} of its batches lack a whole answer, from {unsure[0]} (of 0, 1, …).",
             hint="`tollwire message list` shows what was accepted. Send the missing rows as another file.",
         )
 

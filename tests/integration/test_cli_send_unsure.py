@@ -99,11 +99,12 @@ async def test_an_accepted_message_is_named_where_it_can_no_longer_be_followed()
     assert json.loads(told.stderr)["message_id"] == MESSAGE_ID
 
 
-async def test_broken_off_it_names_the_key():
+@pytest.mark.parametrize("words", [(), ("--json",)])
+async def test_broken_off_it_names_the_key(words):
     async with faulty_server(lambda _: HANGS) as server:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cli", "send", "+4915112345678", "hello"),
-            *("--api-url", server.url, "--api-key", "x"),
+            *("--api-url", server.url, "--api-key", "x", *words),
             stderr=asyncio.subprocess.PIPE,
             # Jobs in a shell's background, in which these tests may run, ignore it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -114,6 +115,9 @@ async def test_broken_off_it_names_the_key():
             _, told = await process.communicate()
     assert process.returncode == Exit.INTERRUPTED
     assert f"--idempotency-key {keys(server)[0]}: then it is sent once" in told.decode()
+    if words:
+        document = json.loads(told)
+        assert (document["idempotency_key"], document["exit_code"]) == (keys(server)[0], Exit.INTERRUPTED)
 
 
 async def test_an_api_that_comes_back_within_seconds_is_waited_for():
