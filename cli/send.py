@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from api.read_schemas import MessageDetail
 from api.schemas import VALID_FOR_MAX_SECONDS, VALID_FOR_MIN_SECONDS, MessageAccepted
@@ -23,8 +24,6 @@ from cli.target import KeyFile
 from cli.words import PRICE, TIME, not_empty
 
 KEY_BYTES = 16
-# An option that is not given, or given as it would be without.
-UNSAID = (None, "", False, 0, BATCH_DEFAULT)
 EPILOG = """\b
 Examples:
   tollwire send +4915112345678 "Your code is 123456" --from ACME --wait
@@ -84,7 +83,13 @@ they make it 1 only with --strict, or when no row is accepted.
     show_default=True,
     help="Messages of a file in one request.",
 )
-@click.option("--run", default="", metavar="NAME", help="Another name sends the same file once more.")
+@click.option(
+    "--run",
+    default="",
+    metavar="NAME",
+    callback=not_empty,
+    help="Another name sends the same file once more.",
+)
 @click.option(
     "--rejected",
     "rejected_path",
@@ -109,15 +114,15 @@ async def send(
         "from" if name == "sender" else name: given[name] for name in common if given[name] is not None
     }
     if not given["waits"]:
-        _refuse(given, ("timeout_seconds",), "says how long --wait waits, and does not go without it")
+        _refuse(("timeout_seconds",), "says how long --wait waits, and does not go without it")
     if csv_path is not None:
-        _refuse(given, ("client_ref", "idempotency_key"), "is for a single message, not for a file")
+        _refuse(("client_ref", "idempotency_key"), "is for a single message, not for a file")
         if to is not None:
             raise click.UsageError("Give TO and TEXT, or --csv FILE, not both.")
         names = ("batch_size", "run", "waits", "timeout_seconds", "rejected_path", "is_strict")
         asked = FileSend(csv_path, options, **{name: given[name] for name in names})
         return await send_file(api, output, Home.of(os.environ), asked)
-    _refuse(given, ("run", "rejected_path", "is_strict", "batch_size"), "is for a file, with --csv")
+    _refuse(("run", "rejected_path", "is_strict", "batch_size"), "is for a file, with --csv")
     if to is None or text is None:
         raise click.UsageError("Give TO and TEXT, or --csv FILE.")
     if given["client_ref"] is not None:
@@ -127,11 +132,13 @@ async def send(
     return await _send_one(api, output, body, key, given["timeout_seconds"] if given["waits"] else None)
 
 
-def _refuse(given: dict[str, Any], names: tuple[str, ...], why: str) -> None:
-    for name in names:
-        if given[name] not in UNSAID:
-            option = name.removeprefix("is_").removesuffix("_path").removesuffix("_seconds").replace("_", "-")
-            raise click.UsageError(f"--{option} {why}.")
+def _refuse(names: tuple[str, ...], why: str) -> None:
+    """Refuse options that were typed, also with the value that they have without."""
+    ctx = click.get_current_context()
+    for option in ctx.command.params:
+        name = option.name or ""
+        if name in names and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} {why}.")
 
 
 async def _send_one(

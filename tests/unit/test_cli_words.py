@@ -116,6 +116,7 @@ def test_an_amount_below_zero_is_no_unknown_option(words, told):
         ("send", "+49151", "hi", "--api-key", ""),
         ("send", "+49151", "hi", "--api-url", " "),
         ("send", "+49151", "hi", "--idempotency-key", ""),
+        ("send", "--csv", "a.csv", "--run", ""),
         ("credit", "add", "acme", "5", "--reference", ""),
         ("key", "create", "acme", "--expires-at", ""),
         ("ledger", "verify", "--dsn", ""),
@@ -138,6 +139,9 @@ def test_an_option_that_is_given_empty_is_not_taken_for_one_that_is_not_given(wo
     [
         (("+49151", "hi", "--timeout", "5"), "--timeout says how long --wait waits"),
         (("--csv", "a.csv", "--timeout", "5"), "--timeout says how long --wait waits"),
+        (("--csv", "a.csv", "--timeout", "500"), "--timeout says how long --wait waits"),
+        (("+49151", "hi", "--batch-size", "500"), "--batch-size is for a file"),
+        (("--csv", "a.csv", "--client-ref", ""), "--client-ref is for a single message"),
         (("+49151", "hi", "--strict"), "--strict is for a file"),
         (("+49151", "hi", "--batch-size", "7"), "--batch-size is for a file"),
         (("+49151", "hi", "--run", "a"), "--run is for a file"),
