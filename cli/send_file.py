@@ -14,7 +14,7 @@ from typing import Any
 from cli.api_client import Api
 from cli.csv_messages import FILE_BYTES_MAX, CsvFile, read_csv
 from cli.csv_rows import CsvFault
-from cli.failures import Exit, Failure, Unreachable, of_this_machine
+from cli.failures import Exit, Failure, Unreachable, of_this_machine, perhaps_done
 from cli.follow import OnLook, follow, prove
 from cli.home import Home
 from cli.journal import Snapshot, snapshot
@@ -27,6 +27,7 @@ from cli.send_run import PATIENCE_SECONDS, Sender
 from shared.domain.api_keys import InvalidApiKey, parse_api_key
 
 GO_ON = "The same command goes on where it stopped; nothing is sent twice."
+FOLLOW_ON = "What was accepted is sent. The same command follows it again; nothing is sent twice."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,14 @@ async def send_file(api: Api, output: Output, home: Home, asked: FileSend) -> in
         if not output.as_json:
             print_outcome(output, outcome)
         unwritten = _write_rejected(asked.rejected_path, progress, file)
-        ended = (
-            await _wait(api, output, progress, asked, outcome) if asked.waits and outcome.accepted else None
-        )
-    if output.as_json:
-        output.document(outcome.document() | ({} if ended is None else {"books": books_document(ended)}))
+        ended = None
+        try:
+            if asked.waits and outcome.accepted:
+                ended = await _wait(api, output, progress, asked, outcome)
+        finally:  # what was sent is told, however the wait for it ends
+            if output.as_json:
+                books = {} if ended is None else {"books": books_document(ended)}
+                output.document(outcome.document() | books)
     if unwritten is not None:
         raise unwritten
     is_taken = bool(outcome.accepted) and not (asked.is_strict and outcome.rejections)
@@ -222,9 +226,10 @@ async def _wait(api: Api, output: Output, progress: Progress, asked: FileSend, o
     ids = [message.id for message in outcome.accepted]
     bar = Bar(output.notes, "Delivering", len(ids), is_quiet=output.as_json)
     api.tell = bar.tell
-    with bar.shown():
-        states = await follow(api, ids, timeout_seconds=asked.timeout_seconds, on_look=_show_states(bar))
-    ended = await prove(api, outcome.accepted, states, _before(progress))
+    with perhaps_done(FOLLOW_ON, is_sure=True, run=outcome.run):
+        with bar.shown():
+            states = await follow(api, ids, timeout_seconds=asked.timeout_seconds, on_look=_show_states(bar))
+        ended = await prove(api, outcome.accepted, states, _before(progress))
     if not output.as_json:
         print_books(output, ended)
     return ended
