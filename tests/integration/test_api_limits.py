@@ -48,6 +48,11 @@ async def limits(valkey_server: ValkeyServer) -> AsyncIterator[Limits]:
 async def rig(database: Database, valkey_server: ValkeyServer, tmp_path: Path) -> AsyncIterator[Rig]:
     await prepare(database)
     async with open_api(database, tmp_path, valkey_url=valkey_server.url) as running:
+        key = await running.client("first")
+        known = calls_by_valkey()
+        async with asyncio.timeout(10):
+            while calls_by_valkey() == known:  # as above
+                await running.call("GET", "/v1/balance", key=key)
         yield running
 
 
