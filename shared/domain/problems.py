@@ -125,7 +125,7 @@ _KINDS = (
         _C.CLIENT_SUSPENDED,
         "The client is suspended",
         "Sending is suspended for this client; reading still works.",
-        "Ask the operator. Nothing was held or sent.",
+        "Ask the operator. Nothing was held or sent by this request; what its key accepted before stands.",
         repeatable=True,
     ),
     ProblemKind(
