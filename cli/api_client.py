@@ -10,6 +10,7 @@ from http import HTTPStatus
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import msgspec
@@ -176,7 +177,12 @@ class Api:
             headers["Idempotency-Key"] = sent.idempotency_key
         try:
             async with self._session.request(
-                sent.method, sent.url, data=sent.body, params=sent.query, headers=headers
+                sent.method,
+                sent.url,
+                data=sent.body,
+                params=sent.query,
+                headers=headers,
+                allow_redirects=False,  # it would take the key to another host, and make a GET of a POST
             ) as response:
                 return _judge(response, await _body(response), sent, self.target.key_hint)
         except aiohttp.ClientConnectorError as error:
@@ -230,6 +236,8 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 def _judge(response: aiohttp.ClientResponse, body: bytes, sent: _Sent, key_hint: str) -> Answer:
     """Return a success; raise what else it was."""
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+        raise _redirected(response, sent)
     if response.status < HTTPStatus.BAD_REQUEST:
         return Answer(response.status, body, response.headers.get("Idempotency-Replayed") == "true")
     failure: Failure
@@ -247,6 +255,19 @@ def _judge(response: aiohttp.ClientResponse, body: bytes, sent: _Sent, key_hint:
     failure.is_passing = failure.may_be_done or problem.code in NOTHING_DONE
     failure.retry_after_seconds = _retry_after_seconds(response)
     raise failure
+
+
+def _redirected(response: aiohttp.ClientResponse, sent: _Sent) -> Failure:
+    """Name where to, without a query or a password, which may be secrets."""
+    try:
+        parts = urlsplit(urljoin(sent.url, response.headers.get("Location", "")))
+        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:  # brackets without an address
+        where = "what is no address"
+    return Failure(
+        f"{sent.url} answers {response.status}, a redirect to {where}.",
+        hint="It was not followed. If that is the API's, name its address with --api-url.",
+    )
 
 
 def _retry_after_seconds(response: aiohttp.ClientResponse) -> float | None:

@@ -196,6 +196,19 @@ async def test_an_answer_of_something_else_is_told_without_a_traceback():
             await api.get("/v1/balance")
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_told_and_not_followed(status):
+    async with faulty_server(lambda _: FINE) as other:
+        there = other.url.replace("//", "//user:pass@") + "/v1/messages?token=secret"
+        async with api_to(http(status, headers={"Location": there})) as (api, server):
+            with pytest.raises(Failure) as caught:
+                await api.request("POST", "/v1/messages", {}, idempotency_key=KEY)
+    assert (len(server.requests), other.requests) == (1, [])
+    assert f"a redirect to {other.url}/v1/messages." in caught.value.title
+    assert "--api-url" in caught.value.hint
+    assert not caught.value.may_be_done
+
+
 async def test_an_answer_without_end_is_not_read_to_the_end(monkeypatch):
     monkeypatch.setattr(api_client, "ANSWER_BYTES_MAX", 1_000)
     async with api_to(http(200, b"x" * 5_000)) as (api, _):
