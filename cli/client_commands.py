@@ -1,21 +1,26 @@
 """`tollwire client`: who pays, and what they may do."""
 
 import secrets
+from functools import partial
 from typing import Any
 
 import click
 
 from api.admin_schemas import ClientBacklog, ClientPage, ClientShown
-from cli.api_client import Api
+from cli.api_client import Answer, Api
 from cli.api_command import api_command
 from cli.client_options import ANY, settings_options
 from cli.credit_commands import held_text, plain_amount
+from cli.failures import Exit, Failure, perhaps_done
 from cli.listing import collect, limit_option
 from cli.output import Output, amount_text, time_text
 from cli.target import KeyFile
 from cli.words import part
+from shared.domain.money import format_micros, parse_micros
 
 CLIENTS = "/admin/v1/clients"
+# As ledger.post_credit_v1 takes it: a million million units.
+LIMIT_MAX_MICROS = 10**18
 UNPACED = "as fast as carriers take it"
 
 
@@ -35,14 +40,15 @@ async def create(
     api: Api, output: Output, name: str, currency: str, credit_limit: str | None, **given: Any
 ) -> None:
     """Make a client with an empty account."""
-    limit = None if credit_limit is None else plain_amount(credit_limit)
+    limit = None if credit_limit is None else _limit(credit_limit)
     body = {"name": name, "currency": currency, **_body(given)}
     if body.get("allowed_senders"):
         body.setdefault("default_sender", body["allowed_senders"][0])
     answer = await api.request("POST", CLIENTS, body)
     if limit is not None:
-        await _set_limit(api, name, limit, given["reason"])
-        answer = await api.get(f"{CLIENTS}/{part(name)}")
+        sets = f"`tollwire client set {name} --credit-limit {limit}` sets its credit limit."
+        with perhaps_done(f"The client is made. {sets}", is_sure=True, client=name):
+            answer = await _set_limit(api, name, limit, given["reason"])
     _show(output, answer.read(ClientShown))
     output.note(f"`tollwire key create {name}` makes its key, `tollwire credit add {name} 100` tops it up.")
 
@@ -60,14 +66,20 @@ async def create(
 async def set_(api: Api, output: Output, name: str, credit_limit: str | None, **given: Any) -> None:
     """Change a client; what is not named stays."""
     body = _body(given)
-    if not body.keys() - {"reason"} and credit_limit is None:
+    has_changes = bool(body.keys() - {"reason"})
+    if not has_changes and credit_limit is None:
         raise click.UsageError("Nothing to change: name at least one setting.")
-    limit = None if credit_limit is None else plain_amount(credit_limit)
-    if body.keys() - {"reason"}:
-        await api.request("PATCH", f"{CLIENTS}/{part(name)}", body, may_repeat=True)
-    if limit is not None:
-        await _set_limit(api, name, limit, given["reason"])
-    answer = await api.get(f"{CLIENTS}/{part(name)}")
+    change = partial(api.request, "PATCH", f"{CLIENTS}/{part(name)}", body, may_repeat=True)
+    if credit_limit is None:
+        answer = await change()
+    else:
+        limit = _limit(credit_limit)
+        again = "The same command sets the credit limit, once."
+        if has_changes:
+            await change()
+            again = f"The other settings are changed. {again}"
+        with perhaps_done(again, is_sure=has_changes, client=name):
+            answer = await _set_limit(api, name, limit, given["reason"])
     _show(output, answer.read(ClientShown))
 
 
@@ -119,7 +131,21 @@ def _body(given: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-async def _set_limit(api: Api, name: str, amount: str, reason: str | None) -> None:
+def _limit(text: str) -> str:
+    """A credit limit as the API takes it: looked at before the first of two requests.
+
+    Raises:
+        Failure: it is none.
+    """
+    amount = plain_amount(text)
+    if not 0 <= parse_micros(amount) <= LIMIT_MAX_MICROS:
+        right = f"it is 0 to {amount_text(format_micros(LIMIT_MAX_MICROS))}, not {text}"
+        raise Failure("The credit limit is not right.", detail=right, exit_code=Exit.USAGE)
+    return amount
+
+
+async def _set_limit(api: Api, name: str, amount: str, reason: str | None) -> Answer:
+    """Set a credit limit, and return the client as it is then."""
     body = {
         "kind": "credit_limit",
         "amount": amount,
@@ -127,6 +153,8 @@ async def _set_limit(api: Api, name: str, amount: str, reason: str | None) -> No
         "reason": reason,
     }
     await api.request("POST", f"{CLIENTS}/{part(name)}/credit", body, may_repeat=True)
+    with perhaps_done("The credit limit is set.", is_sure=True):
+        return await api.get(f"{CLIENTS}/{part(name)}")
 
 
 def _show(output: Output, shown: ClientShown) -> None:
