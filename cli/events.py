@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import click
+import nats.errors
 import nats.js.errors
 
 from api.schemas import OUT_OF_TIME, is_strange
@@ -28,6 +29,7 @@ from shared.runtime.server_settings import NatsAccess
 from shared.runtime.settings import SettingsError, load
 
 STREAM = "SMS_EVENT"
+STARTED_AGAIN = "Start the same command again: it goes on."
 # A NATS that runs answers at once.
 CONNECT_SECONDS = 5.0
 
@@ -81,6 +83,8 @@ async def _jetstream(target: NatsAccess) -> AsyncIterator[JetStream]:
     except nats.js.errors.NotFoundError:
         hint = "The services make it: start them first."
         raise Unreachable(f"NATS has no stream {STREAM}.", hint=hint) from None
+    except nats.errors.Error as error:  # its timeout is an OSError, which would be taken for the database's
+        raise Unreachable("NATS does not answer.", detail=str(error), hint=STARTED_AGAIN) from error
     finally:
         connection.is_closing = True
         await cancel_all([running])

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import nats.errors
 from nats.aio.client import Client
 
 from cli.database import is_of_home
 from cli.database_command import actor, database_command
-from cli.events import CONNECT_SECONDS, moment_of, nats_target
+from cli.events import CONNECT_SECONDS, STARTED_AGAIN, moment_of, nats_target
 from cli.failures import Failure, Unreachable
 from cli.home import Home
 from cli.output import Output
@@ -103,6 +104,8 @@ async def _nats() -> AsyncIterator[Client]:
         if not await connection.wait_connected(CONNECT_SECONDS):
             raise Unreachable("NATS does not answer.", hint="If it is lost for good: --without-nats.")
         yield connection.client
+    except nats.errors.Error as error:  # its timeout is an OSError, which would be taken for the database's
+        raise Unreachable("NATS does not answer.", detail=str(error), hint=STARTED_AGAIN) from error
     finally:
         connection.is_closing = True
         await cancel_all([running])

@@ -64,7 +64,7 @@ async def test_cut_off_before_the_streams_are_emptied_it_goes_on_and_is_done_onc
         with monkeypatch.context() as cut:
             cut.setattr(recover_facts, "empty_streams", AsyncMock(side_effect=nats.errors.TimeoutError))
             said = await asyncio.to_thread(CliRunner().invoke, command, options)
-            assert said.exit_code != 0
+            assert (said.exit_code, json.loads(said.stderr)["title"]) == (3, "NATS does not answer.")
         said = await asyncio.to_thread(CliRunner().invoke, command, options)
         assert (said.exit_code, json.loads(said.stdout)["sent_again"]) == (0, 0), said.output
         said = await asyncio.to_thread(CliRunner().invoke, command, options)
