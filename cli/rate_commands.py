@@ -1,6 +1,7 @@
 """`tollwire rate`: what a segment costs, by the beginning of the number."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cli.api_client import Api
 from cli.api_command import api_command
 from cli.csv_prices import read_prices
 from cli.csv_rows import CsvFault
-from cli.failures import Exit, Failure
+from cli.failures import Exit, Failure, perhaps_done
 from cli.listing import collect
 from cli.output import Output, amount_text, count_text, short_time_text
 from cli.target import KeyFile
@@ -130,8 +131,10 @@ async def _set(api: Api, output: Output, lines: Sequence[dict[str, Any]], given:
     changed = 0
     for start in range(0, len(lines), RATES_MAX):
         body = {**given, "rates": lines[start : start + RATES_MAX]}
-        answer = await api.request("PUT", RATES, body, may_repeat=True)
-        changed += answer.read(RatesChanged).changed
+        told = f"The first {start:,} of {len(lines):,} are in force. The same command sets the rest."
+        with perhaps_done(told, is_sure=True) if start else nullcontext():
+            answer = await api.request("PUT", RATES, body, may_repeat=True)
+            changed += answer.read(RatesChanged).changed
     if output.as_json:
         output.document({"changed": changed})
     else:

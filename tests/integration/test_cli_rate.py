@@ -25,3 +25,14 @@ async def test_what_became_of_prices_is_told(prefixes, changed, told):
         words = ["rate", "remove", *prefixes, "--api-url", server.url, "--api-key", "x"]
         shown = await asyncio.to_thread(CliRunner().invoke, tollwire, words)
     assert (shown.exit_code, shown.output.strip()) == (Exit.DONE, told)
+
+
+async def test_how_many_prices_are_in_force_is_told_where_the_rest_is_not(tmp_path):
+    prices = tmp_path / "prices.csv"
+    prices.write_text("prefix,price\n" + "".join(f"{prefix},0.07\n" for prefix in range(100_000, 101_500)))
+    answers = iter([http(200, msgspec.json.encode({"changed": 1_000})), http(404, b"a proxy's own words")])
+    async with faulty_server(lambda _: next(answers)) as server:
+        words = ["rate", "set", "--csv", str(prices), "--api-url", server.url, "--api-key", "x"]
+        shown = await asyncio.to_thread(CliRunner().invoke, tollwire, words)
+    assert shown.exit_code == Exit.FAILED
+    assert "The first 1,000 of 1,500 are in force. The same command sets the rest." in shown.stderr
