@@ -1,5 +1,6 @@
 """`tollwire dlq`: messages that were given up, and another try for them."""
 
+import asyncio
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from api.ledger_schemas import DeadLetterPage, DeadLetterShown
 from api.schemas import MessageAccepted
 from cli.api_client import Api
 from cli.api_command import api_command
-from cli.failures import Exit, Failure, Refused
+from cli.failures import Exit, Failure, Refused, perhaps_done
 from cli.listing import collect, limit_option, pages
 from cli.output import Output, amount_text, short_time_text
 from cli.target import KeyFile
@@ -18,6 +19,7 @@ DEAD_LETTERS = "/admin/v1/dead-letters"
 
 client_option = click.option("--client", metavar="NAME", help="Of this client only.")
 reason_option = click.option("--reason", metavar="CODE", help="With this reason only.")
+GO_ON: Final = "The same command goes on; what is replayed is not sent again."
 TEST_MARK: Final = " (test)"
 
 
@@ -84,17 +86,34 @@ async def replay(
     ids = message_ids or [letter.message_id for letter in await _never_replayed(api, query)]
     made: list[tuple[UUID, MessageAccepted]] = []
     failures: list[tuple[UUID, Failure]] = []
-    for message_id in ids:
-        try:
-            path = f"{DEAD_LETTERS}/{message_id}/replay"
-            answer = await api.request("POST", path, {"number": number}, may_repeat=True)
-            made.append((message_id, answer.read(MessageAccepted)))
-        except Refused as refused:
-            if refused.exit_code == Exit.UNAUTHORIZED:
-                raise
-            failures.append((message_id, refused))
+    try:
+        for message_id in ids:
+            await _replay(api, message_id, number, made, failures)
+    except (Failure, asyncio.CancelledError):  # what is sent, and paid for, is told all the same
+        if made or failures:
+            _show(output, made, failures)
+        with perhaps_done(GO_ON, is_sure=bool(made)):
+            raise
     _show(output, made, failures)
     return Exit.FAILED if failures else Exit.DONE
+
+
+async def _replay(
+    api: Api,
+    message_id: UUID,
+    number: int,
+    made: list[tuple[UUID, MessageAccepted]],
+    failures: list[tuple[UUID, Failure]],
+) -> None:
+    """Replay one, and add it to what is made or to what is refused; raise what would stop the others too."""
+    try:
+        path = f"{DEAD_LETTERS}/{message_id}/replay"
+        answer = await api.request("POST", path, {"number": number}, may_repeat=True)
+        made.append((message_id, answer.read(MessageAccepted)))
+    except Refused as refused:
+        if refused.exit_code == Exit.UNAUTHORIZED:
+            raise
+        failures.append((message_id, refused))
 
 
 async def _never_replayed(api: Api, query: dict[str, Any]) -> list[DeadLetterShown]:
