@@ -58,7 +58,7 @@ def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None
                 failure.show(as_json=as_json)
                 code = failure.exit_code
             except OSError as error:
-                code = _stopped_by_this_machine(error, as_json=as_json)
+                code = stopped_by_this_machine(error, as_json=as_json)
             except KeyboardInterrupt:
                 Interrupted().show(as_json=as_json)
                 code = Exit.INTERRUPTED
@@ -69,7 +69,7 @@ def api_command(key_file: KeyFile | None) -> Callable[[Work], Callable[..., None
     return decorate
 
 
-def _stopped_by_this_machine(error: OSError, *, as_json: bool) -> Exit:
+def stopped_by_this_machine(error: OSError, *, as_json: bool) -> Exit:
     """Show that a file or the output takes no more; whoever reads no further (a pipe's end) needs no word."""
     if isinstance(error, BrokenPipeError):
         raise error

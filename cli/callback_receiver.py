@@ -94,7 +94,10 @@ class Receiver:
     async def handle(self, request: web.Request) -> web.Response:
         """Answer a POST to any path."""
         received = self.judge(request.headers, await request.read())
-        self._tell(received)
+        try:
+            self._tell(received)
+        except OSError:  # nobody has read of it: it is to come again
+            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE)
         return web.Response(status=received.answered)
 
     def app(self) -> web.Application:

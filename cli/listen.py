@@ -12,6 +12,7 @@ import click
 from aiohttp import web
 
 from cli.api_client import Api
+from cli.api_command import stopped_by_this_machine
 from cli.callback_lines import json_line, people_line
 from cli.callback_receiver import Received, Receiver
 from cli.callback_setup import point_here
@@ -66,6 +67,8 @@ def listen(
     except Failure as failure:
         failure.show(as_json=as_json)
         sys.exit(failure.exit_code)
+    except OSError as error:
+        sys.exit(stopped_by_this_machine(error, as_json=as_json))
 
 
 class Listen:
@@ -79,6 +82,7 @@ class Listen:
         self._count = count
         self._stop = asyncio.Event()
         self._keys = keys
+        self._unread: OSError | None = None
         self._receiver = Receiver(keys, status, self._tell)
 
     async def run(self, port: int) -> None:
@@ -86,6 +90,7 @@ class Listen:
 
         Raises:
             Failure: the port is taken, or the callbacks could not be pointed here.
+            OSError: the output takes no more.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -100,6 +105,8 @@ class Listen:
             await self._stop.wait()
         finally:
             await runner.cleanup()
+        if self._unread is not None:
+            raise self._unread
         seen = self._receiver
         self._say(
             f"{seen.verified} verified, {seen.repeated} seen before, {seen.refused} with a bad signature."
@@ -129,7 +136,12 @@ class Listen:
         return parse_secret(secret)
 
     def _tell(self, received: Received) -> None:
-        click.echo(json_line(received) if self._as_json else people_line(received))
+        try:
+            click.echo(json_line(received) if self._as_json else people_line(received))
+        except OSError as error:
+            self._unread = error
+            self._stop.set()
+            raise
         if self._count is not None and self._receiver.verified >= self._count:
             self._stop.set()
 

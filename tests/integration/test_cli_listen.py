@@ -114,6 +114,19 @@ async def test_a_program_gets_json_lines_and_an_end_after_so_many() -> None:
     assert (told["verified"], told["event"]) == (True, json.loads(BODY))
 
 
+async def test_it_ends_when_nobody_reads_what_it_prints_and_has_the_callback_come_again() -> None:
+    async with listener("--secret", SECRET, "--json") as it:
+        await it.until_listening()
+        assert it.process.stdout
+        it.process.stdout._transport.close()  # type: ignore[attr-defined] # as head -1 does after its line
+        outcome = await it.post()
+        async with asyncio.timeout(READ_SECONDS):
+            assert await it.process.wait() == 1
+        assert isinstance(outcome, Posted)
+        assert outcome.status == 503
+        assert not await it.note()
+
+
 async def test_a_port_that_is_taken_is_said_so() -> None:
     async with listener("--secret", SECRET) as it:
         await it.until_listening()
