@@ -47,6 +47,7 @@ BOUNDS = {
     "table": "the tables of the schema, partitions under their parent's name",
     "version": "one a process",
     "work": "what the clockwork does",
+    "walk": "the three walks of the ledger's verification",
 }
 
 
