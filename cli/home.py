@@ -11,7 +11,7 @@ import msgspec
 from cli.ownership import refuse_for_root, told_whose
 from embedded.accounts import remove_folder
 from embedded.child import birth_of
-from embedded.files import FolderLock, remove_tree, write_private
+from embedded.files import FolderInUse, FolderLock, remove_tree, write_private
 from embedded.ports import LOOPBACK
 
 DEFAULT_HOME = ".tollwire"
@@ -197,20 +197,23 @@ class Home:
     def remove(self) -> None:
         """Remove the folder and all data, also what PostgreSQL keeps elsewhere (see embedded/accounts.py).
 
-        What is broken off can be done again: the mark goes last. A mount point stays, with nothing in it.
+        What is broken off can be done again: the mark goes last, but for the lock, by which nobody starts in
+        it meanwhile. A mount point stays, with nothing in it, and then the mark does.
 
         Raises:
-            click.ClickException: it is no folder of ours, a copy whose database is another's, or something
-                in it cannot be removed.
+            click.ClickException: it is no folder of ours, a copy whose database is another's, something in it
+                cannot be removed, or somebody has begun to use it.
         """
         if not self.path.exists() or (self.path.is_dir() and not self._holds_something()):
             return
         if not (self.path / MARK).exists():
             raise click.ClickException(f"{self.path} was not made by Tollwire: it is left alone.")
         try:
-            with told_whose(self.path):
+            with told_whose(self.path), self.lock:
                 remove_folder(self.postgres)
-                remove_tree(self.path, last=MARK)
+                remove_tree(self.path, last=(MARK, self.lock.path.name))
+        except FolderInUse as error:
+            raise click.ClickException(f"{error}: start again with `tollwire down`.") from None
         except OSError as error:
             raise click.ClickException(
                 f"{self.path} cannot be removed: {error.filename}: {error.strerror}"

@@ -101,7 +101,7 @@ def remove_folder(folder: Path) -> None:
     """
     refuse_foreign(folder)
     if folder.exists():
-        remove_tree(folder, last=RECORD)
+        remove_tree(folder, last=(RECORD,))
 
 
 def copy_for_all(trees: dict[str, Path], name: str, system_folder: Path = SYSTEM_FOLDER) -> Path:

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -47,25 +48,42 @@ def secret_in(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def remove_tree(folder: Path, last: str = "") -> None:
-    """Remove a folder with all that is in it, the entry named ``last`` after the others.
+def remove_tree(folder: Path, last: Sequence[str] = ()) -> bool:
+    """Remove a folder with all that is in it, the entries named in ``last`` after the others, in that order.
 
-    Where it is a link, both go. Where it may be emptied and not removed, as a mount point may, it stays.
+    Where it is a link, both go. Where it may be emptied and not removed, as a mount point may, it stays; and
+    where one in it stays, so do it and ``last``. Returns whether all is gone.
     """
     real = folder.resolve()
-    for entry in sorted(real.iterdir(), key=lambda entry: entry.name == last):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink(missing_ok=True)
+    entries = {entry.name: entry for entry in real.iterdir()}
+    ends = [entries.pop(name) for name in last if name in entries]
+    removed = [_is_removed(entry) for entry in entries.values()]
+    if not all(removed):
+        return False
+    for entry in ends:
+        _is_removed(entry)
     try:
         real.rmdir()
     except OSError as error:
         if error.errno not in STAYS:
             raise
-        return
+        return False
     if folder.is_symlink():
         folder.unlink()
+    return True
+
+
+def _is_removed(entry: Path) -> bool:
+    if not entry.is_dir() or entry.is_symlink():
+        entry.unlink(missing_ok=True)
+        return True
+    try:
+        shutil.rmtree(entry)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return remove_tree(entry)
+    return True
 
 
 def tail(path: Path, lines: int) -> str:

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.down import down
-from cli.home import Home, ProcessState, State
+from cli.home import MARK, Home, ProcessState, State
 from embedded.child import birth_of
+from embedded.files import FolderLock
 
 
 @pytest.fixture
@@ -92,13 +93,39 @@ def test_a_home_whose_folder_must_stay_is_emptied_and_can_be_used_again(home, mo
 
 
 def test_a_removal_that_was_broken_off_can_be_done_again(home, monkeypatch):
-    busy = home.path / "nats"
-    busy.mkdir()
+    broken = home.path / "nats"
+    broken.mkdir()
     with monkeypatch.context() as patched:
-        patched.setattr(os, "rmdir", refusing(busy, errno.EBUSY))
+        patched.setattr(os, "rmdir", refusing(broken, errno.EIO))
         with pytest.raises(click.ClickException, match="cannot be removed"):
             home.remove()
     assert home.is_made
+    home.remove()
+    assert not home.path.exists()
+
+
+@pytest.mark.parametrize("mounted", ["postgresql", "nats", "nats/store"])
+def test_a_mount_point_in_a_home_is_emptied_and_keeps_nothing_else(home, monkeypatch, mounted):
+    folder = home.path / mounted
+    (folder / "data").mkdir(parents=True)
+    for name in ("postgresql", "seals", "zeal"):
+        (home.path / name).mkdir(exist_ok=True)
+    (home.path / "keyring.json").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", refusing(folder, errno.EBUSY))
+        for _ in range(2):
+            home.remove()
+            assert {found.name for found in home.path.iterdir()} == {mounted.split("/")[0], MARK, "lock"}
+            assert list(folder.iterdir()) == []
+    home.remove()
+    assert not home.path.exists()
+
+
+def test_a_home_that_somebody_uses_again_is_left_alone(home):
+    (home.postgres / "data").mkdir(parents=True)
+    with FolderLock(home.path), pytest.raises(click.ClickException, match="in use by another process"):
+        home.remove()
+    assert (home.postgres / "data").exists()
     home.remove()
     assert not home.path.exists()
 
