@@ -54,8 +54,11 @@ async def consume(jetstream: JetStream, lane: str, submit: Submit, stop: Stop) -
         await _fetch_until(jetstream, lane, submit, stop, groups)
         await asyncio.gather(*groups)
     except asyncio.CancelledError:
-        for group in list(groups):
+        left = list(groups)
+        for group in left:
             group.cancel()
+        # What they give back and record goes through what is closed after us.
+        await asyncio.gather(*left, return_exceptions=True)
         raise
 
 
@@ -99,6 +102,7 @@ async def _group(
     except asyncio.CancelledError:
         for work in works:
             work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
         raise
     finally:
         places.release()

@@ -57,6 +57,7 @@ class _ClaimChunk:
     carrier_id: int
     deadline_seconds: int
     work: Sequence[tuple[str, int]]
+    claims: list[Claim] | None = None
     is_left: bool = False
 
 
@@ -116,7 +117,9 @@ class Journal(WithParts):
         try:
             return await self._claims.submit(chunk)
         except asyncio.CancelledError:
-            chunk.is_left = True  # what a flush has by now may be won, and nobody submits it
+            # What a flush wins, or has just won, nobody submits: the later of the two gives it back.
+            chunk.is_left = True
+            self._give_back_left(chunk)
             raise
 
     def tell_claimed(self, carrier_id: int, claimed: Sequence[Claimed]) -> None:
@@ -166,9 +169,14 @@ class Journal(WithParts):
         groups = grouped(map(_claimed_as, chunks))
         answers = await each_apart("claim", [len(chunk.work) for chunk in chunks], groups, claim)
         for chunk, claims in zip(chunks, answers, strict=True):
-            if chunk.is_left and not isinstance(claims, Exception):
-                self._lost_claims.give_back(chunk.carrier_id, won_of(chunk.work, claims))
+            if not isinstance(claims, Exception):
+                chunk.claims = claims
+                self._give_back_left(chunk)
         return answers
+
+    def _give_back_left(self, chunk: _ClaimChunk) -> None:
+        if chunk.is_left and chunk.claims is not None:
+            self._lost_claims.give_back(chunk.carrier_id, won_of(chunk.work, chunk.claims))
 
     async def _flush_records(self, chunks: Sequence[_RecordChunk]) -> Sequence[list[Recorded] | Exception]:
         async def record(indices: Sequence[int]) -> list[Recorded]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.locks import BLOCKED, held
 from tests.support.servers import Database
 from tests.support.worker_rig import Rig, open_rig
 from worker import journal
+from worker.apart import each_apart
 from worker.consume import consume
 
 # Far less than a bundle that nobody answers waits for another worker, or a claim for its deadline.
@@ -53,6 +55,36 @@ async def test_what_a_claim_wins_that_nobody_waits_for_any_more_is_given_back(
         await leaving
         assert await rig.states(ids) == ["QUEUED"] * 3
         assert not rig.server.requests
+
+
+@pytest.mark.parametrize("passes", range(4))
+async def test_a_claim_that_is_answered_in_the_moment_of_the_stop_is_given_back(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, passes: int
+) -> None:
+    """So many passes of the loop after the flush has its answer."""
+
+    def cut_after(passes: int) -> None:
+        if passes:
+            asyncio.get_running_loop().call_soon(cut_after, passes - 1)
+        else:
+            task.cancel()
+
+    async def answered(name: str, *what: Any) -> Any:
+        answers = await each_apart(name, *what)
+        if name == "claim":
+            cut_after(passes)
+        return answers
+
+    monkeypatch.setattr("worker.journal.each_apart", answered)
+    async with open_rig(database, nats_server) as rig:
+        ids = await rig.accepted(2, delivery="at_most_once")
+        work = [(message_id.hex, 1) for message_id in ids]
+        task = asyncio.create_task(rig.journal.claim(rig.carrier.id, work, 30))
+        await asyncio.wait([task])
+        await rig.journal.__aexit__()
+        # Either its caller has it, or it is given back.
+        assert await rig.states(ids) == ["QUEUED" if task.cancelled() else "SENDING"] * 2
+        assert task.cancelled() or passes
 
 
 async def test_what_another_carrier_is_to_have_goes_there_though_nobody_waits_for_its_record(
