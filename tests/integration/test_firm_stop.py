@@ -10,7 +10,9 @@ import pytest
 
 from dlr import notes
 from embedded.nats import NatsServer
+from shared.runtime.jetstream import open_jetstream
 from shared.runtime.loops import Stop
+from shared.runtime.server_settings import NatsAccess
 from shared.storage.config import Routes
 from tests.support.deliveries import client_at, ended, open_deliver
 from tests.support.endpoints import Reply, Request, answer, endpoint, says
@@ -107,10 +109,14 @@ async def test_bundles_of_a_worker_that_is_cut_off_are_for_the_next_at_once(
 ) -> None:
     async with open_rig(database, nats_server) as rig, held_server() as server:
         slow = await rig.another(server.url)
-        task = asyncio.create_task(consume(rig.jetstream, "bulk", rig.submit, Stop()))
-        await rig.publish("bulk", slow, 1)
-        await server.until_held(1)
-        await cut_off(task)
+        access = NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)
+        # A connection of its own, which ends with it: else what it has asked for last would come to nobody.
+        async with open_jetstream(access) as own:
+            assert await own.wait_connected(ENOUGH_SECONDS)
+            task = asyncio.create_task(consume(own, "bulk", rig.submit, Stop()))
+            await rig.publish("bulk", slow, 1)
+            await server.until_held(1)
+            await cut_off(task)
         consumer = rig.jetstream.consumer("SMS_SEND", "worker-bulk", "sms.send.bulk")
         (message,) = await consumer.fetch(1, ENOUGH_SECONDS)
         assert message.deliveries == 2
