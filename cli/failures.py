@@ -130,7 +130,7 @@ def perhaps_done(hint: str, *, is_sure: bool = False, **members: str) -> Iterato
 
     Args:
         hint: ahead of the failure's own.
-        is_sure: it was done, whatever fails within; no exit code denies it.
+        is_sure: it was done, whatever fails within. No exit code denies that it was, or may have been.
         members: for programs, beside the title and the like.
 
     Raises:
@@ -140,10 +140,10 @@ def perhaps_done(hint: str, *, is_sure: bool = False, **members: str) -> Iterato
         yield
     except Failure as failure:
         if is_sure or failure.may_be_done:
-            failure.hint = f"{hint}\n{failure.hint}".rstrip()
+            failure.hint = f"{hint}\n{failure.hint}".strip()
             failure.members = {"hint": failure.hint, **members}
-        if is_sure and failure.exit_code not in SILENT_OF_IT:
-            failure.exit_code = Exit.FAILED  # others say that nothing was done
+            if failure.exit_code not in SILENT_OF_IT:
+                failure.exit_code = Exit.FAILED  # others say that nothing was done
         raise
     except asyncio.CancelledError:
         interrupted = Interrupted(hint=hint)

@@ -155,8 +155,11 @@ async def _send(api: Api, output: Output, progress: Progress, asked: FileSend, f
     except (Failure, OSError, asyncio.CancelledError) as error:
         answered = sum(len(done.accepted) + len(done.rejected) for done in progress.done.values())
         how = "" if _is_for_good(error) else f" {GO_ON}"
-        output.note(f"Stopped after {answered:,} of {len(file.messages):,} messages.{how}")
-        raise
+        stopped = f"Stopped after {answered:,} of {len(file.messages):,} messages.{how}"
+        output.note(stopped)
+        hint = stopped if output.as_json else ""
+        with perhaps_done(hint, is_sure=answered > 0, run=progress.run.run):
+            raise
 
 
 def _is_for_good(error: BaseException) -> bool:

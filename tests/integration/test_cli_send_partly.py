@@ -1,6 +1,7 @@
 """`tollwire send --csv` where a batch was accepted in part: that part is never sent a second time."""
 
 import asyncio
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ def age(folder: Path) -> None:
 )
 async def test_a_batch_that_was_accepted_in_part_is_not_sent_again_when_its_keys_are_gone(tmp_path, answer):
     async with faulty_server(accepts_part_and_then(answer)) as server:
-        assert (await send(server, tmp_path)).exit_code != Exit.DONE
+        assert (await send(server, tmp_path)).exit_code == Exit.FAILED
         age(tmp_path)
         server.requests.clear()
         again = await send(server, tmp_path)
@@ -93,3 +94,18 @@ async def test_a_batch_that_was_refused_as_a_whole_is_sent_however_late(tmp_path
         age(tmp_path)
         again = await send(server, tmp_path)
     assert (again.exit_code, f"{ROWS} of {ROWS}" in again.stdout) == (Exit.DONE, True)
+
+
+async def test_who_stops_on_the_way_says_to_programs_what_of_a_file_is_sent(tmp_path):
+    def takes_some(request: Request) -> Reply:
+        if not request.body:
+            return batch_answers.account(request)
+        is_first = len(batch_answers.rows_of(request)) == 1
+        return batch_answers.batch(request) if is_first else batch_answers.refused(ProblemCode.UNAUTHORIZED)
+
+    async with faulty_server(takes_some) as server:
+        stopped = await send(server, tmp_path, "--json")
+    told = json.loads(stopped.stderr)
+    assert stopped.exit_code == told["exit_code"] == Exit.FAILED, "not as if nothing had been done"
+    assert told["hint"].startswith(f"Stopped after {PROBES} of {ROWS} messages.")
+    assert told["run"]
