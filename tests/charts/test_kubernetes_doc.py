@@ -153,7 +153,9 @@ def test_after_production_every_release_is_made_of_the_same_files() -> None:
 def test_no_key_is_used_before_every_process_knows_it() -> None:
     """Who has the keyring of before cannot open what another seals."""
     block = block_with("keyring rotate --finish")
-    waits = "get deployment -o name | xargs -n 1 kubectl -n tollwire rollout status --timeout=10m &&"
+    # By itself: in a pipe it could fail unseen, and the rest would go on at once.
+    asks = "names=$(kubectl -n tollwire get deployment -o name) &&"
+    waits = f'{asks}\n  echo "$names" | xargs -n 1 kubectl -n tollwire rollout status --timeout=10m &&'
     assert waits in block.partition(RESTART)[2].partition("rotate --finish")[0]
 
 
