@@ -31,8 +31,8 @@ FIRST_DISPATCH: Final = 1
 AWAY_LEASE_SECONDS: Final = 1
 # Bundles in flight; beyond it what is accepted waits for the clockwork instead of filling our memory.
 IN_FLIGHT_MAX: Final = 500
-# At 1,200 messages a second a flush has seven, and a bundle of seven costs NATS and the worker what one of
-# fifty does. The first after a quiet time waits for nothing.
+# At 1,200 messages a second a flush has two to seven, and a bundle of seven costs NATS and the worker what
+# one of fifty does. The first after a quiet time waits for nothing.
 GATHER_SECONDS: Final = 0.02
 
 _log = structlog.get_logger(__name__)

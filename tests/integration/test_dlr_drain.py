@@ -110,6 +110,14 @@ async def until_untouched_and_due(flow: Flow) -> None:
             await asyncio.sleep(0.01)
 
 
+async def submitted(flow: Flow) -> tuple[int, str]:
+    """A message of a client with an endpoint: its carrier, and its name there."""
+    carrier, client = await flow.carrier(), await flow.client()
+    await flow.endpoint(client)
+    (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+    return carrier, reference
+
+
 async def test_a_callback_made_after_the_stop_is_due_at_once_for_another_process(
     database: Database, nats_server: NatsServer
 ) -> None:
@@ -129,9 +137,7 @@ async def test_a_callback_that_another_process_took_after_the_stop_stays_its_own
 ) -> None:
     """Not even a note of the process that made it says anything of it."""
     async with open_dlr(database, nats_server) as (flow, deliver, settle):
-        carrier, client = await flow.carrier(), await flow.client()
-        await flow.endpoint(client)
-        (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+        carrier, reference = await submitted(flow)
         await stop(deliver)
         await settle.settle([await flow.receive(carrier, reference, "delivered")])
         assert await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
@@ -143,9 +149,7 @@ async def test_a_callback_that_is_being_made_when_the_stop_comes_is_due_at_once(
     database: Database, nats_server: NatsServer
 ) -> None:
     async with open_dlr(database, nats_server) as (flow, deliver, settle):
-        carrier, client = await flow.carrier(), await flow.client()
-        await flow.endpoint(client)
-        (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+        carrier, reference = await submitted(flow)
         receipt = await flow.receive(carrier, reference, "delivered")
         await stop_while_blocked(database, flow, deliver, settle.settle([receipt]))
         await until_untouched_and_due(flow)

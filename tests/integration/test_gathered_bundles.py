@@ -76,10 +76,14 @@ def ids_of(bundles: list[Bundle]) -> list[list[str]]:
     return [[message_id for message_id, _ in bundle.work] for bundle in bundles]
 
 
-async def test_the_first_leaves_at_once_and_the_next_ones_together(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def gathers_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing leaves because of the time."""
     monkeypatch.setattr(publish, "GATHER_SECONDS", LONG_SECONDS)
+
+
+@pytest.mark.usefixtures("gathers_long")
+async def test_the_first_leaves_at_once_and_the_next_ones_together(nats_server: NatsServer) -> None:
     async with heard(nats_server) as (publisher, hears):
         first = accept(publisher, [accept_item(CLIENT)])
         await asyncio.sleep(0)
@@ -114,10 +118,8 @@ async def test_what_has_gathered_leaves_when_its_time_has_passed_and_the_next_on
         assert ids_of(hears.bundles)[2:] == [alone]
 
 
-async def test_a_full_bundle_waits_for_no_time(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publish, "GATHER_SECONDS", LONG_SECONDS)
+@pytest.mark.usefixtures("gathers_long")
+async def test_a_full_bundle_waits_for_no_time(nats_server: NatsServer) -> None:
     async with heard(nats_server) as (publisher, hears):
         accept(publisher, [accept_item(CLIENT)])
         many = accept(publisher, [accept_item(CLIENT) for _ in range(2 * BUNDLE_MAX + 1)])
@@ -132,10 +134,8 @@ async def test_what_is_not_leased_is_left_to_the_clockwork(nats_server: NatsServ
     assert not hears.bundles
 
 
-async def test_what_is_for_the_express_lane_waits_for_nothing(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publish, "GATHER_SECONDS", LONG_SECONDS)
+@pytest.mark.usefixtures("gathers_long")
+async def test_what_is_for_the_express_lane_waits_for_nothing(nats_server: NatsServer) -> None:
     async with heard(nats_server) as (publisher, hears):
         first = accept(publisher, [accept_item(CLIENT)])
         behind = accept(publisher, [accept_item(CLIENT)])
@@ -154,10 +154,10 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     tracing.shutdown()
 
 
+@pytest.mark.usefixtures("gathers_long")
 async def test_what_leaves_after_its_request_was_answered_stays_in_its_trace(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, exporter: InMemorySpanExporter
+    nats_server: NatsServer, exporter: InMemorySpanExporter
 ) -> None:
-    monkeypatch.setattr(publish, "GATHER_SECONDS", LONG_SECONDS)
     callers = [f"00-{number:032x}-{number:016x}-01" for number in (1, 2, 3)]
     asked: list[str] = []
     async with heard(nats_server) as (publisher, hears):
