@@ -52,8 +52,8 @@ class Batcher(Generic[Item, Answer]):
     is about to start waits so long and then takes all there is, the lone item after an idle time too; in a
     crowd ``LINGERS_MAX`` times as long. For stages in no hurry.
 
-    A caller that is cancelled or whose deadline passes withdraws an item that no flush has taken;
-    later it only loses the answer. Neither touches the flush or its neighbours.
+    A caller that is cancelled or whose deadline passes withdraws an item that no flush has taken; later it
+    loses the answer, and its place where the flush is made again. Neither touches its neighbours.
     """
 
     def __init__(

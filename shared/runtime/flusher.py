@@ -47,7 +47,9 @@ class Flusher(Generic[Item, Answer]):
         """Answer every waiter of the batch. Never raises for an error of the flush.
 
         An error that is retryable sends the same batch again (``FLUSH_TRIES_MAX`` at most). One that
-        is bisectable sends the first half and then the second, until the bad item stands alone.
+        is bisectable sends the first half and then the second, until the bad item stands alone. Either says
+        that nothing was done, so who waits no more by then is left out: an item is flushed for the last time
+        while its caller waits for it.
         """
         if tracing.is_on:
             works = (waiter.work for waiter in batch)
@@ -63,17 +65,21 @@ class Flusher(Generic[Item, Answer]):
             return
         self._report(failure, len(batch), followed_by="halves")
         middle = len(batch) // 2
-        await self.settle(batch[:middle])
-        await self.settle(batch[middle:])
+        for half in (batch[:middle], batch[middle:]):
+            if waiting := _still_waiting(half):
+                await self.settle(waiting)
 
     async def _try(self, batch: Sequence[Waiter[Item, Answer]]) -> Exception | None:
-        """Flush until it answers; return the error that stays."""
+        """Flush those who wait until it answers; return the error that stays."""
         tries = 1
         while True:
             try:
                 self._answer(batch, await self._flush([waiter.item for waiter in batch]))
             except Exception as error:  # noqa: BLE001 - it becomes the waiters' answer, the lane lives
                 if tries == FLUSH_TRIES_MAX or not self._is_retryable(error):
+                    return error
+                batch = _still_waiting(batch)
+                if not batch:
                     return error
                 self._report(error, len(batch), followed_by="again")
             else:
@@ -96,3 +102,7 @@ class Flusher(Generic[Item, Answer]):
             items=items,
             followed_by=followed_by,
         )
+
+
+def _still_waiting(batch: Sequence[Waiter[Item, Answer]]) -> Sequence[Waiter[Item, Answer]]:
+    return [waiter for waiter in batch if not waiter.answer.done()]

@@ -89,6 +89,50 @@ async def test_a_retryable_error_is_not_repeated_for_ever() -> None:
     assert len(recorder.batches) == FLUSH_TRIES_MAX
 
 
+class Slow(Recorder):
+    """A flush that takes so long."""
+
+    def __init__(self, seconds: float, **fails: object) -> None:
+        super().__init__(**fails)  # type: ignore[arg-type]  # a Recorder's own words
+        self.seconds = seconds
+
+    async def flush(self, items: Sequence[int]) -> list[int | Exception]:
+        await asyncio.sleep(self.seconds)
+        return await super().flush(items)
+
+
+async def test_a_flush_is_made_again_without_those_who_wait_no_more() -> None:
+    recorder = Slow(0.05, failures=[DeadlockError()])
+    async with batcher_of(recorder) as batcher:
+        impatient = asyncio.create_task(batcher.submit(1, deadline_seconds=0.02))
+        patient = asyncio.create_task(batcher.submit(2))
+        assert await patient == 4
+        with pytest.raises(DeadlinePassed):
+            await impatient
+    assert recorder.batches == [[1, 2], [2]]
+
+
+async def test_a_flush_that_nobody_waits_for_is_not_made_again() -> None:
+    recorder = Slow(0.05, failures=[DeadlockError() for _ in range(100)])
+    async with batcher_of(recorder) as batcher:
+        with pytest.raises(DeadlinePassed):
+            await batcher.submit(1, deadline_seconds=0.02)
+    assert recorder.batches == [[1]]
+
+
+async def test_halves_are_made_of_those_who_still_wait() -> None:
+    """A good item alone is asked again: that its neighbours were bad is not its fault."""
+    recorder = Slow(0.05, bad=frozenset({1}))
+    async with batcher_of(recorder) as batcher:
+        impatient = [asyncio.create_task(batcher.submit(item, deadline_seconds=0.02)) for item in (1, 3)]
+        patient = asyncio.create_task(batcher.submit(2))
+        assert await patient == 4
+        for task in impatient:
+            with pytest.raises(DeadlinePassed):
+                await task
+    assert recorder.batches == [[1, 3, 2], [2]]
+
+
 async def test_an_exception_in_a_position_is_raised_to_that_caller_alone() -> None:
     async def flush(items: Sequence[int]) -> list[int | Exception]:
         return [BadRowError() if item == 2 else item for item in items]
