@@ -4,28 +4,26 @@ Nothing here runs for a valid request. After a failed decode the document is wal
 and each fault becomes the field's name and a sentence that says what would be right.
 """
 
-import json
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import msgspec
 
+from api.field_paths import join_path
+from api.half_pairs import half_pairs
 from api.patterns import right_of
 from api.problems import FIELD_ERRORS_MAX, FieldError, Refusal, invalid
-from shared.domain.fingerprint import JSON_DEPTH_MAX
 from shared.domain.problems import ProblemCode
 
-# The length that a quoted name of a field may have in an answer; a hostile one is cut.
-FIELD_NAME_MAX = 100
-# Of a full batch whose messages have every field 22,000 are names and values; these take 50 ms.
-HALVES_SOUGHT_MAX = 50_000
-# A full batch of texts of one segment. Of a larger body that is no JSON nothing is made: it may have 700,000
-# values, and while they are made nobody else is answered.
-HALVES_BODY_MAX_BYTES = 256 * 1024
+# A full batch of texts of one segment, and one whose messages have every field and a dozen commas in each
+# text. Of a larger body nothing is made: it may have 700,000 values, and while they are made and looked at
+# nobody else is answered. So many take 15 ms.
+DOCUMENT_MAX_BYTES = 256 * 1024
+DOCUMENT_VALUES_MAX = 25_000
 RFC3339 = "must be an RFC 3339 time with a time zone, as in 2026-11-21T10:00:00Z"
 # A raw plus of a query is a space.
 IN_A_QUERY = "; the + of a zone is %2B in a URL"
@@ -33,7 +31,6 @@ IN_A_QUERY = "; the + of a zone is %2B in a URL"
 _PATTERN = re.compile(r"Expected `\w+` matching regex .+")
 _WRONG_KIND = re.compile(r"Expected `(.+)`, got `(.+)`")
 _WRONG_LENGTH = re.compile(r"Expected `array` of length [^`]+")
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _MALFORMED = "JSON is malformed: "
 _TRUNCATED = "Input data was truncated"
 # The kinds of values in JSON's words, as what is right and as what came.
@@ -45,6 +42,9 @@ _WRONG_KINDS = _RIGHT_KINDS | {"float": "a decimal number", "bool": "a boolean"}
 # What stands in a URL is a text whatever it should be.
 _IN_A_URL = ("query.", "path.")
 _AT = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`$")
+_STEP = re.compile(r"\[[^]]*\]|[^.\[]+")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.+)`")
 _WORDS = (
     (re.compile(r"Expected `datetime( \| null)?`.+|Invalid RFC3339 .+"), RFC3339),
     (re.compile(r"Expected `uuid`.*|Invalid UUID"), "must be a UUID"),
@@ -59,17 +59,61 @@ _WORDS = (
 
 
 def refuse_body(error: Exception, raw: bytes, kind: Any) -> Refusal:
-    """The refusal of a body that is not a ``kind``: 400 if it is not JSON, else 422 with each field."""
-    is_large = len(raw) > HALVES_BODY_MAX_BYTES
+    """The refusal of a body that is not a ``kind``: 400 if it is not JSON, else 422 with each field.
+
+    Of a large one with the first field: ``error`` is what the decode into ``kind`` said.
+    """
+    is_large = _is_large(raw)
     try:
-        if is_large:
-            msgspec.json.decode(raw, type=msgspec.Raw)  # reads it, and makes no values
-        document = msgspec.json.decode(raw)
+        # As Raw it is read, and no values are made.
+        document = msgspec.json.decode(raw, type=msgspec.Raw if is_large else Any)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        if not is_large and (halves := list(islice(_half_pairs(raw), FIELD_ERRORS_MAX))):
+        if not is_large and (halves := list(islice(half_pairs(raw), FIELD_ERRORS_MAX))):
             return invalid(halves)
         return Refusal(ProblemCode.INVALID_JSON, reason=_why_no_json(fault, raw))
-    return invalid(_found(error, document, kind, where=""))
+    return invalid([_first(error, kind)] if is_large else _found(error, document, kind, where=""))
+
+
+def _is_large(raw: bytes) -> bool:
+    """Whether it is too much to be looked at; each of its values follows a comma or a bracket."""
+    return len(raw) > DOCUMENT_MAX_BYTES or sum(map(raw.count, b",[{")) > DOCUMENT_VALUES_MAX
+
+
+def _first(error: Exception, kind: Any) -> FieldError:
+    """The fault that ended a decode into ``kind``, in the words of a walk."""
+    text, path = str(error), ""
+    if match := _AT.search(text):
+        text, path = text[: match.start()], match["path"]
+    kind = _kind_at(kind, path)
+    if match := _MISSING.fullmatch(text):
+        return FieldError(join_path(path, match[1]), "is required")
+    if (match := _UNKNOWN.fullmatch(text)) and (structs := _structs(kind)):
+        return _no_field(join_path(path, match[1]), _fields(structs[0]))
+    error = msgspec.ValidationError(text)
+    return _of_value(error, None, kind, path)
+
+
+def _kind_at(kind: Any, path: str) -> Any:
+    """The type of a value in a ``kind``: of `messages[3].to` what a message's `to` is."""
+    for step in _STEP.findall(path):
+        kinds = alternatives(kind)
+        if step.startswith("["):
+            kind = next((typing.get_args(other)[0] for other in kinds if typing.get_args(other)), Any)
+        else:
+            kind = next((_fields(k)[step].type for k in _structs(kind) if step in _fields(k)), Any)
+    return kind
+
+
+def _structs(kind: Any) -> list[type[msgspec.Struct]]:
+    return [other for other in alternatives(kind) if hasattr(other, "__struct_config__")]
+
+
+def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+
+
+def _no_field(path: str, fields: Iterable[str]) -> FieldError:
+    return FieldError(path or '""', f"is not a field here; the fields are {', '.join(fields)}")
 
 
 def _why_no_json(fault: Exception, raw: bytes) -> str:
@@ -92,44 +136,6 @@ def refuse_values(error: Exception, values: Mapping[str, Any], kind: Any, *, whe
     return invalid(_found(error, dict(values), kind, where=where))
 
 
-def _half_pairs(raw: bytes) -> Iterator[FieldError]:
-    """The texts with half of a surrogate pair in them: JSON by its grammar, and no text that could be sent.
-
-    Whoever cuts a text by UTF-16 units cuts emoji in two. Looks at ``HALVES_SOUGHT_MAX`` names and values.
-    """
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        return
-    for path, value in islice(_values(document), HALVES_SOUGHT_MAX):
-        if isinstance(value, str) and (half := _HALF_PAIR.search(value)):
-            what = f"must hold whole characters: {ascii(half[0])[1:-1]} is half of a surrogate pair"
-            yield FieldError(path or "body", what)
-
-
-def _values(document: Any) -> Iterator[tuple[str, Any]]:
-    """A document's names and values with the paths of their fields, one at a time and in order."""
-    levels = [iter([("", document)])]
-    while levels:
-        for path, value in levels[-1]:
-            yield path, value
-            if isinstance(value, dict | list) and len(levels) <= JSON_DEPTH_MAX:
-                levels.append(_inner(path, value))
-                break
-        else:
-            levels.pop()
-
-
-def _inner(path: str, value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield f"{path}[{index}]", item
-        return
-    for name, item in value.items():
-        yield path, name
-        yield path if _HALF_PAIR.search(name) else _join(path, name), item
-
-
 def _found(error: Exception, document: Any, kind: Any, *, where: str) -> list[FieldError]:
     faults = _faults(document, kind, where)
     return list(islice(faults, FIELD_ERRORS_MAX)) or [_in_words(error, where)]
@@ -145,39 +151,52 @@ def _faults(document: Any, kind: Any, path: str) -> Iterator[FieldError]:
         return
     found = False
     if array is not None and isinstance(document, list) and _has_its_length(document, kind):
+        item_kind = typing.get_args(array)[0]
+        # msgspec tells the good items from the bad a hundred times faster than they are walked.
         for index, item in enumerate(document):
-            for fault in _faults(item, typing.get_args(array)[0], f"{path}[{index}]"):
+            for fault in _faults(item, item_kind, f"{path}[{index}]") if _refused(item, item_kind) else ():
                 found = True
                 yield fault
-    if not found:
-        try:
-            msgspec.convert(document, kind)
-        except msgspec.ValidationError as error:
-            yield (
-                _choice(document, kinds, path)
-                or _of_pattern(error, kind, path)
-                or _of_kind(error, kind, path)
-                or _in_words(error, path)
-            )
+    if not found and (error := _refused(document, kind)):
+        yield _of_value(error, document, kind, path)
+
+
+def _of_value(error: Exception, document: Any, kind: Any, path: str) -> FieldError:
+    """The fault of a value that is no ``kind``, as msgspec refused it."""
+    return (
+        _choice(document, kind, path)
+        or _of_pattern(error, kind, path)
+        or _of_kind(error, kind, path)
+        or _in_words(error, path)
+    )
+
+
+def _refused(document: Any, kind: Any) -> msgspec.ValidationError | None:
+    """What is said where a document is no ``kind``; None: it is one."""
+    try:
+        msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        return error
+    return None
 
 
 def _has_its_length(document: list[Any], kind: Any) -> bool:
     """Whether a list has as many items as it may: msgspec looks at that before it looks at them."""
-    try:
-        msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
-        return _WRONG_LENGTH.fullmatch(str(error)) is None
-    return True
+    error = _refused(document, kind)
+    return error is None or _WRONG_LENGTH.fullmatch(str(error)) is None
 
 
-def _choice(document: Any, kinds: tuple[Any, ...], path: str) -> FieldError | None:
+def _choice(document: Any, kind: Any, path: str) -> FieldError | None:
     """The fault where one of a few words is right: of a text, or of the tag that tells objects apart."""
     if isinstance(document, dict):
-        configs = [kind.__struct_config__ for kind in kinds if hasattr(kind, "__struct_config__")]
+        configs = [struct.__struct_config__ for struct in _structs(kind)]
         tags = {config.tag_field: [other.tag for other in configs] for config in configs if config.tag_field}
-        return next((_one_of(_join(path, name), words) for name, words in tags.items()), None)
+        return next((_one_of(join_path(path, name), words) for name, words in tags.items()), None)
     words = [
-        word for kind in kinds if typing.get_origin(kind) is typing.Literal for word in typing.get_args(kind)
+        word
+        for other in alternatives(kind)
+        if typing.get_origin(other) is typing.Literal
+        for word in typing.get_args(other)
     ]
     return _one_of(path, words) if words else None
 
@@ -198,19 +217,17 @@ def _is_struct_for(document: Any, kind: Any) -> bool:
 
 
 def _object_faults(document: dict[str, Any], kind: type[msgspec.Struct], path: str) -> Iterator[FieldError]:
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     for name, field in fields.items():
         if name in document:
-            yield from _faults(document[name], field.type, _join(path, name))
+            yield from _faults(document[name], field.type, join_path(path, name))
         elif field.required:
-            yield FieldError(_join(path, name), "is required")
+            yield FieldError(join_path(path, name), "is required")
     if not kind.__struct_config__.forbid_unknown_fields:
         return
     for name in document:
         if name not in fields and name != kind.__struct_config__.tag_field:
-            yield FieldError(
-                _join(path, name) or '""', f"is not a field here; the fields are {', '.join(fields)}"
-            )
+            yield _no_field(join_path(path, name), fields)
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
@@ -248,7 +265,7 @@ def _in_words(error: Exception, path: str) -> FieldError:
     text = str(error)
     if match := _AT.search(text):
         text = text[: match.start()]
-        path = _join(path, match["path"])
+        path = join_path(path, match["path"])
     for pattern, words in _WORDS:
         if match := pattern.fullmatch(text):
             more = IN_A_QUERY if words is RFC3339 and path.startswith("query.") else ""
@@ -256,9 +273,3 @@ def _in_words(error: Exception, path: str) -> FieldError:
     if match := _WRONG_KIND.fullmatch(text):
         return FieldError(path or "body", _kinds_in_words(match, path))
     return FieldError(path or "body", text)
-
-
-def _join(path: str, name: str) -> str:
-    if len(name) > FIELD_NAME_MAX:
-        name = name[:FIELD_NAME_MAX] + "…"
-    return f"{path}.{name}" if path and not name.startswith("[") else path + name
