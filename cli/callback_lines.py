@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-import msgspec
 
 from cli.callback_receiver import Received
+from cli.terminal import json_bytes, printable
 
 TYPE_WIDTH = len("message.late_receipt")
 MSISDN_WIDTH = len("+491511234567890")
@@ -20,7 +20,7 @@ COLOURS = {
 
 def json_line(received: Received) -> str:
     """One line of JSON."""
-    return msgspec.json.encode(
+    return json_bytes(
         {
             "received_at": datetime.fromtimestamp(received.at)
             .astimezone()
@@ -31,7 +31,8 @@ def json_line(received: Received) -> str:
             "webhook_id": received.webhook_id,
             "times_seen": received.times_seen,
             "event": received.event,
-        }
+        },
+        indent=0,
     ).decode()
 
 
@@ -82,5 +83,4 @@ def _price(price: object) -> str:
 
 
 def _printable(value: Any) -> str:
-    # A client_ref may hold what would move a terminal's cursor.
-    return "".join(letter if letter.isprintable() else "·" for letter in str(value))
+    return printable(str(value), shown="")

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api.problems import FieldError, Problem
+from cli.terminal import json_bytes, printable
 
 
 class Exit(IntEnum):
@@ -74,15 +75,16 @@ class Failure(Exception):  # noqa: N818 - a failure of a command, told to people
     def show(self, *, as_json: bool) -> None:
         """Print to stderr: lines for people, or one JSON object for programs."""
         if as_json:
-            click.echo(msgspec.json.format(msgspec.json.encode(self.document()), indent=2), err=True)
+            click.echo(json_bytes(self.document()), err=True)
             return
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(Text.assemble((self.title, "bold red")))
+        # Also what a server said that is none of ours.
+        console.print(Text.assemble((printable(self.title), "bold red")))
         lines = dict.fromkeys((*self.detail.splitlines(), *map(_field_line, self.fields())))
         for line in filter(None, lines):
-            console.print(Text(f"  {line}"))
+            console.print(Text(f"  {printable(line)}"))
         for line in self.hint.splitlines():
-            console.print(Text(f"  {line}", style="dim"))
+            console.print(Text(f"  {printable(line)}", style="dim"))
 
 
 class Refused(Failure):

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.terminal import json_bytes, printable
 from shared.domain.money import format_micros, parse_micros
 
 # Without a terminal nobody asked for a width: wide enough that no row of ours is folded.
@@ -39,16 +39,16 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Print a JSON document: anything that msgspec writes."""
-        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+        click.echo(json_bytes(value))
 
     def line(self, text: str, style: str = "") -> None:
         """Print one line for people."""
-        self.console.print(Text(" " * INDENT + text, style=style), soft_wrap=True)
+        self.console.print(Text(" " * INDENT + printable(text), style=style), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Say something beside the result, to people only."""
         if not self.as_json:
-            self.notes.print(Text(" " * INDENT + text, style="dim"), soft_wrap=True)
+            self.notes.print(Text(" " * INDENT + printable(text), style="dim"), soft_wrap=True)
 
     def more(self, has_more: bool) -> None:
         """Say that a list does not end here."""
@@ -64,7 +64,7 @@ class Output:
         shown = [(name, value) for name, value in pairs if value is not None]
         column = INDENT + max(len(name) for name, _ in shown) + INDENT
         for name, value in shown:
-            first, *others = (value if isinstance(value, Text) else Text(value)).split("\n") or [Text()]
+            first, *others = _shown(value).split("\n") or [Text()]
             head = Text(" " * INDENT + name.ljust(column - INDENT), style="dim")
             self.console.print(Text.assemble(head, first), soft_wrap=True)
             for line in others:
@@ -97,7 +97,7 @@ class Output:
                 no_wrap=not column.startswith("~"),
             )
         for row in rows:
-            first, *others = (row[number] for number in kept)
+            first, *others = (_shown(row[number]) for number in kept)
             table.add_row(Text.assemble(" " * INDENT, first), *others)
         self.console.print(table)
 
@@ -140,6 +140,14 @@ def short_time_text(time: str | None) -> str:
     moment = datetime.fromisoformat(time).astimezone()
     is_today = moment.date() == datetime.now(UTC).astimezone().date()
     return moment.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
+
+
+def _shown(value: str | Text) -> Text:
+    """A text of a message or of a file, with nothing in it that a terminal would obey."""
+    if isinstance(value, str):
+        return Text(printable(value))
+    value.plain = printable(value.plain)
+    return value
 
 
 def _console(*, is_error: bool) -> Console:

@@ -1,7 +1,7 @@
 """What a command that failed says."""
 
 from api.problems import FieldError, Problem, Refusal, invalid
-from cli.failures import Refused
+from cli.failures import Failure, Refused
 from shared.domain.problems import ProblemCode
 
 
@@ -21,3 +21,12 @@ def test_each_bad_field_is_shown(capsys):
         invalid([FieldError("to", "is required"), FieldError("a", "is not a field here")]).problem(), capsys
     )
     assert lines[1:4] == ["to: is required (and 1 more)", "to: is required", "a: is not a field here"]
+
+
+def test_what_a_foreign_server_says_is_no_order_to_the_terminal(capsys):
+    said = "\x1b]0;owned\x07\x9b2J"
+    Failure(said, detail=said, hint=said).show(as_json=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.strip() for line in lines] == ["·]0;owned··2J"] * 3
+    Failure(said, detail=said).show(as_json=True)
+    assert "\x9b" not in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """What people see: amounts with their thousands apart, tables without empty columns, words that fold."""
 
+import json
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -66,3 +67,34 @@ def test_json_is_one_document_and_notes_are_silent(capsys):
     output.document({"a": 1})
     seen = capsys.readouterr()
     assert (seen.out, seen.err) == ('{\n  "a": 1\n}\n', "")
+
+
+ORDERS = "a\x1b]0;owned\x07\x1b[2Jb\x9b31m\r\x7f\u202ec"
+
+
+def test_what_a_terminal_would_obey_is_shown_as_dots(capsys):
+    output = Output(as_json=False)
+    output.details(
+        [("Text", f"{ORDERS}\nline"), ("Error", Text(ORDERS.replace("\r", "").replace("\x07", "")))]
+    )
+    output.table(["id", "~reference"], [(ORDERS, ORDERS), ("1", Text(ORDERS, "red"))])
+    output.line(ORDERS)
+    output.note(ORDERS)
+    seen = capsys.readouterr()
+    shown = (seen.out + seen.err).replace("\n", "")
+    assert shown.isprintable()
+    assert "a·]0;owned··[2Jb·31m···c" in shown
+    assert "        line\n" in seen.out
+
+
+def test_a_text_of_any_language_is_shown_as_it_is(capsys):
+    text = "Zu\u00a0Hause, می\u200cخواهم, \U0001f468\u200d\U0001f469\u200d\U0001f467, 50\u202f€"
+    Output(as_json=False).details([("Text", text)])
+    assert text in capsys.readouterr().out
+
+
+def test_json_says_the_same_and_has_nothing_that_a_terminal_would_obey(capsys):
+    Output(as_json=True).document({"text": ORDERS})
+    seen = capsys.readouterr().out
+    assert json.loads(seen) == {"text": ORDERS}
+    assert all(sign == "\n" or sign == "\u202e" or sign.isprintable() for sign in seen)
