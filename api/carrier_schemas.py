@@ -30,7 +30,13 @@ class CarrierRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What a carrier is; the whole of it, but for its secret, which stays when it is left out."""
 
     kind: Annotated[Literal["http"], Meta(description="How it is spoken to.")] = "http"
-    settings: Annotated[dict[str, Any], Meta(description="As docs/simulator.md tells for the kind.")]
+    settings: Annotated[
+        dict[str, Any],
+        Meta(
+            description="As docs/simulator.md tells for the kind. Shown as they are: "
+            "a password goes into `secret`, and `$secret` stands for it here."
+        ),
+    ]
     enabled: bool = True
     is_simulator: Annotated[bool, Meta(description="Takes what test keys send.")] = False
     idempotent_submit: Annotated[

@@ -7,7 +7,7 @@ our submits and signs its receipts with another.
 
 import msgspec
 
-# The use that `$secret` in a header means.
+# The use that `$secret` in a header or in the body means.
 SUBMIT_SECRET = "submit"  # noqa: S105 - the name of a use, not a secret
 # The use that authenticates a carrier's receipts.
 RECEIPTS_SECRET = "receipts"  # noqa: S105 - the name of a use, not a secret

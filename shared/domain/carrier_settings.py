@@ -1,10 +1,12 @@
 """Whether a carrier's row can work: asked before it is stored, so that a slip of the pen stops no carrier."""
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
 
+from shared.domain.body_template import compile_template
 from shared.domain.carrier_headers import fill_headers
 from shared.domain.carrier_secrets import RECEIPTS_SECRET, named_secret
 from shared.domain.http_settings import HttpSettings
@@ -27,9 +29,10 @@ def check_carrier_secret(settings: HttpSettings, secret: bytes | None) -> None:
     """Return when the secret has all that the settings ask for; it is what a sealed secret opens to.
 
     Raises:
-        CarrierSecretMissing: a header or the receipts ask for one that there is not.
+        CarrierSecretMissing: a header, the body or the receipts ask for one that there is not.
         ValueError: a header is none that HTTP can carry.
     """
     fill_headers(settings.headers, secret)
+    compile_template(settings.body, partial(named_secret, secret))
     if settings.receipts is not None and not isinstance(settings.receipts.auth, AddressAuth):
         named_secret(secret, RECEIPTS_SECRET)

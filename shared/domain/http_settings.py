@@ -69,10 +69,10 @@ class BulkSettings(_Strict, frozen=True):
 class HttpSettings(_Strict, frozen=True):
     """How to talk to one HTTP carrier.
 
-    `body` is a template (see body_template); `$secret` or `$secret.<use>` in a header stands for the sealed
-    secret. `reference`, `error_code` and `error_text` are dotted paths into the answer; without `reference`
-    our message id is the reference. `statuses` maps "429", "5xx" or "500-599" to a verdict, the narrowest
-    wins; `error_codes` maps the carrier's own codes and wins over the status.
+    `body` is a template (see body_template); `$secret` or `$secret.<use>` in it or in a header stands for the
+    sealed secret, and nothing else here is one. `reference`, `error_code` and `error_text` are dotted paths
+    into the answer; without `reference` our message id is the reference. `statuses` maps "429", "5xx" or
+    "500-599" to a verdict, the narrowest wins; `error_codes` maps the carrier's own codes and wins over it.
     """
 
     url: str

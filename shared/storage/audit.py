@@ -38,7 +38,8 @@ async def note(
     """Write one line of the trail, in the transaction of the change that it tells of.
 
     ``before`` and ``after`` are anything that msgspec writes as JSON; None where there was or is nothing.
-    They hold no secret. ``target`` names the thing as ``client/demo``, ``key/<id>``, ``carrier/simulator``.
+    They hold no secret, if only `$secret` stands for one in a carrier's settings, which are kept as they were
+    written. ``target`` names the thing as ``client/demo``, ``key/<id>``, ``carrier/simulator``.
     """
     address = None if by.address is None else _without_zone(by.address)
     await conn.execute(INSERT, by.name, address, action, target, _json(before), _json(after), reason)

@@ -258,6 +258,7 @@ async def test_a_carrier_is_set_with_a_secret_that_is_never_shown(rig, tmp_path)
         ({"settings": {**SETTINGS, "url": "carrier.example.org"}}, "settings"),
         ({"settings": {**SETTINGS, "headers": {"Host ": "x"}}}, "settings"),
         ({"settings": {**SETTINGS, "headers": {"Authorization": "Bearer $secret"}}}, "secret"),
+        ({"settings": {**SETTINGS, "body": {"password": "$secret"}}}, "secret"),
         ({"settings": {**SETTINGS, "receipts": {"auth": {"kind": "hmac"}}}}, "secret"),
         ({"settings": SETTINGS, "splits_parts": True}, "splits_parts"),
         ({"settings": SETTINGS, "can_query": True}, "can_query"),

@@ -1,6 +1,7 @@
 """Settings of an HTTP carrier: what they say, and what is refused by name before anything is sent."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from shared.domain.body_template import TemplateFault, compile_template
 from shared.domain.carrier_headers import fill_headers
+from shared.domain.carrier_secrets import CarrierSecretMissing, named_secret
+from shared.domain.carrier_settings import check_carrier_secret, read_carrier_settings
 from shared.domain.http_settings import HttpSettings, Verdict, status_range
 from shared.domain.receipts import read_receipt_settings
 from tests.support.submissions import submission
@@ -115,6 +118,9 @@ def test_other_ways_to_write_a_status_are_refused(written):
         ({"bulk": {"url": "https://carrier.example", "batch_max": 0}}, "batch_max"),
         ({"receipts": {}}, "auth"),
         ({"headers": {"Authorization": "Bearer $secret"}}, "secret"),
+        ({"body": {"password": "$secret"}}, "secret"),
+        ({"body": {"password": ["a $secret.user"]}}, "user"),
+        ({"body": {"password": "$secrets"}}, "secrets"),
         ({"headers": {"A B": "x"}}, "A B"),
         ({"headers": {"Content-Length": "1"}}, "Content-Length"),
         ({"headers": {"X": "$other"}}, "dollar"),
@@ -135,6 +141,37 @@ def test_an_unknown_kind_is_refused_with_those_that_there_are():
 def test_a_header_takes_the_secret_that_it_names():
     opened = b'{"submit":"a","user":"b"}'
     assert fill_headers({"A": "$secret", "B": "x$secret.user$$"}, opened) == {"A": "a", "B": "xb$"}
+
+
+def test_a_body_takes_the_secret_that_it_names_as_it_is():
+    opened = msgspec.json.encode({"submit": 'a"$text\\', "user": "b"})
+    secret_of = partial(named_secret, opened)
+    template = {"password": "$secret", "login": ["$secret.user:$secret$$", "$secret.user"], "to": "$msisdn"}
+    filled = compile_template(template, secret_of)(submission(1))
+    assert filled == {
+        "password": 'a"$text\\',
+        "login": ['b:a"$text\\$', "b"],
+        "to": "+4915112345678",
+    }
+    assert msgspec.json.decode(msgspec.json.encode(filled)) == filled
+
+
+def test_a_secret_is_no_number_and_no_part_of_a_longer_name():
+    assert compile_template({"pin": "$secret", "x": "$secret."}, lambda _: "0042")(submission(1)) == {
+        "pin": "0042",
+        "x": "0042.",
+    }
+    with pytest.raises(TemplateFault, match=r"\$secret_key is not one of"):
+        compile_template({"pin": "$secret_key"}, lambda _: "0042")
+
+
+def test_settings_are_read_without_the_secret_and_checked_with_it():
+    settings = read_carrier_settings("http", {**RIGHT, "body": {"password": "$secret.user"}})
+    with pytest.raises(CarrierSecretMissing, match="user"):
+        check_carrier_secret(settings, b'{"submit":"a"}')
+    with pytest.raises(CarrierSecretMissing, match="no secret"):
+        check_carrier_secret(settings, None)
+    check_carrier_secret(settings, b'{"user":"b"}')
 
 
 def test_a_secret_that_no_header_can_carry_is_refused_without_showing_it():

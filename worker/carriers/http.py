@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import compress
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,7 @@ import msgspec
 
 from shared.domain.body_template import compile_template
 from shared.domain.carrier_headers import fill_headers
+from shared.domain.carrier_secrets import named_secret
 from shared.domain.dotted_path import look_up, reader
 from shared.domain.http_settings import BulkSettings, HttpSettings
 from shared.domain.receipt_fields import plain_text
@@ -41,11 +43,11 @@ class HttpCarrier:
         """Take the settings of the row, and what its sealed secret opened to.
 
         Raises:
-            ValueError: a header asks for a secret that there is not, or is none that HTTP can carry.
+            ValueError: a header or the body asks for a secret that there is not; a header cannot be sent.
         """
         self.name = name
         self._settings = settings
-        self._fill = compile_template(settings.body)
+        self._fill = compile_template(settings.body, partial(named_secret, secret))
         self._judge = compile_judge(settings)
         bulk = settings.bulk
         self._read_status = reader(bulk.status) if bulk and bulk.status is not None else None
