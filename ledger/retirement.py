@@ -22,7 +22,7 @@ from shared.runtime.postgres import Pool
 # The tables of a part, in the order in which they go: what others are explained by goes last.
 TABLES: Final = {
     "messages": (
-        "tollwire.callback_attempts", "tollwire.callbacks", "tollwire.receipts", "tollwire.dead_letters",
+        "tollwire.callbacks", "tollwire.callback_attempts", "tollwire.receipts", "tollwire.dead_letters",
         "tollwire.attempts", "tollwire.message_traces", "tollwire.message_texts", "tollwire.messages",
         "tollwire.message_states", "ledger.credit_locks",
     ),

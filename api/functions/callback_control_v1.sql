@@ -3,14 +3,16 @@
 -- Puts callbacks of a client back to work: those named, whatever became of them, or (p_callback null) those since a time, and after
 -- p_after, that never arrived. The id stays, so a receiver knows it again, and so does the count of attempts. Of those since a time a call
 -- looks at p_scan in the order of their ids and puts p_limit back at most; reached: after which the next call goes on, null at the end.
--- What load_callbacks_v1 would skip for good stays as it is: the submit of a message that has ended, and what has no message any more.
+-- What load_callbacks_v1 would skip for good stays as it is: the submit of a message that has ended, and what has no message any more. So
+-- does what is of a retired day, or whose message is: its tables are going. Days retire oldest first, so all to the last of them are.
 create function tollwire.replay_callbacks_v1(
     p_client bigint, p_callback uuid[], p_since timestamptz, p_after uuid, p_scan integer, p_limit integer
 ) returns table (replayed integer, reached uuid)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-    v_from uuid := greatest(tollwire.uuid7_floor_v1(p_since), p_after);
+    v_kept uuid := (select tollwire.uuid7_floor_v1((max(r.day) + 1)::timestamp at time zone 'UTC') from tollwire.retired_days r having count(*) > 0);
+    v_from uuid := greatest(tollwire.uuid7_floor_v1(p_since), p_after, v_kept);
     v_ids uuid[] := p_callback; v_min uuid; v_max uuid;
 begin
     if p_callback is null then
@@ -26,11 +28,12 @@ begin
             reached := v_ids[p_limit];
         end if;
     end if;
-    select min(id::text collate "C")::uuid, max(id::text collate "C")::uuid into v_min, v_max from unnest(v_ids) id;
+    select greatest(min(id::text collate "C")::uuid, v_kept), max(id::text collate "C")::uuid into v_min, v_max from unnest(v_ids) id;
     with chosen as materialized (
         select c.id from tollwire.callbacks c
         left join lateral (select b.message_id, b.final_at from tollwire.message_states b where b.message_id = c.message_id offset 0) s on true
         where c.client_id = p_client and c.id = any (v_ids) and c.id between v_min and v_max and c.done_at is not null
+          and (v_kept is null or c.message_id >= v_kept)
           and (p_callback is not null or c.outcome in ('gave_up', 'discarded'))
           and (c.event_type = 'callback.test' or s.message_id is not null and (c.event_type <> 'message.sent' or s.final_at is null))
         order by c.id for update of c

@@ -1,0 +1,104 @@
+"""What may still happen to a day between its retirement and the last of its tables."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from api import callback_reads
+from api.callback_reads import ReplayWish
+from ledger import retention_store as store
+from ledger.retention_store import Partition
+from shared.runtime.postgres import Pool
+from tests.support.flow import Flow, open_flow
+from tests.support.old_days import days_ago, delivered_on, id_of, retention, rows_of, told
+from tests.support.servers import Database
+
+OLD = days_ago(100)
+OPEN_AGAIN = "update tollwire.callbacks set done_at = null, outcome = null, due_at = now() where id = $1"
+
+
+@pytest.fixture
+async def flow(database: Database) -> AsyncIterator[Flow]:
+    async with open_flow(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def pool(database: Database) -> AsyncIterator[Pool]:
+    """As the ledger process: with its role's rights and no others."""
+    async with open_flow(database, "ledger") as opened:
+        yield opened.pool
+
+
+async def retired(flow: Flow, pool: Pool) -> tuple[int, UUID]:
+    """A client, and its callback of a day that has just been retired; the tables are all there."""
+    client, carrier = await flow.client(), await flow.carrier()
+    await flow.endpoint(client)
+    await told(flow, await delivered_on(flow, OLD, client, carrier))
+    while not (await store.inspect_day(pool, OLD)).is_closed:
+        pass
+    assert await store.retire_day(pool, OLD, "messages", 90, unarchived=True) is None
+    return client, await flow.pool.fetchval("update tollwire.callbacks set outcome = 'gave_up' returning id")
+
+
+async def partition_of(pool: Pool, table: str) -> Partition:
+    (found,) = [p for p in await store.list_partitions(pool) if p.day == OLD and p.parent == table]
+    return found
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_what_is_of_a_retired_day_is_not_replayed(flow: Flow, pool: Pool, is_named: bool) -> None:
+    client, callback = await retired(flow, pool)
+    since = datetime.now(UTC) - timedelta(days=110)
+    wish = ReplayWish([callback], None, None) if is_named else ReplayWish(None, since, None)
+    async with flow.pool.acquire() as connection:
+        assert await callback_reads.replay_callbacks(connection, client, wish) == (0, None)
+    assert await flow.pool.fetchval("select done_at from tollwire.callbacks where id = $1", callback)
+
+
+async def test_a_callback_of_a_message_of_a_retired_day_is_not_replayed(flow: Flow, pool: Pool) -> None:
+    """A late receipt's stands in a later day than its message."""
+    client, callback = await retired(flow, pool)
+    later = id_of(days_ago(0))
+    await flow.pool.execute("update tollwire.callbacks set id = $2 where id = $1", callback, later)
+    async with flow.pool.acquire() as connection:
+        replayed = await callback_reads.replay_callbacks(connection, client, ReplayWish([later], None, None))
+    assert replayed == (0, None)
+
+
+async def test_a_callback_that_was_opened_after_all_keeps_the_tables_until_it_is_told(
+    flow: Flow, pool: Pool
+) -> None:
+    _, callback = await retired(flow, pool)
+    await flow.pool.execute(OPEN_AGAIN, callback)
+    for table in ("callbacks", "callback_attempts", "messages"):
+        partition = await partition_of(pool, f"tollwire.{table}")
+        assert await store.detach(pool, partition) == f"callback {callback} is open"
+    sql = "update tollwire.callbacks set done_at = now(), outcome = 'delivered' where id = $1"
+    await flow.pool.execute(sql, callback)
+    await retention(pool, None, archive_enabled=False).run_once()
+    assert set(await rows_of(flow, OLD)) == {"ledger.entries"}
+
+
+async def test_a_callback_that_is_opened_while_its_table_is_taken_off_keeps_it(
+    flow: Flow, pool: Pool
+) -> None:
+    _, callback = await retired(flow, pool)
+    partition = await partition_of(pool, "tollwire.callbacks")
+    # Long enough for the test to see it wait.
+    await flow.pool.execute(
+        "alter function tollwire.detach_partition_v1(text, text) set lock_timeout = '20s'"
+    )
+    async with flow.pool.acquire() as client, client.transaction():
+        await client.execute(OPEN_AGAIN, callback)
+        detaching = asyncio.create_task(store.detach(pool, partition))
+        while not await client.fetchval("select exists (select from pg_locks where not granted)"):
+            pass
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await detaching
+    assert await partition_of(pool, "tollwire.callbacks") == partition
+    assert await store.detach(pool, partition) == f"callback {callback} is open"
