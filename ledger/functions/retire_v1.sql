@@ -174,15 +174,30 @@ begin
     return v_reason;
 end $$;
 
--- Drops what was taken off: nobody reads it any more, and the table it came from is not locked.
+-- Drops what was taken off: nobody reads it any more, and the table it came from is not locked. With a day's dead letters goes what became
+-- of them, which they alone are asked by; so many at once that the call ends in time, and the table goes with the last.
 create function tollwire.drop_partition_v1(p_parent text, p_name text) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
 declare
     v_reason text := tollwire.partition_blocker_v1(p_parent, p_name);
     v_table regclass := to_regclass(format('%I.%I', split_part(p_parent, '.', 1), p_name));
+    c_replays_max constant integer := 100000;
+    v_day date; v_rows integer;
 begin
     if v_reason is null and exists (select from pg_inherits i where i.inhrelid = v_table) then
         v_reason := 'it has not been detached';
+    end if;
+    if v_reason is null and p_parent = 'tollwire.dead_letters' then
+        v_day := to_date(right(p_name, 8), 'YYYYMMDD');
+        delete from tollwire.replays r where (r.replay_of, r.number) in (
+            select c.replay_of, c.number from tollwire.replays c
+            where c.replay_of >= tollwire.uuid7_floor_v1(v_day::timestamp at time zone 'UTC')
+              and c.replay_of < tollwire.uuid7_floor_v1((v_day + 1)::timestamp at time zone 'UTC')
+            order by c.replay_of, c.number limit c_replays_max);
+        get diagnostics v_rows = row_count;
+        if v_rows = c_replays_max then
+            v_reason := format('more than %s replays of it are to go', c_replays_max);
+        end if;
     end if;
     if v_reason is null and v_table is not null then
         execute format('drop table %s', v_table);

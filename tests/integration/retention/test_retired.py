@@ -18,7 +18,10 @@ from tests.support.old_days import days_ago, delivered_on, id_of, retention, row
 from tests.support.servers import Database
 
 OLD = days_ago(100)
+KEPT = days_ago(20)
 OPEN_AGAIN = "update tollwire.callbacks set done_at = null, outcome = null, due_at = now() where id = $1"
+REPLAYED = "insert into tollwire.replays (replay_of, number, message_id) values ($1, 1, $1)"
+AT_ONCE_MAX = 100_000
 
 
 @pytest.fixture
@@ -102,3 +105,31 @@ async def test_a_callback_that_is_opened_while_its_table_is_taken_off_keeps_it(
         await detaching
     assert await partition_of(pool, "tollwire.callbacks") == partition
     assert await store.detach(pool, partition) == f"callback {callback} is open"
+
+
+async def test_the_list_of_replays_goes_with_the_dead_letters_of_its_day(flow: Flow, pool: Pool) -> None:
+    client, carrier = await flow.client(), await flow.carrier()
+    (old,) = await delivered_on(flow, OLD, client, carrier)
+    (kept,) = await delivered_on(flow, KEPT, client, carrier)
+    for message_id in (old, kept):
+        await flow.pool.execute(REPLAYED, message_id)
+    await retention(pool, None, archive_enabled=False).run_once()
+    assert set(await rows_of(flow, OLD)) == {"ledger.entries"}
+    assert [row[0] for row in await flow.pool.fetch("select replay_of from tollwire.replays")] == [kept]
+
+
+async def test_many_replays_go_in_several_calls(flow: Flow, pool: Pool) -> None:
+    await retired(flow, pool)
+    await flow.pool.execute(
+        """insert into tollwire.replays (replay_of, number, message_id)
+           select tollwire.uuid7_v1($1::date::timestamp at time zone 'UTC' + n * interval '1 ms'), 1, $3
+           from generate_series(1, $2::integer) n""",
+        OLD,
+        AT_ONCE_MAX,
+        id_of(OLD),
+    )
+    partition = await partition_of(pool, "tollwire.dead_letters")
+    assert await store.detach(pool, partition) is None
+    assert "are to go" in str(await store.drop(pool, partition))
+    assert await store.drop(pool, partition) is None
+    assert await flow.pool.fetchval("select count(*) from tollwire.replays") == 0
