@@ -1,11 +1,12 @@
 -- Settles receipts: finds their messages, notes them on the attempts, and where that decides a message moves it and its money
 -- (DESIGN 3, RULES 17, 23, 24). For each position:
 --   moved          this message reached its final state by this call; o_callback is its callback, leased to the caller
---   noted          kept on the attempt; it ends nothing (an intermediate report, a part of several, a retry under way). What the carrier
---                  has whole, though its answer was lost, is SENT: told by o_state, and by o_created_at when
+--   noted          kept on the attempt; it ends nothing (an intermediate report, a part of several, a retry under way, or the message has
+--                  ended and it does not say delivered). What the carrier has whole, though its answer was lost, is SENT: told by
+--                  o_state, and by o_created_at when
 --   repeated       the part has its final receipt already; the first stands
 --   late_capture   delivered after the hold was released: taken by an entry of its own kind; one callback tells it
---   late           after the end, and nothing to take (over 7 days after the submit, waived, or not delivered)
+--   late           delivered after the end, and nothing to take (over 7 days after the submit, or waived); one callback tells it
 --   waiting        no such reference yet: kept with a longer lease, up to p_keep_hours; then unmatched. Also for minutes, where only
 --                  messages that are over have it, and nothing shows that one of them is meant
 --   ambiguous      several open messages have this reference: kept for an operator, never guessed
