@@ -26,6 +26,7 @@ from api.store import CancelAnswer
 from shared.runtime import metrics
 from shared.runtime.batcher import Busy, Stopped
 from shared.runtime.flusher import Flusher
+from shared.runtime.loops import emptied
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
 from shared.runtime.waiters import Deadlines, Waiter, expire_all
 from shared.storage.facts import FACTS_DROPPED, FactPublisher, load_facts
@@ -93,8 +94,7 @@ class Cancels:
         self._is_open = False
         self._tell_until = time.monotonic() + TELL_AFTER_STOP_SECONDS
         try:
-            while self._tasks:
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+            await emptied(self._tasks)
         finally:
             self._deadlines.close()
 

@@ -38,7 +38,7 @@ from shared.domain.callbacks import (
 from shared.runtime import tracing
 from shared.runtime.clock import Clock
 from shared.runtime.crash_points import crash_point
-from shared.runtime.loops import Stop
+from shared.runtime.loops import Stop, emptied
 from shared.runtime.metrics import AGE_BUCKETS
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import Pool
@@ -88,8 +88,7 @@ class Deliver(WithParts):
     async def __aexit__(self, *_: object) -> None:
         self._begin_no_more()
         try:
-            while self._tasks:
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+            await emptied(self._tasks)
         finally:
             await super().__aexit__()
 

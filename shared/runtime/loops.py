@@ -138,6 +138,17 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
         await asyncio.gather(*ended, return_exceptions=True)
 
 
+async def emptied(tasks: set[asyncio.Task[Any]]) -> None:
+    """Wait until a set is empty from which each task is discarded as it ends; what they raise is dropped.
+
+    Cancelled, it cancels them, and waits until they have ended.
+    """
+    while tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # The turn in which they are discarded: from Python 3.12 on what has ended is gathered without one.
+        await asyncio.sleep(0)
+
+
 def is_cancelled() -> bool:
     """True when this task itself was cancelled, False when something that it awaited was."""
     task = asyncio.current_task()

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from shared.runtime import loops as module
 from shared.runtime import metrics
-from shared.runtime.loops import Stop, cancel_all, every
+from shared.runtime.loops import Stop, cancel_all, emptied, every
 from shared.storage.config import polling
 
 
@@ -159,3 +159,28 @@ async def test_what_cancelled_tasks_raise_is_dropped() -> None:
     await asyncio.sleep(0)
     await cancel_all([task])
     await cancel_all([])
+
+
+async def test_a_set_whose_tasks_have_ended_but_not_left_it_yet_is_waited_for() -> None:
+    async def failing() -> None:
+        raise RuntimeError("unseen")
+
+    tasks: set[asyncio.Task[None]] = set()
+    task = asyncio.create_task(failing())
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    # In one turn of the loop: the task ends, and only then is it waited for.
+    await asyncio.create_task(emptied(tasks))
+    assert not tasks
+
+
+async def test_a_wait_for_tasks_that_is_cancelled_cancels_them() -> None:
+    tasks: set[asyncio.Task[None]] = set()
+    task = asyncio.create_task(asyncio.sleep(60))
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    waiting = asyncio.create_task(emptied(tasks))
+    await asyncio.sleep(0)
+    await cancel_all([waiting])
+    assert task.cancelled()
+    assert waiting.cancelled()
