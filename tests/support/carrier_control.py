@@ -41,7 +41,8 @@ def change_the_carrier(home: Path, columns: Mapping[str, object]) -> None:
 def submits_at_the_carrier(home: Path) -> Counter[str]:
     """How often each message was taken, by the carrier's own log."""
     taken: Counter[str] = Counter()
-    for line in (home / "simulator.jsonl").read_text().splitlines():
+    whole, _, _being_written = (home / "simulator.jsonl").read_text().rpartition("\n")
+    for line in whole.splitlines():
         entry = json.loads(line)
         if entry.get("outcome") == TAKEN:
             taken[entry["id"]] += 1
