@@ -29,8 +29,8 @@ SLOW_SECONDS: Final = 1.0
 # An endpoint without one success for so long is switched off; its callbacks are kept for a replay.
 DISABLE_AFTER: Final = timedelta(days=5)
 _SILENT: Final = "no callback was taken for five days"
-# A failure that this process saw longer ago says nothing of now: others may have delivered since. More than
-# the longest wait between two tries of one callback, a day and its jitter.
+# A failure longer ago says nothing of now: nobody may have been here to post, or others may have delivered.
+# More than the longest wait between two tries of one callback, a day and its jitter.
 FORGET_AFTER: Final = timedelta(hours=36)
 # What an endpoint is given at once of its pile where a host that its messages name takes nothing.
 SLOW_EACH: Final = 10
@@ -222,8 +222,9 @@ class Endpoints:
 
     def _failed(self, lane: Lane, outcome: Outcome, *, was_probe: bool) -> None:
         now = self._clock.now()
-        if not lane.is_noted and lane.failed_at is not None and now - lane.failed_at > FORGET_AFTER:
-            self._heal(lane)
+        if lane.failed_at is not None and now - lane.failed_at > FORGET_AFTER:
+            lane.breaker.succeed()
+            lane.failing_since = None
         lane.failed_at = now
         lane.failing_since = lane.failing_since or now
         open_seconds = lane.breaker.fail(self._clock.monotonic(), self._jitter(), was_probe=was_probe)
@@ -263,13 +264,17 @@ class Endpoints:
 
     def _adopt(self, entry: Failing) -> None:
         lane = self._lane(entry.endpoint_id)
-        lane.is_noted = True
-        lane.is_disabled = entry.is_disabled
+        lane.is_noted, lane.is_disabled = True, entry.is_disabled
+        now = self._clock.now()
+        failed_at = entry.open_until or now  # soon after the last failure that anybody saw
+        if now - failed_at > FORGET_AFTER:
+            return
+        lane.failed_at = max(failed_at, lane.failed_at or failed_at)
         lane.failing_since = entry.failing_since or lane.failing_since
         lane.breaker.failures = max(lane.breaker.failures, entry.consecutive_failures)
         if entry.open_until is None or lane.breaker.open_until is not None:
             return
-        seconds = (entry.open_until - self._clock.now()).total_seconds()
+        seconds = (entry.open_until - now).total_seconds()
         if seconds > 0:
             lane.breaker.open_for(self._clock.monotonic(), seconds)
             self._turns.send_away(lane)

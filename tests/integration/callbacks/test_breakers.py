@@ -186,6 +186,26 @@ async def test_a_failure_of_last_week_counts_no_more() -> None:
         assert note.failing_since == it.clock.now()
 
 
+@pytest.mark.parametrize("is_same_process", [False, True])
+async def test_a_stop_of_a_week_is_no_time_in_which_it_took_nothing(is_same_process: bool) -> None:
+    """Whether the processes were off or the machine was asleep; and what was noted lately counts on."""
+    async with rig() as it:
+        if is_same_process:
+            await it.fail()
+        it.book.failing = [failing(it, open_seconds=OPEN_SECONDS_MAX)]
+        await it.endpoints.follow()
+        it.clock.seconds += 7 * 86_400
+        if not is_same_process:
+            it.endpoints._lanes.clear()
+        for _ in range(FAILURES_TO_OPEN):
+            await it.endpoints.follow()
+            assert isinstance(await it.post(), Posted)
+
+        note = it.book.notes[-1]
+        assert (note.consecutive_failures, note.disabled_reason) == (FAILURES_TO_OPEN, None)
+        assert note.failing_since == it.clock.now()
+
+
 async def test_tries_that_lie_a_day_apart_are_failures_in_a_row() -> None:
     async with rig() as it:
         for _ in range(FAILURES_TO_OPEN):
