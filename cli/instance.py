@@ -139,6 +139,7 @@ class Instance:
             # In a thread: Alembic runs an event loop of its own.
             await asyncio.to_thread(upgrade, servers.migrate_dsn)
             await servers.set_passwords()
+            await servers.make_days()
 
     async def _make_demo(self, servers: Servers, carrier_url: str) -> None:
         from cli.bootstrap import bootstrap

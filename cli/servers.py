@@ -1,6 +1,7 @@
 """PostgreSQL, NATS and Valkey of an instance: embedded ones, or the real ones that the environment names."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +19,15 @@ from shared.runtime.settings import FILE
 NATS_URL, VALKEY_URL = "TOLLWIRE_NATS_URL", "TOLLWIRE_VALKEY_URL"
 NO_VALKEY = "none"  # as TOLLWIRE_VALKEY_URL: run without, even where there is one
 OF_THE_OPERATOR = "yours"  # shown as the version of a server that is not ours to know
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """A pool of one connection."""
+
+    postgres_dsn: str
+    postgres_pool_min: int = 1
+    postgres_pool_max: int = 1
 
 
 class Servers:
@@ -85,6 +95,14 @@ class Servers:
         """Tell an embedded PostgreSQL the roles' passwords; a real one's are the operator's."""
         if self.postgres is not None:
             await set_passwords(self.postgres)
+
+    async def make_days(self) -> None:
+        """Make the partitions of the days to come, so that after a long stop no service waits for them."""
+        from ledger.days import make_days
+        from shared.runtime.postgres import open_pool
+
+        async with open_pool(_One(self.dsn("ledger")), application_name="tollwire") as pool:
+            await make_days(pool)
 
     async def versions(self) -> dict[str, str | None]:
         """What runs, by part; None for a part that there is none of."""

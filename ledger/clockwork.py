@@ -7,7 +7,6 @@ may run: every function looks again under its locks, so two that meet do the wor
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -18,6 +17,7 @@ from prometheus_client import Counter
 from ledger import clockwork_store as store
 from ledger.apart import apart, parts
 from ledger.clockwork_store import Dispatch, Moved
+from ledger.days import make_days
 from ledger.lease_walk import LeaseWalk
 from ledger.stream_age import oldest_in_stream
 from shared.domain.retry import ATTEMPTS_MAX
@@ -48,7 +48,6 @@ WALKS_MAX: Final = 20
 PUBLISHING_SECONDS: Final = 3.0
 # After JetStream did not answer: expiry, recovery and scheduled starts have the turns for themselves.
 REST_SECONDS: Final = 5.0
-PARTITION_DAYS_AHEAD: Final = 7
 FIRST_ID: Final = UUID(int=0)
 WALK_NAME: Final = "expire_holds"
 
@@ -278,11 +277,7 @@ class Clockwork:
 
     async def make_partitions(self) -> None:
         """Keep the partitions of the next days made."""
-        today = datetime.now(UTC).date()
-        made = await store.make_partitions(
-            self._pool, today - timedelta(days=1), today + timedelta(days=PARTITION_DAYS_AHEAD)
-        )
-        if made:
+        if made := await make_days(self._pool):
             _log.info("partitions made", partitions=made)
 
     async def _tell(self, moved: Sequence[Moved]) -> None:

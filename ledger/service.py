@@ -58,13 +58,14 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
         bookkeeping = Bookkeeping(pool, settings.postgres_dsn, Keyring.load(settings.keyring_file))
         seals = SealExport(pool, Path(settings.seals_folder) if settings.seals_folder else None)
         yield [
+            # First: after a long stop all else waits for today's.
+            partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=settings.turn_seconds, run_once=clockwork.turn),
             partial(every, interval_seconds=LOST_LEASES_SECONDS, run_once=clockwork.end_lost_leases),
             partial(every, interval_seconds=settings.expire_holds_seconds, run_once=clockwork.expire_holds),
             partial(every, interval_seconds=SUSPENDED_SECONDS, run_once=suspended.run_once),
             partial(every, interval_seconds=DEAD_LETTERS_SECONDS, run_once=letters.run_once),
             partial(every, interval_seconds=CARRIERS_SECONDS, run_once=letters.show_carriers),
-            partial(every, interval_seconds=PARTITIONS_SECONDS, run_once=clockwork.make_partitions),
             partial(every, interval_seconds=WORK_SECONDS, run_once=Observer(pool, jetstream).look),
             partial(every, interval_seconds=settings.verify_seconds, run_once=bookkeeping.step),
             bookkeeping.run_closing,

@@ -24,7 +24,7 @@ from shared.runtime.halves import in_halves
 from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import Pool
-from shared.runtime.server_calls import kind_of
+from shared.runtime.server_calls import PartitionMissing, kind_of
 from shared.storage.config import CarrierConfig
 from shared.storage.facts import FactPublisher
 from shared.storage.finals import FINALS
@@ -189,7 +189,7 @@ class Journal(WithParts):
     async def _record_apart(self, carrier: CarrierConfig, outcomes: Sequence[Outcome]) -> list[Recorded]:
         """Record in one call, or in halves around an outcome that cannot be recorded."""
         record = partial(
-            store.record_batch,
+            _record_in_its_day,
             self._pool,
             carrier_id=carrier.id,
             may_ask_again=carrier.may_ask_again,
@@ -245,6 +245,15 @@ class Journal(WithParts):
                 message_id=f"{bundle.receipt_ids[0]}.{len(bundle.receipt_ids)}",
                 headers={},
             )
+
+
+async def _record_in_its_day(pool: Pool, outcomes: Sequence[Outcome], **how: Any) -> list[Recorded]:
+    """Record as soon as the day has its partitions: only this process knows what the carrier answered."""
+    while True:
+        try:
+            return await store.record_batch(pool, outcomes, **how)
+        except PartitionMissing as error:
+            _log.warning("outcomes wait", outcomes=len(outcomes), error=str(error))
 
 
 def _claimed_as(chunk: _ClaimChunk) -> tuple[int, int]:

@@ -30,6 +30,7 @@ _ROLLBACK_CLASS: Final = "40"
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _READ_ONLY: Final = "25006"
 _DATA_CLASSES: Final = ("22", "23")
+_CHECK_VIOLATION: Final = "23514"
 # What our own functions say of a row that contradicts another; they have done nothing then.
 _CONTRADICTION: Final = "XX001"
 
@@ -43,17 +44,34 @@ class OutcomeUnknown(Exception):  # noqa: N818 - named for what happened
     may have taken effect, or may still do so; only the same call with the same ids can tell.
     """
 
+    nothing_done = "no connection"
+
     def __init__(self, function: str, *, was_sent: bool) -> None:
-        super().__init__(f"{function}: " + ("the outcome is not known" if was_sent else "no connection"))
+        super().__init__(f"{function}: " + ("the outcome is not known" if was_sent else self.nothing_done))
         self.was_sent = was_sent
 
 
+class PartitionMissing(OutcomeUnknown):
+    """The day's partitions were not made by the deadline: nobody's row is at fault, and it may come again."""
+
+    nothing_done = "the day's partitions are not made"
+
+
+def is_partition_missing(error: BaseException) -> bool:
+    """True when there is no partition for a row's day. The server says 23514, as of a CHECK.
+
+    Of a CHECK it would name the constraint, and of what a function raises itself not even the table.
+    """
+    named = getattr(error, "table_name", None), getattr(error, "constraint_name", None)
+    return sqlstate_of(error) == _CHECK_VIOLATION and named[0] is not None and named[1] is None
+
+
 def is_data_fault(error: BaseException) -> bool:
-    """True when a value that was sent is at fault: SQLSTATE 22 and 23.
+    """True when a value that was sent is at fault: SQLSTATE 22 and 23, but for a missing partition.
 
     A value that asyncpg itself cannot send is a ``DataError`` with SQLSTATE 22000, so it is one of them.
     """
-    return sqlstate_of(error).startswith(_DATA_CLASSES)
+    return sqlstate_of(error).startswith(_DATA_CLASSES) and not is_partition_missing(error)
 
 
 def is_bisectable(error: BaseException) -> bool:
@@ -62,9 +80,13 @@ def is_bisectable(error: BaseException) -> bool:
 
 
 def is_retryable(error: BaseException) -> bool:
-    """True when the same call may simply be made again, since nothing was done: SQLSTATE 40 and 55P03."""
+    """True when the same call may simply be made again, since nothing was done.
+
+    SQLSTATE 40 and 55P03, and a partition that is missing yet.
+    """
     sqlstate = sqlstate_of(error)
-    return sqlstate.startswith(_ROLLBACK_CLASS) or sqlstate == _LOCK_NOT_AVAILABLE
+    is_passing = sqlstate.startswith(_ROLLBACK_CLASS) or sqlstate == _LOCK_NOT_AVAILABLE
+    return is_passing or is_partition_missing(error)
 
 
 async def call(pool: Pool, function_sql: str, *args: object, deadline_seconds: float) -> list[asyncpg.Record]:
@@ -72,10 +94,11 @@ async def call(pool: Pool, function_sql: str, *args: object, deadline_seconds: f
 
     After a lost connection, a timeout or SQLSTATE 08, 53, 57 the *same call with the same arguments* is
     made again until the deadline: the function is idempotent by its ids, so only its answer counts.
-    After SQLSTATE 40 or 55P03, which say that nothing was done, too.
+    After SQLSTATE 40 or 55P03, which say that nothing was done, too, and while the day's partitions are not
+    made: the ledger process makes them.
 
     Raises:
-        OutcomeUnknown: no answer by the deadline.
+        OutcomeUnknown: no answer by the deadline; PartitionMissing: no partition by then.
         asyncpg.PostgresError: the server's refusal; nothing was done.
     """
     return (await call_telling(pool, function_sql, *args, deadline_seconds=deadline_seconds))[0]
@@ -148,11 +171,13 @@ class _Attempts:
             metrics.DEADLOCKS.labels(function).inc()
         elif is_lost(error):
             self.may_have_happened |= self._is_sent
-        elif sqlstate not in (_LOCK_NOT_AVAILABLE, _READ_ONLY):
+        elif sqlstate != _READ_ONLY and not is_retryable(error):
             raise error
         metrics.CALL_REPEATS.labels(function, sqlstate or type(error).__name__).inc()
 
     def _give_up(self, error: Exception, function: str) -> None:
+        if is_partition_missing(error):
+            raise PartitionMissing(function, was_sent=self.may_have_happened) from error
         if self.may_have_happened or not is_retryable(error):
             raise OutcomeUnknown(function, was_sent=self.may_have_happened) from error
         raise error

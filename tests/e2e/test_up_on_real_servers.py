@@ -5,10 +5,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from embedded.ports import free_port
 from embedded.roles import drop_database, ensure_database
+from ledger.days import DAYS_AHEAD
 from tests.support.instance import Instance, commands_on, curl, eventually
 from tests.support.servers import run_apart
 
@@ -52,3 +54,25 @@ def test_a_message_goes_through_real_servers_and_no_valkey_is_said(instance):
         "worker",
         "dlr",
     }
+
+
+def test_after_a_week_off_the_days_are_there_before_a_service_starts(instance, postgres):
+    """Only the ledger process makes them later, and it is none of these."""
+    dsn = postgres.dsn(database=DATABASE)
+    for _ in range(2):
+        instance.up_detached("--servers-only")
+        instance.down()
+        assert run_apart(lambda: days_dropped(dsn)) == DAYS_AHEAD + 2
+
+
+async def days_dropped(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        found = await connection.fetch(
+            "select inhrelid::regclass from pg_inherits where inhparent = 'tollwire.receipts'::regclass"
+        )
+        for (day,) in found:
+            await connection.execute(f"drop table {day}")
+    finally:
+        await connection.close()
+    return len(found)

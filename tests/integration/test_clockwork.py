@@ -19,9 +19,11 @@ from ledger.clockwork_store import look_due
 from shared.domain.ids import uuid7_from
 from shared.events.bundles import BUNDLE_MAX, Bundle, decode, encode
 from shared.runtime.jetstream import JetStream, JetStreamDown, PublishFailed, open_jetstream
+from shared.runtime.server_calls import PartitionMissing
 from shared.runtime.server_settings import NatsAccess
 from shared.storage.facts import FactPublisher
 from tests.support.flow import Flow, accept_item, open_flow, outcome
+from tests.support.old_days import drop_days
 from tests.support.servers import Database
 from worker.store import put_off_work
 
@@ -273,6 +275,19 @@ async def test_partitions_are_there_for_a_week(works):
         "select count(*) from pg_inherits where inhparent = 'tollwire.messages'::regclass"
     )
     assert days >= 8
+
+
+async def test_without_the_days_partitions_nothing_is_taken_for_unworkable(works, monkeypatch):
+    monkeypatch.setattr("ledger.clockwork_store.CALL_DEADLINE_SECONDS", 2.0)
+    await works.flow.endpoint(works.client)
+    (id_,) = await works.accepted(1, valid_seconds=60)
+    await works.flow.later([id_], 61)
+    await drop_days(works.flow, "tollwire.callbacks")
+    with pytest.raises(PartitionMissing):
+        await works.clockwork.turn()
+    await works.clockwork.make_partitions()
+    await works.clockwork.turn()
+    assert await works.flow.state(id_) == "EXPIRED"
 
 
 async def test_a_message_that_was_charged_at_the_submit_ends_without_a_receipt_too(works):

@@ -9,6 +9,7 @@ from embedded.nats import NatsServer
 from shared.runtime.postgres import OutcomeUnknown
 from shared.storage.config import CarrierConfig
 from tests.support.flow import outcome
+from tests.support.old_days import drop_days
 from tests.support.servers import Database
 from tests.support.worker_rig import Rig, open_rig
 from worker.store import Claimed, Outcome
@@ -51,3 +52,18 @@ async def test_what_cannot_be_recorded_costs_no_other_carrier_its_outcomes(
         assert not isinstance(recorded, BaseException)
         assert [one.state for one in recorded] == ["SENT"]
         assert [one.state for one in await rig.journal.record(*stuck)] == ["SENT"]
+
+
+async def test_outcomes_wait_for_a_day_whose_partitions_are_not_made(
+    database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than for a database that is away: it knows that they went out, and not what was answered."""
+    monkeypatch.setattr("worker.store.RECORD_DEADLINE_SECONDS", 0.1)
+    async with open_rig(database, nats_server) as rig:
+        one = await submitted(rig, rig.carrier)
+        await drop_days(rig.flow, "tollwire.carrier_references")
+        record = asyncio.ensure_future(rig.journal.record(*one))
+        await asyncio.wait([record], timeout=1.0)
+        assert not record.done()
+        await rig.clockwork.make_partitions()
+        assert [recorded.state for recorded in await record] == ["SENT"]

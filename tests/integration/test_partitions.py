@@ -4,12 +4,14 @@ import asyncio
 from datetime import date, timedelta
 
 from ledger import clockwork_store
+from ledger.days import DAYS_AHEAD, make_days
 from shared.runtime import metrics
 from tests.support.flow import Flow, open_flow
+from tests.support.old_days import drop_days
 from tests.support.servers import Database
 
 # Made by the migration up to the seventh day from now.
-FIRST_UNMADE_DAY = 8
+FIRST_UNMADE_DAY = DAYS_AHEAD + 1
 # A table's columns, indexes, keys and checks, and triggers of rows, without the names that are its own.
 SHAPES = """
     select concat_ws(' ', 'column', a.attname, a.atttypid::regtype, a.attnotnull, a.attstorage,
@@ -66,6 +68,16 @@ async def test_messages_go_their_way_while_days_are_made(database: Database) -> 
                 (message,) = await flow.accepted(client)
                 (reference,) = await flow.submitted([message], carrier)
                 assert (await flow.receipt(carrier, reference, "delivered")).state == "DELIVERED"
+
+
+async def test_after_a_long_stop_the_days_are_made_and_today_is_the_first(database: Database) -> None:
+    made = "select relname from pg_class where relname ~ '^receipts_[0-9]{8}$' order by oid"
+    async with open_flow(database) as flow:
+        await drop_days(flow, "tollwire.receipts")
+        assert await make_days(flow.pool) == DAYS_AHEAD + 2
+        days = [await day(flow, ahead) for ahead in (*range(DAYS_AHEAD + 1), -1)]
+        assert [row[0] for row in await flow.pool.fetch(made)] == [f"receipts_{each:%Y%m%d}" for each in days]
+        assert await make_days(flow.pool) == 0
 
 
 async def test_two_who_make_the_same_days_make_them_once(database: Database) -> None:

@@ -20,6 +20,7 @@ from dlr.receive import Receive
 from dlr.settings import DlrSettings
 from dlr.settle import Settle
 from dlr.strangers import FAILURES_BURST
+from ledger.days import make_days
 from shared.domain.receipt_auth import SIGNATURE_HEADER, sign_receipts
 from shared.runtime.clock import open_clock
 from shared.runtime.http_connections import HEAD_SECONDS
@@ -31,6 +32,7 @@ from shared.storage.facts import FactPublisher
 from tests.support.api_rig import NO_NATS
 from tests.support.flow import Flow, open_flow
 from tests.support.locks import held
+from tests.support.old_days import drop_days
 from tests.support.servers import Database
 
 KEYRING = Keyring("k1", {"k1": bytes(32)})
@@ -47,7 +49,7 @@ class Door:
     def __init__(
         self, session: aiohttp.ClientSession, url: str, now_seconds: int, flow: Flow, receive: Receive
     ) -> None:
-        self._flow = flow
+        self.flow = flow
         self._receive = receive
         self._session = session
         self._url = url
@@ -86,11 +88,11 @@ class Door:
 
     async def change(self, column: str, value: Any) -> None:
         """Change the carrier's row behind the API, and let the door follow."""
-        await self._flow.pool.execute(f"update tollwire.carriers set {column} = $1", value)
+        await self.flow.pool.execute(f"update tollwire.carriers set {column} = $1", value)
         await self.follow()
 
     async def follow(self) -> None:
-        async with self._flow.pool.acquire() as connection:
+        async with self.flow.pool.acquire() as connection:
             self._receive.apply(await load_carriers(connection))
 
 
@@ -151,6 +153,19 @@ async def test_what_waits_of_one_carrier_leaves_places_for_another(
             few = await crowd(2, "globtel")
         assert sorted(await asyncio.gather(*many)) == [(200, None)] * 2 + [(503, "1")] * 3
         assert sorted(await asyncio.gather(*few)) == [(200, None), (503, "1")]
+        assert await door.post(OTHER) == (200, None)
+
+
+async def test_a_receipt_of_a_day_without_partitions_is_asked_for_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is called malformed never comes again."""
+    for name in ("TAKE_DEADLINE_SECONDS", "CALL_DEADLINE_SECONDS"):
+        monkeypatch.setattr(f"dlr.store.{name}", 0.1)
+    async with open_carriers_door(database) as door:
+        await drop_days(door.flow, "tollwire.receipts")
+        assert await door.post(OTHER) == (503, "1")
+        await make_days(door.flow.pool)
         assert await door.post(OTHER) == (200, None)
 
 

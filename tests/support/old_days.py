@@ -37,6 +37,13 @@ async def make_day(flow: Flow, day: date) -> None:
     await flow.pool.execute("select tollwire.make_partitions_v1($1, $1)", day)
 
 
+async def drop_days(flow: Flow, parent: str) -> None:
+    """Drop all days of a table, as if nobody had made any for longer than they reach."""
+    days = "select inhrelid::regclass::text from pg_inherits where inhparent = $1::text::regclass"
+    for (day,) in await flow.pool.fetch(days, parent):
+        await flow.pool.execute(f"drop table {day}")
+
+
 async def accepted_on(flow: Flow, day: date, client: int, number: int = 1, **changes: Any) -> list[UUID]:
     """Accept so many messages whose ids are of the day; what they wait for is still ahead."""
     await make_day(flow, day)
