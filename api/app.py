@@ -36,7 +36,7 @@ def front(resources: Resources, admission: Admission, access_log_ratio: float = 
         (operation.method, operation.path, endpoint.serve)
         for operation, endpoint in zip(OPERATIONS, endpoints, strict=True)
     ]
-    return Front([*routes, *pages(OPERATIONS)])
+    return Front(routes, pages(OPERATIONS), lambda request: admission.enter(admission.address(request)))
 
 
 async def serve(settings: ApiSettings, resources: Resources, admission: Admission, stop: Stop) -> None:

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from api.error_pages import errors_page
 from api.openapi import document
+from api.request_ids import request_id_of
 from api.routing import Operation, Serve, encode
-from api.server import request_id_of
 from shared.runtime.http_headers import SAFE_HEADERS
 
 # A page's files change with a release; a browser that asks again after this gets a 304.

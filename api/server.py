@@ -5,14 +5,11 @@ answer, also to what is hardly HTTP, is made here.
 """
 
 import asyncio
-import os
 import random
-import re
 import time
-from collections.abc import Callable
-from functools import lru_cache
-from itertools import count
-from typing import Any, Final, cast
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 import structlog
@@ -27,6 +24,7 @@ from api.faults import refusal_for
 from api.large_bodies import Grow, LargeBodies
 from api.parameters import QueryReader, read_path
 from api.problems import Refusal
+from api.request_ids import new_request_id, request_id_of
 from api.routing import BODY_MAX_BYTES, Call, Operation, Reply, Router, Serve, encode, read_body
 from api.violations import refuse_body
 from shared.domain.problems import ProblemCode
@@ -38,7 +36,8 @@ LOOK_SECONDS: Final = 0.02
 # A connection that nobody has used for so long is hardly used in the very moment in which we close it.
 SILENT_SECONDS: Final = 2.0
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+Routes: TypeAlias = Sequence[tuple[str, str, Serve]]
+Enter: TypeAlias = Callable[[web.BaseRequest], None]
 
 _log = structlog.get_logger(__name__)
 
@@ -164,13 +163,16 @@ class Endpoint:
 
 
 class Front:
-    """Every request's first step: by method and path to its endpoint, or to a problem.
+    """Every request's first step: by method and path to its endpoint or page, or to a problem.
 
+    ``enter`` counts a request for a page, and one for what is not there, as endpoints count their own.
     ``is_leaving``: from now on each connection ends with its next answer.
     """
 
-    def __init__(self, routes: list[tuple[str, str, Serve]]) -> None:
-        self._router = Router(routes)
+    def __init__(self, routes: Routes, pages: Routes = (), enter: Enter = lambda _request: None) -> None:
+        counted = [(method, path, partial(self._count_and, serve)) for method, path, serve in pages]
+        self._router = Router([*routes, *counted])
+        self._enter = enter
         self.is_leaving = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -185,9 +187,22 @@ class Front:
         try:
             serve, params = self._router.find(request.method, request.path)
         except Refusal as refusal:
+            return await self._count_and(partial(_refuse, refusal), request, {})
+        return await serve(request, params)
+
+    async def _count_and(
+        self, serve: Serve, request: web.BaseRequest, params: dict[str, str]
+    ) -> web.StreamResponse:
+        try:
+            self._enter(request)
+            return await serve(request, params)
+        except Refusal as refusal:
             REQUESTS.labels("none", "any", str(refusal.status)).inc()
             return problem_response(refusal, request, request_id_of(request))
-        return await serve(request, params)
+
+
+async def _refuse(refusal: Refusal, _request: web.BaseRequest, _params: dict[str, str]) -> web.StreamResponse:
+    raise refusal
 
 
 class _Protocol(Connection):
@@ -272,20 +287,3 @@ def problem_response(
 @lru_cache(maxsize=len(ProblemCode))
 def _refusals(code: ProblemCode) -> Callable[[], None]:
     return REFUSALS.labels(code).inc
-
-
-_requests_begun = count(1)
-_process_name = os.urandom(4).hex()
-
-
-def new_request_id() -> str:
-    """A name for a request that named itself in no way: this process's own, and a number."""
-    return f"{_process_name}{next(_requests_begun) & 0xFFFFFFFF:08x}"
-
-
-def request_id_of(request: web.BaseRequest) -> str:
-    """The request's own X-Request-Id when it is a harmless word, else a new one."""
-    given = request.headers.get("X-Request-Id")
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given
-    return new_request_id()

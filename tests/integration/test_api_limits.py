@@ -199,6 +199,21 @@ async def test_an_address_is_limited_before_its_key_is_looked_at(database, tmp_p
         assert (await rig.call("GET", "/healthz")).status == 200
 
 
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/docs.js", "/nowhere", "/v1/rates/new"])
+async def test_pages_and_what_is_not_there_count_as_other_requests_do(database, tmp_path, path):
+    settings = {"address_requests_per_minute": "60", "address_requests_burst": "3"}
+    await prepare(database)
+    async with open_api(database, tmp_path, **settings) as rig:
+        # Counted once each: three are what the address may ask at once.
+        for known in (path, path, "/v1/errors"):
+            assert (await rig.call("GET", known)).status in {200, 302, 404, 405}
+        for known in (path, "/v1/errors"):
+            refused = await rig.call("GET", known)
+            assert (refused.status, refused.code) == (429, "too_many_requests")
+            assert refused.headers["Retry-After"] == "1"
+        assert (await rig.call("GET", "/readyz")).status == 200
+
+
 async def test_one_process_is_limited_over_all(database, tmp_path):
     await prepare(database)
     settings = {

@@ -19,7 +19,7 @@ STATIC = resources.files("api") / "static"
 
 @asynccontextmanager
 async def browsing() -> AsyncIterator[aiohttp.ClientSession]:
-    runner = web.ServerRunner(Server(Front(pages(OPERATIONS))))
+    runner = web.ServerRunner(Server(Front([], pages(OPERATIONS))))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     base = f"http://127.0.0.1:{runner.addresses[0][1]}"

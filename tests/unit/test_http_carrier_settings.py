@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.body_template import TemplateFault, compile_template
+from shared.domain.body_template import Json, TemplateFault, compile_template
 from shared.domain.carrier_headers import fill_headers
 from shared.domain.carrier_secrets import CarrierSecretMissing, named_secret
 from shared.domain.carrier_settings import check_carrier_secret, read_carrier_settings
@@ -146,7 +146,8 @@ def test_a_header_takes_the_secret_that_it_names():
 def test_a_body_takes_the_secret_that_it_names_as_it_is():
     opened = msgspec.json.encode({"submit": 'a"$text\\', "user": "b"})
     secret_of = partial(named_secret, opened)
-    template = {"password": "$secret", "login": ["$secret.user:$secret$$", "$secret.user"], "to": "$msisdn"}
+    login: list[Json] = ["$secret.user:$secret$$", "$secret.user"]
+    template: dict[str, Json] = {"password": "$secret", "login": login, "to": "$msisdn"}
     filled = compile_template(template, secret_of)(submission(1))
     assert filled == {
         "password": 'a"$text\\',
