@@ -5,7 +5,6 @@ import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import structlog
@@ -13,16 +12,13 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from dlr import store
+from dlr.seldom import Seldom
 from dlr.settle import Settle
+from dlr.sources import Source, read_sources
 from dlr.store import ReceivedReceipt
 from dlr.strangers import Strangers
-from shared.domain.receipt_auth import ReceiptAuth, ReceiptNotAuthentic, verify_receipt_auth
-from shared.domain.receipts import (
-    CarrierReceipt,
-    MalformedReceipt,
-    ReceiptReader,
-    read_receipt_settings,
-)
+from shared.domain.receipt_auth import ReceiptNotAuthentic, verify_receipt_auth
+from shared.domain.receipts import CarrierReceipt, MalformedReceipt, PostedReceipts
 from shared.runtime import tracing
 from shared.runtime.addresses import AddressReader
 from shared.runtime.batcher import Batcher, Busy
@@ -31,7 +27,7 @@ from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring
 from shared.runtime.parts import WithParts
 from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
-from shared.storage.config import CarrierConfig, carrier_aad
+from shared.storage.config import CarrierConfig
 
 # Receipts are small; a body of hundreds of them fits well (RULES 37).
 BODY_MAX_BYTES: Final = 64 * 1024
@@ -56,18 +52,7 @@ REFUSED: Final = Counter("tollwire_receipts_refused_total", "Receipt requests re
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A carrier that may send receipts."""
-
-    id: int
-    name: str
-    auth: ReceiptAuth
-    reader: ReceiptReader
-    secret: bytes | None
-
-
-# What one POST brought.
+# What is kept of one POST.
 _Post: TypeAlias = Sequence[ReceivedReceipt]
 
 
@@ -76,6 +61,7 @@ class NotKept(Exception):  # noqa: N818 - named for what happened
 
     def __init__(self, lost: int, receipts: int) -> None:
         super().__init__(f"{lost} of {receipts} receipts cannot be kept; the others are")
+        self.lost = lost
 
 
 class Receive(WithParts):
@@ -92,11 +78,12 @@ class Receive(WithParts):
     ) -> None:
         self._addresses = AddressReader(trusted_proxies)
         self._strangers = Strangers()
+        self._seldom = Seldom()
         self._pool = pool
         self._settle = settle
         self._keyring = keyring
         self._clock = clock
-        self._sources: dict[str, _Source] = {}
+        self._sources: Mapping[str, Source] = {}
         # Receipts that wait, by carrier.
         self._waiting: Tally[int] = Tally()
         # Until then receipts are kept without being settled in the same transaction.
@@ -122,24 +109,7 @@ class Receive(WithParts):
 
         A row that cannot be read leaves its carrier's last good one.
         """
-        sources = {}
-        last = {source.id: source for source in self._sources.values()}
-        for config in carriers.values():
-            try:
-                settings = read_receipt_settings(config.settings)
-                secret = None
-                if config.secret_sealed is not None:
-                    secret = self._keyring.unseal(config.secret_sealed, carrier_aad(config.id))
-            except ValueError as error:
-                _log.error("receipts of this carrier cannot be read", carrier=config.name, error=str(error))
-                if config.id in last:
-                    sources[config.name] = last[config.id]
-                continue
-            if settings is not None:
-                sources[config.name] = _Source(
-                    config.id, config.name, settings.auth, ReceiptReader(settings), secret
-                )
-        self._sources = sources
+        self._sources = read_sources(carriers.values(), self._keyring, self._sources.values())
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer 200 when the receipts are durable; anything else makes the carrier send them again."""
@@ -171,15 +141,15 @@ class Receive(WithParts):
                 body,
                 self._clock.now_ms() / 1000,
             )
-            receipts = source.reader.read(body, request.headers.get("Content-Type", ""))
+            posted = source.reader.read(body, request.headers.get("Content-Type", ""))
         except ReceiptNotAuthentic as error:
             return self._turn_away(source, address, str(error))
         except MalformedReceipt as error:
             _log.warning("receipt refused", carrier=source.name, reason=str(error))
             return _refuse(422, "malformed", str(error))
-        return await self._keep(source, receipts)
+        return await self._keep(source, posted)
 
-    def _turn_away(self, source: _Source, address: str, reason: str) -> web.Response:
+    def _turn_away(self, source: Source, address: str, reason: str) -> web.Response:
         wait_seconds = self._strangers.note(address)
         if wait_seconds:
             return _refuse(
@@ -189,27 +159,33 @@ class Receive(WithParts):
         # Why is for our log: a stranger who guesses learns nothing from the answer.
         return _refuse(401, "not_authentic", "the request could not be authenticated")
 
-    async def _keep(self, source: _Source, receipts: list[CarrierReceipt]) -> web.Response:
+    async def _keep(self, source: Source, posted: PostedReceipts) -> web.Response:
         free, has = QUEUE_MAX - self._waiting.total(), self._waiting[source.id]
-        if receipts and has + len(receipts) > free:
+        if posted.receipts and has + len(posted.receipts) > free:
             return _refuse(503, "unavailable", f"{has} receipts of this carrier wait already")
-        rows = [self._row(source, receipt) for receipt in receipts]
+        rows = [self._row(source, receipt) for receipt in posted.receipts]
         self._waiting[source.id] += len(rows)
         crash_point("receipt.before_commit")
+        lost = len(posted.refused)
         try:
             await self.keep(rows)
         except (Busy, OutcomeUnknown) as error:
             return _refuse(503, "unavailable", str(error))
         except NotKept as error:
-            return _refuse(422, "malformed", str(error))
+            lost += error.lost
+        else:
+            crash_point("receipt.after_commit")
+            for state, count in Tally([row.state for row in rows]).items():
+                RECEIVED.labels(source.name, state).inc(count)
         finally:
             self._waiting[source.id] -= len(rows)
-        crash_point("receipt.after_commit")
-        for state, count in Tally([row.state for row in rows]).items():
-            RECEIVED.labels(source.name, state).inc(count)
+        if posted.undated:
+            self._seldom.warn("receipts have a date that cannot be read", source.name, posted.undated)
+        if lost:
+            return _refuse_some(source, posted, lost)
         return web.json_response({"received": len(rows)})
 
-    def _row(self, source: _Source, receipt: CarrierReceipt) -> ReceivedReceipt:
+    def _row(self, source: Source, receipt: CarrierReceipt) -> ReceivedReceipt:
         return ReceivedReceipt(
             self._clock.new_uuid7(),
             source.id,
@@ -276,6 +252,15 @@ class Receive(WithParts):
                 return
         await store.receive_batch(self._pool, rows)
         self._settle.settle_soon([row.receipt_id for row in rows], is_doubtful=is_doubtful)
+
+
+def _refuse_some(source: Source, posted: PostedReceipts, lost: int) -> web.Response:
+    """Refuse a POST of which so many receipts cannot be kept: it comes again whole."""
+    reason = str(NotKept(lost, len(posted.refused) + len(posted.receipts)))
+    if posted.refused:
+        reason = f"{posted.refused[0]} ({reason})"
+    _log.warning("receipt refused", carrier=source.name, reason=reason)
+    return _refuse(422, "malformed", reason)
 
 
 def _refuse(

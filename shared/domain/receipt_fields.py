@@ -8,6 +8,8 @@ from uuid import UUID
 REFERENCE_MAX_CHARS = 255
 # 255 decimal digits; Python refuses to print integers of thousands of digits.
 INTEGER_MAX_BITS = 847
+# Stands for bytes that are no UTF-8: two different texts may be the same with it.
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 # A code is for a table, a sentence belongs in the carrier's own log.
 ERROR_CODE_MAX_CHARS = 64
 # TS 23.040: the part number is one octet.
@@ -52,10 +54,10 @@ def required_text(name: str, value: object | None) -> str:
     """Return a fact that must be there.
 
     Raises:
-        MalformedReceipt: it is missing, too long, or not plain text.
+        MalformedReceipt: it is missing, too long, or not plain text; or it could not be decoded whole.
     """
     text = plain_text(value)
-    if text is None:
+    if text is None or UNREADABLE in text:
         raise MalformedReceipt(
             f"{name} must be a text or whole number of 1 to {REFERENCE_MAX_CHARS} printable characters"
         )
@@ -82,32 +84,32 @@ def error_code(value: object | None) -> str | None:
     return None if value is None else (plain_text(value) or "")[:ERROR_CODE_MAX_CHARS] or None
 
 
+def is_said(value: object | None) -> bool:
+    """True when the carrier says something in this field."""
+    return value is not None and value != ""
+
+
 def small_number(name: str, value: object | None, number_max: int) -> int | None:
-    """Return a number from 1 to `number_max`; None when the carrier says none.
+    """Return a number from 1 to `number_max`; None when the carrier says none, or 0.
 
     Raises:
         MalformedReceipt: there is something else.
     """
-    if value is None or value == "":
+    if not is_said(value):
         return None
     text = plain_text(value) or ""
-    if (
-        text.isascii()
-        and text.isdigit()
-        and len(text) <= len(str(number_max))
-        and 1 <= int(text) <= number_max
-    ):
-        return int(text)
+    if text.isascii() and text.isdigit() and len(text) <= len(str(number_max)) and int(text) <= number_max:
+        return int(text) or None
     raise MalformedReceipt(f"{name} must be a whole number from 1 to {number_max}")
 
 
 def done_at(form: DoneAtFormat, utc_offset_minutes: int, value: object | None) -> datetime | None:
     """Return the moment of delivery in UTC; None when the carrier says none.
 
-    Raises:
-        MalformedReceipt: it is not a moment in this format, or not in this century.
+    None as well when it is not a moment in this format, or not in this century: no money hangs on it, and
+    settling takes its own clock then.
     """
-    if value is None or value == "":
+    if not is_said(value):
         return None
     try:
         moment = _moment(form, value)
@@ -116,8 +118,8 @@ def done_at(form: DoneAtFormat, utc_offset_minutes: int, value: object | None) -
         if DONE_AT_FIRST <= moment < DONE_AT_LAST:
             return moment.astimezone(UTC)
     except (ValueError, TypeError, LookupError, OverflowError, OSError):
-        pass  # told below, in our own words
-    raise MalformedReceipt(f"done_at is not a date in the format {form.value}")
+        pass
+    return None
 
 
 _SMPP_DATES = {10: "%y%m%d%H%M", 12: "%y%m%d%H%M%S", 14: "%Y%m%d%H%M%S"}

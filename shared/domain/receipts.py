@@ -5,6 +5,7 @@ Carriers say the same few facts with different names, words and dates. `ReceiptS
 appendix B.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -27,6 +28,7 @@ __all__ = [
     "CarrierReceipt",
     "DoneAtFormat",
     "MalformedReceipt",
+    "PostedReceipts",
     "ReceiptReader",
     "ReceiptSettings",
     "ReceiptState",
@@ -131,6 +133,18 @@ class CarrierReceipt(NamedTuple):
     attempt_no: int | None = None
 
 
+class PostedReceipts(NamedTuple):
+    """What one POST brought, in its order.
+
+    `refused` says of each receipt that cannot be settled which it is and why, in words that repeat nothing of
+    it. `undated` counts those of `receipts` whose date could not be read.
+    """
+
+    receipts: list[CarrierReceipt]
+    refused: list[str]
+    undated: int
+
+
 def read_receipt_settings(settings: Mapping[str, object]) -> ReceiptSettings | None:
     """Return the section `receipts` of a carrier's settings; None when the carrier sends no receipts.
 
@@ -156,14 +170,29 @@ class ReceiptReader:
         self._message_id = _reader(settings.message_id)
         self._attempt_no = _reader(settings.attempt_no)
 
-    def read(self, body: bytes, content_type: str) -> list[CarrierReceipt]:
+    def read(self, body: bytes, content_type: str) -> PostedReceipts:
         """Read one POST: JSON, or application/x-www-form-urlencoded for a single receipt.
 
+        Each receipt is read alone: one without what settling needs costs none of the others. Money hangs on
+        its reference, its state and its part, and none of them is ever guessed.
+
         Raises:
-            MalformedReceipt: too large, not decodable, or a receipt without what settling needs. One bad
-                receipt refuses the whole POST, so that the carrier sends all of it again: none is dropped
-                silently.
+            MalformedReceipt: too large, or no receipts.
         """
+        refused: list[str] = []
+        receipts: list[CarrierReceipt] = []
+        undated = 0
+        for nth, item in enumerate(self._items(body, content_type)):
+            try:
+                receipt = self._read(item)
+            except MalformedReceipt as error:
+                refused.append(f"receipt {nth}: {error}")
+                continue
+            receipts.append(receipt)
+            undated += receipt.done_at is None and fields.is_said(self._done_at(item))
+        return PostedReceipts(receipts, refused, undated)
+
+    def _items(self, body: bytes, content_type: str) -> list[object]:
         if len(body) > RECEIPT_BODY_MAX_BYTES:
             raise MalformedReceipt(
                 f"the body has {len(body)} bytes; at most {RECEIPT_BODY_MAX_BYTES} are read"
@@ -177,13 +206,7 @@ class ReceiptReader:
             raise MalformedReceipt(
                 f"{len(items)} receipts in one POST; at most {RECEIPTS_PER_POST_MAX} are read"
             )
-        receipts: list[CarrierReceipt] = []
-        try:
-            for item in items:
-                receipts.append(self._read(item))  # noqa: PERF401 - how many were read tells which is wrong
-        except MalformedReceipt as error:
-            raise MalformedReceipt(f"receipt {len(receipts)}: {error}") from None
-        return receipts
+        return items
 
     def _read(self, item: object) -> CarrierReceipt:
         if not isinstance(item, dict):
@@ -204,7 +227,7 @@ class ReceiptReader:
         )
 
 
-def parse_receipts(settings: ReceiptSettings, body: bytes, content_type: str) -> list[CarrierReceipt]:
+def parse_receipts(settings: ReceiptSettings, body: bytes, content_type: str) -> PostedReceipts:
     """Read one POST of a carrier once; see ``ReceiptReader``."""
     return ReceiptReader(settings).read(body, content_type)
 
@@ -222,9 +245,24 @@ def _decode(body: bytes, content_type: str) -> object:
     try:
         if kind == "application/x-www-form-urlencoded":
             pairs = parse_qsl(
-                body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAX
+                body.decode(errors="replace"),
+                keep_blank_values=True,
+                errors="replace",
+                max_num_fields=FORM_FIELDS_MAX,
             )
             return dict(pairs)
-        return msgspec.json.decode(body)
+        return _decode_json(body)
     except (ValueError, RecursionError) as error:
         raise MalformedReceipt(f"the body cannot be read as {kind or 'application/json'}: {error}") from None
+
+
+def _decode_json(body: bytes) -> object:
+    """Decode JSON, also where a text in it is in another encoding or was cut inside a character.
+
+    It may be a text that nobody reads. What cannot be read of it is U+FFFD or a lone surrogate, and neither
+    is in a reference or a state.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return json.loads(body.decode(errors="replace"))

@@ -251,7 +251,7 @@ def refused_receipts(instance: Instance) -> None:
     port = json.loads((instance.home / "ports.json").read_text())["dlr"]
     secret = (instance.home / "simulator.secret").read_text().strip()
     body = json.dumps(
-        {"receipts": [{"to": NUMBER, "state": TEXT, "reference": TEXT, "done_at": TEXT}]}
+        {"receipts": [{"to": NUMBER, "state": [TEXT], "reference": TEXT, "done_at": TEXT}]}
     ).encode()
     signature = sign_receipts(secret, body, int(time.time()))
     for carrier, header in (("nobody", ""), ("simulator", "rubbish"), ("simulator", signature)):

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 import dlr.receive as receive_module
 from dlr.deliver import Deliver
@@ -54,6 +56,7 @@ class Door:
         self._session = session
         self._url = url
         self._now_seconds = now_seconds
+        self.heard: Any = None
 
     async def post(
         self, address: str, secret: str = SECRET, body: bytes = RECEIPT, carrier: str = "telco"
@@ -66,6 +69,7 @@ class Door:
         }
         url = self._url.replace("telco", carrier)
         async with self._session.post(url, data=body, headers=headers) as answer:
+            self.heard = await answer.json()
             return answer.status, answer.headers.get("Retry-After")
 
     async def post_compressed(self) -> int:
@@ -85,6 +89,11 @@ class Door:
         writer.close()
         await writer.wait_closed()
         return heard
+
+    async def kept(self) -> list[tuple[str, Any]]:
+        """The reference and date of each receipt that is kept."""
+        rows = await self.flow.pool.fetch("select reference, done_at from tollwire.receipts order by id")
+        return [tuple(row) for row in rows]
 
     async def change(self, column: str, value: Any) -> None:
         """Change the carrier's row behind the API, and let the door follow."""
@@ -193,6 +202,38 @@ async def test_a_list_of_no_receipts_is_received_from_the_carrier_alone(database
         nothing = b'{"receipts": []}'
         assert await door.post(OTHER, body=nothing) == (200, None)
         assert await door.post(OTHER, "guessed", body=nothing) == (401, None)
+
+
+def refused(reason: str) -> float:
+    return REGISTRY.get_sample_value("tollwire_receipts_refused_total", {"reason": reason}) or 0.0
+
+
+async def test_a_receipt_that_cannot_be_read_costs_only_itself_each_time_it_comes(database: Database) -> None:
+    body = (
+        b'{"receipts": [{"reference": "a", "state": "DELIVRD"}, {"reference": "b", "state": null},'
+        b' {"reference": "c", "state": "EXPIRED", "text": "\xfc"}]}'
+    )
+    async with open_carriers_door(database) as door:
+        await door.change("settings", {"receipts": {"auth": {"kind": "hmac"}, "items": "receipts"}})
+        before = refused("malformed")
+        for times in (1, 2):
+            assert await door.post(OTHER, body=body) == (422, None)
+            assert await door.kept() == [("a", None), ("c", None)] * times
+        assert door.heard["detail"].startswith("receipt 1: state must be a text")
+        assert door.heard["detail"].endswith("(1 of 3 receipts cannot be kept; the others are)")
+        assert refused("malformed") == before + 2
+
+
+async def test_a_date_that_cannot_be_read_costs_no_receipt_and_is_told_once_a_minute(
+    database: Database,
+) -> None:
+    body = b'{"reference": "r", "state": "DELIVRD", "done_at": "0001-01-01T00:00:00Z"}'
+    async with open_carriers_door(database) as door:
+        with capture_logs() as logs:
+            assert [await door.post(OTHER, body=body) for _ in range(2)] == [(200, None)] * 2
+        assert await door.kept() == [("r", None)] * 2
+        event = "receipts have a date that cannot be read"
+        assert [(one["carrier"], one["count"]) for one in logs if one["event"] == event] == [("telco", 1)]
 
 
 async def test_a_carriers_networks_are_looked_for_behind_the_trusted_proxy(database: Database) -> None:

@@ -31,7 +31,9 @@ class ReceiptDesk:
         verify_receipt_auth(
             self.settings.auth, self.secret, request.headers, request.remote, body, time.time()
         )
-        found = parse_receipts(self.settings, body, request.content_type)
+        found, refused, undated = parse_receipts(self.settings, body, request.content_type)
+        if refused or undated:
+            raise ValueError(f"{refused}, and {undated} without a date that can be read")
         async with self.changed:
             if self.refused < self.refuse:
                 self.refused += 1

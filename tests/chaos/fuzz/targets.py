@@ -177,9 +177,11 @@ def read_receipts(settings: ReceiptSettings, content_type: str) -> Callable[[byt
 
     def read(raw: bytes) -> object:
         found = reader.read(raw, content_type)
-        for one in found:
+        for one in found.receipts:
             must(bool(one.reference) and "\0" not in one.reference, "a reference that cannot be stored")
             one.reference.encode()
+        if found.refused:
+            raise MalformedReceipt(found.refused[0])
         return found
 
     return read
