@@ -49,14 +49,16 @@ class Desks:
         return len(self._desks) == 1
 
     def another(self, msisdn: str, than: int, *, is_test: bool) -> int | None:
-        """The best other carrier that carries this number, is switched on and not down."""
+        """The next carrier after ``than`` that carries this number, is switched on and not down.
+
+        In the route's order, and from its end on at its head: each of them is asked before one is again.
+        """
         if is_test:
-            candidates: Sequence[int] = [
-                id_ for id_, (desk, _) in self._desks.items() if desk.config.is_simulator
-            ]
+            candidates = tuple(id_ for id_, (desk, _) in self._desks.items() if desk.config.is_simulator)
         else:
             candidates = self._routes.carriers_for(msisdn)
-        for carrier_id in candidates:
+        after = candidates.index(than) + 1 if than in candidates else 0
+        for carrier_id in candidates[after:] + candidates[:after]:
             desk = self.get(carrier_id)
             if carrier_id != than and desk is not None and not desk.is_down:
                 return carrier_id

@@ -10,7 +10,7 @@ from shared.runtime.loops import Stop
 from shared.storage.config import Routes
 from tests.support.faulty_http import http
 from tests.support.servers import Database
-from tests.support.worker_rig import NO_ROUTES, Rig, open_rig
+from tests.support.worker_rig import NO_ROUTES, Rig, open_rig, taken
 from worker.lines import AWAY_SECONDS
 from worker.store import read_numbers
 
@@ -105,6 +105,28 @@ async def test_what_only_the_carrier_that_is_away_may_be_asked_waits_for_it_uncl
         assert row
         assert (row["carrier_id"], row["leased_at"]) == (knows.id, None)
         assert await rig.flow.pool.fetchval(ATTEMPTS, [id_]) == 1
+
+
+async def test_what_each_carrier_refuses_for_now_comes_to_the_last_of_its_route(
+    database: Database, nats_server: NatsServer
+) -> None:
+    async with open_rig(database, nats_server) as rig:
+        rows = [rig.carrier, await rig.another(rig.server.url), await rig.another(rig.server.url)]
+        route = tuple(row.id for row in rows)
+        await rig.desks.apply({row.id: row for row in rows}, Routes({"49": route}))
+        (id_,) = await rig.accepted(1)
+        rig.server.answer = lambda _: http(503)
+        went = []
+        for _ in range(4):
+            waiting = await rig.flow.outbox(id_)
+            assert waiting
+            went.append(waiting["carrier_id"])
+            await carry(rig, [id_], went[-1])
+            await rig.flow.later([id_], 600)
+        assert went == [*route, route[0]]
+        rig.server.answer = taken
+        await carry(rig, [id_], route[1])
+        assert await rig.states([id_]) == ["SENT"]
 
 
 async def test_how_long_each_is_valid_yet_is_read_with_whom_it_is_for(

@@ -140,3 +140,26 @@ async def test_leaving_closes_desks_that_are_still_in_use(server):
         await desks.apply({}, NO_ROUTES)
         assert server.connections == 1
     await server.until_connections(0)
+
+
+async def test_each_carrier_of_a_route_is_asked_before_one_is_again():
+    rows = {id_: replace(row({"url": "http://127.0.0.1:1", "body": {}}), id=id_) for id_ in (1, 2, 3, 4)}
+    rows[4] = replace(rows[4], is_enabled=False)
+    async with open_desks() as desks:
+        await desks.apply(rows, Routes({"49": (3, 1, 4, 2), "43": (1,)}))
+
+        def after(than: int, msisdn: str = "+4915112345678") -> int | None:
+            return desks.another(msisdn, than, is_test=False)
+
+        assert [after(than) for than in (3, 1, 2)] == [1, 2, 3]
+        assert after(4) == 2  # switched off, it keeps its place
+        assert after(9) == 3  # no longer on the route
+        assert after(1, "+436641234567") is None
+
+
+async def test_each_simulator_is_asked_before_one_is_again():
+    rows = {id_: replace(row({"url": "http://127.0.0.1:1", "body": {}}), id=id_) for id_ in (1, 2, 3, 4)}
+    rows |= {id_: replace(rows[id_], is_simulator=True) for id_ in (1, 2, 4)}
+    async with open_desks() as desks:
+        await desks.apply(rows, NO_ROUTES)
+        assert [desks.another("+4915112345678", than, is_test=True) for than in (1, 2, 3, 4)] == [2, 4, 1, 1]
