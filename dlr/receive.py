@@ -132,6 +132,11 @@ class Receive(WithParts):
             return _refuse(408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} s")
         except ConnectionError:
             return _refuse(400, "broken_off", "the body broke off")
+        except web.HTTPRequestEntityTooLarge:
+            # Nobody has proved anything yet, so this must not fill the log.
+            self._seldom.warn("receipts refused: too many bytes in one POST", source.name)
+            detail = f"a POST has less than {BODY_MAX_BYTES} bytes: send the receipts in several"
+            return _refuse(413, "too_large", detail)
         try:
             verify_receipt_auth(
                 source.auth,

@@ -18,7 +18,7 @@ from dlr.door import open_door
 from dlr.endpoints import Endpoints
 from dlr.health import HealthNotes
 from dlr.poster import CallbackPoster, CallbackSettings
-from dlr.receive import Receive
+from dlr.receive import BODY_MAX_BYTES, Receive
 from dlr.settings import DlrSettings
 from dlr.settle import Settle
 from dlr.strangers import FAILURES_BURST
@@ -234,6 +234,19 @@ async def test_a_date_that_cannot_be_read_costs_no_receipt_and_is_told_once_a_mi
         assert await door.kept() == [("r", None)] * 2
         event = "receipts have a date that cannot be read"
         assert [(one["carrier"], one["count"]) for one in logs if one["event"] == event] == [("telco", 1)]
+
+
+async def test_a_post_that_is_too_large_is_refused_in_words_counted_and_told_with_its_carrier(
+    database: Database,
+) -> None:
+    async with open_carriers_door(database) as door:
+        before = refused("too_large")
+        with capture_logs() as logs:
+            assert await door.post(OTHER, body=b" " * BODY_MAX_BYTES + RECEIPT) == (413, None)
+        assert (door.heard["code"], door.heard["status"]) == ("too_large", 413)
+        assert refused("too_large") == before + 1
+        assert [line["carrier"] for line in logs if "too many bytes" in line["event"]] == ["telco"]
+        assert await door.post(OTHER) == (200, None)
 
 
 async def test_a_carriers_networks_are_looked_for_behind_the_trusted_proxy(database: Database) -> None:
