@@ -3,6 +3,9 @@
 -- order of the array; all null for an id that is no receipt.
 -- early: all that has this reference is over, and the receipt says nothing that shows that it is about that. A carrier's counter may have
 -- begun anew: the answer that gives the name to the message that is meant may be recorded after its receipt came. It waits till none can.
+-- A number is told with its country's code, or without it: then all but the first one to three digits of the message's are there. Where
+-- that fits by chance, the carrier and its reference, or our id, would have to fit by the same chance; and whose number it is to the last
+-- digit comes first.
 -- A message that we submit whole has one part for us, and several for a carrier that tells of each: a part that is lost is the message's
 -- end, all else of a part after the first is noted (the message stands beside it) and decides nothing.
 create function tollwire.match_receipts_v1(p_receipt uuid[], p_keep_hours integer)
@@ -33,19 +36,23 @@ begin
                 left join lateral (select * from tollwire.receipts r where r.id = x.id and r.id between v_min and v_max offset 0) k on true
                 left join lateral (
                     -- Attempts of one message under one reference are one submit that was asked again; parts and messages are counted.
-                    select y.message_id, y.attempt_no, y.part_no, y.client_id, y.msisdn, y.is_open, y.receipt_at, max(y.place) filter (where y.is_open) over () as open_count
-                    from (select f.message_id, f.attempt_no, f.part_no, f.submitted_at, m.client_id, m.msisdn, w.is_open, w.receipt_at,
-                                 dense_rank() over (partition by w.is_open order by f.message_id, f.part_no) as place
+                    select y.message_id, y.attempt_no, y.part_no, y.client_id, y.fits and k.msisdn is not null as is_named, y.is_open, y.receipt_at,
+                           max(y.place) filter (where y.is_open) over (partition by y.is_exact) as open_count
+                    from (select f.message_id, f.attempt_no, f.part_no, f.submitted_at, m.client_id, m.fits, m.is_exact, w.is_open, w.receipt_at,
+                                 dense_rank() over (partition by w.is_open, m.is_exact order by f.message_id, f.part_no) as place
                           from tollwire.carrier_references f
-                          cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = f.message_id offset 0) m
                           cross join lateral (
-                              select (c.receipt is null or c.receipt in ('enroute', 'accepted', 'unknown')) and (k.msisdn is null or k.msisdn = m.msisdn) as is_open, c.receipt_at from tollwire.attempts c
+                              select c.msisdn, c.client_id, c.msisdn = k.msisdn as is_exact,
+                                     k.msisdn is null or c.msisdn = k.msisdn or length(c.msisdn) - length(k.msisdn) between 1 and 3 and right(c.msisdn, length(k.msisdn) - 1) = substr(k.msisdn, 2) as fits
+                              from tollwire.messages c where c.id = f.message_id offset 0) m
+                          cross join lateral (
+                              select (c.receipt is null or c.receipt in ('enroute', 'accepted', 'unknown')) and m.fits as is_open, c.receipt_at from tollwire.attempts c
                               where c.message_id = f.message_id and c.attempt_no = f.attempt_no and c.part_no = f.part_no offset 0) w
                           where f.carrier_id = k.carrier_id and f.reference = k.reference and f.submitted_at > k.received_at - c_match_window
                             and f.submitted_at <= k.received_at + c_match_window and f.submitted_at <= v_soon
-                            and (k.msisdn is null or m.msisdn = k.msisdn or m.msisdn like c_erased) and (k.part_no is null or k.part_no = f.part_no or (
+                            and (m.fits or m.msisdn like c_erased) and (k.part_no is null or k.part_no = f.part_no or (
                                 select c.parts_total = 1 from tollwire.message_states c where c.message_id = f.message_id))) y
-                    order by y.is_open desc, coalesce(y.msisdn = k.msisdn, false) desc, y.submitted_at desc, y.attempt_no desc, y.part_no
+                    order by coalesce(y.is_exact, false) desc, y.fits desc, y.is_open desc, y.submitted_at desc, y.attempt_no desc, y.part_no
                     limit 1) c on k.settled_at is null
                 -- Where the reference alone finds nothing (its reply was lost), too much, or another message than the carrier echoes, our own id
                 -- decides, if everything else fits: this carrier had this attempt of this message to this number, and has not refused it, or has
@@ -60,11 +67,14 @@ begin
                     from (select a.message_id, a.attempt_no, a.part_no, a.reference, a.receipt, m.client_id, i.idempotent_submit as knows_ids, count(*) over () as fitting,
                                  bool_or(a.outcome is null or a.claimed_at > v_now - c_record_window - i.submit_deadline_seconds * interval '1 second') over () as is_early
                           from tollwire.attempts a
-                          cross join lateral (select c.msisdn, c.client_id from tollwire.messages c where c.id = a.message_id offset 0) m
+                          cross join lateral (
+                              select c.msisdn, c.client_id,
+                                     k.msisdn is null or c.msisdn = k.msisdn or length(c.msisdn) - length(k.msisdn) between 1 and 3 and right(c.msisdn, length(k.msisdn) - 1) = substr(k.msisdn, 2) as fits
+                              from tollwire.messages c where c.id = a.message_id offset 0) m
                           cross join lateral (select c.idempotent_submit, c.submit_deadline_seconds from tollwire.carriers c where c.id = a.carrier_id offset 0) i
                           where a.message_id = k.echo_message_id and a.carrier_id = k.carrier_id and (k.echo_attempt_no is null or a.attempt_no = k.echo_attempt_no)
                             and (k.part_no is null or a.part_no = k.part_no or (select c.parts_total = 1 from tollwire.message_states c where c.message_id = a.message_id))
-                            and (k.msisdn is null or m.msisdn = k.msisdn or m.msisdn like c_erased)
+                            and (m.fits or m.msisdn like c_erased)
                             and (a.outcome is null or a.outcome in ('submitted', 'uncertain') or a.receipt is not null) and a.claimed_at > k.received_at - c_match_window
                             -- What has a name of its own is not meant by another, unless it was the only try, or any try is the same submit.
                             and (a.reference is null or a.reference = k.reference or k.echo_attempt_no is not null or i.idempotent_submit or not exists (
@@ -84,7 +94,7 @@ begin
                     select c.message_id <> k.echo_message_id and exists (
                                select from tollwire.attempts o where o.message_id = k.echo_message_id and o.carrier_id = k.carrier_id) as is_denied,
                            -- Its number, our id, and the date of the word that closed it show that it is meant.
-                           c.msisdn is distinct from k.msisdn and c.message_id is distinct from k.echo_message_id and (c.is_open or c.receipt_at is null or c.receipt_at is distinct from k.done_at)
+                           c.is_named is not true and c.message_id is distinct from k.echo_message_id and (c.is_open or c.receipt_at is null or c.receipt_at is distinct from k.done_at)
                            and (not c.is_open or (select s.final_at is not null from tollwire.message_states s where s.message_id = c.message_id))
                            and k.received_at > v_now - c_record_window - (select i.submit_deadline_seconds * interval '1 second' from tollwire.carriers i where i.id = k.carrier_id) as is_old) d
             ) y

@@ -205,8 +205,9 @@ begin
     update tollwire.receipts k
         set (settled_at, outcome, message_id, attempt_no, part_no, msisdn, tries, due_at) = (
             select case when k_outcome[i] not in ('waiting', 'early') then v_now end, case when k_outcome[i] not in ('waiting', 'early') then k_outcome[i] end, k_message[i], k_attempt[i], coalesce(k.part_no, k_part[i]),
-                   -- What was erased does not come back by a late receipt.
-                   case when (select m.msisdn like '+999%' from tollwire.messages m where k.msisdn is not null and m.id = k_message[i] and m.id between v_m_min and v_m_max) then null else k.msisdn end,
+                   -- What was erased does not come back by a late receipt; and a number told without its country's code is found by who erases it.
+                   case when k.msisdn is null or k_message[i] is null then k.msisdn else (
+                       select case when m.msisdn not like '+999%' then m.msisdn end from tollwire.messages m where m.id = k_message[i] and m.id between v_m_min and v_m_max) end,
                    least(k.tries + 1, 30000), case k_outcome[i] when 'early' then v_now + c_early_wait when 'waiting' then
                        v_now + least(power(2, least(k.tries, 16)), greatest(c_wait_seconds, floor(extract(epoch from v_now - k.received_at) / c_looks_an_age))) * interval '1 second' else k.due_at end
             from width_bucket(k.id, k_id) i)

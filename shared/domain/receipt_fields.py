@@ -73,7 +73,10 @@ def echoed_id(value: object | None) -> UUID | None:
 
 
 def international(value: object | None) -> str | None:
-    """Return the number in E.164; a national one cannot be compared, so it is no evidence: None."""
+    """Return the number in E.164; one with the 0 of its country before it is no evidence: None.
+
+    A national number that has no such 0 looks like another country's: whoever compares it has to know.
+    """
     digits = (plain_text(value) or "").removeprefix("+").removeprefix("00")
     is_number = digits.isascii() and digits.isdigit() and not digits.startswith("0")
     return f"+{digits}" if is_number and MSISDN_DIGITS_MIN <= len(digits) <= MSISDN_DIGITS_MAX else None

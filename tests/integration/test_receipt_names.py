@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+import pytest
+
 from tests.support.flow import MSISDN, Flow, open_flow, outcome
 from tests.support.servers import Database
 
@@ -236,3 +238,53 @@ async def test_a_part_that_is_ours_is_not_taken_for_another(database: Database) 
         (message,) = await flow.accepted(await flow.client(), parts=2, segments=2)
         (reference, _) = await flow.submitted([message], carrier)
         assert (await flow.receipt(carrier, reference, "undelivered", part_no=3)).outcome == "waiting"
+
+
+NATIONAL = "+" + MSISDN[3:]  # as the reader takes a number that says no country
+TOLD = "select message_id, msisdn from tollwire.receipts"
+
+
+async def test_a_number_without_its_countrys_code_is_the_messages(database: Database) -> None:
+    """By the reference or by our id; and who erases the number finds it."""
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        (named,) = ids = await flow.accepted(await flow.client())
+        (reference,) = await flow.submitted(ids, carrier)
+        settled = await flow.receipt(carrier, reference, "delivered", msisdn=NATIONAL)
+        assert (settled.outcome, settled.state) == ("moved", "DELIVERED")
+        echoed = await sent_again(flow, carrier, None)
+        settled = await flow.receipt(carrier, "R", "delivered", msisdn=NATIONAL, echo_message_id=echoed)
+        assert (settled.outcome, settled.state) == ("moved", "DELIVERED")
+        assert {tuple(row) for row in await flow.pool.fetch(TOLD)} == {(named, MSISDN), (echoed, MSISDN)}
+
+
+@pytest.mark.parametrize(
+    "number", [MSISDN[:-1], f"{MSISDN[:-1]}9", "+" + MSISDN[5:], f"+2{MSISDN[4:]}", f"+49{MSISDN[1:]}"]
+)
+async def test_another_number_is_no_evidence_for_the_message(database: Database, number: str) -> None:
+    """Cut behind, another one, without more than a country's code, with another one, with one too many."""
+    async with open_flow(database) as flow:
+        carrier = await flow.carrier()
+        (message,) = ids = await flow.accepted(await flow.client())
+        (reference,) = await flow.submitted(ids, carrier)
+        for echo in (None, message):
+            settled = await flow.receipt(carrier, reference, "delivered", msisdn=number, echo_message_id=echo)
+            assert (settled.outcome, await flow.state(message)) == ("waiting", "SENT")
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_whose_number_it_is_to_the_last_digit_comes_first(database: Database, *, is_over: bool) -> None:
+    """Of two messages under one reference, whether or not that one is over."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (exact,) = await flow.accepted(client, msisdn=NATIONAL)
+        (longer,) = await flow.accepted(client)
+        for message in (exact, longer):
+            await flow.claim([message], carrier)
+            await flow.record([outcome(message, 1, "submitted", reference="R")], carrier)
+        told = ["delivered", "undelivered"] if is_over else ["delivered"]
+        for word in told:
+            await flow.receipt(carrier, "R", word, msisdn=NATIONAL)
+        assert [await flow.state(message) for message in (exact, longer)] == ["DELIVERED", "SENT"]
+        await flow.receipt(carrier, "R", "delivered", msisdn=MSISDN)
+        assert await flow.state(longer) == "DELIVERED"
