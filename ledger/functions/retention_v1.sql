@@ -159,13 +159,23 @@ end $$;
 
 -- Ends what nobody looks after any more, so that it cannot keep a day for ever: callbacks 6 days after they were due (their schedule
 -- lasts 3, and a replay makes them due) and receipts after 14 days (they match within 7). At most p_limit of each.
+-- Where it has not run for a day everything may have stood still, or the database was restored to a moment that long ago: then what waits
+-- has its 6 days from now on, as if it were due today. Less than a day is no matter: what is due is taken up within minutes.
 create function tollwire.end_forgotten_v1(p_limit integer) returns table (o_callbacks integer, o_receipts integer)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
+    v_after timestamptz;
     v_callbacks integer;
     v_receipts integer;
 begin
+    insert into tollwire.watermarks as w (name, position, at) values ('end_forgotten', extract(epoch from v_now + interval '6 days')::text, v_now)
+        on conflict (name) do update set at = v_now, position = case when w.at < v_now - interval '1 day' then excluded.position else w.position end
+        returning to_timestamp(w.position::double precision) into v_after;
+    if v_now < v_after then
+        return query select 0, 0;
+        return;
+    end if;
     with chosen as materialized (
         select c.id from tollwire.callbacks c
         where c.done_at is null and c.due_at < v_now - interval '6 days' and c.id < tollwire.uuid7_floor_v1(v_now - interval '6 days') limit p_limit for update skip locked)

@@ -1,7 +1,7 @@
 """What goes by its age: idempotency keys, references, the journal; and what nobody looks after any more."""
 
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -63,7 +63,8 @@ async def test_references_go_after_their_time_unless_a_receipt_may_ask_for_them(
     assert "tollwire.carrier_references" in await rows_of(flow, days_ago(14))
 
 
-async def test_what_nobody_looks_after_is_ended(flow, pool):
+async def forgotten(flow: Flow) -> None:
+    """A callback and a receipt that nobody has looked after for long; and one of each that waits."""
     day = days_ago(20)
     client, carrier = await flow.client(), await flow.carrier()
     await flow.endpoint(client)
@@ -74,17 +75,54 @@ async def test_what_nobody_looks_after_is_ended(flow, pool):
         "(select min(id::text)::uuid from tollwire.callbacks)",
         id_of(day),
     )
-    unmatched = await flow.receive(carrier, "nobody's", "delivered", receipt_id=id_of(day))
-    await flow.pool.execute(
-        "update tollwire.receipts set received_at = clock_timestamp() - interval '15 days'"
-    )
+    for receipt_id, age in ((id_of(day), 15), (None, 13)):
+        changes = {} if receipt_id is None else {"receipt_id": receipt_id}
+        kept = await flow.receive(carrier, "nobody's", "delivered", **changes)
+        await flow.pool.execute(
+            "update tollwire.receipts set received_at = clock_timestamp() - $2::interval where id = $1",
+            kept,
+            timedelta(days=age),
+        )
+
+
+async def ended(flow: Flow, pool: Pool) -> list[str]:
+    """Run the retention; the outcomes that there are then."""
     await retention(pool, None).run_once()
-    outcomes = await flow.pool.fetch("select outcome from tollwire.callbacks order by id")
-    assert [row[0] for row in outcomes] == ["discarded", None]
-    assert (
-        await flow.pool.fetchval("select outcome from tollwire.receipts where id = $1", unmatched)
-        == "unmatched"
+    rows = await flow.pool.fetch(
+        "select outcome from tollwire.callbacks union all select outcome from tollwire.receipts"
+        " where reference = 'nobody''s'"
     )
+    return sorted(row[0] for row in rows if row[0] is not None)
+
+
+async def time_passes(flow: Flow, interval: timedelta) -> None:
+    """For what the retention remembers of its runs."""
+    await flow.pool.execute(
+        "update tollwire.watermarks set at = at - $1::interval, position = position::numeric"
+        " - extract(epoch from $1::interval) where name = 'end_forgotten'",
+        interval,
+    )
+
+
+async def test_what_nobody_looks_after_is_ended(flow, pool):
+    await forgotten(flow)
+    assert await ended(flow, pool) == []
+    for _ in range(6):
+        await time_passes(flow, timedelta(hours=23))
+        assert await ended(flow, pool) == []
+    await time_passes(flow, timedelta(hours=7))
+    assert await ended(flow, pool) == ["discarded", "unmatched"]
+
+
+async def test_after_a_stop_or_a_restore_nothing_is_ended_that_nobody_could_look_after(flow, pool):
+    await forgotten(flow)
+    await ended(flow, pool)
+    for _ in range(2):
+        await time_passes(flow, timedelta(days=8))
+        assert await ended(flow, pool) == []
+        for _ in range(6):
+            await time_passes(flow, timedelta(hours=23))
+            assert await ended(flow, pool) == []
 
 
 async def journal_of(flow: Flow, day: date, *, entries: int) -> None:
