@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import structlog
 from prometheus_client import Counter, Gauge
 
 from ledger.checkpoints import KeyringSigner, close_day, unsealed_days
+from ledger.clockwork_store import read_time
 from ledger.findings import Finding
 from ledger.pace import Pace, never
 from ledger.tally import Tally
@@ -151,8 +152,9 @@ class Bookkeeping:
             _log.info("day sealed", day=day.isoformat(), entries=seal.entries, accounts=seal.accounts)
 
     async def _unsealed_days(self) -> list[date]:
+        now = await read_time(self._pool)
         async with self._pool.acquire() as connection:
-            return await unsealed_days(connection, (datetime.now(UTC) - CLOSE_AFTER).date())
+            return await unsealed_days(connection, (now - CLOSE_AFTER).date())
 
     def _tell_of_proof(self, findings: list[Finding]) -> None:
         told = self._proof.present

@@ -16,6 +16,7 @@ from ledger.retention_settings import RetentionSettings
 from ledger.seal_export import SealExport
 from ledger.settings import LedgerSettings
 from ledger.suspended import Suspended
+from shared.runtime.clock import keep_clock, open_clock
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Loop, every
@@ -46,6 +47,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
     settings = load(LedgerSettings, os.environ)
     async with (
         open_pool(settings, application_name="tollwire-ledger") as pool,
+        open_clock(pool) as clock,
         open_jetstream(settings, name="tollwire-ledger") as jetstream,
         FactPublisher(jetstream) as facts,
         open_monitor(settings, readiness_checks(pool), startup=startup_checks(pool)),
@@ -72,6 +74,7 @@ async def ledger() -> AsyncIterator[Sequence[Loop]]:
             partial(every, interval_seconds=SEAL_EXPORT_SECONDS, run_once=seals.run_once),
             partial(every, interval_seconds=RESEAL_SECONDS, run_once=reseal.run_once),
             Retention(pool, load(RetentionSettings, os.environ)).run,
+            partial(keep_clock, clock, pool),
             facts.run,
             Statistics(WATCHED).run,
         ]
