@@ -27,6 +27,9 @@ SAMPLES: Final = 3
 # A database that takes longer for a few clock readings is away; the old measurement serves on.
 REFRESH_LIMIT_SECONDS: Final = 5.0
 
+# A monotonic clock that counts while the machine is suspended, too; Linux' own does not, elsewhere it may.
+RUNS_ON: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 READ_TIME: Final = "select clock_timestamp()"
 
 _log = structlog.get_logger(__name__)
@@ -37,7 +40,7 @@ class ClockSkew(Exception):  # noqa: N818 - named for what happened
 
 
 class Measured(NamedTuple):
-    """The database's time at 0 of the monotonic clock, and how far it is ahead of this machine's."""
+    """The database's time at 0 of the clock that runs on, and how far it is ahead of this machine's."""
 
     base_seconds: float
     offset_seconds: float
@@ -54,7 +57,7 @@ async def measure(connection: Connection) -> Measured:
         if trip < best_trip:
             best_trip = trip
             now_there = there.timestamp() + trip / 2
-            measured = Measured(now_there - time.monotonic(), now_there - time.time())
+            measured = Measured(now_there - time.clock_gettime(RUNS_ON), now_there - time.time())
     return measured
 
 
@@ -62,15 +65,15 @@ class Clock:
     """The database's time, as well as this process knows it."""
 
     def __init__(self, offset_seconds: float = 0.0) -> None:
-        # Between two measurements the monotonic clock runs on: a step of the machine's clock does nothing.
-        self._base_seconds = time.time() + offset_seconds - time.monotonic()
+        # Between two measurements a clock runs on that nobody sets: a step of the machine's does nothing.
+        self._base_seconds = time.time() + offset_seconds - time.clock_gettime(RUNS_ON)
         self._last_ms = 0
         self._last_random = 0
         self._randomness = Randomness()
 
     def now_ms(self) -> int:
         """Milliseconds since the Unix epoch by the database's clock."""
-        return int((self._base_seconds + time.monotonic()) * 1000)
+        return int((self._base_seconds + time.clock_gettime(RUNS_ON)) * 1000)
 
     def now(self) -> datetime:
         """The same as an aware time in UTC."""

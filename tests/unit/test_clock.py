@@ -36,6 +36,15 @@ def test_a_step_of_the_machines_clock_changes_nothing(monkeypatch: pytest.Monkey
     assert 0 <= clock.now_ms() - before < 10_000
 
 
+def test_time_goes_on_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel counts it in CLOCK_BOOTTIME alone."""
+    clock, read = Clock(), time.clock_gettime
+    before = clock.now_ms()
+    slept = {time.CLOCK_BOOTTIME: 3_600.0}
+    monkeypatch.setattr(time, "clock_gettime", lambda which: read(which) + slept.get(which, 0.0))
+    assert 3_600_000 <= clock.now_ms() - before < 3_610_000
+
+
 def test_now_is_an_aware_time() -> None:
     now = Clock().now()
     assert now.tzinfo == UTC
