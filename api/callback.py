@@ -125,7 +125,9 @@ async def test_callback(resources: Resources, call: Call) -> TestRequested:
 async def list_callback_attempts(resources: Resources, call: Call, *, query: CallbackLogQuery) -> CallbackLog:
     """List callbacks and attempts.
 
-    Newest first, with the tries that failed. A test key is shown those of test messages.
+    Newest first, with the tries that failed. A page has 1,000 tries at most, and ends before the callback
+    with more: it may be shorter than `limit`, and its `next_cursor` leads on. A test key is shown those of
+    test messages.
     """
     before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
     narrow = callback_reads.CallbackFilter(

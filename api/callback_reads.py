@@ -1,7 +1,6 @@
 """The log of callbacks, and putting them back to work; every statement names the client."""
 
 from datetime import datetime
-from operator import itemgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -19,6 +18,9 @@ REPLAY_SCAN_MAX: Final = 10_000
 # Of one callback the log keeps and shows so many tries, the last ones: all 11 that there are, and some
 # replays. record_callbacks_v1 has the same number.
 TRIES_MAX: Final = 20
+# And so many of all callbacks of a page, one for each of the longest page: with 1,024 bytes of answer and 200
+# of an error each, and six bytes of JSON for what is written as \u0001, that is 7.5 MB at most.
+PAGE_TRIES_MAX: Final = 1_000
 
 
 class CallbackFilter(NamedTuple):
@@ -55,6 +57,7 @@ LIST_TRIES = """
         from tollwire.callback_attempts
         where callback_id = c.id and callback_id between $2 and $3
         order by attempt_no desc limit $4) t
+    order by t.callback_id desc, t.attempt_no limit $5
 """
 
 
@@ -68,7 +71,10 @@ class LoggedCallback(NamedTuple):
 async def list_callbacks(
     pool: Pool, client_id: int, narrow: CallbackFilter, limit: int
 ) -> tuple[list[LoggedCallback], UUID | None]:
-    """Return a page of callbacks, newest first, and the id below which the next one goes on."""
+    """Return a page of callbacks, newest first, and the id below which the next one goes on.
+
+    It ends before the callback with which it would have more than ``PAGE_TRIES_MAX`` tries.
+    """
     async with pool.acquire() as connection, snapshot(connection):
         rows = await connection.fetch(LIST, client_id, narrow.before_id, SCAN_MAX, *narrow[1:], limit)
         if len(rows) == limit:
@@ -76,11 +82,21 @@ async def list_callbacks(
         else:
             reached = await connection.fetchval(LAST_SCANNED, client_id, narrow.before_id, SCAN_MAX - 1)
         ids = [row["id"] for row in rows]
-        found = await connection.fetch(LIST_TRIES, ids, ids[-1], ids[0], TRIES_MAX) if ids else []
-    tries: dict[UUID, list[Record]] = {id_: [] for id_ in ids}
-    for one in sorted(found, key=itemgetter("attempt_no")):
-        tries[one["callback_id"]].append(one)
+        found = await _last_tries(connection, ids) if ids else []
+    if len(found) > PAGE_TRIES_MAX:
+        # Never the first: one has no more than TRIES_MAX.
+        rows = rows[: ids.index(found[-1]["callback_id"])]
+        reached = rows[-1]["id"]
+    tries: dict[UUID, list[Record]] = {row["id"]: [] for row in rows}
+    for one in found:
+        if one["callback_id"] in tries:
+            tries[one["callback_id"]].append(one)
     return [LoggedCallback(row, tries[row["id"]]) for row in rows], reached
+
+
+async def _last_tries(connection: Connection, ids: list[UUID]) -> list[Record]:
+    """The tries of callbacks, newest callbacks first; one more than a page has tells that it is too long."""
+    return await connection.fetch(LIST_TRIES, ids, ids[-1], ids[0], TRIES_MAX, PAGE_TRIES_MAX + 1)
 
 
 REPLAY = "select replayed, reached from tollwire.replay_callbacks_v1($1, $2, $3, $4, $5, $6)"

@@ -11,8 +11,11 @@ import pytest
 
 from api import callback_reads, reads
 from api.callback_reads import CallbackFilter
+from api.callback_schemas import Try
 from api.cursors import FIRST_ID, LAST_ID
 from api.reads import EntryFilter, MessageFilter
+from api.routing import encode
+from dlr.records import ANSWER_KEPT_BYTES
 from shared.runtime.postgres import Pool
 from tests.support.flow import open_flow
 from tests.support.servers import Database
@@ -141,6 +144,46 @@ async def test_a_page_of_the_callbacks_log_repeats_none(
                     break
                 before = reached
     assert seen == ids
+
+
+KEEP_TRIES = """
+    insert into tollwire.callback_attempts (callback_id, attempt_no, at, answer_head)
+    select $1::uuid, n, now(), n::text::bytea from generate_series(1, $2::integer) n
+"""
+
+
+async def test_a_page_of_the_callbacks_log_ends_where_its_tries_are_too_many(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_reads, "TRIES_MAX", 4)
+    monkeypatch.setattr(callback_reads, "PAGE_TRIES_MAX", 5)
+    async with open_flow(database) as flow:
+        client = await flow.client()
+        await flow.endpoint(client)
+        tries = [2, 3, 0, 1, 0, 4, 9, 1]  # from the newest callback on
+        for _ in tries:
+            await flow.pool.execute("select tollwire.test_callback_v1($1)", client)
+        ids = [row[0] for row in await flow.pool.fetch("select id from tollwire.callbacks order by id desc")]
+        await flow.pool.executemany(KEEP_TRIES, list(zip(ids, tries, strict=True)))
+        log, before = [], LAST_ID
+        while True:
+            narrow = CallbackFilter(before, None, None)
+            rows, reached = await callback_reads.list_callbacks(flow.pool, client, narrow, 100)
+            log.append(rows)
+            if reached is None:
+                break
+            before = reached
+    shown = [[[one["attempt_no"] for one in row.tries] for row in page] for page in log]
+    assert shown == [[[1, 2], [1, 2, 3], []], [[1], [], [1, 2, 3, 4]], [[6, 7, 8, 9], [1]]]
+    assert [row.callback["id"] for page in log for row in page] == ids
+
+
+def test_the_longest_page_of_the_callbacks_log_is_some_megabytes() -> None:
+    """Four at once are what one client reads in a process, which has 768 MiB."""
+    at, address = "2026-01-01T00:00:00.000000Z", "2001:db8:1111:2222:3333:4444:5555:6666"
+    one = encode(Try(32_767, at, 599, "\x01" * 200, 15_000, address, "\x01" * ANSWER_KEPT_BYTES))
+    assert callback_reads.PAGE_TRIES_MAX * len(one) < 8 * 1024 * 1024
+    assert callback_reads.TRIES_MAX < callback_reads.PAGE_TRIES_MAX
 
 
 async def test_a_statement_ends_where_its_entries_were_dropped(database: Database) -> None:
