@@ -94,6 +94,7 @@ class Answer(web.StreamResponse):
             f"Content-Length: {len(self._content)}\r\n\r\n"
         )
         transport.write(head.encode("latin-1") + self._content)
+        self._content = b""  # not kept twice while a client takes its time
         return None
 
     async def write_eof(self, _data: bytes = b"") -> None:

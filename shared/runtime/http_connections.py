@@ -1,10 +1,12 @@
-"""Connections of the ports that strangers reach: none is held for ever by who says nothing."""
+"""Connections of the ports that strangers reach: none is held for ever by who says or takes nothing."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
+
+from shared.runtime.untaken import Untaken
 
 # The longest header line that is read; a key, a trace and an idempotency key take 1 kB together.
 LINE_MAX_BYTES: Final = 8_190
@@ -22,10 +24,11 @@ class BrokenBody(ConnectionError):  # noqa: N818 - named for what it is
 class Connection(web.RequestHandler):
     """aiohttp's connection, hung up when the head of its first request does not come; it would wait for ever.
 
+    So it would for a client that does not take its answer (``shared.runtime.untaken``).
     A body that is declared compressed is handed on as it came, so a bomb is never unpacked.
     """
 
-    __slots__ = ("_head_seconds", "_silence")
+    __slots__ = ("_head_seconds", "_silence", "_untaken", "_wire")
 
     def __init__(self, server: web.Server, *, head_seconds: float = HEAD_SECONDS, **options: Any) -> None:
         super().__init__(
@@ -39,17 +42,32 @@ class Connection(web.RequestHandler):
         )
         self._head_seconds = head_seconds
         self._silence: asyncio.TimerHandle | None = None
+        self._untaken: Untaken | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give a new connection so long for the head of its first request."""
+        self._wire = cast("asyncio.Transport", transport)  # aiohttp forgets its own when it closes it
         super().connection_made(transport)
+        if self._task_handler is not None:
+            self._task_handler.add_done_callback(self._say_no_more)
         self._silence = asyncio.get_running_loop().call_later(self._head_seconds, self._hang_up)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the timer with the connection."""
+        """Forget the timers with the connection."""
         if self._silence is not None:
             self._silence.cancel()
+        self._let_go()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Watch whether the client takes its answer, now that there is more than the network will have."""
+        super().pause_writing()
+        self._hold()
+
+    def resume_writing(self) -> None:
+        """It has taken nearly all of it."""
+        super().resume_writing()
+        self._let_go()
 
     def data_received(self, data: bytes) -> None:
         """Tell who waits for a body that it is broken; aiohttp would let them wait, and answer after them."""
@@ -72,6 +90,20 @@ class Connection(web.RequestHandler):
             # A reader that was just woken by the end of a good piece does not look, and waits for another.
             asyncio.get_running_loop().call_soon(body.set_exception, broken)
             self._lingering_time = 0.0  # else aiohttp would go on to read what it cannot
+
+    def _say_no_more(self, _task: asyncio.Task[None]) -> None:
+        """A closed connection is there until all of it is taken, also what was too little to watch."""
+        if self._manager is not None and self._wire.get_write_buffer_size():
+            self._hold()
+
+    def _hold(self) -> None:
+        if self._untaken is None:
+            self._untaken = Untaken(self._wire)
+
+    def _let_go(self) -> None:
+        if self._untaken is not None:
+            self._untaken.taken()
+            self._untaken = None
 
     def _hang_up(self) -> None:
         if self._request_count == 0:

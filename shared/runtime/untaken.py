@@ -1,0 +1,74 @@
+"""Answers that wait in memory for clients who do not take them: not without end, and not more than so many.
+
+A client that asks and does not read costs nothing but its connection, while what it asked for stays here.
+Nothing of this is done for an answer that the network takes at once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import Counter
+
+# Who takes less of its answers than the second of these in the first, 9 kB/s, is cut off.
+TAKE_SECONDS: Final = 30.0
+TAKE_MIN_BYTES: Final = 256 * 1024
+# All answers of a process that wait so, in a pod of 768 MiB or less: beyond it those that have waited longest
+# are cut off.
+UNTAKEN_MAX_BYTES: Final = 64 * 1024 * 1024
+
+_cut_off = Counter(
+    "tollwire_http_untaken_total",
+    "Connections cut off with an answer that their client did not take, by why: slow, room",
+    ["why"],
+)
+_slow, _room = _cut_off.labels("slow").inc, _cut_off.labels("room").inc
+
+
+class _Sum:
+    """The bytes of all of them."""
+
+    bytes = 0
+
+
+class Untaken:
+    """What one connection holds for its client, from its making until ``taken``."""
+
+    __slots__ = ("_left_bytes", "_timer", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._left_bytes = transport.get_write_buffer_size()
+        _held[self] = None
+        _sum.bytes += self._left_bytes
+        self._watch()
+        while _sum.bytes > UNTAKEN_MAX_BYTES and (oldest := next(iter(_held))) is not self:
+            oldest._cut_off(_room)  # noqa: SLF001 - another of its kind
+
+    def taken(self) -> None:
+        """Its client has taken it, or is gone; may be called twice."""
+        self._timer.cancel()
+        if self in _held:
+            del _held[self]
+            _sum.bytes -= self._left_bytes
+
+    def _watch(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TAKE_SECONDS, self._look)
+
+    def _look(self) -> None:
+        left_bytes = self._transport.get_write_buffer_size()
+        if self._left_bytes - left_bytes < TAKE_MIN_BYTES:
+            self._cut_off(_slow)
+            return
+        _sum.bytes += left_bytes - self._left_bytes
+        self._left_bytes = left_bytes
+        self._watch()
+
+    def _cut_off(self, count: Callable[[], None]) -> None:
+        count()
+        self.taken()
+        self._transport.abort()
+
+
+_sum = _Sum()
+_held: dict[Untaken, None] = {}  # the oldest first
