@@ -1,10 +1,12 @@
 """What is answered for a message: of an accept flush, or of what stands under its key already."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from api import store
 from api.counted import HOLDS
@@ -24,7 +26,7 @@ Known: TypeAlias = Mapping[UUID, store.Accepted] | Exception
 _log = structlog.get_logger(__name__)
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True, gc=False):
     """An accepted message; ``is_replay`` when an earlier request with this key had it accepted."""
 
     answer: MessageAccepted
@@ -45,7 +47,7 @@ def decide(
         return Decision(_answer(item, request, answer), is_replay=False)
     earlier = before(answer, known, quoted.currency)
     # The same call, sent again after a lost connection, finds its own message: that is no replay.
-    return earlier._replace(is_replay=answer.message_id != item.message_id)
+    return replace(earlier, is_replay=answer.message_id != item.message_id)
 
 
 def before(answer: AcceptAnswer, known: Known, currency: str) -> Decision:

@@ -2,10 +2,10 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple, TypeVar
+from typing import Final
 from uuid import UUID
 
-from msgspec import field
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from api.callers import Client
@@ -32,26 +32,24 @@ ROUTE_REPLAY: Final = "/admin/v1/dead-letters/{id}/replay"
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
-Spelled = TypeVar("Spelled", str, int)
-
 
 class _Asked(Plain, frozen=True, gc=False):
     """What was asked, as it is compared with what comes under the same idempotency key."""
 
-    to: str
-    text: str
-    sender: str | None = field(name="from")
-    lane: str | None
-    client_ref: str | None
-    send_at: str | None
-    delivery: str | None
-    valid_for_seconds: int | None
-    max_price: str | None
     callback_url: str | None
+    client_ref: str | None
+    delivery: str | None
+    sender: str | None = field(name="from")
     is_test: bool
+    lane: str | None
+    max_price: str | None
+    send_at: str | None
+    text: str
+    to: str
+    valid_for_seconds: int | None
 
 
-class Sending(NamedTuple):
+class Sending(Struct, frozen=True, gc=False):
     """Who sends, and under which idempotency key."""
 
     client: Client
@@ -172,24 +170,20 @@ def fingerprint_of(route: str, request: MessageRequest, *, is_test: bool) -> byt
 
     A test key's request is another one than a live key's: it must never answer for it.
     """
-    send_at = request.send_at.astimezone(UTC).isoformat() if request.send_at else None
+    lane, delivery, seconds = request.lane, request.delivery, request.valid_for_seconds
     return fingerprint(
         "POST",
         route,
         _Asked(
             to=request.to, text=request.text, sender=request.sender,
-            lane=_spelled(request.lane, LANE_DEFAULT),
-            client_ref=request.client_ref, send_at=send_at,
-            delivery=_spelled(request.delivery, _delivery_default(request.lane)),
-            valid_for_seconds=_spelled(request.valid_for_seconds, VALID_FOR_DEFAULT_SECONDS),
+            lane=None if lane == LANE_DEFAULT else lane,
+            client_ref=request.client_ref,
+            send_at=request.send_at.astimezone(UTC).isoformat() if request.send_at else None,
+            delivery=None if delivery == _delivery_default(lane) else delivery,
+            valid_for_seconds=None if seconds == VALID_FOR_DEFAULT_SECONDS else seconds,
             max_price=request.max_price, callback_url=request.callback_url, is_test=is_test,
         ),
     )  # fmt: skip
-
-
-def _spelled(value: Spelled | None, default: Spelled) -> Spelled | None:
-    """The value, unless it only spells the default out."""
-    return None if value == default else value
 
 
 def _delivery_default(lane: Lane | None) -> Delivery:

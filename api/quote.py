@@ -1,5 +1,6 @@
 """What a message would be and cost: the one function behind the preview and the bill (RULES 14)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -120,13 +121,14 @@ def _price(prices: Prices, client: Client, msisdn: Msisdn, segments: int) -> tup
 def _carrier(prices: Prices, msisdn: Msisdn, *, is_test: bool) -> CarrierConfig:
     """The best carrier that is switched on; when all are off, the best one: they may come back in time."""
     carriers = prices.carriers
-    if is_test:
-        usable = [carrier for carrier in carriers.values() if carrier.is_simulator and carrier.is_enabled]
-    else:
-        usable = [carriers[id_] for id_ in prices.routes.carriers_for(msisdn.e164)]
+    usable = _simulators(carriers) if is_test else prices.routes.carriers_for(msisdn.e164)
     if not usable:
         raise Refusal(ProblemCode.NO_ROUTE, region=msisdn.region)
-    for carrier in usable:
-        if carrier.is_enabled:
-            return carrier
-    return usable[0]
+    for id_ in usable:
+        if carriers[id_].is_enabled:
+            return carriers[id_]
+    return carriers[usable[0]]
+
+
+def _simulators(carriers: dict[int, CarrierConfig]) -> Sequence[int]:
+    return [carrier.id for carrier in carriers.values() if carrier.is_simulator and carrier.is_enabled]

@@ -9,7 +9,7 @@ import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -76,8 +76,7 @@ class Call:
         return client
 
 
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[Body]):
+class Reply(msgspec.Struct, Generic[Body], frozen=True, gc=False):
     """An answer that needs more than its body.
 
     ``is_replay`` gives the request's slot back (RULES 13), ``is_refused`` as long as refusals may (ADR 0021).
@@ -85,7 +84,7 @@ class Reply(Generic[Body]):
 
     body: Body | bytes
     status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
     is_replay: bool = False
     """All of it was answered before."""
     is_refused: bool = False

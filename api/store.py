@@ -55,7 +55,7 @@ class AcceptItem(Struct, frozen=True, gc=False):
     replay_of: UUID | None
 
 
-class AcceptAnswer(NamedTuple):
+class AcceptAnswer(Struct, frozen=True, gc=False):
     """What became of one item; ``outcome`` as in functions/accept_batch_v1.sql."""
 
     outcome: str

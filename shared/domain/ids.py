@@ -17,8 +17,8 @@ _MS_PER_DAY = 86_400_000
 _EPOCH_DAY = date(1970, 1, 1)
 
 
-def uuid7_from(ms: int, randomness: int) -> UUID:
-    """Return the UUIDv7 of a Unix time in milliseconds and 74 random bits.
+def uuid7_number(ms: int, randomness: int) -> int:
+    """Return the 128 bits of the UUIDv7 of a Unix time in milliseconds and 74 random bits.
 
     The larger ``randomness`` of one millisecond is the larger id, so a caller may count up within one.
 
@@ -28,7 +28,12 @@ def uuid7_from(ms: int, randomness: int) -> UUID:
     if ms >> _TIME_BITS or randomness >> RANDOMNESS_BITS:
         raise ValueError("a UUIDv7 takes 48 bits of milliseconds and 74 bits of randomness")
     rand_a = randomness >> _RAND_B_BITS
-    return UUID(int=(ms << 80) | (rand_a << 64) | (randomness & _RAND_B_MASK) | _FIXED_BITS)
+    return (ms << 80) | (rand_a << 64) | (randomness & _RAND_B_MASK) | _FIXED_BITS
+
+
+def uuid7_from(ms: int, randomness: int) -> UUID:
+    """Return a UUIDv7; as ``uuid7_number``."""
+    return UUID(int=uuid7_number(ms, randomness))
 
 
 def uuid7_time_ms(id: UUID) -> int:  # noqa: A002 - the callers' word for it

@@ -20,9 +20,10 @@ knows longer ones in a few plans, which no carrier takes as a destination.
 """
 
 import re
-from typing import NamedTuple
 
-from shared.domain.numbering import NumberingPlan, calling_code_of, numbering_plan
+from msgspec import Struct
+
+from shared.domain.numbering import NumberingPlan, plan_of
 
 # ITU-T E.164, 6.2.1.
 DIGITS_MAX = 15
@@ -39,7 +40,7 @@ class InvalidMsisdn(ValueError):  # noqa: N818 - named for what happened
     """The destination is no phone number in E.164; the message says what would be right."""
 
 
-class Msisdn(NamedTuple):
+class Msisdn(Struct, frozen=True, gc=False):
     """A destination: ``e164`` with its plus, ``region`` as ISO 3166 alpha-2 (or "001")."""
 
     e164: str
@@ -59,11 +60,10 @@ def parse_msisdn(text: str) -> Msisdn:
     """
     if not is_e164(text):
         raise InvalidMsisdn(_why_not_e164(text))
-    calling_code = calling_code_of(text[1:])
-    if calling_code is None:
+    plan = plan_of(text[1:])
+    if plan is None:
         raise InvalidMsisdn(f"no country has a code that {text[:4]} begins with")
-    plan = numbering_plan(calling_code)
-    number = text[1 + len(calling_code) :]
+    number = text[1 + len(plan.calling_code) :]
     if plan.without_national_prefix(number) == number:
         region = plan.region_of(number)
         if region is not None:

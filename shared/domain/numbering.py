@@ -12,7 +12,7 @@ codes in the metadata (about 230) nor more patterns in one than lengths of a num
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # ITU-T E.164: a country code has at most three digits and is no prefix of another.
 _CALLING_CODE_DIGITS_MAX = 3
+# What a number can begin with: up to three digits, the first of which is no 0.
+_HEADS_MAX = 999
 # The lengths that phonenumbers itself lets through before it asks the metadata.
 _NATIONAL_DIGITS = range(2, 18)
 # Worldwide codes, such as those of satellites, belong to no region.
@@ -149,6 +151,18 @@ def numbering_plan(calling_code: str) -> NumberingPlan:
         for region in COUNTRY_CODE_TO_REGION_CODE[number]
     ]
     return NumberingPlan(calling_code, [metadata for metadata in regions if metadata is not None])
+
+
+def plan_of(digits: str) -> NumberingPlan | None:
+    """Return the plan of an international number (without its plus); None: no country has its code."""
+    return _plan_of_head(digits[:_CALLING_CODE_DIGITS_MAX])
+
+
+# Digits alone come here, so there are some thousand heads at most; whatever else came would be forgotten.
+@lru_cache(maxsize=_HEADS_MAX)
+def _plan_of_head(head: str) -> NumberingPlan | None:
+    calling_code = calling_code_of(head)
+    return None if calling_code is None else numbering_plan(calling_code)
 
 
 def load_plans() -> int:

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from shared.domain.money import Money
 from shared.domain.segments import SEGMENTS_LIMIT
@@ -45,7 +47,7 @@ class Rate:
             raise InvalidRate(f"a price is 0 to {PRICE_MICROS_MAX} whole micros, not {self.price_micros!r}")
 
 
-class Priced(NamedTuple):
+class Priced(Struct, frozen=True, gc=False):
     """What a message costs, by which version of the rates and by which prefix."""
 
     amount_micros: int

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
+from asyncpg.pgproto import pgproto
 
-from shared.domain.ids import uuid7_from
+from shared.domain.ids import uuid7_number
 from shared.runtime.loops import Stop
 from shared.runtime.postgres import Connection, Pool
 from shared.runtime.randomness import Randomness
@@ -84,7 +85,10 @@ class Clock:
         return time.monotonic()
 
     def new_uuid7(self) -> UUID:
-        """Return a UUIDv7 of now; each is greater than the one before in this process."""
+        """Return a UUIDv7 of now; each is greater than the one before in this process.
+
+        It is of asyncpg's own class, a uuid.UUID like all that are read: made, written and compared in C.
+        """
         ms = self.now_ms()
         if ms > self._last_ms:
             self._last_ms = ms
@@ -92,7 +96,7 @@ class Clock:
             self._last_random = self._randomness.bits(73)
         else:
             self._last_random += 1 + self._randomness.bits(32)
-        return uuid7_from(self._last_ms, self._last_random)
+        return pgproto.UUID(uuid7_number(self._last_ms, self._last_random).to_bytes(16))
 
     async def refresh(self, pool: Pool) -> float:
         """Measure the database's time anew and return this machine's offset to it, in seconds.

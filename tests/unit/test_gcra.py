@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota, decide
+from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota, Taken, decide
 
 QUOTAS = st.builds(Quota, st.integers(1, 1_000_000), st.integers(1, 1_000))
 START = 1_800_000_000 * MICROSECONDS
@@ -80,7 +80,7 @@ def test_a_raised_quota_is_in_force_though_a_burst_of_the_old_one_is_used_up():
     limiter, raised = LocalLimiter(), Quota(requests_per_minute=10_000, burst=1_000)
     assert limiter.take("a", Quota(requests_per_minute=60, burst=1_000), float(START), 1_000).is_allowed
     refused = limiter.take("a", raised, float(START))
-    assert refused == (False, 0, raised.burst * raised.interval_us, raised.interval_us)
+    assert refused == Taken(False, 0, raised.burst * raised.interval_us, raised.interval_us)
     assert limiter.take("a", raised, START + raised.interval_us).is_allowed
 
 
