@@ -17,7 +17,8 @@ from dlr.settle import Settle
 from dlr.sources import Source, read_sources
 from dlr.store import ReceivedReceipt
 from dlr.strangers import Strangers
-from shared.domain.receipt_auth import ReceiptNotAuthentic, verify_receipt_auth
+from dlr.unproven import TooManyUnproven, Unproven
+from shared.domain.receipt_auth import ReceiptNotAuthentic, verify_receipt_auth, verify_receipt_head
 from shared.domain.receipts import CarrierReceipt, MalformedReceipt, PostedReceipts
 from shared.runtime import tracing
 from shared.runtime.addresses import AddressReader
@@ -78,6 +79,7 @@ class Receive(WithParts):
     ) -> None:
         self._addresses = AddressReader(trusted_proxies)
         self._strangers = Strangers()
+        self._unproven = Unproven()
         self._seldom = Seldom()
         self._pool = pool
         self._settle = settle
@@ -125,34 +127,39 @@ class Receive(WithParts):
         if "Content-Encoding" in request.headers:
             return _refuse(415, "compressed", "send the body as it is, without a Content-Encoding")
         address = self._addresses.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
+        auth, secret, headers = source.auth, source.secret, request.headers
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await request.read()
-        except TimeoutError:
-            return _refuse(408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} s")
-        except ConnectionError:
-            return _refuse(400, "broken_off", "the body broke off")
-        except web.HTTPRequestEntityTooLarge:
-            # Nobody has proved anything yet, so this must not fill the log.
-            self._seldom.warn("receipts refused: too many bytes in one POST", source.name)
-            detail = f"a POST has less than {BODY_MAX_BYTES} bytes: send the receipts in several"
-            return _refuse(413, "too_large", detail)
-        try:
-            verify_receipt_auth(
-                source.auth,
-                source.secret,
-                request.headers,
-                address,
-                body,
-                self._clock.now_ms() / 1000,
-            )
-            posted = source.reader.read(body, request.headers.get("Content-Type", ""))
+            is_proven = verify_receipt_head(auth, secret, headers, address, self._clock.now_ms() / 1000)
+            body = await self._body(request, source, None if is_proven else address)
+            if isinstance(body, web.Response):
+                return body
+            verify_receipt_auth(auth, secret, headers, address, body, self._clock.now_ms() / 1000)
+            posted = source.reader.read(body, headers.get("Content-Type", ""))
         except ReceiptNotAuthentic as error:
             return self._turn_away(source, address, str(error))
         except MalformedReceipt as error:
             _log.warning("receipt refused", carrier=source.name, reason=str(error))
             return _refuse(422, "malformed", str(error))
         return await self._keep(source, posted)
+
+    async def _body(self, request: web.Request, source: Source, unproven: str | None) -> bytes | web.Response:
+        """The body, or the refusal of one; ``unproven``: the address of who has proved nothing yet."""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                if unproven is None:
+                    return await request.read()
+                return await self._unproven.read(request, unproven, BODY_MAX_BYTES)
+        except TimeoutError:
+            return _refuse(408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} s")
+        except ConnectionError:
+            return _refuse(400, "broken_off", "the body broke off")
+        except TooManyUnproven:
+            return _refuse(503, "unavailable", "too many bytes are under way of which nobody knows whose")
+        except web.HTTPRequestEntityTooLarge:
+            # Nobody has proved anything yet, so this must not fill the log.
+            self._seldom.warn("receipts refused: too many bytes in one POST", source.name)
+            detail = f"a POST has less than {BODY_MAX_BYTES} bytes: send the receipts in several"
+            return _refuse(413, "too_large", detail)
 
     def _turn_away(self, source: Source, address: str, reason: str) -> web.Response:
         wait_seconds = self._strangers.note(address)

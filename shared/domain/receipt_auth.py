@@ -91,19 +91,36 @@ def verify_receipt_auth(
     Raises:
         ReceiptNotAuthentic: it does not, or nobody can tell.
     """
+    verify_receipt_head(auth, secret, headers, remote, now_unix_seconds)
+    if isinstance(auth, HmacAuth):
+        _verify_signature(_header(headers, auth.header), _key(secret), body)
+
+
+def verify_receipt_head(
+    auth: ReceiptAuth,
+    secret: bytes | None,
+    headers: Mapping[str, str],
+    remote: str | None,
+    now_unix_seconds: float,
+) -> bool:
+    """Return whether a POST is proven to be the carrier's before its body is read; a signature needs that.
+
+    Raises:
+        ReceiptNotAuthentic: it is not the carrier's, whatever its body is.
+    """
     if auth.networks and not _is_inside(remote, parse_networks(auth.networks)):
         raise ReceiptNotAuthentic("the address is not one of the carrier's")
     if isinstance(auth, AddressAuth):
-        return
-    try:
-        key = named_secret(secret, RECEIPTS_SECRET).encode()
-    except CarrierSecretMissing as error:
-        raise ReceiptNotAuthentic(str(error)) from None
+        return True
+    key = _key(secret)
     given = _header(headers, auth.header)
     if isinstance(auth, BearerAuth):
         _verify_bearer(given, key)
-    else:
-        _verify_signature(auth, given, key, body, now_unix_seconds)
+        return True
+    stamp, _ = _signature_parts(given)
+    if abs(now_unix_seconds - int(stamp)) > auth.tolerance_seconds:
+        raise ReceiptNotAuthentic("the signature's time is outside the tolerance")
+    return False
 
 
 def sign_receipts(secret: str, body: bytes, now_unix_seconds: int) -> str:
@@ -114,6 +131,13 @@ def sign_receipts(secret: str, body: bytes, now_unix_seconds: int) -> str:
 def as_sent(header: str) -> bytes:
     """Return a header's bytes: what is no UTF-8 reaches us as lone surrogates."""
     return header.encode("utf-8", "surrogateescape")
+
+
+def _key(secret: bytes | None) -> bytes:
+    try:
+        return named_secret(secret, RECEIPTS_SECRET).encode()
+    except CarrierSecretMissing as error:
+        raise ReceiptNotAuthentic(str(error)) from None
 
 
 def _mac(key: bytes, stamp: str, body: bytes) -> str:
@@ -127,10 +151,8 @@ def _verify_bearer(given: str, key: bytes) -> None:
         raise ReceiptNotAuthentic("the token is wrong")
 
 
-def _verify_signature(auth: HmacAuth, given: str, key: bytes, body: bytes, now_unix_seconds: float) -> None:
+def _verify_signature(given: str, key: bytes, body: bytes) -> None:
     stamp, signatures = _signature_parts(given)
-    if abs(now_unix_seconds - int(stamp)) > auth.tolerance_seconds:
-        raise ReceiptNotAuthentic("the signature's time is outside the tolerance")
     expected = _mac(key, stamp, body).encode()
     # Every candidate is compared, so that the time tells nothing about which one was near.
     matches = [hmac.compare_digest(as_sent(signature), expected) for signature in signatures]

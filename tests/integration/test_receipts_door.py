@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 import dlr.receive as receive_module
+import dlr.unproven as unproven_module
 from dlr.deliver import Deliver
 from dlr.door import open_door
 from dlr.endpoints import Endpoints
@@ -89,6 +90,22 @@ class Door:
         writer.close()
         await writer.wait_closed()
         return heard
+
+    async def answered(self, headers: Mapping[str, str], begun: bytes) -> bytes:
+        """The status line for a post of whose 60,000 bytes only these come."""
+        url = urlsplit(self._url)
+        head = {"Host": "door", "Content-Length": "60000", **headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        try:
+            writer.write(f"POST {url.path} HTTP/1.1\r\n{lines}\r\n".encode() + begun)
+            return await reader.readline()
+        finally:
+            writer.close()
+
+    def guessed(self, address: str) -> dict[str, str]:
+        """The head of a post that may be the carrier's, until its body is known."""
+        return {SIGNATURE_HEADER: f"t={self._now_seconds},v1={'0' * 64}", "X-Forwarded-For": address}
 
     async def kept(self) -> list[tuple[str, Any]]:
         """The reference and date of each receipt that is kept."""
@@ -181,6 +198,41 @@ async def test_a_receipt_of_a_day_without_partitions_is_asked_for_again(
 async def test_a_compressed_body_is_not_unpacked_for_a_stranger(database: Database) -> None:
     async with open_carriers_door(database) as door:
         assert await door.post_compressed() == 415
+
+
+async def test_no_body_is_waited_for_whose_head_is_not_the_carriers(database: Database) -> None:
+    async with open_carriers_door(database) as door, asyncio.timeout(WAIT_SECONDS):
+        assert b" 401 " in await door.answered({}, b"")
+        await door.change("settings", {"receipts": {"auth": {"kind": "bearer", "networks": [HOME]}}})
+        assert b" 401 " in await door.answered({"X-Forwarded-For": "203.0.113.7"}, b"")
+        token = {"Authorization": f"Bearer {SECRET}"}
+        assert b" 401 " in await door.answered({"X-Forwarded-For": OTHER} | token, b"")
+
+
+async def test_what_strangers_bring_is_bounded_and_leaves_room_for_a_carrier(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unproven_module, "UNPROVEN_MAX_BYTES", 3_000)
+    begun = b" " * 1_000
+    async with open_carriers_door(database) as door, asyncio.timeout(WAIT_SECONDS):
+        posts = [asyncio.create_task(door.answered(door.guessed(STRANGER), begun)) for _ in range(2)]
+        [refused_one], [under_way] = await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
+        assert b" 503 " in refused_one.result()
+        assert await door.post(STRANGER) == (200, None)
+        for _ in range(3):  # what is whole counts no more
+            assert await door.post(OTHER, body=b" " * 900 + RECEIPT) == (200, None)
+        assert await door.post(OTHER, body=begun + RECEIPT) == (503, "1")
+        under_way.cancel()
+
+
+async def test_a_carrier_that_is_proven_by_its_head_is_not_counted_among_strangers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unproven_module, "UNPROVEN_MAX_BYTES", 0)
+    async with open_carriers_door(database) as door:
+        assert await door.post(OTHER) == (503, "1")
+        await door.change("settings", {"receipts": {"auth": {"kind": "address", "networks": [HOME]}}})
+        assert await door.post("203.0.113.7") == (200, None)
 
 
 @pytest.mark.parametrize("address", [STRANGER, OTHER])

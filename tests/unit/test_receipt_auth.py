@@ -10,6 +10,7 @@ from shared.domain.receipt_auth import (
     ReceiptNotAuthentic,
     sign_receipts,
     verify_receipt_auth,
+    verify_receipt_head,
 )
 
 SECRET = b"a shared secret"
@@ -131,3 +132,29 @@ def test_one_secret_serves_every_use_or_each_has_its_own():
     for opened, use in ((None, "submit"), (b"", "submit"), (b'{"submit":"a"}', "receipts")):
         with pytest.raises(CarrierSecretMissing):
             named_secret(opened, use)
+
+
+def test_what_the_head_proves_needs_no_body_and_a_signature_does():
+    inside = {"networks": ["192.0.2.0/24"]}
+    token = {"Authorization": "Bearer a shared secret"}
+    assert verify_receipt_head(auth(kind="bearer"), SECRET, token, None, NOW)
+    assert verify_receipt_head(auth(kind="address", **inside), None, {}, PEER, NOW)
+    guessed = {SIGNATURE_HEADER: f"t={NOW},v1=guessed"}
+    assert not verify_receipt_head(auth(kind="hmac", **inside), SECRET, guessed, PEER, NOW)
+    with pytest.raises(ReceiptNotAuthentic, match="signature is wrong"):
+        verify(auth(kind="hmac", **inside), guessed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers"),
+    [
+        ({"kind": "hmac"}, {}),
+        ({"kind": "hmac"}, {SIGNATURE_HEADER: "v1=00"}),
+        ({"kind": "hmac"}, {SIGNATURE_HEADER: f"t={NOW - 301},v1=00"}),
+        ({"kind": "hmac", "networks": ["198.51.100.0/24"]}, {SIGNATURE_HEADER: f"t={NOW},v1=00"}),
+        ({"kind": "bearer"}, {"Authorization": "Bearer guessed"}),
+    ],
+)
+def test_a_head_that_cannot_be_the_carriers_is_refused_before_its_body(settings, headers):
+    with pytest.raises(ReceiptNotAuthentic):
+        verify_receipt_head(auth(**settings), SECRET, headers, PEER, NOW)
