@@ -14,16 +14,22 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cli.database import named_dsn
-from cli.migrate import run_sql
+from cli.migrate import renew_functions, run_sql
 from shared.runtime import postgres_hosts
 
 # For all hosts of the DSN together.
 CONNECT_SECONDS = 60.0
 BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
+# Held to the end of the session. Another one may build an index meanwhile.
+ALONE = "select pg_advisory_lock(hashtextextended('tollwire migrations', 0))"
+ALONE_WITHIN = "10min"
 
 
 def run(connection: Connection) -> None:
-    """Prepare roles and schemas when they are missing, then run each missing migration in its transaction."""
+    """Prepare roles and schemas when they are missing, run each missing migration, renew the functions."""
+    connection.execute(text(f"set lock_timeout = '{ALONE_WITHIN}'"))
+    connection.execute(text(ALONE))
+    connection.commit()
     prepared = connection.execute(text("select to_regnamespace('tollwire') is not null")).scalar()
     if not prepared:
         run_sql(connection, BOOTSTRAP)
@@ -40,6 +46,9 @@ def run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+    if context.get_context().get_current_revision() == context.get_head_revision():
+        connection.commit()
+        context.config.attributes["renewed"] = renew_functions(connection)
 
 
 async def main() -> None:

@@ -9,11 +9,15 @@ from cli.doctor_findings import Finding, fault, ok, warning
 from cli.migrate_command import READ_REVISION, newest_revision
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import Connection
+from shared.storage.function_files import functions_digest
 from shared.storage.schema import SCHEMA_MIN, is_new_enough
 
 # The ledger process makes seven; at none a message of tomorrow finds no place.
 DAYS_AHEAD_MIN: Final = 3
+_IS_AHEAD: Final = "Right in the middle of an upgrade. Else run the Tollwire that belongs to it."
 _START_LEDGER: Final = "Start tollwire-ledger, which makes them; its log says what keeps it from it."
+
+READ_FUNCTIONS: Final = "select digest from tollwire.installed_functions order by number"
 
 LAST_DAY: Final = """
     select max(to_date(right(c.relname, 8), 'YYYYMMDD'))
@@ -30,7 +34,7 @@ SEALING_KEYS: Final = """
 
 
 async def check_schema(connection: Connection) -> list[Finding]:
-    """Compare the database's revision with this program's."""
+    """Compare the database's revision and functions with this program's."""
     program = newest_revision()
     try:
         database = await connection.fetchval(READ_REVISION)
@@ -45,13 +49,14 @@ async def check_schema(connection: Connection) -> list[Finding]:
     if database < program:
         return [warning("schema", f"at {database}; this version brings {program}", "Run `tollwire migrate`.")]
     if database > program:
-        return [
-            warning(
-                "schema",
-                f"at {database}, newer than this program's {program}",
-                "Right in the middle of an upgrade. Else run the Tollwire that belongs to it.",
-            )
-        ]
+        return [warning("schema", f"at {database}, newer than this program's {program}", _IS_AHEAD)]
+    digests = [row[0] for row in await connection.fetch(READ_FUNCTIONS)]
+    if functions_digest() not in digests:
+        text = f"at {database}, with functions that are not this version's"
+        return [fault("schema", text, "Run `tollwire migrate`.")]
+    if functions_digest() != digests[-1]:
+        text = f"at {database}, with functions that are newer than this program's"
+        return [warning("schema", text, _IS_AHEAD)]
     return [ok("schema", f"at {database}, the newest")]
 
 

@@ -132,12 +132,14 @@ class Instance:
         self._save()
 
     async def _migrate(self, servers: Servers) -> None:
-        from cli.migrate import upgrade
+        from cli.migrate import functions_renewed, upgrade
 
-        with self._screen.step("Migrations"):
+        with self._screen.step("Migrations") as titles:
             await servers.make_database()
             # In a thread: Alembic runs an event loop of its own.
-            await asyncio.to_thread(upgrade, servers.migrate_dsn)
+            renewed = await asyncio.to_thread(upgrade, servers.migrate_dsn)
+            if renewed:
+                titles.append(f"Migrations; {functions_renewed(renewed)}")
             await servers.set_passwords()
             await servers.make_days()
 

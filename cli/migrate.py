@@ -4,18 +4,19 @@ Migrations go forward only (DESIGN 9); a way back is a restore.
 """
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
+
+from cli.renewal import renew
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def run_sql(connection: Connection, *paths: Path) -> None:
     """Run whole .sql files (several statements each) on the driver's own connection, in its transaction."""
-    driver = connection.connection.driver_connection
-    if driver is None:
-        raise RuntimeError("the connection to PostgreSQL is gone")
+    driver = _driver(connection)
     # SQLAlchemy begins a transaction with the first statement of its own: make sure that one is open.
     connection.exec_driver_sql("select 1")
     for path in paths:
@@ -27,6 +28,18 @@ def run_functions(connection: Connection, *names: str) -> None:
     for name in names:
         folder, _, function = name.rpartition("/")
         run_sql(connection, REPOSITORY / folder / "functions" / f"{function}.sql")
+
+
+def renew_functions(connection: Connection) -> int:
+    """Make the functions those of this program; return how many were not. ``connection`` is committed."""
+    return int(await_only(renew(_driver(connection))))
+
+
+def _driver(connection: Connection) -> Any:
+    driver = connection.connection.driver_connection
+    if driver is None:
+        raise RuntimeError("the connection to PostgreSQL is gone")
+    return driver
 
 
 class ForwardOnly(Exception):  # noqa: N818 - named for the rule
@@ -45,11 +58,20 @@ def refuse_downgrade() -> None:
     )
 
 
-def upgrade(dsn: str) -> None:
-    """Run every missing migration; running it again does nothing.
+def functions_renewed(count: int) -> str:
+    """What to tell of an upgrade that renewed functions."""
+    return "1 function renewed" if count == 1 else f"{count} functions renewed"
+
+
+def upgrade(dsn: str) -> int:
+    """Run every missing migration, then renew the functions; running it again does nothing.
+
+    Returns how many functions were not those of this program any more. Who comes while another one migrates
+    waits for it.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database refused a statement; what came before it stands.
+        sqlalchemy.exc.DBAPIError, asyncpg.PostgresError: the database refused a statement; what came before
+            it stands.
     """
     from alembic import command
     from alembic.config import Config
@@ -57,3 +79,4 @@ def upgrade(dsn: str) -> None:
     config = Config(REPOSITORY / "alembic.ini")
     config.attributes["dsn"] = dsn
     command.upgrade(config, "head")
+    return int(config.attributes["renewed"])

@@ -14,14 +14,16 @@ from sqlalchemy.exc import DBAPIError
 from cli.database import DATABASE, NoDatabase, named_dsn
 from cli.failures import Exit, Failure
 from cli.home import Home
-from cli.migrate import REPOSITORY, upgrade
+from cli.migrate import REPOSITORY, functions_renewed, upgrade
 from cli.output import Output
 from cli.ownership import told_whose
 from cli.patience import patiently
+from cli.renewal import NEWEST
 from cli.words import not_empty
 from embedded.postgres import PostgresServer
 from shared.runtime.postgres_faults import login_fault
 from shared.runtime.postgres_hosts import connect
+from shared.storage.function_files import functions_digest
 
 DSN_VARIABLE = "TOLLWIRE_MIGRATE_DSN"
 CONNECT_SECONDS = 10.0
@@ -31,15 +33,19 @@ READ_REVISION = "select version_num from tollwire.schema_version"
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Revisions of the schema: of the database (None: nothing is there yet) and of this program."""
+    """Revisions of the schema: of the database (None: nothing is there yet) and of this program.
+
+    ``has_functions``: those of this program were installed last.
+    """
 
     database: str | None
     program: str
+    has_functions: bool
 
     @property
     def is_current(self) -> bool:
-        """True when there is nothing to do."""
-        return self.database == self.program
+        """True when everything is as this program has it."""
+        return self.database == self.program and self.has_functions
 
 
 @click.command(
@@ -57,7 +63,7 @@ Examples:
     callback=not_empty,
     help=f"The database ({DSN_VARIABLE}), in a role that may change it.",
 )
-@click.option("--check", is_flag=True, help="Change nothing: exit with 1 when the schema is behind.")
+@click.option("--check", is_flag=True, help="Change nothing: exit with 1 when it is behind.")
 @click.option(
     "--to", "revision", metavar="REVISION", default=HEAD, show_default=True, help="The newest; no other."
 )
@@ -66,7 +72,7 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def migrate(dsn: str, check: bool, revision: str, wait_seconds: float, as_json: bool) -> None:
-    """Bring the database's schema up to this version. Again does nothing; back is refused.
+    """Bring the database's schema and functions to this version. Again does nothing; back is refused.
 
     `tollwire up` does this by itself. Exit codes: 0 the schema is current, 1 it is not, 3 no database
     answers, 4 it refuses the login.
@@ -107,30 +113,40 @@ def _migrate(output: Output, dsn: str, revision: str, *, is_only_check: bool) ->
             detail=f"The database is at {before.database}, this program at {before.program}.",
             hint="Run the Tollwire that belongs to it; migrations never go back.",
         )
-    if not is_only_check and not before.is_current:
-        try:
-            upgrade(dsn)
-        except (DBAPIError, OSError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise Failure(
-                "The migration failed.", detail=str(reason), hint="What came before it stands."
-            ) from None
+    renewed = 0 if is_only_check else _upgrade(dsn)
     after = before if is_only_check else _read(dsn)
-    _tell(output, before, after)
+    _tell(output, before, after, renewed)
     return Exit.DONE if after.is_current else Exit.FAILED
 
 
-def _tell(output: Output, before: Schema, after: Schema) -> None:
+def _upgrade(dsn: str) -> int:
+    try:
+        return upgrade(dsn)
+    except (DBAPIError, asyncpg.PostgresError, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise Failure(
+            "The migration failed.", detail=str(reason), hint="What came before it stands."
+        ) from None
+
+
+def _tell(output: Output, before: Schema, after: Schema, renewed: int) -> None:
     if output.as_json:
-        output.document({"before": before.database, "now": after.database, "newest": after.program})
-    elif not after.is_current:
+        shown = {"before": before.database, "now": after.database, "newest": after.program}
+        output.document({**shown, "functions_renewed": renewed, "functions_current": after.has_functions})
+        return
+    if after.database != after.program:
         output.line(
             f"The schema is at {after.database or 'nothing'}; this version needs {after.program}.", "yellow"
         )
-    elif before.is_current:
-        output.line(f"The schema is at {after.program}, the newest. There was nothing to do.")
-    else:
+    elif not after.has_functions:
+        output.line(f"The schema is at {after.program}, but its functions are not this version's.", "yellow")
+    elif before.database != after.database:
         output.line(f"The schema went from {before.database or 'nothing'} to {after.program}.", "green")
+    else:
+        nothing = "" if renewed else " There was nothing to do."
+        output.line(f"The schema is at {after.program}, the newest.{nothing}")
+    if renewed:
+        output.line(f"{functions_renewed(renewed)}.", "green")
 
 
 def newest_revision() -> str:
@@ -142,10 +158,12 @@ def newest_revision() -> str:
 
 
 def _read(dsn: str) -> Schema:
-    return Schema(asyncio.run(_read_revision(dsn)), newest_revision())
+    database, functions = asyncio.run(_read_database(dsn))
+    return Schema(database, newest_revision(), functions == functions_digest())
 
 
-async def _read_revision(dsn: str) -> str | None:
+async def _read_database(dsn: str) -> tuple[str | None, str | None]:
+    """The revision and the digest of the functions, each None where there is none."""
     try:
         connection = await connect(dsn, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
@@ -156,10 +174,13 @@ async def _read_revision(dsn: str) -> str | None:
             hint=login_fault(error) or "",
             exit_code=Exit.UNAUTHORIZED if is_refused else Exit.UNREACHABLE,
         ) from None
+    found: list[str | None] = []
     try:
-        found = await connection.fetchval(READ_REVISION)
-        return None if found is None else str(found)
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return None
+        for question in (READ_REVISION, NEWEST):
+            try:
+                found.append(await connection.fetchval(question))
+            except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+                found.append(None)
     finally:
         await connection.close()
+    return found[0], found[1]

@@ -1,4 +1,4 @@
-"""The functions of the hot path and of the clockwork, their grants, and partitions for a week."""
+"""The functions of the hot path and of the clockwork, and partitions for a week."""
 
 from pathlib import Path
 
@@ -40,8 +40,10 @@ FUNCTIONS = (
 
 
 def upgrade() -> None:
+    here = Path(__file__)
+    run_sql(op.get_bind(), here.with_name("0003_partition_rules.sql"), here.with_name("0003_guard.sql"))
     run_functions(op.get_bind(), *FUNCTIONS)
-    run_sql(op.get_bind(), Path(__file__).with_suffix(".sql"))
+    run_sql(op.get_bind(), here.with_suffix(".sql"))
 
 
 downgrade = refuse_downgrade

@@ -10,12 +10,6 @@ down_revision = "0003"
 
 def upgrade() -> None:
     run_functions(op.get_bind(), "api/callback_control_v1")
-    for function in (
-        "tollwire.replay_callbacks_v1(bigint, uuid[], timestamptz, uuid, integer, integer)",
-        "tollwire.test_callback_v1(bigint)",
-    ):
-        op.execute(f"revoke execute on function {function} from public")
-        op.execute(f"grant execute on function {function} to tollwire_api")
 
 
 downgrade = refuse_downgrade

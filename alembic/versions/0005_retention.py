@@ -19,6 +19,7 @@ FUNCTIONS = (
 
 
 def upgrade() -> None:
+    run_sql(op.get_bind(), Path(__file__).with_name("0005_tables.sql"))
     run_functions(op.get_bind(), *FUNCTIONS)
     run_sql(op.get_bind(), Path(__file__).with_suffix(".sql"))
 

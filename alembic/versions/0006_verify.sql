@@ -1,8 +1,3 @@
-revoke execute on function ledger.close_day_v1(date, bigint, integer) from public;
-revoke execute on function ledger.seal_day_v1(date, bigint, bigint, jsonb, bytea, bytea, text) from public;
-grant execute on function ledger.close_day_v1(date, bigint, integer) to tollwire_ledger;
-grant execute on function ledger.seal_day_v1(date, bigint, bigint, jsonb, bytea, bytea, text) to tollwire_ledger;
-
 -- What was asked for by name is as final as its entry (RULES 25).
 create trigger operations_append_only before update or delete on ledger.operations for each row execute function ledger.refuse_change();
 create trigger operations_no_truncate before truncate on ledger.operations for each statement execute function ledger.refuse_change();

@@ -8,7 +8,3 @@ grant select on tollwire.message_traces to tollwire_readonly, tollwire_ledger;
 
 insert into tollwire.partition_rules values ('tollwire.message_traces', 'uuid', '');
 select tollwire.make_partitions_v1((clock_timestamp() at time zone 'UTC')::date - 1, (clock_timestamp() at time zone 'UTC')::date + 7);
-
-revoke execute on function tollwire.keep_traces_v1, tollwire.load_traces_v1 from public;
-grant execute on function tollwire.keep_traces_v1 to tollwire_api;
-grant execute on function tollwire.load_traces_v1 to tollwire_dlr, tollwire_ledger;

@@ -7,13 +7,9 @@ from cli.migrate import refuse_downgrade, run_functions
 revision = "0014"
 down_revision = "0013"
 
-FUNCTION = "tollwire.read_numbers_v1(uuid[], smallint, boolean)"
-
 
 def upgrade() -> None:
     run_functions(op.get_bind(), "worker/read_numbers_v1")
-    op.execute(f"revoke execute on function {FUNCTION} from public")
-    op.execute(f"grant execute on function {FUNCTION} to tollwire_worker")
 
 
 downgrade = refuse_downgrade

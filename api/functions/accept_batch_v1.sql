@@ -9,7 +9,7 @@
 -- refusal is not remembered: an operator tops up and asks for it again, and knows what he sends.
 -- Arguments are read by subscripts (p_key[n]): as a column of an unnest of them all, each would cost twice as much.
 -- The outbox row is leased to the caller for p_lease_seconds when it may be dispatched now, else it waits for its dispatch_at.
-create function tollwire.accept_batch_v1(
+create or replace function tollwire.accept_batch_v1(
     p_account bigint[], p_message uuid[], p_key text[], p_item smallint[], p_fingerprint bytea[], p_refusal text[], p_refusal_args jsonb[],
     p_amount bigint[], p_max_price bigint[], p_msisdn text[], p_region text[], p_sender text[], p_lane tollwire.lane[], p_encoding text[],
     p_segments smallint[], p_currency text[], p_rate_version bigint[], p_client_ref text[], p_delivery tollwire.delivery[], p_charge tollwire.charge[],
@@ -185,3 +185,5 @@ begin
                v_now, coalesce(v_outcome[n] = 'accepted' and v_dispatch[n] <= v_soon, false)
         from generate_series(1, v_n) n;
 end $$;
+
+grant execute on function tollwire.accept_batch_v1 to tollwire_api;

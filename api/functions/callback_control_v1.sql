@@ -5,7 +5,7 @@
 -- looks at p_scan in the order of their ids and puts p_limit back at most; reached: after which the next call goes on, null at the end.
 -- What load_callbacks_v1 would skip for good stays as it is: the submit of a message that has ended, and what has no message any more. So
 -- does what is of a retired day, or whose message is: its tables are going. Days retire oldest first, so all to the last of them are.
-create function tollwire.replay_callbacks_v1(
+create or replace function tollwire.replay_callbacks_v1(
     p_client bigint, p_callback uuid[], p_since timestamptz, p_after uuid, p_scan integer, p_limit integer
 ) returns table (replayed integer, reached uuid)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -45,7 +45,7 @@ begin
 end $$;
 
 -- Asks for a test event to the client's endpoint; null when it has none. It belongs to no message.
-create function tollwire.test_callback_v1(p_client bigint) returns uuid
+create or replace function tollwire.test_callback_v1(p_client bigint) returns uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_now timestamptz := clock_timestamp();
@@ -61,3 +61,5 @@ begin
         values (v_id, v_id, p_client, v_endpoint, 'callback.test', 0, v_now, v_now);
     return v_id;
 end $$;
+
+grant execute on function tollwire.replay_callbacks_v1, tollwire.test_callback_v1 to tollwire_api;

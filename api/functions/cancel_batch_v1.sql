@@ -1,7 +1,7 @@
 -- Cancels messages that were not handed to a carrier yet; their holds are released (RULES 20). For each position: cancelled (the
 -- first, where an id stands twice), already_cancelled, already_sending (SENDING, SENT, UNKNOWN, and whatever waits to be sent again while
 -- an earlier attempt may have reached the carrier), already_final, or not_found (also: another client's).
-create function tollwire.cancel_batch_v1(p_client bigint[], p_message uuid[])
+create or replace function tollwire.cancel_batch_v1(p_client bigint[], p_message uuid[])
 returns table (o_outcome text, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -43,3 +43,5 @@ begin
                case when not x.found then null when x.message_id = any (v_cancel) then 'CANCELLED' else x.state end
         from unnest(p_message, v_found, v_answers) with ordinality x(message_id, found, state, nth) order by x.nth;
 end $$;
+
+grant execute on function tollwire.cancel_batch_v1 to tollwire_api;

@@ -1,7 +1,7 @@
 -- What stands under idempotency keys, for requests that could not be accepted now: a repeat gets its first answer all the same, though
 -- a rate or a route is gone since then (RULES 10). Answers per array position; o_message is null where nothing stands. It waits for
 -- whoever decides for the accounts, so that "nothing" is the truth and not a look before somebody's commit (RULES 4, 11). Writes nothing.
-create function tollwire.known_keys_v1(p_account bigint[], p_key text[], p_item smallint[])
+create or replace function tollwire.known_keys_v1(p_account bigint[], p_key text[], p_item smallint[])
 returns table (o_message uuid, o_fingerprint bytea, o_problem text, o_args jsonb, o_created_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -25,3 +25,5 @@ begin
             order by k.slot desc limit 1) k on true
         order by x.nth;
 end $$;
+
+grant execute on function tollwire.known_keys_v1 to tollwire_api;

@@ -2,7 +2,7 @@
 -- o_skip: done (already), gone (its message's day is dropped: there is nothing left to tell), superseded (a final event follows), disabled
 -- (no live endpoint), open (the endpoint's breaker) or behind (the event before it is not told yet: an end waits for a "sent" that is
 -- leased, a late receipt for the end). o_own_url: o_url is another than the endpoint's, named by the message itself.
-create function tollwire.load_callbacks_v1(p_callback uuid[])
+create or replace function tollwire.load_callbacks_v1(p_callback uuid[])
 returns table (o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_own_url boolean, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
                o_price bigint, o_currency text, o_charged boolean, o_error text, o_message_attempts smallint, o_possible_duplicate boolean,
@@ -43,7 +43,7 @@ end $$;
 -- Notes what became of callbacks. p_outcome null: try again in p_retry_seconds. Failures go to the log; the same attempt twice counts once.
 -- What was no try (it found no turn, or ends without a post) leaves what the last one came to.
 -- Who has a callback replayed again and again keeps the last of its tries: what one callback may store is bounded.
-create function tollwire.record_callbacks_v1(p_callback uuid[], p_attempt smallint[], p_outcome text[], p_status smallint[], p_error text[], p_duration_ms integer[],
+create or replace function tollwire.record_callbacks_v1(p_callback uuid[], p_attempt smallint[], p_outcome text[], p_status smallint[], p_error text[], p_duration_ms integer[],
                                              p_address text[], p_answer bytea[], p_retry_seconds double precision[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
@@ -90,7 +90,7 @@ end $$;
 -- Endpoints come by their ids, those after p_after first and then the others: who was cut off by p_limit goes on there, and no sweep ends
 -- before it is full or has been round.
 -- Beyond a month only what a client replayed is open. Whether any of it is due is looked up once; if not, no endpoint is looked for there.
-create function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[], p_after bigint)
+create or replace function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[], p_after bigint)
 returns table (o_callback uuid, o_endpoint bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -142,7 +142,7 @@ end $$;
 
 -- Whether an endpoint took a callback at its own URL in the time until now, from whichever process. It looks at the client's latest callbacks
 -- alone: who had so many since its last success has none that counts.
-create function tollwire.has_taken_callbacks_v1(p_endpoint bigint, p_within interval) returns boolean
+create or replace function tollwire.has_taken_callbacks_v1(p_endpoint bigint, p_within interval) returns boolean
 language plpgsql stable strict security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -161,7 +161,7 @@ begin
 end $$;
 
 -- Leases receipts that are due again, the longest due first: those whose settler died, and those that wait for their reference.
-create function tollwire.lease_receipts_v1(p_limit integer, p_lease_seconds integer) returns setof uuid
+create or replace function tollwire.lease_receipts_v1(p_limit integer, p_lease_seconds integer) returns setof uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
@@ -176,3 +176,8 @@ begin
         update tollwire.receipts k set due_at = v_now + p_lease_seconds * interval '1 second'
         from chosen where k.id = chosen.id and k.id > tollwire.uuid7_floor_v1(v_from) returning k.id;
 end $$;
+
+grant execute on function
+    tollwire.load_callbacks_v1, tollwire.record_callbacks_v1, tollwire.lease_callbacks_v1, tollwire.has_taken_callbacks_v1,
+    tollwire.lease_receipts_v1
+    to tollwire_dlr;

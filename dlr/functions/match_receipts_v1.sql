@@ -8,7 +8,7 @@
 -- digit comes first.
 -- A message that we submit whole has one part for us, and several for a carrier that tells of each: a part that is lost is the message's
 -- end, all else of a part after the first is noted (the message stands beside it) and decides nothing.
-create function tollwire.match_receipts_v1(p_receipt uuid[], p_keep_hours integer)
+create or replace function tollwire.match_receipts_v1(p_receipt uuid[], p_keep_hours integer)
 returns table (o_nth integer, o_message uuid, o_attempt smallint, o_part smallint, o_client bigint, o_outcome text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off

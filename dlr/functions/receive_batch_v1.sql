@@ -1,6 +1,6 @@
 -- Keeps carriers' receipts, before the carriers hear "received" (RULES 24, 37). Leased to the caller, who settles them at once.
 -- The same id again is nothing new.
-create function tollwire.receive_batch_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
+create or replace function tollwire.receive_batch_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
                                           p_msisdn text[], p_error text[], p_part smallint[], p_echo_message uuid[], p_echo_attempt smallint[], p_lease_seconds integer) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -12,7 +12,7 @@ begin
 end $$;
 
 -- The rows alone, for the two that keep receipts; how many are new. It locks none that was there: take_receipts_v1 locks messages next.
-create function tollwire.keep_receipts_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
+create or replace function tollwire.keep_receipts_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
                                           p_msisdn text[], p_error text[], p_part smallint[], p_echo_message uuid[], p_echo_attempt smallint[], p_lease_seconds integer) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -28,3 +28,5 @@ begin
     get diagnostics v_new = row_count;
     return v_new;
 end $$;
+
+grant execute on function tollwire.receive_batch_v1 to tollwire_dlr, tollwire_worker;

@@ -16,7 +16,7 @@
 --
 -- The ordinary case (one part, one attempt, SENT, its first final receipt) is settled by a few statements for all of them; the rest
 -- goes through settle_rest_v1, in the same call and under the same locks. How rows are found: see ledger/functions/settle_holds_v1.sql.
-create function tollwire.settle_batch_v1(p_receipt uuid[], p_lease_seconds integer, p_keep_hours integer)
+create or replace function tollwire.settle_batch_v1(p_receipt uuid[], p_lease_seconds integer, p_keep_hours integer)
 returns table (o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint, o_submitted_at timestamptz,
                o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_own_url boolean, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
@@ -200,3 +200,5 @@ begin
         perform ledger.settle_holds_v1(h_id, h_kind, h_reason);
     end if;
 end $$;
+
+grant execute on function tollwire.settle_batch_v1 to tollwire_dlr;

@@ -2,7 +2,7 @@
 -- message. Called by settle_batch_v1, which holds every lock. Shape: arrays of one length; p_outcome is null where a message was
 -- found, else as match_receipts_v1 says. Outcomes as in settle_batch_v1; what tells of the message is null but for those that moved it, to its
 -- end or to SENT; o_at is when. Answers in the order of the arrays.
-create function tollwire.settle_rest_v1(p_receipt uuid[], p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome text[], p_lease_seconds integer)
+create or replace function tollwire.settle_rest_v1(p_receipt uuid[], p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome text[], p_lease_seconds integer)
 returns table (o_nth integer, o_outcome text, o_message uuid, o_state tollwire.message_state, o_callback uuid, o_sequence smallint, o_attempts smallint,
                o_carrier_id smallint, o_error text, o_possible_duplicate boolean, o_parts_delivered smallint, o_at timestamptz, o_charged boolean,
                o_endpoint bigint, o_url text, o_own_url boolean, o_skip text)

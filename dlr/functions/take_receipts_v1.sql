@@ -1,7 +1,7 @@
 -- Keeps carriers' receipts and settles them in one transaction: what receive_batch_v1 and settle_batch_v1 do one after the other,
 -- for one commit. Arrays and answers as theirs; an answer for each position. Where it cannot be done now (an account is locked for
 -- long), the caller keeps them alone and settles them later (RULES 24).
-create function tollwire.take_receipts_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
+create or replace function tollwire.take_receipts_v1(p_id uuid[], p_carrier smallint[], p_reference text[], p_state tollwire.receipt_state[], p_done_at timestamptz[],
                                           p_msisdn text[], p_error text[], p_part smallint[], p_echo_message uuid[], p_echo_attempt smallint[],
                                           p_receipt_lease_seconds integer, p_lease_seconds integer, p_keep_hours integer)
 returns table (o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint, o_submitted_at timestamptz,
@@ -17,3 +17,5 @@ begin
                                       p_receipt_lease_seconds);
     return query select * from tollwire.settle_batch_v1(p_id, p_lease_seconds, p_keep_hours);
 end $$;
+
+grant execute on function tollwire.take_receipts_v1 to tollwire_dlr;

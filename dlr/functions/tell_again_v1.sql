@@ -1,7 +1,7 @@
 -- What a settle did whose answer was lost: asked by the one who made the call again and heard "done" (RULES 4). Answers as
 -- settle_batch_v1, for each receipt that brought its message to its end; o_callback only while it is as that call left it, and without
 -- o_event_type: it is to be loaded. Nothing for any other receipt. The order is that of the receipts' ids.
-create function tollwire.tell_again_v1(p_receipt uuid[])
+create or replace function tollwire.tell_again_v1(p_receipt uuid[])
 returns table (o_receipt uuid, o_outcome text, o_client bigint, o_region text, o_lane tollwire.lane, o_carrier_id smallint, o_submitted_at timestamptz,
                o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_own_url boolean, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
@@ -32,3 +32,5 @@ begin
             offset 0) b on true
         order by k.id;
 end $$;
+
+grant execute on function tollwire.tell_again_v1 to tollwire_dlr;

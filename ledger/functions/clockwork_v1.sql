@@ -1,7 +1,7 @@
 -- The clockwork: what to do when somebody must look at an outbox row (DESIGN 2 "Leases", RULES 16 to 20, 22).
 -- look_due_v1 only reads; each of the others locks in the one order, looks again, and answers what it moved.
 
-create function tollwire.look_due_v1(p_limit integer) returns table (o_message uuid, o_work text)
+create or replace function tollwire.look_due_v1(p_limit integer) returns table (o_message uuid, o_work text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -32,7 +32,7 @@ begin
 end $$;
 
 -- Puts off or removes rows that need nothing now.
-create function tollwire.tidy_outbox_v1(p_wait uuid[], p_forget uuid[]) returns void
+create or replace function tollwire.tidy_outbox_v1(p_wait uuid[], p_forget uuid[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_min uuid; v_max uuid;
@@ -52,7 +52,7 @@ end $$;
 
 -- What no call can work on: looked at again after its lease's length, which doubles from a minute to an hour, so that however many there
 -- are, they never stay the oldest of what is due. Touches this table alone: whatever a call stumbled over stands elsewhere, or in a counter.
-create function tollwire.put_off_v1(p_message uuid[]) returns void
+create or replace function tollwire.put_off_v1(p_message uuid[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     c_first_seconds constant integer := 60;
@@ -66,7 +66,7 @@ begin
 end $$;
 
 -- A scheduled message's time has come: QUEUED, in its client's pace. A test message goes at once.
-create function tollwire.start_scheduled_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
+create or replace function tollwire.start_scheduled_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -107,7 +107,7 @@ end $$;
 -- stream for express, normal, bulk (null: none). p_incarnation: the stream's life. The dispatch number rises, so that an old bundle that
 -- turns up is harmless. What is still in the stream is only put off, for twice as long each time. What is published again is looked at
 -- within a minute, since who publishes it may die before; its next lease in the stream is longer all the same.
-create function tollwire.dispatch_due_v1(p_message uuid[], p_oldest timestamptz[], p_incarnation bigint)
+create or replace function tollwire.dispatch_due_v1(p_message uuid[], p_oldest timestamptz[], p_incarnation bigint)
 returns table (o_message uuid, o_dispatch integer, o_lane tollwire.lane, o_carrier smallint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -146,7 +146,7 @@ end $$;
 
 -- What could not be published: due again at once. Its lease has its first length again: the doubling is for what was lost, and each round of
 -- an outage would count as a loss.
-create function tollwire.return_leases_v1(p_message uuid[], p_dispatch integer[]) returns void
+create or replace function tollwire.return_leases_v1(p_message uuid[], p_dispatch integer[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform 1 from tollwire.outbox where message_id = any (p_message) order by message_id for update;
@@ -156,7 +156,7 @@ end $$;
 
 -- Ends the sending of messages of which carriers have every part, by some attempt or other, and have not said that one is lost (as in
 -- record_rest_v1): they are SENT, as of now. What else is on its way is noted as uncertain, with p_error. The caller has locked states and outbox.
-create function tollwire.end_taken_v1(p_message uuid[], p_error text) returns table (o_message uuid, o_state tollwire.message_state)
+create or replace function tollwire.end_taken_v1(p_message uuid[], p_error text) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -190,7 +190,7 @@ end $$;
 
 -- A worker died between its claim and its record: the attempt's outcome is unknown, and the carrier's and the message's policy decide (RULES 16, 18).
 -- Where no attempt is open, nothing is on its way: SENT when all parts were taken before, else UNKNOWN, and its wait ends it.
-create function tollwire.recover_claims_v1(p_message uuid[], p_tries_max smallint) returns table (o_message uuid, o_state tollwire.message_state)
+create or replace function tollwire.recover_claims_v1(p_message uuid[], p_tries_max smallint) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -253,7 +253,7 @@ end $$;
 
 -- Ends what waited too long: validity over (EXPIRED), client suspended or outcome never known (FAILED_PERM); always with release.
 -- What waits of a suspended client ends whenever it is named, all else when it is due.
-create function tollwire.expire_due_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
+create or replace function tollwire.expire_due_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -295,7 +295,7 @@ begin
 end $$;
 
 -- The walk over holds (RULES 22, 28): which HELD locks have ids in [p_from, p_to), at most p_limit, in id order.
-create function ledger.walk_holds_v1(p_from uuid, p_to uuid, p_limit integer) returns table (o_message uuid, o_held boolean)
+create or replace function ledger.walk_holds_v1(p_from uuid, p_to uuid, p_limit integer) returns table (o_message uuid, o_held boolean)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
@@ -310,7 +310,7 @@ end $$;
 
 -- Ends the holds of SENT messages whose receipt never came, by their carrier's policy, at no_receipt_seconds after the last submit.
 -- What is held and not due yet is watched by its own time; what is not sent yet, an hour later at most: its clock starts at the submit.
-create function ledger.expire_holds_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
+create or replace function ledger.expire_holds_v1(p_message uuid[]) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -351,7 +351,7 @@ end $$;
 
 -- Holds that no call can end: looked at again in an hour, whether the walk or the watch came upon them. The states are locked as
 -- expire_holds_v1 locks them, so that the two meet in one order; nothing is written there.
-create function tollwire.watch_later_v1(p_message uuid[]) returns void
+create or replace function tollwire.watch_later_v1(p_message uuid[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform 1 from tollwire.message_states where message_id = any (p_message) order by message_id for update;
@@ -362,14 +362,21 @@ begin
 end $$;
 
 -- These dead letters are on sms.dlq. Answers those that nobody had told before.
-create function tollwire.tell_dead_letters_v1(p_message uuid[]) returns setof uuid
+create or replace function tollwire.tell_dead_letters_v1(p_message uuid[]) returns setof uuid
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
     delete from tollwire.untold_dead_letters where message_id = any (p_message) returning message_id
 $$;
 
 -- Where a walk stands.
-create function tollwire.set_watermark_v1(p_name text, p_position text) returns void
+create or replace function tollwire.set_watermark_v1(p_name text, p_position text) returns void
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
     insert into tollwire.watermarks (name, position) values (p_name, p_position)
     on conflict (name) do update set position = excluded.position, at = clock_timestamp()
 $$;
+
+grant execute on function
+    tollwire.look_due_v1, tollwire.tidy_outbox_v1, tollwire.put_off_v1, tollwire.start_scheduled_v1, tollwire.dispatch_due_v1,
+    tollwire.recover_claims_v1, tollwire.expire_due_v1, ledger.walk_holds_v1, ledger.expire_holds_v1, tollwire.watch_later_v1,
+    tollwire.tell_dead_letters_v1, tollwire.set_watermark_v1
+    to tollwire_ledger;
+grant execute on function tollwire.return_leases_v1 to tollwire_api, tollwire_ledger;

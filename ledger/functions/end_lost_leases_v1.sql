@@ -6,7 +6,7 @@
 -- p_before on, the longest leases too (null: from those in their last minute on, as is enough while the stream lives); reached: before which
 -- the next call goes on, null at the end. So whatever else is due soon, retries and what was put off, each lease is looked at after a few
 -- calls, and no index is kept for it.
-create function tollwire.end_lost_leases_v1(p_oldest timestamptz[], p_incarnation bigint, p_before timestamptz, p_limit integer)
+create or replace function tollwire.end_lost_leases_v1(p_oldest timestamptz[], p_incarnation bigint, p_before timestamptz, p_limit integer)
 returns table (ended integer, reached timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -52,3 +52,5 @@ begin
     get diagnostics ended = row_count;
     return next;
 end $$;
+
+grant execute on function tollwire.end_lost_leases_v1 to tollwire_ledger;

@@ -2,7 +2,7 @@
 -- Integers are 8 bytes big-endian, the time is µs since the Unix epoch, text is a 4-byte length (-1: null) and UTF-8,
 -- an absent message is 16 zero bytes. Golden vectors in tests/contract hold SQL and Python (ledger/chain.py) together.
 -- Stable and not immutable because convert_to is: only so is it inlined, and a hash costs 1 µs instead of 5.
-create function ledger.entry_hash_v1(
+create or replace function ledger.entry_hash_v1(
     p_previous bytea, p_account bigint, p_version bigint, p_at_us bigint, p_kind ledger.entry_kind, p_message uuid,
     p_debit bigint, p_credit bigint, p_amount bigint, p_posted_after bigint, p_held_after bigint, p_reference text, p_reason text
 ) returns bytea
@@ -15,3 +15,5 @@ language sql stable parallel safe as $$
         || int4send(coalesce(octet_length(p_reference), -1)) || coalesce(convert_to(p_reference, 'UTF8'), ''::bytea)
         || int4send(coalesce(octet_length(p_reason), -1)) || coalesce(convert_to(p_reason, 'UTF8'), ''::bytea))
 $$;
+
+grant execute on function ledger.entry_hash_v1 to tollwire_ledger, tollwire_readonly;

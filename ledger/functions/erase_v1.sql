@@ -3,7 +3,7 @@
 -- that was cut off finds everything again, since the message's number is what the others are found by.
 
 -- Finds the messages to a number, and those of them that have not ended.
-create function tollwire.find_msisdn_v1(p_msisdn text, p_after uuid, p_limit integer) returns table (o_last uuid, o_found uuid[], o_open uuid[])
+create or replace function tollwire.find_msisdn_v1(p_msisdn text, p_after uuid, p_limit integer) returns table (o_last uuid, o_found uuid[], o_open uuid[])
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_last uuid;
@@ -18,7 +18,7 @@ begin
 end $$;
 
 -- Answers of clients' endpoints to callbacks that told of the number's messages.
-create function tollwire.erase_answers_v1(p_msisdn text, p_after uuid, p_limit integer) returns table (o_last uuid, o_erased bigint)
+create or replace function tollwire.erase_answers_v1(p_msisdn text, p_after uuid, p_limit integer) returns table (o_last uuid, o_erased bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_last uuid;
@@ -36,7 +36,7 @@ begin
 end $$;
 
 -- The number in carriers' receipts. One that is not settled yet needs it to find its message, so it is left and counted.
-create function tollwire.erase_receipts_v1(p_msisdn text, p_after uuid, p_limit integer) returns table (o_last uuid, o_erased bigint, o_waiting bigint)
+create or replace function tollwire.erase_receipts_v1(p_msisdn text, p_after uuid, p_limit integer) returns table (o_last uuid, o_erased bigint, o_waiting bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_last uuid;
@@ -53,7 +53,7 @@ end $$;
 
 -- The messages themselves: the number becomes a pseudonym, the texts go, and so does what carriers said of the attempts in their own words.
 -- A message that has not ended is left alone. At most some thousands a call.
-create function tollwire.erase_messages_v1(p_message uuid[], p_msisdn text, p_pseudonym text) returns table (o_erased bigint, o_texts bigint, o_open uuid[])
+create or replace function tollwire.erase_messages_v1(p_message uuid[], p_msisdn text, p_pseudonym text) returns table (o_erased bigint, o_texts bigint, o_open uuid[])
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_final uuid[];
@@ -77,3 +77,7 @@ begin
     get diagnostics v_erased = row_count;
     return query select v_erased, v_texts, v_open;
 end $$;
+
+grant execute on function
+    tollwire.find_msisdn_v1, tollwire.erase_answers_v1, tollwire.erase_receipts_v1, tollwire.erase_messages_v1
+    to tollwire_ledger;

@@ -5,7 +5,7 @@
 -- Answers in the order of the message ids. o_callback is leased for p_lease_seconds (0: due at once, for whoever sweeps); it goes to
 -- o_endpoint at o_url (o_own_url: another than the endpoint's, that the message named), unless o_skip says that the endpoint is
 -- disabled, its breaker open, or the callback behind the message's "sent".
-create function tollwire.end_messages_v1(p_message uuid[], p_event tollwire.message_event[], p_reason text[], p_lease_seconds integer)
+create or replace function tollwire.end_messages_v1(p_message uuid[], p_event tollwire.message_event[], p_reason text[], p_lease_seconds integer)
 returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid, o_at timestamptz, o_endpoint bigint, o_url text, o_own_url boolean, o_skip text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
@@ -82,7 +82,7 @@ end $$;
 
 -- Brings messages to a final state and settles their holds: end_messages_v1, then the money. p_kind null leaves the hold as it is (it was
 -- captured at the submit). p_reason goes to the journal, too.
-create function tollwire.finish_v1(p_message uuid[], p_event tollwire.message_event[], p_kind ledger.entry_kind[], p_reason text[], p_lease_seconds integer)
+create or replace function tollwire.finish_v1(p_message uuid[], p_event tollwire.message_event[], p_kind ledger.entry_kind[], p_reason text[], p_lease_seconds integer)
 returns table (o_message uuid, o_state tollwire.message_state, o_callback uuid, o_at timestamptz, o_endpoint bigint, o_url text, o_own_url boolean, o_skip text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,6 +1,6 @@
 -- Opens a client's account, empty, in one currency for ever. The currency's system accounts are made here, in one order,
 -- so that no hot function ever makes one: two flushes that each made the first two of two currencies could wait for each other.
-create function ledger.open_account_v1(p_currency text, p_dispatch_interval_us bigint) returns bigint
+create or replace function ledger.open_account_v1(p_currency text, p_dispatch_interval_us bigint) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_id bigint;
@@ -13,7 +13,7 @@ end $$;
 -- Where the pace of an account goes on: behind the last of its messages that waits for its place, and never so early that what left just
 -- now and the next stand closer than the interval. What was to wait and does not any more (cancelled, expired) gives its place back so.
 -- Reads the outbox from p_next backwards: whatever waits for a place is due at it. After p_rows_max rows it is content with how far it came.
-create function ledger.pace_end_v1(p_account bigint, p_next timestamptz, p_interval_us bigint, p_rows_max integer) returns timestamptz
+create or replace function ledger.pace_end_v1(p_account bigint, p_next timestamptz, p_interval_us bigint, p_rows_max integer) returns timestamptz
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
@@ -46,7 +46,7 @@ begin
 end $$;
 
 -- After messages that waited have ended: their accounts' pace goes on from what still waits. The caller has locked the accounts.
-create function ledger.give_back_places_v1(p_account bigint[]) returns void
+create or replace function ledger.give_back_places_v1(p_account bigint[]) returns void
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
     update ledger.accounts a set next_dispatch_at = ledger.pace_end_v1(a.id, a.next_dispatch_at, a.dispatch_interval_us, 1000)
     where a.id = any (p_account) and a.dispatch_interval_us > 0
@@ -55,7 +55,7 @@ $$;
 
 -- The contracted rate of dispatch, as the gap between two messages; 0 is "no pacing". What waits keeps its place; what comes follows it
 -- at the new rate.
-create function ledger.set_pacing_v1(p_account bigint, p_dispatch_interval_us bigint) returns void
+create or replace function ledger.set_pacing_v1(p_account bigint, p_dispatch_interval_us bigint) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform 1 from ledger.accounts where id = p_account and kind = 'client' for update;
@@ -63,3 +63,5 @@ begin
         next_dispatch_at = ledger.pace_end_v1(p_account, next_dispatch_at, p_dispatch_interval_us, 20000)
     where id = p_account and kind = 'client';
 end $$;
+
+grant execute on function ledger.open_account_v1, ledger.set_pacing_v1 to tollwire_api;

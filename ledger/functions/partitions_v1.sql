@@ -1,21 +1,7 @@
--- Partitions (DESIGN 9, RULES 11, 28): a day each, but 12 hours for idempotency keys. One catalogue says how each table is cut.
-create table tollwire.partition_rules (
-    parent text primary key,
-    cut text not null check (cut in ('uuid', 'time', 'date', 'slot')),
-    storage text not null default ''
-);
-insert into tollwire.partition_rules values
-    ('ledger.credit_locks', 'uuid', 'fillfactor = 70'), ('ledger.entries', 'date', ''),
-    ('tollwire.messages', 'uuid', ''), ('tollwire.message_states', 'uuid', 'fillfactor = 50'), ('tollwire.message_texts', 'uuid', ''),
-    ('tollwire.attempts', 'uuid', 'fillfactor = 60'), ('tollwire.carrier_references', 'time', ''), ('tollwire.receipts', 'uuid', 'fillfactor = 70'),
-    ('tollwire.callbacks', 'uuid', 'fillfactor = 70'), ('tollwire.callback_attempts', 'uuid', ''), ('tollwire.dead_letters', 'uuid', ''),
-    ('tollwire.idempotency_keys', 'slot', '');
-grant select on tollwire.partition_rules to tollwire_ledger, tollwire_readonly;
-
 -- Makes what is missing for the days [p_from, p_to]; returns how many were made. A table is made by itself and then attached: that
 -- locks its parent against other changes of its shape alone. "create table … partition of" would shut everybody out of thirteen parents,
 -- one after the other, in another order than the hot path has: at each midnight a deadlock, and a stop behind every long reader.
-create function tollwire.make_partitions_v1(p_from date, p_to date) returns integer
+create or replace function tollwire.make_partitions_v1(p_from date, p_to date) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     t record; d date; s integer; v_name text; v_schema text; v_low text; v_high text; v_made integer := 0;
@@ -49,3 +35,5 @@ begin
     end loop;
     return v_made;
 end $$;
+
+grant execute on function tollwire.make_partitions_v1 to tollwire_ledger;

@@ -3,7 +3,7 @@
 -- Shape: five arrays of one length. o_problem is null when the hold was placed. o_dispatch_at is the place in the account's pace of
 -- what is paced, and -infinity for what may go at once.
 -- The caller has locked the accounts already; the lock here, account by account in the same order, makes the function safe alone.
-create function ledger.place_holds_v1(p_account bigint[], p_message uuid[], p_amount bigint[], p_max bigint[], p_paced boolean[])
+create or replace function ledger.place_holds_v1(p_account bigint[], p_message uuid[], p_amount bigint[], p_max bigint[], p_paced boolean[])
 returns table (o_problem text, o_available bigint, o_dispatch_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan as $$

@@ -2,7 +2,7 @@
 -- The same reference again is answered again with o_replayed; with another amount or kind it is refused (reference_conflict).
 -- Neither the balance nor the limit goes beyond a million million units, up or down.
 -- An adjustment or a lower limit may leave less than nothing: then overdrawn rises; what comes in lowers it first (RULES 23).
-create function ledger.post_credit_v1(p_account bigint, p_kind text, p_amount bigint, p_reference text, p_actor text, p_reason text)
+create or replace function ledger.post_credit_v1(p_account bigint, p_kind text, p_amount bigint, p_reference text, p_actor text, p_reason text)
 returns table (o_replayed boolean, o_version bigint, o_posted bigint, o_held bigint, o_credit_limit bigint, o_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -58,3 +58,5 @@ begin
         values (a.id, p_reference, p_kind, p_amount, case when p_kind <> 'credit_limit' then a.version end, a.posted_micros, a.held_micros, a.credit_limit_micros, p_actor, p_reason, a.last_entry_at);
     return query select false, case when p_kind <> 'credit_limit' then a.version end, a.posted_micros, a.held_micros, a.credit_limit_micros, a.last_entry_at;
 end $$;
+
+grant execute on function ledger.post_credit_v1 to tollwire_api;

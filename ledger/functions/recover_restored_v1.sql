@@ -9,7 +9,7 @@
 --                     at_least_once goes out once more as possible_duplicate, at_most_once is UNKNOWN and waits
 -- With p_holds_back nothing goes out by itself: what is not known is UNKNOWN, ends as a dead letter, and an operator decides.
 -- Left alone: what was not to be dispatched before p_until, and what has changed since p_began, so that the call may be made again.
-create function tollwire.recover_restored_v1(
+create or replace function tollwire.recover_restored_v1(
     p_message uuid[], p_said tollwire.message_state[], p_error text[], p_sent boolean[], p_carrier smallint[], p_began timestamptz, p_until timestamptz, p_holds_back boolean, p_tries_max smallint
 ) returns table (o_message uuid, o_before tollwire.message_state, o_after tollwire.message_state, o_twice boolean)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -124,3 +124,5 @@ begin
         from unnest(m_id, m_before) x(id, before)
         join lateral (select b.* from tollwire.message_states b where b.message_id = x.id and b.message_id between v_min and v_max offset 0) s on s.updated_at >= v_now;
 end $$;
+
+grant execute on function tollwire.recover_restored_v1 to tollwire_ledger;

@@ -1,5 +1,5 @@
 -- Functions that decide on money lock first and read later; under another isolation the later read is stale (RULES 2).
-create function ledger.require_read_committed_v1() returns void
+create or replace function ledger.require_read_committed_v1() returns void
 language plpgsql volatile as $$
 begin
     if current_setting('transaction_isolation') <> 'read committed' then

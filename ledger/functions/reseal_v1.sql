@@ -1,6 +1,6 @@
 -- Secrets that are sealed with an older key are sealed anew by the ledger process, which has the keys; here the new seal takes the old one's
 -- place if that is still there. An operator who gives a carrier another secret meanwhile wins. Returns how many were replaced.
-create function tollwire.reseal_carriers_v1(p_carrier smallint[], p_old bytea[], p_new bytea[]) returns integer
+create or replace function tollwire.reseal_carriers_v1(p_carrier smallint[], p_old bytea[], p_new bytea[]) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_replaced integer;
@@ -12,7 +12,7 @@ begin
     return v_replaced;
 end $$;
 
-create function tollwire.reseal_callback_secrets_v1(p_secret bigint[], p_old bytea[], p_new bytea[]) returns integer
+create or replace function tollwire.reseal_callback_secrets_v1(p_secret bigint[], p_old bytea[], p_new bytea[]) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_replaced integer;
@@ -25,7 +25,9 @@ begin
 end $$;
 
 -- Which key a sealed value was sealed with (shared/runtime/keyring.py: a byte of version, a byte of length, the key's id); null: not version 1.
-create function tollwire.key_id_v1(p_sealed bytea) returns text
+create or replace function tollwire.key_id_v1(p_sealed bytea) returns text
 language sql immutable parallel safe as $$
     select case when length(p_sealed) > 2 and get_byte(p_sealed, 0) = 1 then convert_from(substr(p_sealed, 3, get_byte(p_sealed, 1)), 'SQL_ASCII') end
 $$;
+
+grant execute on function tollwire.reseal_carriers_v1, tollwire.reseal_callback_secrets_v1, tollwire.key_id_v1 to tollwire_ledger;

@@ -1,43 +1,8 @@
 -- Retention (RULES 11, 28): a day of messages is seen closed, archived, retired, and then its partitions are taken off and dropped.
 -- Nothing here trusts its caller: each step looks for itself whether the one before it was done, and refuses with a reason.
 
--- How far a day has been looked at: all of its messages and all of its holds, each once (they end once and for ever).
-create table tollwire.day_inspections (
-    day date primary key,
-    states_after uuid,
-    states bigint not null default 0,
-    states_done boolean not null default false,
-    locks_after uuid,
-    locks bigint not null default 0,
-    locks_done boolean not null default false,
-    last_submit_at timestamptz,
-    closed_at timestamptz
-);
-create table tollwire.archived_days (
-    day date not null,
-    part text not null check (part in ('messages', 'entries')),
-    at timestamptz not null default clock_timestamp(),
-    manifest jsonb not null,
-    primary key (day, part)
-);
--- A row says: nothing of this day is to be expected in the partitioned tables any more; with entries_at, not in the journal either.
--- It is written before the first partition goes, so whoever misses a row looks here.
-create table tollwire.retired_days (
-    day date primary key,
-    at timestamptz not null default clock_timestamp(),
-    manifest jsonb not null,
-    entries_at timestamptz,
-    entries_manifest jsonb
-);
--- Which process does the upkeep now.
-create table tollwire.upkeep_leases (
-    name text primary key,
-    holder uuid not null,
-    until timestamptz not null
-);
-
 -- Takes or renews the upkeep for a while; false when another process has it.
-create function tollwire.take_upkeep_v1(p_name text, p_holder uuid, p_seconds integer) returns boolean
+create or replace function tollwire.take_upkeep_v1(p_name text, p_holder uuid, p_seconds integer) returns boolean
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
     with taken as (
         insert into tollwire.upkeep_leases as l (name, holder, until) values (p_name, p_holder, clock_timestamp() + p_seconds * interval '1 second')
@@ -48,7 +13,7 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
 $$;
 
 -- The next p_limit rows of a day: where they end, and how many they are. For tables that are cut by an id.
-create function tollwire.chunk_end_v1(p_parent text, p_after uuid, p_to uuid, p_limit integer) returns table (o_last uuid, o_rows bigint)
+create or replace function tollwire.chunk_end_v1(p_parent text, p_after uuid, p_to uuid, p_limit integer) returns table (o_last uuid, o_rows bigint)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_column text;
@@ -67,7 +32,7 @@ begin
 end $$;
 
 -- Looks at the next rows of a day and closes it when all of them have ended. o_reason says what keeps it open; o_seen 0: nothing left.
-create function tollwire.inspect_day_v1(p_day date, p_limit integer) returns table (o_closed boolean, o_seen bigint, o_reason text)
+create or replace function tollwire.inspect_day_v1(p_day date, p_limit integer) returns table (o_closed boolean, o_seen bigint, o_reason text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     d tollwire.day_inspections;
@@ -120,7 +85,7 @@ begin
 end $$;
 
 -- The first thing that still needs a day's rows; null: nothing does.
-create function tollwire.day_blocker_v1(p_day date) returns text
+create or replace function tollwire.day_blocker_v1(p_day date) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     c_late_receipts constant interval := '8 days';  -- a late receipt captures within 7 days of the submit (RULES 23)
@@ -161,7 +126,7 @@ end $$;
 -- lasts 3, and a replay makes them due) and receipts after 14 days (they match within 7). At most p_limit of each.
 -- Where it has not run for a day everything may have stood still, or the database was restored to a moment that long ago: then what waits
 -- has its 6 days from now on, as if it were due today. Less than a day is no matter: what is due is taken up within minutes.
-create function tollwire.end_forgotten_v1(p_limit integer) returns table (o_callbacks integer, o_receipts integer)
+create or replace function tollwire.end_forgotten_v1(p_limit integer) returns table (o_callbacks integer, o_receipts integer)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
@@ -190,3 +155,7 @@ begin
     get diagnostics v_receipts = row_count;
     return query select v_callbacks, v_receipts;
 end $$;
+
+grant execute on function
+    tollwire.take_upkeep_v1, tollwire.chunk_end_v1, tollwire.inspect_day_v1, tollwire.day_blocker_v1, tollwire.end_forgotten_v1
+    to tollwire_ledger;

@@ -2,7 +2,7 @@
 
 -- The first thing that still needs a day's entries; null: nothing does. The chain goes on from the day's checkpoints, so the oldest day
 -- goes first, its checkpoints are sealed, and no hold of that day is online any more.
-create function tollwire.entries_blocker_v1(p_day date) returns text
+create or replace function tollwire.entries_blocker_v1(p_day date) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_day date;
@@ -35,7 +35,7 @@ end $$;
 
 -- Notes that a part of a day is in the archive, read back and found whole. Refuses (null: noted) when the day is not done with
 -- or the counts are not those of the day.
-create function tollwire.note_archive_v1(p_day date, p_part text, p_manifest jsonb) returns text
+create or replace function tollwire.note_archive_v1(p_day date, p_part text, p_manifest jsonb) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     d tollwire.day_inspections;
@@ -62,7 +62,7 @@ end $$;
 
 -- Declares a day retired; from then on its partitions may go. Answers the reason when it may not be (null: it is).
 -- p_keep_days: younger days stay; never less than 30 for messages, 60 for entries. p_unarchived: the operator wants no archive.
-create function tollwire.retire_day_v1(p_day date, p_part text, p_keep_days integer, p_unarchived boolean) returns text
+create or replace function tollwire.retire_day_v1(p_day date, p_part text, p_keep_days integer, p_unarchived boolean) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     c_messages_days_min constant integer := 30;
@@ -104,7 +104,7 @@ begin
 end $$;
 
 -- Whether a partition may go, and if not why: by what its table is cut.
-create function tollwire.partition_blocker_v1(p_parent text, p_name text) returns text
+create or replace function tollwire.partition_blocker_v1(p_parent text, p_name text) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     c_slots_kept constant integer := 7;  -- accept looks back 72 h, six slots before its own; and one more
@@ -154,7 +154,7 @@ end $$;
 
 -- Takes a partition off its table. Waits 50 ms for the table's lock, so that it never holds up the hot path for longer: whoever calls
 -- tries again later (55P03). DETACH ... CONCURRENTLY needs no such lock, but it cannot run inside a function, and only the owner may.
-create function tollwire.detach_partition_v1(p_parent text, p_name text) returns text
+create or replace function tollwire.detach_partition_v1(p_parent text, p_name text) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
 declare
     v_reason text := tollwire.partition_blocker_v1(p_parent, p_name);
@@ -176,7 +176,7 @@ end $$;
 
 -- Drops what was taken off: nobody reads it any more, and the table it came from is not locked. With a day's dead letters goes what became
 -- of them, which they alone are asked by; so many at once that the call ends in time, and the table goes with the last.
-create function tollwire.drop_partition_v1(p_parent text, p_name text) returns text
+create or replace function tollwire.drop_partition_v1(p_parent text, p_name text) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
 declare
     v_reason text := tollwire.partition_blocker_v1(p_parent, p_name);
@@ -204,3 +204,8 @@ begin
     end if;
     return v_reason;
 end $$;
+
+grant execute on function
+    tollwire.entries_blocker_v1, tollwire.note_archive_v1, tollwire.retire_day_v1, tollwire.partition_blocker_v1,
+    tollwire.detach_partition_v1, tollwire.drop_partition_v1
+    to tollwire_ledger;

@@ -1,5 +1,5 @@
 -- The chain of an account's entries as a running value: over (partition by account order by version), started from the head it has.
-create function ledger.next_link_v1(
+create or replace function ledger.next_link_v1(
     p_link bytea, p_head bytea, p_account bigint, p_version bigint, p_at timestamptz, p_kind ledger.entry_kind, p_message uuid,
     p_debit bigint, p_credit bigint, p_amount bigint, p_posted_after bigint, p_held_after bigint, p_reason text
 ) returns bytea language plpgsql stable as $$
@@ -7,7 +7,7 @@ begin
     return ledger.entry_hash_v1(coalesce(p_link, p_head), p_account, p_version, (extract(epoch from p_at) * 1000000)::bigint, p_kind, p_message,
                                 p_debit, p_credit, p_amount, p_posted_after, p_held_after, null, p_reason);
 end $$;
-create aggregate ledger.chain_v1(
+create or replace aggregate ledger.chain_v1(
     p_head bytea, p_account bigint, p_version bigint, p_at timestamptz, p_kind ledger.entry_kind, p_message uuid,
     p_debit bigint, p_credit bigint, p_amount bigint, p_posted_after bigint, p_held_after bigint, p_reason text
 ) (sfunc = ledger.next_link_v1, stype = bytea);
@@ -22,7 +22,7 @@ create aggregate ledger.chain_v1(
 -- How rows are found, here and in the functions beside it: by sorted arrays of ids, "= any (ids) and between the first and the last", one
 -- walk through the index of the one partition; what belongs to a row stands in an array beside the ids, at width_bucket(id, ids), a
 -- binary search. A join with unnest(…) would be planned for ten rows and a small partition, and then compare each with each.
-create function ledger.settle_holds_v1(p_message uuid[], p_kind ledger.entry_kind[], p_reason text[])
+create or replace function ledger.settle_holds_v1(p_message uuid[], p_kind ledger.entry_kind[], p_reason text[])
 returns table (o_nth integer, o_amount bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off

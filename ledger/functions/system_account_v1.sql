@@ -1,5 +1,5 @@
 -- The system account of a kind in a currency, made when it is first needed.
-create function ledger.system_account_v1(p_currency text, p_kind ledger.account_kind) returns bigint
+create or replace function ledger.system_account_v1(p_currency text, p_kind ledger.account_kind) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_id bigint;

@@ -1,23 +1,9 @@
 -- Texts go when their time is over (RULES 29), never those of a message that may still be sent. A text is kept through the day expires_on;
 -- 0001-01-01 means "gone at the final state", which end_messages_v1 sees to.
 
--- What is known of a day's texts: where the walk through them stands, and when the first and the last of those kept expire.
-create table tollwire.text_walks (
-    day date primary key,
-    walk_after uuid,
-    walk_kept bigint not null default 0,
-    walk_first date,
-    walk_last date,
-    walked_on date,
-    kept bigint,
-    first_expires_on date,
-    last_expires_on date,
-    emptied_at timestamptz
-);
-
 -- Deletes the expired among the next p_limit texts of a day. Only looks while something is due: a day is walked for the first time when it
 -- has been over for a day (nothing comes any more, and nothing has expired before), and again when the first of the texts that it kept expires.
-create function tollwire.expire_texts_v1(p_day date, p_limit integer) returns table (o_seen bigint, o_deleted bigint, o_done boolean)
+create or replace function tollwire.expire_texts_v1(p_day date, p_limit integer) returns table (o_seen bigint, o_deleted bigint, o_done boolean)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -59,7 +45,7 @@ begin
 end $$;
 
 -- Empties a day's texts at once when none of them is to be kept: returns how many that were, or null when it is not time.
-create function tollwire.empty_texts_v1(p_day date) returns bigint
+create or replace function tollwire.empty_texts_v1(p_day date) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
 declare
     w tollwire.text_walks;
@@ -82,3 +68,5 @@ begin
     update tollwire.text_walks set emptied_at = clock_timestamp(), kept = 0 where day = p_day;
     return w.kept;
 end $$;
+
+grant execute on function tollwire.expire_texts_v1, tollwire.empty_texts_v1 to tollwire_ledger;

@@ -3,7 +3,7 @@
 -- Writes the checkpoints of the next p_limit client accounts after p_after: the account as its last entry of the day left it.
 -- Made again it makes nothing. A day is closed ten minutes after its end: no transaction that began in it can still be open, and
 -- clocks differ by less (RULES 30). o_last is null when no account was left.
-create function ledger.close_day_v1(p_day date, p_after bigint, p_limit integer) returns table (o_last bigint, o_made integer)
+create or replace function ledger.close_day_v1(p_day date, p_after bigint, p_limit integer) returns table (o_last bigint, o_made integer)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     c_margin constant interval := '10 minutes';
@@ -30,7 +30,7 @@ begin
 end $$;
 
 -- Seals a closed day. Days are sealed in order, each once; the same seal again is nothing new.
-create function ledger.seal_day_v1(p_day date, p_accounts bigint, p_entries bigint, p_amounts jsonb, p_root bytea, p_signature bytea, p_key_id text)
+create or replace function ledger.seal_day_v1(p_day date, p_accounts bigint, p_entries bigint, p_amounts jsonb, p_root bytea, p_signature bytea, p_key_id text)
 returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -49,3 +49,5 @@ begin
     get diagnostics v_made = row_count;
     return v_made = 1;
 end $$;
+
+grant execute on function ledger.close_day_v1, ledger.seal_day_v1 to tollwire_ledger;

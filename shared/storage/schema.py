@@ -9,13 +9,16 @@ import asyncpg
 import structlog
 
 from shared.runtime.postgres import Pool
+from shared.storage.function_files import functions_digest
 
 # The oldest schema that this code runs on; migrations are safe under the code before them.
-SCHEMA_MIN: Final = "0016"
+SCHEMA_MIN: Final = "0017"
 # Between two looks while a migration is under way.
 LOOK_SECONDS: Final = 1.0
 
 READ_SCHEMA: Final = "select max(version_num) from tollwire.schema_version"
+# Those of a version after ours were installed on top of ours, and run under it (docs/adr/0022).
+HAS_FUNCTIONS: Final = "select exists (select from tollwire.installed_functions where digest = $1)"
 
 # Nothing is there yet; or a revision from before 0008, which did not let every role ask.
 _UNREADABLE: Final = (
@@ -28,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class SchemaTooOld(Exception):  # noqa: N818 - named for what happened
-    """The database's schema is older than this code needs; the text says which it is."""
+    """The database's schema, or its functions, are older than this code needs; the text says which it is."""
 
 
 def is_new_enough(found: str | None) -> bool:
@@ -37,10 +40,10 @@ def is_new_enough(found: str | None) -> bool:
 
 
 async def check_schema(pool: Pool) -> None:
-    """Return when the schema is new enough.
+    """Return when the schema is new enough, and this version's functions have been installed.
 
     Raises:
-        SchemaTooOld: it is not.
+        SchemaTooOld: they are not.
     """
     try:
         found = await pool.fetchval(READ_SCHEMA)
@@ -48,6 +51,10 @@ async def check_schema(pool: Pool) -> None:
         found = None
     if not is_new_enough(found):
         raise SchemaTooOld(f"the schema is {found or 'missing or older'}, {SCHEMA_MIN} or newer is needed")
+    if not await pool.fetchval(HAS_FUNCTIONS, functions_digest()):
+        raise SchemaTooOld(
+            "the functions in the database are not this version's: `tollwire migrate` renews them"
+        )
 
 
 def readiness_checks(pool: Pool) -> dict[str, Callable[[], Awaitable[object]]]:

@@ -1,8 +1,11 @@
 """Writes the state table as SQL, so that the database moves messages by the same table as Python does.
 
-``python -m shared.storage.state_table`` prints shared/storage/functions/next_state_v1.sql; a test keeps
-them equal.
+``python -m shared.storage.state_table`` prints shared/storage/functions/next_state_v1.sql, and with ``guard``
+the trigger of alembic/versions/0003_guard.sql; a test keeps them equal. A table that changes needs a
+migration that runs the guard again: it is no function, and not renewed as those are.
 """
+
+import sys
 
 from shared.domain.states import TRANSITIONS, MessageState
 
@@ -10,23 +13,29 @@ HEAD = """\
 -- Made from shared/domain/states.py by `python -m shared.storage.state_table`; do not edit.
 -- The state after an event; null where the table has no such pair: the caller decides what that means.
 -- Typed inside: a cast of the whole would be no immutable expression, and no call would be inlined.
-create function tollwire.next_state_v1(p_state tollwire.message_state, p_event tollwire.message_event)
-returns tollwire.message_state
+create or replace function tollwire.next_state_v1(
+    p_state tollwire.message_state, p_event tollwire.message_event
+) returns tollwire.message_state
 language sql immutable parallel safe as $$
     select case p_state
 """
 
-MIDDLE = """\
+TAIL = """\
     end
 $$;
 
+grant execute on function tollwire.next_state_v1 to tollwire_ledger, tollwire_readonly;
+"""
+
+GUARD_HEAD = """\
+-- Made from shared/domain/states.py by `python -m shared.storage.state_table guard`; do not edit.
 -- The guard of message_states: only the moves that some chain of events makes inside one statement. The
 -- condition spells the table out: a function's text would be parsed again for each statement that moves.
-create trigger message_states_move before update on tollwire.message_states for each row
+create or replace trigger message_states_move before update on tollwire.message_states for each row
     when (new.state <> old.state and not case old.state
 """
 
-TAIL = """\
+GUARD_TAIL = """\
         else false end)
     execute function tollwire.refuse_move();
 """
@@ -36,14 +45,19 @@ _NONE = "null::tollwire.message_state"
 
 
 def state_table_sql() -> str:
-    """Return the whole .sql file."""
+    """Return the whole .sql file of the function."""
     lines = [HEAD]
     for state in MessageState:
         moves = {event: after for (before, event), after in TRANSITIONS.items() if before is state}
         if moves:
             cases = " ".join(f"when '{event.value}' then '{after.value}'" for event, after in moves.items())
             lines.append(f"        when '{state.value}' then case p_event {cases} else {_NONE} end\n")
-    lines.append(MIDDLE)
+    return "".join(lines) + TAIL
+
+
+def guard_sql() -> str:
+    """Return the whole .sql file of the trigger."""
+    lines = [GUARD_HEAD]
     for state in MessageState:
         targets = sorted(
             {after.value for (before, _), after in TRANSITIONS.items() if before is state} | _two_steps(state)
@@ -51,8 +65,7 @@ def state_table_sql() -> str:
         if targets:
             listed = ", ".join(f"'{target}'" for target in targets)
             lines.append(f"        when '{state.value}' then new.state in ({listed})\n")
-    lines.append(TAIL)
-    return "".join(lines)
+    return "".join(lines) + GUARD_TAIL
 
 
 def _two_steps(state: MessageState) -> set[str]:
@@ -64,4 +77,4 @@ def _two_steps(state: MessageState) -> set[str]:
 
 
 if __name__ == "__main__":
-    print(state_table_sql(), end="")
+    print(guard_sql() if sys.argv[1:] == ["guard"] else state_table_sql(), end="")

@@ -3,15 +3,19 @@
 from pathlib import Path
 
 from shared.domain.states import TRANSITIONS, MessageEvent, MessageState
-from shared.storage.state_table import state_table_sql
+from shared.storage.state_table import guard_sql, state_table_sql
 from tests.support.flow import open_flow
 from tests.support.servers import Database
 
-FILE = Path(__file__).parents[2] / "shared" / "storage" / "functions" / "next_state_v1.sql"
+ROOT = Path(__file__).parents[2]
+FUNCTION = ROOT / "shared" / "storage" / "functions" / "next_state_v1.sql"
+# The newest; it goes by a migration.
+GUARD = ROOT / "alembic" / "versions" / "0003_guard.sql"
 
 
-def test_the_sql_file_is_made_from_the_table() -> None:
-    assert FILE.read_text(encoding="utf-8") == state_table_sql()
+def test_the_sql_files_are_made_from_the_table() -> None:
+    assert FUNCTION.read_text(encoding="utf-8") == state_table_sql()
+    assert GUARD.read_text(encoding="utf-8") == guard_sql()
 
 
 async def test_the_database_answers_every_pair_as_the_table_does(database: Database) -> None:

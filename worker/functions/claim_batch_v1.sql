@@ -9,7 +9,7 @@
 -- Only the first claim knows the pace's time: whoever turns a message away writes over dispatch_at, so a later claim tells created_at or send_at.
 -- What waited long in the stream has a lease of up to an hour; its claim must be looked at when its deadline is over.
 -- A flush of which every message is won, in one part, is claimed by columns: each table is read once in id order, and the columns line up.
-create function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
+create or replace function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
 returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn text, o_region text, o_sender text, o_text bytea, o_encoding text,
                o_segments smallint, o_lane tollwire.lane, o_valid_seconds double precision, o_tries smallint, o_delivery tollwire.delivery,
                o_is_test boolean, o_due_since timestamptz,
@@ -142,3 +142,5 @@ begin
                greatest(j.created_at, case when j.claimed_no = 1 then j.dispatch_at else j.send_at end), j.price_micros, j.currency, j.parts
         from won j order by j.nth;
 end $$;
+
+grant execute on function tollwire.claim_batch_v1 to tollwire_worker;

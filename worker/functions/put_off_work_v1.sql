@@ -3,7 +3,7 @@
 -- It is never due later than after a quarter of what is left of the validity: its carrier may be down by then, and another one asked in time.
 -- dispatch_at stays: it says when the message might first go. What is claimed, ended or dispatched anew by now is left alone, so the same
 -- call again changes nothing (RULES 4). Returns how many were put off.
-create function tollwire.put_off_work_v1(p_message uuid[], p_dispatch integer[], p_seconds double precision[]) returns integer
+create or replace function tollwire.put_off_work_v1(p_message uuid[], p_dispatch integer[], p_seconds double precision[]) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -26,3 +26,5 @@ begin
     get diagnostics v_number = row_count;
     return v_number;
 end $$;
+
+grant execute on function tollwire.put_off_work_v1 to tollwire_worker;

@@ -2,7 +2,7 @@
 -- o_is_bound: this carrier may have it, and is the only one that may be asked again, since it knows our ids (p_ask_again; see record_rest_v1).
 -- o_left_seconds: for how long it is valid yet, which bounds how long it may be put off (put_off_work_v1).
 -- Answers in the order of the array; an empty number where there is no such message any more.
-create function tollwire.read_numbers_v1(p_message uuid[], p_carrier smallint, p_ask_again boolean) returns table (o_msisdn text, o_is_test boolean, o_is_bound boolean, o_left_seconds double precision)
+create or replace function tollwire.read_numbers_v1(p_message uuid[], p_carrier smallint, p_ask_again boolean) returns table (o_msisdn text, o_is_test boolean, o_is_bound boolean, o_left_seconds double precision)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
@@ -18,3 +18,5 @@ begin
         left join lateral (select b.msisdn, b.is_test, b.valid_until from tollwire.messages b where b.id = x.id and b.id between v_min and v_max offset 0) m on true
         order by x.nth;
 end $$;
+
+grant execute on function tollwire.read_numbers_v1 to tollwire_worker;

@@ -1,6 +1,6 @@
 -- The outcomes that are not as plain as those that record_batch_v1 writes by columns: refusals, uncertain and late answers, retries of a
 -- carrier that knows our ids, parts, plans that charge the submit. The caller has locked states, locks, outbox and accounts, in that order.
-create function tollwire.record_rest_v1(
+create or replace function tollwire.record_rest_v1(
     p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],
     p_retry_seconds double precision[], p_next_carrier smallint[], p_carrier smallint, p_ask_again boolean, p_tries_max smallint, p_receipt_wait_seconds integer
 ) returns table (o_moved boolean, o_state tollwire.message_state, o_client bigint)
@@ -184,7 +184,7 @@ end $$;
 -- What is SENT at last by the only submit that was written is no possible_duplicate any more.
 -- Each of the last five is as submitted where a receipt has said before it that the carrier has it; the journal keeps the answer's error.
 -- p_next_carrier names the carrier to try next, where it is another one. o_receipts names receipts that waited for this reference: wake dlr with them.
-create function tollwire.record_batch_v1(
+create or replace function tollwire.record_batch_v1(
     p_message uuid[], p_attempt smallint[], p_part smallint[], p_outcome tollwire.attempt_outcome[], p_reference text[], p_error text[], p_detail text[],
     p_retry_seconds double precision[], p_next_carrier smallint[], p_carrier smallint, p_ask_again boolean, p_tries_max smallint, p_receipt_wait_seconds integer
 ) returns table (o_moved boolean, o_state tollwire.message_state, o_receipts uuid[], o_client bigint)
@@ -290,3 +290,5 @@ begin
               select * from unnest(r_nth, r_moved, r_state, r_client)) x(nth, moved, state, client_id)
         order by x.nth;
 end $$;
+
+grant execute on function tollwire.record_batch_v1 to tollwire_worker;

@@ -1,7 +1,7 @@
 -- The id of the callback that tells a message's n-th event: a UUIDv7 of the event's moment with the message's own randomness, and the
 -- sequence where else a counter stands. It is unique as the message's id and its sequence are, and costs no random numbers. A submit and an
 -- end are told under the moments that the message itself keeps, so that the next event of the message finds the one before it.
-create function tollwire.callback_id_v1(p_at timestamptz, p_message uuid, p_sequence smallint) returns uuid
+create or replace function tollwire.callback_id_v1(p_at timestamptz, p_message uuid, p_sequence smallint) returns uuid
 language sql stable parallel safe as $$
     select (lpad(to_hex((extract(epoch from p_at) * 1000)::bigint), 12, '0') || '7' || lpad(to_hex(p_sequence & 4095), 3, '0') || substr(p_message::text, 20))::uuid
 $$;
@@ -9,7 +9,7 @@ $$;
 -- Ends callbacks that a later event of their message overtakes, where nobody has begun with them. Returns, in their order, those that are leased: they
 -- may be on their way, and what comes after them waits until they are noted or their lease has ended (docs/adr/0016). Waits for nobody:
 -- a row that somebody holds is being leased or noted.
-create function tollwire.overtake_callbacks_v1(p_callback uuid[]) returns uuid[]
+create or replace function tollwire.overtake_callbacks_v1(p_callback uuid[]) returns uuid[]
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_seqscan = off set enable_bitmapscan = off as $$
@@ -33,7 +33,7 @@ end $$;
 -- Asks for a callback for each message whose client has a live endpoint that subscribes to the event; one row each, leased for
 -- p_lease_seconds to the caller (0: due at once, for whoever sweeps). The messages' states are locked by the caller, and their
 -- sequence has been raised by the move that is told.
-create function tollwire.add_callbacks_v1(p_message uuid[], p_event_type text[], p_lease_seconds integer)
+create or replace function tollwire.add_callbacks_v1(p_message uuid[], p_event_type text[], p_lease_seconds integer)
 returns table (o_message uuid, o_callback uuid)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
@@ -66,7 +66,7 @@ begin
 end $$;
 
 -- The event that tells of a state; null for those that nobody can subscribe to.
-create function tollwire.event_type_v1(p_state tollwire.message_state) returns text
+create or replace function tollwire.event_type_v1(p_state tollwire.message_state) returns text
 language sql immutable parallel safe as $$
     select case p_state when 'SENT' then 'message.sent' when 'DELIVERED' then 'message.delivered' when 'UNDELIVERED' then 'message.undelivered'
                         when 'EXPIRED' then 'message.expired' when 'FAILED_PERM' then 'message.failed' when 'CANCELLED' then 'message.cancelled' end

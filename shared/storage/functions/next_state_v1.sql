@@ -1,8 +1,9 @@
 -- Made from shared/domain/states.py by `python -m shared.storage.state_table`; do not edit.
 -- The state after an event; null where the table has no such pair: the caller decides what that means.
 -- Typed inside: a cast of the whole would be no immutable expression, and no call would be inlined.
-create function tollwire.next_state_v1(p_state tollwire.message_state, p_event tollwire.message_event)
-returns tollwire.message_state
+create or replace function tollwire.next_state_v1(
+    p_state tollwire.message_state, p_event tollwire.message_event
+) returns tollwire.message_state
 language sql immutable parallel safe as $$
     select case p_state
         when 'SCHEDULED' then case p_event when 'due' then 'QUEUED' when 'validity_ended' then 'EXPIRED' when 'cancelled' then 'CANCELLED' when 'no_route' then 'FAILED_PERM' when 'suspended' then 'FAILED_PERM' else null::tollwire.message_state end
@@ -14,15 +15,4 @@ language sql immutable parallel safe as $$
     end
 $$;
 
--- The guard of message_states: only the moves that some chain of events makes inside one statement. The
--- condition spells the table out: a function's text would be parsed again for each statement that moves.
-create trigger message_states_move before update on tollwire.message_states for each row
-    when (new.state <> old.state and not case old.state
-        when 'SCHEDULED' then new.state in ('CANCELLED', 'EXPIRED', 'FAILED_PERM', 'QUEUED')
-        when 'QUEUED' then new.state in ('CANCELLED', 'DELIVERED', 'EXPIRED', 'FAILED_PERM', 'SENDING', 'SENT', 'UNDELIVERED')
-        when 'SENDING' then new.state in ('DELIVERED', 'EXPIRED', 'FAILED_PERM', 'FAILED_TEMP', 'QUEUED', 'SENT', 'UNDELIVERED', 'UNKNOWN')
-        when 'SENT' then new.state in ('DELIVERED', 'EXPIRED', 'UNDELIVERED')
-        when 'FAILED_TEMP' then new.state in ('CANCELLED', 'DELIVERED', 'EXPIRED', 'FAILED_PERM', 'SENDING', 'SENT', 'UNDELIVERED')
-        when 'UNKNOWN' then new.state in ('DELIVERED', 'EXPIRED', 'FAILED_PERM', 'FAILED_TEMP', 'QUEUED', 'SENT', 'UNDELIVERED', 'UNKNOWN')
-        else false end)
-    execute function tollwire.refuse_move();
+grant execute on function tollwire.next_state_v1 to tollwire_ledger, tollwire_readonly;

@@ -1,0 +1,115 @@
+"""Makes the server-side functions of a database those of this program (docs/adr/0022).
+
+A migration installs what its revision brings. What a file has become since is installed here, at the end of
+every migration: functions are replaced, which waits for nobody who calls them.
+"""
+
+import re
+from typing import Final
+
+import asyncpg
+
+from shared.runtime.postgres import Connection
+from shared.storage.function_files import function_files, functions_digest
+
+# Where a function begins in its file; grants stand behind the last one.
+_BEGINNING: Final = re.compile(r"^create or replace (?:function|aggregate) (\w+\.\w+)\(", re.MULTILINE)
+
+# Whatever the server knows of a function, by its name; of one that is made anew only the number is another.
+INSTALLED: Final = """
+    select n.nspname || '.' || p.proname as name,
+           array_agg(array[
+               (to_jsonb(p) - array['oid', 'proacl'])::text,
+               (to_jsonb(a) - 'aggfnoid')::text,
+               array(select x.grantee::regrole::text || x.privilege_type
+                     from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x order by 1)::text
+           ] order by p.oid)::text as made
+    from pg_proc p
+    join pg_namespace n on n.oid = p.pronamespace and n.nspname in ('tollwire', 'ledger')
+    left join pg_aggregate a on a.aggfnoid = p.oid
+    group by 1
+"""
+OF_A_NAME: Final = """
+    select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname || '.' || p.proname = $1
+"""
+# From our own roles alone: what an operator grants a role of his stays.
+REVOKE: Final = """
+    select string_agg(format('revoke all on routine %s from %s', p.oid::regprocedure,
+                             case x.grantee when 0 then 'public' else x.grantee::regrole::text end), '; ')
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace cross join lateral aclexplode(p.proacl) x
+    where n.nspname || '.' || p.proname = any ($1) and x.grantee <> p.proowner
+      and (x.grantee = 0 or x.grantee::regrole::text like 'tollwire\\_%')
+"""
+NEWEST: Final = "select digest from tollwire.installed_functions order by number desc limit 1"
+# What was installed after it is not there any more: who needs that is not to start.
+FORGET: Final = """
+    delete from tollwire.installed_functions
+    where number > (select number from tollwire.installed_functions where digest = $1)
+"""
+NOTE: Final = "insert into tollwire.installed_functions (digest) values ($1) on conflict (digest) do nothing"
+
+
+def pieces() -> dict[str, str]:
+    """Return what makes each function, by its name with its schema, in the order of the files."""
+    found: dict[str, str] = {}
+    for path in function_files():
+        text = path.read_text(encoding="utf-8")
+        begins = list(_BEGINNING.finditer(text))
+        ends = [one.start() for one in begins[1:]] + [len(text)]
+        found.update((one[1], text[one.start() : end]) for one, end in zip(begins, ends, strict=True))
+    return found
+
+
+async def renew(connection: Connection) -> int:
+    """Install every function and its grants, and note it, in one transaction; return how many were others.
+
+    Where all of them are as they are to be, nothing is written. ``connection`` is the owner's, in no
+    transaction, and nobody else migrates meanwhile.
+
+    Raises:
+        asyncpg.PostgresError: the database refused one; nothing was changed.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        # As in a dump: a function may name one that comes after it.
+        await connection.execute("set local check_function_bodies = off")
+        before = await _installed(connection)
+        texts = pieces()
+        if given := await connection.fetchval(REVOKE, list(texts)):
+            await connection.execute(given)
+        for name, text in texts.items():
+            await _install(connection, name, text)
+        after = await _installed(connection)
+        is_noted = await connection.fetchval(NEWEST) == functions_digest()
+        renewed = sum(before.get(name) != after[name] for name in texts)
+        if is_noted and not renewed:
+            await transaction.rollback()
+            return 0
+        await connection.execute(FORGET, functions_digest())
+        await connection.execute(NOTE, functions_digest())
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await transaction.commit()
+    return renewed
+
+
+async def _installed(connection: Connection) -> dict[str, str]:
+    return {row["name"]: row["made"] for row in await connection.fetch(INSTALLED)}
+
+
+async def _install(connection: Connection, name: str, text: str) -> None:
+    """Replace a function; where it took or gave something else until now, it is made anew."""
+    try:
+        async with connection.transaction():
+            await connection.execute(text)
+    except (asyncpg.InvalidFunctionDefinitionError, asyncpg.AmbiguousFunctionError):
+        is_another = True  # another result; or its grant found two of the name
+    else:
+        is_another = len(await connection.fetch(OF_A_NAME, name)) > 1
+    if is_another:
+        for (signature,) in await connection.fetch(OF_A_NAME, name):
+            await connection.execute(f"drop routine {signature}")
+        await connection.execute(text)

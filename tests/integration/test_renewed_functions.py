@@ -1,0 +1,175 @@
+"""Functions that an earlier version installed are made this one's by every migration, and refused before."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from cli.doctor_findings import Level
+from cli.doctor_schema import check_schema as doctor_check
+from cli.migrate import REPOSITORY, upgrade
+from cli.renewal import INSTALLED, pieces
+from embedded.postgres import PostgresServer
+from embedded.roles import ensure_database
+from shared.storage import schema
+from shared.storage.schema import SchemaTooOld, check_schema
+from tests.integration.test_bootstrap_command import tollwire
+from tests.integration.test_privileges import FUNCTIONS, MATRIX, ROLES
+from tests.support.flow import open_flow
+from tests.support.servers import Database
+
+READ_NUMBERS = "tollwire.read_numbers_v1(uuid[], smallint, boolean)"
+# Another result, other grants, one that was not there and one of another shape.
+BEFORE = (
+    f"drop function {READ_NUMBERS}",
+    """create function tollwire.read_numbers_v1(p_message uuid[], p_carrier smallint, p_ask_again boolean)
+       returns table (o_msisdn text, o_is_test boolean) language plpgsql stable as 'begin end'""",
+    f"grant execute on function {READ_NUMBERS} to tollwire_api, tollwire_worker",
+    "grant execute on function tollwire.claim_batch_v1 to tollwire_api, public",
+    "drop function tollwire.has_taken_callbacks_v1",
+    """create function tollwire.tell_dead_letters_v1(p_message uuid[], p_more integer) returns setof uuid
+       language plpgsql as 'begin end'""",
+)
+# With a text of before of a function of money.
+CHANGED = 5
+POST_CREDIT = "select pg_get_functiondef(oid) from pg_proc where proname = 'post_credit_v1'"
+ROWS = "select oid, xmin::text from pg_proc where pronamespace::regnamespace::text in ('tollwire', 'ledger')"
+
+
+@asynccontextmanager
+async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database.dsn())
+    try:
+        await connection.execute("set role tollwire_owner")
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def set_back(database: Database) -> None:
+    """Make the functions those of a version before this one, as it would have left them."""
+    async with owner(database) as connection:
+        body = str(await connection.fetchval(POST_CREDIT))
+        await connection.execute(body.replace("begin", "begin\n    -- of before", 1))
+        for statement in BEFORE:
+            await connection.execute(statement)
+        await connection.execute("update tollwire.installed_functions set digest = 'of before'")
+
+
+async def made(connection: asyncpg.Connection) -> dict[str, str]:
+    return {row["name"]: row["made"] for row in await connection.fetch(INSTALLED)}
+
+
+async def checked(database: Database) -> None:
+    async with open_flow(database, "worker") as flow:
+        await check_schema(flow.pool)
+
+
+async def migrated(database: Database) -> int:
+    return await asyncio.to_thread(upgrade, database.dsn())
+
+
+async def test_functions_of_before_are_refused_and_then_made_right(
+    make_database: Callable[[], Database],
+) -> None:
+    database, new = make_database(), make_database()
+    await set_back(database)
+    with pytest.raises(SchemaTooOld, match="tollwire migrate"):
+        await checked(database)
+
+    assert await migrated(database) == CHANGED
+
+    await checked(database)
+    async with owner(database) as connection, owner(new) as other:
+        assert await made(connection) == await made(other)
+        found = {row[0] for row in await connection.fetch(FUNCTIONS, ROLES)}
+    assert found == {line for line in MATRIX.read_text("utf-8").splitlines() if line.startswith("function")}
+
+
+async def test_a_second_migration_writes_nothing(database: Database) -> None:
+    await set_back(database)
+    await migrated(database)
+    async with owner(database) as connection:
+        before = await connection.fetch(ROWS)
+        assert await migrated(database) == 0
+        assert await connection.fetch(ROWS) == before
+
+
+async def test_a_function_that_was_replaced_by_hand_is_renewed_too(database: Database) -> None:
+    async with owner(database) as connection:
+        await connection.execute(pieces()["tollwire.next_state_v1"].replace("'DELIVERED'", "'SENT'"))
+    assert await migrated(database) == 1
+    assert await migrated(database) == 0
+
+
+async def test_a_database_from_before_it_was_remembered_is_renewed(postgres: PostgresServer) -> None:
+    database = Database(postgres, "of_0016")
+    await ensure_database(postgres, database.name)
+    config = Config(REPOSITORY / "alembic.ini")
+    config.attributes["dsn"] = database.dsn()
+    await asyncio.to_thread(command.upgrade, config, "0016")
+    async with owner(database) as connection:
+        for statement in BEFORE:
+            await connection.execute(statement)
+    with pytest.raises(SchemaTooOld, match="0016"):
+        await checked(database)
+    assert await migrated(database) == CHANGED - 1
+    await checked(database)
+
+
+async def test_a_new_database_has_nothing_to_renew_and_two_migrations_take_turns(
+    postgres: PostgresServer,
+) -> None:
+    database = Database(postgres, "migrated_twice_at_once")
+    await ensure_database(postgres, database.name)
+    migrate = ("migrate", "--dsn", database.dsn())
+    both = await asyncio.gather(*(tollwire(*migrate, NO_COLOR="1") for _ in range(2)))
+    assert {(status, "renewed" in told) for status, told in both} == {(0, False)}, both
+    await checked(database)
+
+
+async def test_a_process_starts_beside_functions_that_came_after_its_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod of the version before, in the middle of an upgrade; and the one after once it was taken back."""
+    async with owner(database) as connection:
+        await connection.execute("insert into tollwire.installed_functions (digest) values ('later')")
+        await checked(database)
+        assert [(one.level, "newer" in one.text) for one in await doctor_check(connection)] == [
+            (Level.WARNING, True)
+        ]
+        await migrated(database)
+        assert [one.level for one in await doctor_check(connection)] == [Level.OK]
+    monkeypatch.setattr(schema, "functions_digest", lambda: "later")
+    with pytest.raises(SchemaTooOld, match="not this version's"):
+        await checked(database)
+
+
+async def test_functions_are_renewed_while_others_call_them(database: Database) -> None:
+    await set_back(database)
+    async with open_flow(database, "worker") as flow, flow.pool.acquire() as worker:
+        call = "select * from tollwire.read_numbers_v1('{}', 1::smallint, false)"
+        async with worker.transaction():
+            assert await worker.fetch(call) == []
+            assert await migrated(database) == CHANGED
+            assert await worker.fetch(call) == []
+        assert await worker.fetch(call + " where o_is_bound") == []
+
+
+async def test_the_command_tells_what_it_renewed(database: Database) -> None:
+    await set_back(database)
+    dsn = database.dsn("migrate")
+    check = ("migrate", "--dsn", dsn, "--check")
+    status, told = await tollwire(*check, NO_COLOR="1")
+    assert (status, "its functions are not this version's" in told) == (1, True)
+    async with owner(database) as connection:
+        assert [one.level for one in await doctor_check(connection)] == [Level.FAULT]
+    status, told = await tollwire("migrate", "--dsn", dsn, NO_COLOR="1")
+    assert (status, "5 functions renewed." in told, "nothing to do" in told) == (0, True, False)
+    status, told = await tollwire("migrate", "--dsn", dsn, NO_COLOR="1")
+    assert (status, "renewed" in told, "nothing to do" in told) == (0, False, True)
+    assert (await tollwire(*check))[0] == 0
