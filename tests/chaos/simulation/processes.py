@@ -153,7 +153,8 @@ def _tells_of_its_own_part(world: World, taken: Submit, word: str) -> None:
 
 async def deliver_receipt(world: World, taken: Submit, state: str, choices: Choices) -> None:
     """The carrier tells dlr, who keeps the word before it says "received"."""
-    msisdn = world.logs.wants[str(taken.message)].msisdn if choices.below(3) else None
+    number = world.logs.wants[str(taken.message)].msisdn
+    msisdn = (None, number, f"+{number[3:]}")[choices.below(3)]  # the last: without its country's code
     is_ours = taken.part <= world.logs.wants[str(taken.message)].parts
     part = taken.part if choices.below(2) or not is_ours else None
     echo = taken.message if choices.below(2) else None

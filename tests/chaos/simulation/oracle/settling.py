@@ -99,7 +99,8 @@ def _ordinary(t: Tables, ids: list[UUID]) -> set[UUID]:
         )
         if is_final and is_plain and times[one[0].message] == 1:
             message = t.messages[one[0].message]
-            if message.state is S.SENT and (message.attempt_no, message.parts) == (1, 1):
+            is_one = (message.state, message.attempt_no, message.parts) == (S.SENT, 1, 1)
+            if is_one and receipt.msisdn in (None, message.msisdn):
                 plain.add(message.id)
     return plain
 
@@ -152,7 +153,8 @@ def _is_early(t: Tables, receipt: Receipt, reference: Reference) -> bool:
     """All of that name is over, and who is meant may not be recorded yet."""
     message = t.messages[reference.message]
     is_over = message.state.is_final or not _attempt_of(t, reference).is_unanswered
-    is_named = receipt.msisdn == message.msisdn or receipt.echo_message == message.id
+    is_numbered = receipt.msisdn is not None and _is_to(receipt, message)
+    is_named = is_numbered or receipt.echo_message == message.id
     return is_over and not is_named and receipt.received_us > t.now - ANSWER_US
 
 
@@ -164,13 +166,21 @@ def _attempt_of(t: Tables, reference: Reference) -> Any:
     return t.messages[reference.message].attempts[reference.attempt, reference.part]
 
 
+def _is_to(receipt: Receipt, message: Message) -> bool:
+    """It tells no number, or the message's, with its country's code or without that."""
+    told, number = receipt.msisdn, message.msisdn
+    if told is None or told == number:
+        return True
+    return number.endswith(told[1:]) and len(number) - len(told) in (1, 2, 3)
+
+
 def _fits(t: Tables, receipt: Receipt, reference: Reference) -> bool:
     return (
         (reference.carrier, reference.reference) == (receipt.carrier, receipt.reference)
         and abs(reference.submitted_us - receipt.received_us) <= MATCH_US
         and reference.submitted_us != receipt.received_us - MATCH_US
         and reference.submitted_us <= t.now + SOON_US
-        and receipt.msisdn in (None, t.messages[reference.message].msisdn)
+        and _is_to(receipt, t.messages[reference.message])
         and _may_name(receipt, t.messages[reference.message], reference.part)
     )
 
@@ -178,7 +188,7 @@ def _fits(t: Tables, receipt: Receipt, reference: Reference) -> bool:
 def _echoed(t: Tables, receipt: Receipt, named: set[UUID]) -> list[Place]:
     """The attempts our own id leads to, the likeliest first; of a message ``named``, those of that name."""
     message = t.messages.get(receipt.echo_message) if receipt.echo_message else None
-    if message is None or receipt.msisdn not in (None, message.msisdn):
+    if message is None or not _is_to(receipt, message):
         return []
     knows_ids = t.carriers[receipt.carrier].recognises
     fitting = [
