@@ -6,9 +6,9 @@ waits for it: what is not published is dispatched by the clockwork when its leas
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from api import store
@@ -57,6 +57,9 @@ TURN_WAIT_SECONDS: Final = 6.0
 MADE_AT_ONCE: Final = 50
 ROUTE_ONE: Final = "/v1/messages"
 ROUTE_BATCH: Final = "/v1/messages/batch"
+
+
+LookAgain: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class _Made(NamedTuple):
@@ -128,17 +131,22 @@ class Accept(WithParts):
         known = await self._known([answer]) if answer.outcome == "replayed" else {}
         return decide(item, quoted, request, answer, known)
 
-    async def many(self, sending: Sending, requests: Sequence[MessageRequest]) -> list[Decision | Refusal]:
+    async def many(
+        self, sending: Sending, requests: Sequence[MessageRequest], look_again: LookAgain | None = None
+    ) -> list[Decision | Refusal]:
         """Accept a batch; each message stands or falls alone, under the key (key, index) (RULES 12).
 
+        ``look_again`` is called after each wait for a turn; the refusal that it raises is the answer for all
+        that have had none by then.
+
         Raises:
-            Refusal: busy, before any item.
+            Refusal: busy, or that of ``look_again``, before any item.
         """
         try:
             if len(requests) <= FEW_MAX:
                 return await self._piece(sending, requests, 0, self._door(sending.client.id))
             with self._turns.place(sending.client.id):
-                return await self._in_turns(sending, requests)
+                return await self._in_turns(sending, requests, look_again)
         except Busy:
             raise Refusal(ProblemCode.BUSY) from None
 
@@ -151,7 +159,7 @@ class Accept(WithParts):
         return self._pieces if self._turns.has_turn(client_id) else self._singles
 
     async def _in_turns(
-        self, sending: Sending, requests: Sequence[MessageRequest]
+        self, sending: Sending, requests: Sequence[MessageRequest], look_again: LookAgain | None
     ) -> list[Decision | Refusal]:
         results: list[Decision | Refusal] = []
         give_up_at = time.monotonic() + TURN_WAIT_SECONDS
@@ -160,13 +168,24 @@ class Accept(WithParts):
             try:
                 wait_seconds = give_up_at - time.monotonic()
                 async with self._turns.turn(sending.client.id, wait_seconds=wait_seconds, is_begun=first > 0):
-                    piece = requests[first : first + PIECE_MAX]
-                    results += await self._piece(sending, piece, first, self._pieces)
-            except Busy:
+                    results += await self._next_piece(sending, requests, first, look_again)
+            except (Busy, Refusal) as error:
                 if first == 0:
                     raise
-                results += [Refusal(ProblemCode.BUSY)] * (len(requests) - first)
+                rest = error if isinstance(error, Refusal) else Refusal(ProblemCode.BUSY)
+                results += [rest] * (len(requests) - first)
         return results
+
+    async def _next_piece(
+        self,
+        sending: Sending,
+        requests: Sequence[MessageRequest],
+        first: int,
+        look_again: LookAgain | None,
+    ) -> list[Decision | Refusal]:
+        if look_again is not None:
+            await look_again()
+        return await self._piece(sending, requests[first : first + PIECE_MAX], first, self._pieces)
 
     async def _piece(
         self,

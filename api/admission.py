@@ -10,6 +10,7 @@ from prometheus_client import Counter
 
 from api.authenticate import Authenticator
 from api.callers import Client, KeyRecord
+from api.faults import refusal_for
 from api.key_uses import KeyUses
 from api.limits import Limits
 from api.problems import Refusal
@@ -83,17 +84,8 @@ class Admission:
         """
         headers = call.request.headers
         key = await self._authenticator.authenticate(headers.get("X-API-Key"), call.address)
-        call.key = key
         self._uses.note(key.key_id)
-        if operation.scope not in key.scopes:
-            _rejected.labels("scope").inc()
-            raise Refusal(ProblemCode.FORBIDDEN, scope=operation.scope)
-        if operation.is_live_only and key.is_test:
-            _rejected.labels("test_key").inc()
-            raise Refusal(ProblemCode.FORBIDDEN, detail="This needs a live key: a test key only looks at it.")
-        if operation.is_spending and call.client.is_suspended:
-            _rejected.labels("suspended").inc()
-            raise Refusal(ProblemCode.CLIENT_SUSPENDED)
+        _let_in(call, key, operation)
         refuse_unacceptable(headers.get("Accept"))
         if operation.is_idempotent and (header := headers.get("Idempotency-Key")) is not None:
             call.idempotency_key = _own_key(key, _read_key(header))
@@ -109,6 +101,21 @@ class Admission:
             call.headers["RateLimit"] = f'"burst";r=0;t={refusal.retry_after_seconds}'
             raise refusal
         call.has_slot = True
+
+    async def admit_again(self, call: Call, operation: Operation) -> None:
+        """Refuse who would not be let in any more, after a wait; a key that is in memory costs no query.
+
+        Raises:
+            Refusal: unauthorized, address_not_allowed, forbidden, client_suspended; unavailable or busy, when
+                the key is not in memory any more and cannot be looked up.
+        """
+        try:
+            key = await self._authenticator.authenticate(call.request.headers.get("X-API-Key"), call.address)
+        except Refusal:
+            raise
+        except Exception as error:
+            raise refusal_for(error, may_be_done=False) from error
+        _let_in(call, key, operation)
 
     async def give_back(self, call: Call) -> None:
         """Return the slot of a request that turned out not to be new work (RULES 13)."""
@@ -126,6 +133,19 @@ class Admission:
             taken = self._refused.take(*_limited_as(call.caller), time.monotonic() * MICROSECONDS)
             if taken.is_allowed:
                 await self.give_back(call)
+
+
+def _let_in(call: Call, key: KeyRecord, operation: Operation) -> None:
+    call.key = key
+    if operation.scope not in key.scopes:
+        _rejected.labels("scope").inc()
+        raise Refusal(ProblemCode.FORBIDDEN, scope=operation.scope)
+    if operation.is_live_only and key.is_test:
+        _rejected.labels("test_key").inc()
+        raise Refusal(ProblemCode.FORBIDDEN, detail="This needs a live key: a test key only looks at it.")
+    if operation.is_spending and call.client.is_suspended:
+        _rejected.labels("suspended").inc()
+        raise Refusal(ProblemCode.CLIENT_SUSPENDED)
 
 
 async def take_batched(limits: Limits, call: Call, count: int) -> None:

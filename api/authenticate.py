@@ -39,7 +39,9 @@ REFRESH_CHUNK: Final = 1_000
 CHALLENGE: Final = {"WWW-Authenticate": 'ApiKey realm="tollwire", header="X-API-Key"'}
 
 _looks = Counter(
-    "tollwire_api_key_cache_total", "Requests with a key, by whether it was in memory: hit, miss", ["result"]
+    "tollwire_api_key_cache_total",
+    "Looks for a request's key, two where its body comes later, by whether it was in memory: hit, miss",
+    ["result"],
 )
 _hit, _miss = _looks.labels("hit").inc, _looks.labels("miss").inc
 _cached = Gauge("tollwire_api_keys_cached", "Verified API keys in memory")

@@ -1,6 +1,7 @@
 """POST /v1/messages/batch: many messages, each durable alone, an answer for each (RULES 12)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from api.accept import ROUTE_BATCH
 from api.admission import take_batched
@@ -36,8 +37,9 @@ async def send_batch(resources: Resources, call: Call, *, body: BatchRequest) ->
     requests = _requests(body)
     await take_batched(resources.limits, call, len(requests))
     sending = Sending(call.client, call.caller.is_test, call.idempotency_key)
+    look_again = None if call.admit_again is None else partial(call.admit_again, call)
     async with resources.in_flight.turn(call.client.id, ROUTE_BATCH, call.idempotency_key):
-        decisions = await resources.accept.many(sending, requests)
+        decisions = await resources.accept.many(sending, requests, look_again)
     accepted = [decision for decision in decisions if isinstance(decision, Decision)]
     answer = BatchAnswer(
         accepted=len(accepted),

@@ -38,6 +38,7 @@ class Call:
 
     __slots__ = (
         "address",
+        "admit_again",
         "has_begun",
         "has_slot",
         "headers",
@@ -57,6 +58,8 @@ class Call:
         self.idempotency_key: str | None = None
         self.has_slot = False
         """Whether the request holds a slot of its client's rate limit."""
+        self.admit_again: Callable[[Call], Awaitable[None]] | None = None
+        """Refuses, as at the door, who would not be let in any more; what may wait long has it."""
         self.has_begun = False
         """Whether its handler was called: before that nothing can have been done."""
 

@@ -68,6 +68,7 @@ class Endpoint:
         self._handler = operation.handler
         self._resources = resources
         self._admission = admission
+        self._admit_again = partial(admission.admit_again, operation=operation)
         self._bodies = bodies or LargeBodies()
         self._respond = self._answer_large if operation.bytes_max > BODY_MAX_BYTES else self._answer
         self._decode = msgspec.json.Decoder(operation.body).decode if operation.body is not None else None
@@ -104,6 +105,7 @@ class Endpoint:
 
     async def _answer_large(self, call: Call, params: dict[str, str]) -> web.StreamResponse:
         """Answer, with the body counted for as long as what was made of it is in hand."""
+        call.admit_again = self._admit_again
         with self._bodies.held(call.client.id) as grow:
             return await self._answer(call, params, grow)
 
@@ -118,7 +120,10 @@ class Endpoint:
         if operation.query is not None or call.request.query_string:
             inputs["query"] = self._query.read(call.request)
         if self._decode is not None:
+            is_late = not call.request.content.is_eof()
             raw = await read_body(call.request, operation.bytes_max, grow=grow)
+            if is_late and operation.scope is not None:
+                await self._admit_again(call)
             inputs["body"] = self._decoded(raw, self._decode)
             del raw
         call.has_begun = True

@@ -21,8 +21,9 @@ from ledger.clockwork_store import Moved, Suspension
 from shared.runtime import metrics
 from shared.runtime.postgres import Pool
 
-# Every process knows of it within a second; what one had in hand by then may be committed so much later.
-ON_THEIR_WAY_SECONDS: Final = 30.0
+# Every process knows of it within a second; what one had let in by then may be committed so much later, since
+# it waits for its turn under its key and for its flush; tests/unit/test_suspending_is_final.py adds that up.
+ON_THEIR_WAY_SECONDS: Final = 60.0
 # Rows looked at in one query, some 30 ms, and in one look of a walk.
 ROWS_MAX: Final = 5_000
 PAGES_MAX: Final = 10
