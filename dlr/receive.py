@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from dlr import store
+from dlr.repeats import Repeats
 from dlr.seldom import Seldom
 from dlr.settle import Settle
 from dlr.sources import Source, read_sources
@@ -81,6 +82,7 @@ class Receive(WithParts):
         self._strangers = Strangers()
         self._unproven = Unproven()
         self._seldom = Seldom()
+        self._repeats = Repeats()
         self._pool = pool
         self._settle = settle
         self._keyring = keyring
@@ -134,13 +136,14 @@ class Receive(WithParts):
             if isinstance(body, web.Response):
                 return body
             verify_receipt_auth(auth, secret, headers, address, body, self._clock.now_ms() / 1000)
+            if reason := self._repeats.why(source, body):
+                return _refuse_malformed(source, reason)
             posted = source.reader.read(body, headers.get("Content-Type", ""))
         except ReceiptNotAuthentic as error:
             return self._turn_away(source, address, str(error))
         except MalformedReceipt as error:
-            _log.warning("receipt refused", carrier=source.name, reason=str(error))
-            return _refuse(422, "malformed", str(error))
-        return await self._keep(source, posted)
+            return _refuse_malformed(source, str(error))
+        return await self._keep(source, body, posted)
 
     async def _body(self, request: web.Request, source: Source, unproven: str | None) -> bytes | web.Response:
         """The body, or the refusal of one; ``unproven``: the address of who has proved nothing yet."""
@@ -171,7 +174,7 @@ class Receive(WithParts):
         # Why is for our log: a stranger who guesses learns nothing from the answer.
         return _refuse(401, "not_authentic", "the request could not be authenticated")
 
-    async def _keep(self, source: Source, posted: PostedReceipts) -> web.Response:
+    async def _keep(self, source: Source, body: bytes, posted: PostedReceipts) -> web.Response:
         free, has = QUEUE_MAX - self._waiting.total(), self._waiting[source.id]
         if posted.receipts and has + len(posted.receipts) > free:
             return _refuse(503, "unavailable", f"{has} receipts of this carrier wait already")
@@ -194,8 +197,17 @@ class Receive(WithParts):
         if posted.undated:
             self._seldom.warn("receipts have a date that cannot be read", source.name, posted.undated)
         if lost:
-            return _refuse_some(source, posted, lost)
+            return self._refuse_some(source, body, posted, lost)
         return web.json_response({"received": len(rows)})
+
+    def _refuse_some(self, source: Source, body: bytes, posted: PostedReceipts, lost: int) -> web.Response:
+        """Refuse a POST of which so many receipts cannot be kept: it comes again whole."""
+        reason = str(NotKept(lost, len(posted.refused) + len(posted.receipts)))
+        if posted.refused:
+            reason = f"{posted.refused[0]} ({reason})"
+        if lost == len(posted.refused):
+            self._repeats.note(source, body, reason)
+        return _refuse_malformed(source, reason)
 
     def _row(self, source: Source, receipt: CarrierReceipt) -> ReceivedReceipt:
         return ReceivedReceipt(
@@ -266,11 +278,7 @@ class Receive(WithParts):
         self._settle.settle_soon([row.receipt_id for row in rows], is_doubtful=is_doubtful)
 
 
-def _refuse_some(source: Source, posted: PostedReceipts, lost: int) -> web.Response:
-    """Refuse a POST of which so many receipts cannot be kept: it comes again whole."""
-    reason = str(NotKept(lost, len(posted.refused) + len(posted.receipts)))
-    if posted.refused:
-        reason = f"{posted.refused[0]} ({reason})"
+def _refuse_malformed(source: Source, reason: str) -> web.Response:
     _log.warning("receipt refused", carrier=source.name, reason=reason)
     return _refuse(422, "malformed", reason)
 
