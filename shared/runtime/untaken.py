@@ -13,8 +13,8 @@ from prometheus_client import Counter
 # Who takes less of its answers than the second of these in the first, 9 kB/s, is cut off.
 TAKE_SECONDS: Final = 30.0
 TAKE_MIN_BYTES: Final = 256 * 1024
-# All answers of a process that wait so, in a pod of 768 MiB or less: beyond it those that have waited longest
-# are cut off.
+# All answers of a process that wait so, in a pod of 768 MiB or less: beyond it those of which nothing has
+# been taken for longest are cut off.
 UNTAKEN_MAX_BYTES: Final = 64 * 1024 * 1024
 
 _cut_off = Counter(
@@ -62,6 +62,9 @@ class Untaken:
             return
         _sum.bytes += left_bytes - self._left_bytes
         self._left_bytes = left_bytes
+        # Who takes, however slowly, is cut off after those who take nothing.
+        del _held[self]
+        _held[self] = None
         self._watch()
 
     def _cut_off(self, count: Callable[[], None]) -> None:
@@ -71,4 +74,4 @@ class Untaken:
 
 
 _sum = _Sum()
-_held: dict[Untaken, None] = {}  # the oldest first
+_held: dict[Untaken, None] = {}  # first of which nothing was taken for longest

@@ -48,6 +48,7 @@ BOUNDS = {
     "version": "one a process",
     "work": "what the clockwork does",
     "walk": "the three walks of the ledger's verification",
+    "why": "slow or room",
 }
 
 

@@ -154,5 +154,29 @@ def test_what_is_held_for_all_has_a_bound_and_who_had_longest_is_cut_off(
     run(loop, work())
 
 
+@on_both_loops
+def test_who_takes_is_cut_off_after_who_takes_nothing(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(untaken, "UNTAKEN_MAX_BYTES", 2 * LARGE)
+
+    async def work() -> None:
+        async with serving() as (server, port):
+            taking = await ask(port, MORE, LARGE - 1_000_000)
+            await until(lambda: len(untaken._held) == 1)
+            (held,) = untaken._held
+            silent = await ask(port, MORE, LARGE - 1_000_000)
+            await until(lambda: len(untaken._held) == 2)
+            took = await taken(taking, of=2 * TAKE_MIN_BYTES)
+            await until(lambda: held._left_bytes - held._transport.get_write_buffer_size() >= TAKE_MIN_BYTES)
+            held._timer.cancel()
+            held._look()
+            newest = await ask(port, MORE, LARGE - 1_000_000)
+            await until(lambda: len(server.connections) == 2)
+            with taking, silent, newest:
+                assert took + await taken(taking, of=LARGE - 1_000_000 - took) >= LARGE - 1_000_000
+                assert await taken(silent, of=LARGE - 1_000_000) < LARGE - 1_000_000
+
+    run(loop, work())
+
+
 def test_the_time_is_long_enough_for_a_slow_line_and_short_enough_for_the_memory() -> None:
     assert TAKE_MIN_BYTES / TAKE_SECONDS > 8_000
