@@ -36,11 +36,12 @@ async def answer(request: web.BaseRequest) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[web.Server, int]]:
-    """A server whose connections keep as little as possible outside of the process, and its port."""
+async def serving(kernel_bytes: int | None = KERNEL_BYTES) -> AsyncIterator[tuple[web.Server, int]]:
+    """A server whose connections keep so little outside of the process, and its port."""
     server = web.Server(answer)
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+    if kernel_bytes is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel_bytes)
     loop = asyncio.get_running_loop()
     made: list[Connection] = []
 
@@ -57,10 +58,11 @@ async def serving() -> AsyncIterator[tuple[web.Server, int]]:
             one._wire.abort()
 
 
-async def ask(port: int, request: str, size: int) -> socket.socket:
+async def ask(port: int, request: str, size: int, kernel_bytes: int | None = KERNEL_BYTES) -> socket.socket:
     """Ask for so many bytes, and take none of them."""
     client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES)
+    if kernel_bytes is not None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, kernel_bytes)
     client.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(client, ("127.0.0.1", port))
@@ -132,6 +134,24 @@ def test_who_takes_an_answer_slowly_gets_all_of_it(loop: Loop, monkeypatch: pyte
 
 
 @on_both_loops
+def test_what_the_kernel_holds_for_a_slow_client_is_taken_in_its_own_time(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes more from the process when a third of its buffer is free, a megabyte later."""
+    monkeypatch.setattr(untaken, "TAKE_SECONDS", 0.5)
+
+    async def work() -> None:
+        async with serving(kernel_bytes=None) as (server, port):
+            with await ask(port, MORE, LARGE, kernel_bytes=None) as client:
+                for _ in range(30):
+                    assert await taken(client, of=TAKE_MIN_BYTES // 2) >= TAKE_MIN_BYTES // 2
+                    await asyncio.sleep(0.1)
+                assert len(server.connections) == 1
+
+    run(loop, work())
+
+
+@on_both_loops
 def test_what_is_held_for_all_has_a_bound_and_who_had_longest_is_cut_off(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +186,7 @@ def test_who_takes_is_cut_off_after_who_takes_nothing(loop: Loop, monkeypatch: p
             silent = await ask(port, MORE, LARGE - 1_000_000)
             await until(lambda: len(untaken._held) == 2)
             took = await taken(taking, of=2 * TAKE_MIN_BYTES)
-            await until(lambda: held._left_bytes - held._transport.get_write_buffer_size() >= TAKE_MIN_BYTES)
+            await until(lambda: held._held_bytes - held._transport.get_write_buffer_size() >= TAKE_MIN_BYTES)
             held._timer.cancel()
             held._look()
             newest = await ask(port, MORE, LARGE - 1_000_000)
