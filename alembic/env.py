@@ -48,7 +48,9 @@ def run(connection: Connection) -> None:
         context.run_migrations()
     if context.get_context().get_current_revision() == context.get_head_revision():
         connection.commit()
-        context.config.attributes["renewed"] = renew_functions(connection)
+        attributes = context.config.attributes
+        is_way_back = bool(attributes.get("is_way_back"))
+        attributes["renewed"] = renew_functions(connection, is_way_back=is_way_back)
 
 
 async def main() -> None:

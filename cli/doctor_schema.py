@@ -7,6 +7,7 @@ import asyncpg
 
 from cli.doctor_findings import Finding, fault, ok, warning
 from cli.migrate_command import READ_REVISION, newest_revision
+from cli.renewal import READ_FUNCTIONS
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import Connection
 from shared.storage.function_files import functions_digest
@@ -16,8 +17,6 @@ from shared.storage.schema import SCHEMA_MIN, is_new_enough
 DAYS_AHEAD_MIN: Final = 3
 _IS_AHEAD: Final = "Right in the middle of an upgrade. Else run the Tollwire that belongs to it."
 _START_LEDGER: Final = "Start tollwire-ledger, which makes them; its log says what keeps it from it."
-
-READ_FUNCTIONS: Final = "select digest from tollwire.installed_functions order by number"
 
 LAST_DAY: Final = """
     select max(to_date(right(c.relname, 8), 'YYYYMMDD'))

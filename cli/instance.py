@@ -132,7 +132,7 @@ class Instance:
         self._save()
 
     async def _migrate(self, servers: Servers) -> None:
-        from cli.migrate import functions_renewed, upgrade
+        from cli.migrate import LATER_FUNCTIONS, functions_renewed, upgrade
 
         with self._screen.step("Migrations") as titles:
             await servers.make_database()
@@ -142,6 +142,8 @@ class Instance:
                 titles.append(f"Migrations; {functions_renewed(renewed)}")
             await servers.set_passwords()
             await servers.make_days()
+        if renewed is None:
+            self._screen.warn(LATER_FUNCTIONS)
 
     async def _make_demo(self, servers: Servers, carrier_url: str) -> None:
         from cli.bootstrap import bootstrap

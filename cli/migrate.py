@@ -30,9 +30,10 @@ def run_functions(connection: Connection, *names: str) -> None:
         run_sql(connection, REPOSITORY / folder / "functions" / f"{function}.sql")
 
 
-def renew_functions(connection: Connection) -> int:
-    """Make the functions those of this program; return how many were not. ``connection`` is committed."""
-    return int(await_only(renew(_driver(connection))))
+def renew_functions(connection: Connection, *, is_way_back: bool) -> int | None:
+    """As ``renew`` does it, on the driver's own connection. ``connection`` is committed."""
+    renewed: int | None = await_only(renew(_driver(connection), is_way_back=is_way_back))
+    return renewed
 
 
 def _driver(connection: Connection) -> Any:
@@ -63,11 +64,17 @@ def functions_renewed(count: int) -> str:
     return "1 function renewed" if count == 1 else f"{count} functions renewed"
 
 
-def upgrade(dsn: str) -> int:
+LATER_FUNCTIONS = (
+    "The server functions are those of a later version, and stay: its processes may work on them. "
+    "To go back to this version's, stop those, then `tollwire migrate --functions-of-this-version`."
+)
+
+
+def upgrade(dsn: str, *, is_way_back: bool = False) -> int | None:
     """Run every missing migration, then renew the functions; running it again does nothing.
 
-    Returns how many functions were not those of this program any more. Who comes while another one migrates
-    waits for it.
+    Returns how many functions were not those of this program any more; None: those of a later version are
+    installed, and stay unless ``is_way_back``. Who comes while another one migrates waits for it.
 
     Raises:
         sqlalchemy.exc.DBAPIError, asyncpg.PostgresError: the database refused a statement; what came before
@@ -77,6 +84,7 @@ def upgrade(dsn: str) -> int:
     from alembic.config import Config
 
     config = Config(REPOSITORY / "alembic.ini")
-    config.attributes["dsn"] = dsn
+    config.attributes.update(dsn=dsn, is_way_back=is_way_back)
     command.upgrade(config, "head")
-    return int(config.attributes["renewed"])
+    renewed: int | None = config.attributes["renewed"]
+    return renewed

@@ -14,11 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from cli.database import DATABASE, NoDatabase, named_dsn
 from cli.failures import Exit, Failure
 from cli.home import Home
-from cli.migrate import REPOSITORY, functions_renewed, upgrade
+from cli.migrate import LATER_FUNCTIONS, REPOSITORY, functions_renewed, upgrade
 from cli.output import Output
 from cli.ownership import told_whose
 from cli.patience import patiently
-from cli.renewal import NEWEST
+from cli.renewal import READ_FUNCTIONS
 from cli.words import not_empty
 from embedded.postgres import PostgresServer
 from shared.runtime.postgres_faults import login_fault
@@ -35,16 +35,17 @@ READ_REVISION = "select version_num from tollwire.schema_version"
 class Schema:
     """Revisions of the schema: of the database (None: nothing is there yet) and of this program.
 
-    ``has_functions``: those of this program were installed last.
+    ``has_functions``: those of this program were installed; ``has_later``: and then those of a later one.
     """
 
     database: str | None
     program: str
     has_functions: bool
+    has_later: bool
 
     @property
     def is_current(self) -> bool:
-        """True when everything is as this program has it."""
+        """True when everything is as this program has it, or newer."""
         return self.database == self.program and self.has_functions
 
 
@@ -70,8 +71,16 @@ Examples:
 @click.option(
     "--wait", "wait_seconds", type=click.FloatRange(0), default=0.0, help="Seconds to wait for the database."
 )
+@click.option(
+    "--functions-of-this-version",
+    "is_way_back",
+    is_flag=True,
+    help="The way back: also where a later version installed its functions. Stop its processes before.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def migrate(dsn: str, check: bool, revision: str, wait_seconds: float, as_json: bool) -> None:
+def migrate(
+    dsn: str, check: bool, revision: str, wait_seconds: float, is_way_back: bool, as_json: bool
+) -> None:
     """Bring the database's schema and functions to this version. Again does nothing; back is refused.
 
     `tollwire up` does this by itself. Exit codes: 0 the schema is current, 1 it is not, 3 no database
@@ -81,7 +90,7 @@ def migrate(dsn: str, check: bool, revision: str, wait_seconds: float, as_json: 
     try:
         database = dsn or _own_dsn()
         patiently(lambda: _read(database), wait_seconds)
-        sys.exit(_migrate(output, database, revision, is_only_check=check))
+        sys.exit(_migrate(output, database, revision, is_only_check=check, is_way_back=is_way_back))
     except Failure as failure:
         failure.show(as_json=as_json)
         sys.exit(failure.exit_code)
@@ -99,7 +108,7 @@ def _own_dsn() -> str:
         return PostgresServer(home.postgres, port=port).dsn(database=DATABASE)
 
 
-def _migrate(output: Output, dsn: str, revision: str, *, is_only_check: bool) -> int:
+def _migrate(output: Output, dsn: str, revision: str, *, is_only_check: bool, is_way_back: bool) -> int:
     before = _read(dsn)
     if revision not in {HEAD, before.program}:
         raise Failure(
@@ -113,15 +122,15 @@ def _migrate(output: Output, dsn: str, revision: str, *, is_only_check: bool) ->
             detail=f"The database is at {before.database}, this program at {before.program}.",
             hint="Run the Tollwire that belongs to it; migrations never go back.",
         )
-    renewed = 0 if is_only_check else _upgrade(dsn)
+    renewed = None if is_only_check else _upgrade(dsn, is_way_back=is_way_back)
     after = before if is_only_check else _read(dsn)
-    _tell(output, before, after, renewed)
+    _tell(output, before, after, renewed or 0)
     return Exit.DONE if after.is_current else Exit.FAILED
 
 
-def _upgrade(dsn: str) -> int:
+def _upgrade(dsn: str, *, is_way_back: bool) -> int | None:
     try:
-        return upgrade(dsn)
+        return upgrade(dsn, is_way_back=is_way_back)
     except (DBAPIError, asyncpg.PostgresError, OSError) as error:
         reason = getattr(error, "orig", None) or error
         raise Failure(
@@ -132,7 +141,8 @@ def _upgrade(dsn: str) -> int:
 def _tell(output: Output, before: Schema, after: Schema, renewed: int) -> None:
     if output.as_json:
         shown = {"before": before.database, "now": after.database, "newest": after.program}
-        output.document({**shown, "functions_renewed": renewed, "functions_current": after.has_functions})
+        functions = {"functions_renewed": renewed, "functions_current": after.has_functions}
+        output.document({**shown, **functions, "functions_later": after.has_later})
         return
     if after.database != after.program:
         output.line(
@@ -147,6 +157,8 @@ def _tell(output: Output, before: Schema, after: Schema, renewed: int) -> None:
         output.line(f"The schema is at {after.program}, the newest.{nothing}")
     if renewed:
         output.line(f"{functions_renewed(renewed)}.", "green")
+    if after.has_later:
+        output.line(LATER_FUNCTIONS, "yellow")
 
 
 def newest_revision() -> str:
@@ -159,11 +171,12 @@ def newest_revision() -> str:
 
 def _read(dsn: str) -> Schema:
     database, functions = asyncio.run(_read_database(dsn))
-    return Schema(database, newest_revision(), functions == functions_digest())
+    own = functions_digest()
+    return Schema(database, newest_revision(), own in functions, own in functions[:-1])
 
 
-async def _read_database(dsn: str) -> tuple[str | None, str | None]:
-    """The revision and the digest of the functions, each None where there is none."""
+async def _read_database(dsn: str) -> tuple[str | None, list[str]]:
+    """The revision (None: none), and the digests of the functions that were installed, the newest last."""
     try:
         connection = await connect(dsn, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
@@ -174,13 +187,13 @@ async def _read_database(dsn: str) -> tuple[str | None, str | None]:
             hint=login_fault(error) or "",
             exit_code=Exit.UNAUTHORIZED if is_refused else Exit.UNREACHABLE,
         ) from None
-    found: list[str | None] = []
+    found: list[list[str]] = []
     try:
-        for question in (READ_REVISION, NEWEST):
+        for question in (READ_REVISION, READ_FUNCTIONS):
             try:
-                found.append(await connection.fetchval(question))
+                found.append([row[0] for row in await connection.fetch(question)])
             except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-                found.append(None)
+                found.append([])
     finally:
         await connection.close()
-    return found[0], found[1]
+    return next(iter(found[0]), None), found[1]

@@ -41,7 +41,12 @@ REVOKE: Final = """
     where n.nspname || '.' || p.proname = any ($1) and x.grantee <> p.proowner
       and (x.grantee = 0 or x.grantee::regrole::text like 'tollwire\\_%')
 """
+READ_FUNCTIONS: Final = "select digest from tollwire.installed_functions order by number"
 NEWEST: Final = "select digest from tollwire.installed_functions order by number desc limit 1"
+HAS_LATER: Final = """
+    select exists (select from tollwire.installed_functions o
+                   join tollwire.installed_functions l on l.number > o.number where o.digest = $1)
+"""
 # What was installed after it is not there any more: who needs that is not to start.
 FORGET: Final = """
     delete from tollwire.installed_functions
@@ -61,15 +66,19 @@ def pieces() -> dict[str, str]:
     return found
 
 
-async def renew(connection: Connection) -> int:
+async def renew(connection: Connection, *, is_way_back: bool) -> int | None:
     """Install every function and its grants, and note it, in one transaction; return how many were others.
 
-    Where all of them are as they are to be, nothing is written. ``connection`` is the owner's, in no
-    transaction, and nobody else migrates meanwhile.
+    Where all of them are as they are to be, nothing is written. Where a later version installed its own on
+    top of ours, neither: None. Its processes may run, and work on them; ``is_way_back`` says that ours are to
+    be put back all the same. ``connection`` is the owner's, in no transaction, and nobody else migrates
+    meanwhile.
 
     Raises:
         asyncpg.PostgresError: the database refused one; nothing was changed.
     """
+    if not is_way_back and await connection.fetchval(HAS_LATER, functions_digest()):
+        return None
     transaction = connection.transaction()
     await transaction.start()
     try:

@@ -12,10 +12,11 @@ from alembic.config import Config
 from cli.doctor_findings import Level
 from cli.doctor_schema import check_schema as doctor_check
 from cli.migrate import REPOSITORY, upgrade
-from cli.renewal import INSTALLED, pieces
+from cli.renewal import INSTALLED, NEWEST, pieces
 from embedded.postgres import PostgresServer
 from embedded.roles import ensure_database
 from shared.storage import schema
+from shared.storage.function_files import functions_digest
 from shared.storage.schema import SchemaTooOld, check_schema
 from tests.integration.test_bootstrap_command import tollwire
 from tests.integration.test_privileges import FUNCTIONS, MATRIX, ROLES
@@ -69,8 +70,8 @@ async def checked(database: Database) -> None:
         await check_schema(flow.pool)
 
 
-async def migrated(database: Database) -> int:
-    return await asyncio.to_thread(upgrade, database.dsn())
+async def migrated(database: Database, *, is_way_back: bool = False) -> int | None:
+    return await asyncio.to_thread(upgrade, database.dsn(), is_way_back=is_way_back)
 
 
 async def test_functions_of_before_are_refused_and_then_made_right(
@@ -142,11 +143,38 @@ async def test_a_process_starts_beside_functions_that_came_after_its_own(
         assert [(one.level, "newer" in one.text) for one in await doctor_check(connection)] == [
             (Level.WARNING, True)
         ]
-        await migrated(database)
+        await migrated(database, is_way_back=True)
         assert [one.level for one in await doctor_check(connection)] == [Level.OK]
     monkeypatch.setattr(schema, "functions_digest", lambda: "later")
     with pytest.raises(SchemaTooOld, match="not this version's"):
         await checked(database)
+
+
+LATER = (
+    "drop function tollwire.has_taken_callbacks_v1",
+    "insert into tollwire.installed_functions (digest) values ('later')",
+)
+THIS = "--functions-of-this-version"
+
+
+async def test_an_older_program_leaves_the_functions_of_a_later_one_until_it_is_told_to_go_back(
+    database: Database,
+) -> None:
+    """A host that starts again, or an old Job that runs again, while the others were upgraded."""
+    async with owner(database) as connection:
+        for statement in LATER:
+            await connection.execute(statement)
+        before = await connection.fetch(ROWS)
+        assert await migrated(database) is None
+        migrate = ("migrate", "--dsn", database.dsn("migrate"))
+        for arguments in ((), ("--check",)):
+            status, told = await tollwire(*migrate, *arguments, NO_COLOR="1")
+            assert (status, "of a later version" in told, THIS in told) == (0, True, True), told
+        assert await connection.fetch(ROWS) == before
+        assert await connection.fetchval(NEWEST) == "later"
+        status, told = await tollwire(*migrate, THIS, NO_COLOR="1")
+        assert (status, "1 function renewed." in told) == (0, True)
+        assert await connection.fetchval(NEWEST) == functions_digest()
 
 
 async def test_functions_are_renewed_while_others_call_them(database: Database) -> None:
