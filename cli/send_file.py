@@ -211,7 +211,8 @@ def _write_rejected(path: Path | None, progress: Progress, file: CsvFile) -> Fai
     if path is None:
         return None
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    # Before Python 3.13 only what stands in the end of a line is quoted: a lone CR would end a row.
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(["to", "text", "line", "code", "detail"])
     for row in _rows(progress)[1]:
         message = file.messages[row.place]
