@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from shared.runtime import settings
+from shared.runtime.postgres_dsn import split_dsn
 from shared.runtime.server_settings import ValkeyAccess
 from shared.runtime.tls import tls_hint
 
@@ -39,7 +40,7 @@ Client: TypeAlias = Redis | RedisCluster
 @asynccontextmanager
 async def open_client(access: ValkeyAccess) -> AsyncIterator[Client]:
     """Open a client, which connects when it is first used."""
-    url = urlsplit(access.valkey_url)
+    url = split_dsn(access.valkey_url)
     sentinels: list[Redis] = []
     if url.scheme.endswith("+cluster"):
         client: Client = _cluster(url, access)

@@ -1,7 +1,6 @@
 """Valkey or Redis: that it answers, that the limits' script may run there, and its version."""
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import redis.exceptions
 from redis.asyncio.cluster import RedisCluster
@@ -11,6 +10,7 @@ from cli.doctor_findings import Finding, note, ok, warning
 from cli.doctor_place import Place
 from cli.network_trouble import network_trouble
 from cli.servers import VALKEY_URL
+from shared.runtime.postgres_dsn import split_dsn
 
 # The oldest that is tested: DESIGN 10.
 MAJOR_MIN: Final = {"valkey": 8, "redis": 7}
@@ -23,7 +23,7 @@ async def check_valkey(place: Place) -> list[Finding]:
     access = place.access
     if not access.valkey_url:
         return [note("valkey", "none is named: limits are local to each process of the API")]
-    url = urlsplit(access.valkey_url)
+    url = split_dsn(access.valkey_url)
     where = url.netloc.rpartition("@")[2] or url.path
     try:
         async with open_client(access) as client:

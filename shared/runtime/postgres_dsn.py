@@ -15,7 +15,7 @@ _VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 
 
 def split_dsn(dsn: str) -> SplitResult:
-    """Split a DSN that may name several hosts, each looked at by itself.
+    """Split a DSN, or a URL of Valkey, that may name several hosts, each looked at by itself.
 
     Newer Pythons, and those that Debian mends, refuse a host in brackets behind another one.
 

@@ -5,12 +5,13 @@ wants one) and the same words for how its certificate is looked at, which are Po
 """
 
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from shared.runtime.nats_login import login_faults
-from shared.runtime.postgres_dsn import complete_dsn
+from shared.runtime.postgres_dsn import complete_dsn, split_dsn
 from shared.runtime.settings import PREFIX, SECRET, Process, SettingsError
 from shared.runtime.tls import TlsFiles, tls_faults
 
@@ -171,13 +172,30 @@ class ValkeyAccess(NatsAccess, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        faults = tls_faults(self.valkey_files)
+        faults = tls_faults(self.valkey_files) + _valkey_faults(self.valkey_url)
         if (self.valkey_tls or self.valkey_files.any) and not self.valkey_url.startswith(_VALKEY_WITH_TLS):
             faults.append(
                 f"{PREFIX}VALKEY_URL: it must begin with rediss, since files or a way of TLS are set"
             )
         if faults:
             raise SettingsError(faults)
+
+
+def _valkey_faults(url: str) -> list[str]:
+    """What is wrong with the hosts of a URL of Valkey; its words could be those of a password."""
+    try:
+        parts = split_dsn(url)
+        names_many = parts.scheme.endswith(("+sentinel", "+cluster"))
+        hosts = parts.netloc.rpartition("@")[2].split(",") if names_many else [parts.netloc]
+        for host in hosts:
+            _ = urlsplit(f"//{host.strip()}").port
+    except ValueError:
+        right = (
+            "each host as a.example:6379 or [fd00::1]:6379, "
+            "and what a password has of /?#@:[]% by its code, as %2F"
+        )
+        return [f"{PREFIX}VALKEY_URL: the value (not shown) is wrong; it must have {right}"]
+    return []
 
 
 class Common(ValkeyAccess, frozen=True, kw_only=True):
