@@ -109,9 +109,10 @@ begin
     if found then
         return format('the hold of message %s is watched', v_id);
     end if;
-    -- A callback is made after its message, so its id is greater.
+    -- A callback is made after its message, so its id is greater. In an order, so that it is read from the index of what is open.
     select c.id into v_id from tollwire.callbacks c
-        where c.done_at is null and c.id >= v_from and (c.id < v_to or c.message_id >= v_from and c.message_id < v_to) limit 1;
+        where c.done_at is null and c.id >= v_from and (c.id < v_to or c.message_id >= v_from and c.message_id < v_to)
+        order by c.endpoint_id limit 1;
     if found then
         return format('callback %s is open', v_id);
     end if;

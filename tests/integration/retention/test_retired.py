@@ -1,6 +1,7 @@
 """What may still happen to a day between its retirement and the last of its tables."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -13,6 +14,7 @@ from api.callback_reads import ReplayWish
 from ledger import retention_store as store
 from ledger.retention_store import Partition
 from shared.runtime.postgres import Pool
+from tests.integration.test_hot_plans import explained
 from tests.support.flow import Flow, open_flow
 from tests.support.old_days import days_ago, delivered_on, id_of, retention, rows_of, told
 from tests.support.servers import Database
@@ -133,3 +135,44 @@ async def test_many_replays_go_in_several_calls(flow: Flow, pool: Pool) -> None:
     assert "are to go" in str(await store.drop(pool, partition))
     assert await store.drop(pool, partition) is None
     assert await flow.pool.fetchval("select count(*) from tollwire.replays") == 0
+
+
+async def test_an_open_callback_of_a_later_day_keeps_the_tables_of_its_message(
+    flow: Flow, pool: Pool
+) -> None:
+    _, callback = await retired(flow, pool)
+    later = id_of(days_ago(0))
+    await flow.pool.execute("update tollwire.callbacks set id = $2 where id = $1", callback, later)
+    await flow.pool.execute(OPEN_AGAIN, later)
+    partition = await partition_of(pool, "tollwire.messages")
+    assert await store.detach(pool, partition) == f"callback {later} is open"
+
+
+MANY_MORE = """
+    insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at,
+                                    created_at, done_at, outcome)
+    select tollwire.uuid7_v1($1::date::timestamp at time zone 'UTC' + n * interval '1 ms'), c.message_id,
+           c.client_id, c.endpoint_id, c.event_type, 1, c.due_at, c.created_at, c.done_at, c.outcome
+    from tollwire.callbacks c cross join generate_series(1, 3000) n
+"""
+ALL_OPEN = "update tollwire.callbacks set done_at = null, outcome = null"
+ALL_DONE = "update tollwire.callbacks set done_at = now(), outcome = 'delivered'"
+OTHERS_LOOKED_AT = re.compile(r"Rows Removed by Filter: (\d{3,})")
+
+
+async def test_the_looks_for_an_open_callback_pass_over_what_is_done(
+    database: Database, flow: Flow, pool: Pool
+) -> None:
+    """Also by statistics from when many were open. The last of the looks is under the table's lock."""
+    await retired(flow, pool)
+    await flow.pool.execute(MANY_MORE, OLD)
+    await flow.pool.execute(f"{ALL_OPEN}; analyze tollwire.callbacks; {ALL_DONE}")
+    partition = await partition_of(pool, "tollwire.callbacks")
+    async with explained(database) as (ledger, plans):
+        assert await store.blocker(ledger.pool, OLD, "messages") is None
+        assert await store.detach(ledger.pool, partition) is None
+    told_of = [plan for plan in plans if "callbacks_" in plan]
+    assert len(told_of) >= 3
+    assert [
+        plan for plan in told_of if OTHERS_LOOKED_AT.search(plan) or "Seq Scan on callbacks" in plan
+    ] == []
