@@ -11,7 +11,7 @@ import msgspec
 from cli.ownership import refuse_for_root, told_whose
 from embedded.accounts import remove_folder
 from embedded.child import birth_of
-from embedded.files import FolderInUse, FolderLock, remove_tree, write_private
+from embedded.files import FolderInUse, FolderLock, is_there, remove_tree, write_private
 from embedded.ports import LOOPBACK
 
 DEFAULT_HOME = ".tollwire"
@@ -151,7 +151,7 @@ class Home:
     def is_made(self) -> bool:
         """True when an instance was made in this folder."""
         with told_whose(self.path):
-            return (self.path / MARK).exists()
+            return is_there(self.path / MARK)
 
     @property
     def is_running(self) -> bool:
@@ -204,9 +204,9 @@ class Home:
             click.ClickException: it is no folder of ours, a copy whose database is another's, something in it
                 cannot be removed, or somebody has begun to use it.
         """
-        if not self.path.exists() or (self.path.is_dir() and not self._holds_something()):
+        if not is_there(self.path) or (self.path.is_dir() and not self._holds_something()):
             return
-        if not (self.path / MARK).exists():
+        if not self.is_made:
             raise click.ClickException(f"{self.path} was not made by Tollwire: it is left alone.")
         try:
             with told_whose(self.path), self.lock:

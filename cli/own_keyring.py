@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from embedded.files import is_there
 from embedded.unit import StartFailed
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres_hosts import connect
@@ -22,6 +23,7 @@ async def own_keyring(file: Path, dsn_api: str, warn: Callable[[str], None]) -> 
     Raises:
         StartFailed: there is none, and the database holds what one sealed.
         KeyringError: the file cannot be used.
+        PermissionError: the file may not be looked at.
         OSError, asyncpg.PostgresError: the database does not answer or refuses.
     """
     connection = await connect(dsn_api, timeout=CONNECT_SECONDS)
@@ -42,7 +44,7 @@ async def own_keyring(file: Path, dsn_api: str, warn: Callable[[str], None]) -> 
 
 
 def _found(file: Path) -> Keyring | None:
-    return Keyring.load(file) if file.exists() else None
+    return Keyring.load(file) if is_there(file) else None
 
 
 def _lost(file: Path) -> str:

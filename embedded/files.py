@@ -13,6 +13,7 @@ from typing import IO, Self
 
 SECRET_BYTES = 24  # 192 bits: beyond guessing, and short enough for a line in a config file
 STAYS = (errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)  # a mount point; a folder in one of another's
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 TAIL_BYTES = 16_384  # of a log, read for an error message: no more than a screen needs
 
 LOOK_SECONDS = 0.3  # somebody who looks holds the lock for microseconds, more on a machine that is busy
@@ -21,6 +22,21 @@ LOOK_PAUSE_SECONDS = 0.01
 
 class FolderInUse(Exception):  # noqa: N818 - named for what happened
     """Another process of this machine is using the folder."""
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file or folder is there; ``Path.exists`` says no, from Python 3.14 on, where it cannot look.
+
+    Raises:
+        OSError: nobody can say, as PermissionError where we may not look.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in NOT_THERE:
+            return False
+        raise
+    return True
 
 
 def place_and_inode(path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """A home of one account and commands of another: whose it is and what helps, and no file that locks out."""
 
+import os
 import shutil
 import stat
 import tempfile
@@ -15,6 +16,7 @@ from cli.down import down
 from cli.home import Home, State
 from cli.keyring import keyring
 from cli.ledger import ledger
+from cli.own_keyring import _found
 from cli.up import up
 from embedded.files import FolderLock
 from shared.runtime.keyring import Keyring
@@ -68,6 +70,27 @@ def test_who_may_not_use_a_home_is_told_whose_it_is(home, use: Callable[[Home], 
     with another_account(), pytest.raises(click.ClickException) as caught:
         use(home)
     assert caught.value.message.startswith(f"{home.path} belongs to root. Run this command as root, or name")
+
+
+@for_root
+@pytest.mark.parametrize("words", [[], ["--clean"]])
+def test_down_does_not_say_that_nothing_runs_where_it_may_not_look(home, words, monkeypatch):
+    home.path.chmod(0o700)
+    for name in ("exists", "is_dir", "is_file"):  # as of Python 3.14
+        monkeypatch.setattr(Path, name, getattr(os.path, name.replace("is_", "is")))
+    with home.lock, another_account():
+        done = CliRunner().invoke(down, words)
+    assert (done.exit_code, "Nothing runs" in done.output) == (1, False)
+    assert f"{home.path} belongs to root. Run this command as root" in done.output
+
+
+@for_root
+def test_a_keyring_that_may_not_be_looked_at_is_not_said_to_be_lost(home, monkeypatch):
+    home.path.chmod(0o700)
+    Keyring.generate(home.keyring)
+    monkeypatch.setattr(Path, "exists", os.path.exists)  # as of Python 3.14
+    with another_account(), pytest.raises(PermissionError):
+        _found(home.keyring)
 
 
 @for_root

@@ -1,13 +1,18 @@
+import contextlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 import pytest
 
-from embedded.files import FolderInUse, FolderLock, secret_in, tail, write_private
+from embedded.files import FolderInUse, FolderLock, is_there, secret_in, tail, write_private
+from tests.support.accounts import IS_ROOT, another_account, give_away
 
 
 def test_a_private_file_is_for_its_owner_alone_and_replaced_whole(tmp_path):
@@ -31,6 +36,30 @@ def test_the_tail_of_a_log_is_its_last_lines(tmp_path):
     assert tail(log, 3) == ""
     log.write_text("".join(f"line {number}\n" for number in range(10_000)))
     assert tail(log, 2) == "line 9998\nline 9999"
+
+
+@pytest.fixture
+def closed():
+    """A folder that our account, or nobody where we are root, may not look into."""
+    folder = Path(tempfile.mkdtemp(prefix="tollwire-closed-"))
+    if IS_ROOT:
+        give_away(folder)
+    folder.chmod(0o000)
+    yield folder
+    folder.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def test_what_may_not_be_looked_at_is_not_said_to_be_away(closed, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    round_ = tmp_path / "round"
+    round_.symlink_to(round_)
+    assert is_there(tmp_path)
+    assert is_there(file)
+    assert [is_there(away) for away in (tmp_path / "none", file / "below", round_)] == [False] * 3
+    with another_account() if IS_ROOT else contextlib.nullcontext(), pytest.raises(PermissionError):
+        is_there(closed / "file")
 
 
 def test_a_folder_is_held_by_one_at_a_time(tmp_path):
