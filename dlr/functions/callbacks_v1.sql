@@ -97,8 +97,17 @@ set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as
 declare
     v_now timestamptz := clock_timestamp();
     c_first constant uuid := '00000000-0000-0000-0000-000000000000';
+    c_noted constant interval := '1 hour';
     v_from uuid := tollwire.uuid7_floor_v1(v_now - interval '31 days');
 begin
+    -- Once an hour it is noted that somebody looks for what is due. Where nobody did for a day everything may have stood still, or the
+    -- database was restored to a moment that long ago, or its clock was another: then what waits has its 6 days from now on
+    -- (end_forgotten_v1). Less than a day is no matter: what is due is taken up within minutes.
+    if not exists (select from tollwire.watermarks w where w.name = 'end_forgotten' and w.at between v_now - c_noted and v_now + c_noted) then
+        insert into tollwire.watermarks as w (name, position, at) values ('end_forgotten', extract(epoch from v_now + interval '6 days')::text, v_now)
+            on conflict (name) do update set at = v_now,
+                position = case when w.at between v_now - interval '1 day' and v_now + c_noted then w.position else excluded.position end;
+    end if;
     -- In an order, so that it is read from the index of what is open, which has none of what is done.
     perform 1 from tollwire.callbacks c where c.done_at is null and c.due_at <= v_now and c.id <= v_from order by c.endpoint_id limit 1;
     if found then

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from dlr.store import lease_callbacks
 from ledger import retention_store as store
 from ledger.archive import Archive
 from shared.runtime.postgres import Pool
@@ -85,8 +86,10 @@ async def forgotten(flow: Flow) -> None:
         )
 
 
-async def ended(flow: Flow, pool: Pool) -> list[str]:
-    """Run the retention; the outcomes that there are then."""
+async def ended(flow: Flow, pool: Pool, *, is_swept: bool = True) -> list[str]:
+    """Run the retention, after a sweep of dlr that has room for nothing; the outcomes that there are then."""
+    if is_swept:
+        await lease_callbacks(flow.pool, 0, 0, 60)
     await retention(pool, None).run_once()
     rows = await flow.pool.fetch(
         "select outcome from tollwire.callbacks union all select outcome from tollwire.receipts"
@@ -96,7 +99,7 @@ async def ended(flow: Flow, pool: Pool) -> list[str]:
 
 
 async def time_passes(flow: Flow, interval: timedelta) -> None:
-    """For what the retention remembers of its runs."""
+    """For what is remembered of dlr's sweeps."""
     await flow.pool.execute(
         "update tollwire.watermarks set at = at - $1::interval, position = position::numeric"
         " - extract(epoch from $1::interval) where name = 'end_forgotten'",
@@ -118,11 +121,37 @@ async def test_after_a_stop_or_a_restore_nothing_is_ended_that_nobody_could_look
     await forgotten(flow)
     await ended(flow, pool)
     for _ in range(2):
-        await time_passes(flow, timedelta(days=8))
-        assert await ended(flow, pool) == []
-        for _ in range(6):
+        # The ledger process runs on without dlr.
+        for _ in range(8):
             await time_passes(flow, timedelta(hours=23))
+            assert await ended(flow, pool, is_swept=False) == []
+        for _ in range(6):
             assert await ended(flow, pool) == []
+            await time_passes(flow, timedelta(hours=23))
+
+
+async def test_a_clock_that_was_a_year_ahead_puts_it_off_for_six_days_and_no_more(flow, pool):
+    await forgotten(flow)
+    await ended(flow, pool)
+    await time_passes(flow, timedelta(days=-365))
+    assert await ended(flow, pool) == []
+    for _ in range(6):
+        await time_passes(flow, timedelta(hours=23))
+        assert await ended(flow, pool) == []
+    await time_passes(flow, timedelta(hours=7))
+    assert await ended(flow, pool) == ["discarded", "unmatched"]
+
+
+async def test_sweeps_write_of_themselves_once_an_hour(flow, pool):
+    row = "select xmin::text from tollwire.watermarks where name = 'end_forgotten'"
+    await ended(flow, pool)
+    noted = await flow.pool.fetchval(row)
+    await ended(flow, pool)
+    assert await flow.pool.fetchval(row) == noted
+    await time_passes(flow, timedelta(minutes=61))
+    noted = await flow.pool.fetchval(row)
+    await ended(flow, pool)
+    assert await flow.pool.fetchval(row) != noted
 
 
 async def journal_of(flow: Flow, day: date, *, entries: int) -> None:
