@@ -33,13 +33,15 @@ OF_A_NAME: Final = """
     select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
     where n.nspname || '.' || p.proname = $1
 """
-# From our own roles alone: what an operator grants a role of his stays.
+# From everybody, and where $2 says so from our own roles: what an operator grants a role of his stays. What
+# was made without the default privileges of bootstrap.sql has no list of rights, and everybody may call it.
 REVOKE: Final = """
     select string_agg(format('revoke all on routine %s from %s', p.oid::regprocedure,
                              case x.grantee when 0 then 'public' else x.grantee::regrole::text end), '; ')
-    from pg_proc p join pg_namespace n on n.oid = p.pronamespace cross join lateral aclexplode(p.proacl) x
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
     where n.nspname || '.' || p.proname = any ($1) and x.grantee <> p.proowner
-      and (x.grantee = 0 or x.grantee::regrole::text like 'tollwire\\_%')
+      and (x.grantee = 0 or $2 and x.grantee::regrole::text like 'tollwire\\_%')
 """
 READ_FUNCTIONS: Final = "select digest from tollwire.installed_functions order by number"
 NEWEST: Final = "select digest from tollwire.installed_functions order by number desc limit 1"
@@ -86,10 +88,10 @@ async def renew(connection: Connection, *, is_way_back: bool) -> int | None:
         await connection.execute("set local check_function_bodies = off")
         before = await _installed(connection)
         texts = pieces()
-        if given := await connection.fetchval(REVOKE, list(texts)):
-            await connection.execute(given)
+        await _revoke(connection, list(texts), is_of_our_roles=True)
         for name, text in texts.items():
             await _install(connection, name, text)
+        await _revoke(connection, list(texts), is_of_our_roles=False)
         after = await _installed(connection)
         is_noted = await connection.fetchval(NEWEST) == functions_digest()
         renewed = sum(before.get(name) != after[name] for name in texts)
@@ -107,6 +109,11 @@ async def renew(connection: Connection, *, is_way_back: bool) -> int | None:
 
 async def _installed(connection: Connection) -> dict[str, str]:
     return {row["name"]: row["made"] for row in await connection.fetch(INSTALLED)}
+
+
+async def _revoke(connection: Connection, names: list[str], *, is_of_our_roles: bool) -> None:
+    if given := await connection.fetchval(REVOKE, names, is_of_our_roles):
+        await connection.execute(given)
 
 
 async def _install(connection: Connection, name: str, text: str) -> None:

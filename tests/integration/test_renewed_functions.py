@@ -91,6 +91,30 @@ async def test_functions_of_before_are_refused_and_then_made_right(
     assert found == {line for line in MATRIX.read_text("utf-8").splitlines() if line.startswith("function")}
 
 
+WITHOUT_DEFAULTS = (
+    "alter default privileges grant execute on functions to public",
+    "drop function tollwire.has_taken_callbacks_v1",
+    f"drop function {READ_NUMBERS}",
+    """create function tollwire.read_numbers_v1(p_message uuid[], p_carrier smallint, p_ask_again boolean)
+       returns table (o_msisdn text, o_is_test boolean) language plpgsql stable as 'begin end'""",
+    "drop function tollwire.watch_later_v1",
+    pieces()["tollwire.watch_later_v1"],
+)
+
+
+async def test_nobody_else_may_call_what_was_made_where_everybody_may_by_default(
+    database: Database,
+) -> None:
+    """One that is missing, one of another result, and one that is as it is to be but for its rights."""
+    async with owner(database) as connection:
+        for statement in WITHOUT_DEFAULTS:
+            await connection.execute(statement)
+        assert await migrated(database) == CHANGED - 2
+        found = {row[0] for row in await connection.fetch(FUNCTIONS, ROLES)}
+    assert found == {line for line in MATRIX.read_text("utf-8").splitlines() if line.startswith("function")}
+    assert await migrated(database) == 0
+
+
 async def test_a_second_migration_writes_nothing(database: Database) -> None:
     await set_back(database)
     await migrated(database)
