@@ -7,3 +7,8 @@ create table tollwire.installed_functions (
 );
 comment on column tollwire.installed_functions.digest is 'SHA-256 of all function files of a version';
 grant select on tollwire.installed_functions to tollwire_api, tollwire_worker, tollwire_dlr, tollwire_ledger, tollwire_readonly;
+
+-- A replay goes with the dead letters of its day; those of days that went before that was so are asked for by nobody.
+delete from tollwire.replays
+    where replay_of < (select tollwire.uuid7_floor_v1(min(to_date(right(c.relname, 8), 'YYYYMMDD'))::timestamp at time zone 'UTC')
+                       from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'tollwire.dead_letters'::regclass);
