@@ -6,7 +6,8 @@
 --                  o_state, and by o_created_at when
 --   repeated       the part has its final receipt already; the first stands
 --   late_capture   delivered after the hold was released: taken by an entry of its own kind; one callback tells it
---   late           delivered after the end, and nothing to take (over 7 days after the submit, or waived); one callback tells it
+--   late           delivered after the end, and nothing to take (taken with the submit, over 7 days after it, or waived); one callback
+--                  tells it
 --   waiting        no such reference yet: kept with a longer lease, up to p_keep_hours; then unmatched. Also for minutes, where only
 --                  messages that are over have it, and nothing shows that one of them is meant
 --   ambiguous      several open messages have this reference: kept for an operator, never guessed
