@@ -28,6 +28,8 @@ ITEM_PAUSE_SECONDS: Final = 1.0
 MISMATCH: Final = "idempotency_mismatch"
 
 UNDECIDED: Final = NOTHING_DONE | PERHAPS_DONE
+# What an item of a batch may be refused for that says nothing of the item.
+OF_THE_SENDER: Final = frozenset({"unauthorized", "forbidden", "address_not_allowed", "client_suspended"})
 
 OnDone = Callable[[Done], None]
 
@@ -107,7 +109,13 @@ class Sender:
                 if isinstance(failure, Refused):
                     _name_options(failure, self._options)
                 raise
-            undecided = [problem for problem in _problems(answer) if problem.code in UNDECIDED]
+            problems = list(_problems(answer))
+            if of_us := next((problem for problem in problems if problem.code in OF_THE_SENDER), None):
+                # Shut out between two parts of the batch: the rest of it comes again later.
+                shut_out = Refused(of_us)
+                shut_out.may_be_done = True
+                raise shut_out
+            undecided = [problem for problem in problems if problem.code in UNDECIDED]
             if not undecided:
                 return answer
             if time.monotonic() > give_up_at:

@@ -109,3 +109,26 @@ async def test_who_stops_on_the_way_says_to_programs_what_of_a_file_is_sent(tmp_
     assert stopped.exit_code == told["exit_code"] == Exit.FAILED, "not as if nothing had been done"
     assert told["hint"].startswith(f"Stopped after {PROBES} of {ROWS} messages.")
     assert told["run"]
+
+
+@pytest.mark.parametrize("code", [ProblemCode.UNAUTHORIZED, ProblemCode.CLIENT_SUSPENDED])
+async def test_who_was_shut_out_in_the_middle_of_a_batch_goes_on_with_it(tmp_path, code):
+    """Nothing was found wrong with the messages that had no turn before it."""
+
+    def shuts_out(request: Request) -> Reply:
+        if not request.body:
+            return batch_answers.account(request)
+        is_first = len(batch_answers.rows_of(request)) == 1
+        return batch_answers.batch(request) if is_first else batch_answers.batch(request, code)
+
+    async with faulty_server(shuts_out) as server:
+        stopped = await send(server, tmp_path)
+        assert stopped.exit_code == Exit.FAILED
+        asked = server.requests[-1]
+        server.requests.clear()
+        server.answer = lambda request: (
+            batch_answers.batch(request) if request.body else batch_answers.account(request)
+        )
+        again = await send(server, tmp_path)
+    assert (again.exit_code, f"{ROWS} of {ROWS}" in again.stdout) == (Exit.DONE, True)
+    assert asked.body in [request.body for request in server.requests]
