@@ -48,8 +48,24 @@ class Untaken:
         _held[self] = None
         _sum.bytes += self._held_bytes
         self._watch()
+        if _sum.bytes > UNTAKEN_MAX_BYTES:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Cut off others until it is few enough: those last who took something since they were counted."""
+        for each in list(_held):
+            each._count()  # noqa: SLF001 - another of its kind
+        _put_last(self)
         while _sum.bytes > UNTAKEN_MAX_BYTES and (oldest := next(iter(_held))) is not self:
             oldest._cut_off(_room)  # noqa: SLF001 - another of its kind
+
+    def _count(self) -> None:
+        """Count anew what is held; who takes, however slowly, is cut off after those who take nothing."""
+        held_bytes = self._transport.get_write_buffer_size()
+        if held_bytes < self._held_bytes:
+            _put_last(self)
+        _sum.bytes += held_bytes - self._held_bytes
+        self._held_bytes = held_bytes
 
     def taken(self) -> None:
         """Its client has taken it, or is gone; may be called twice."""
@@ -62,16 +78,12 @@ class Untaken:
         self._timer = asyncio.get_running_loop().call_later(TAKE_SECONDS, self._look)
 
     def _look(self) -> None:
-        held_bytes = self._transport.get_write_buffer_size()
-        left_bytes = held_bytes + _on_its_way(self._transport)
+        left_bytes = self._transport.get_write_buffer_size() + _on_its_way(self._transport)
         if self._left_bytes - left_bytes < TAKE_MIN_BYTES:
             self._cut_off(_slow)
             return
-        _sum.bytes += held_bytes - self._held_bytes
-        self._held_bytes, self._left_bytes = held_bytes, left_bytes
-        # Who takes, however slowly, is cut off after those who take nothing.
-        del _held[self]
-        _held[self] = None
+        self._left_bytes = left_bytes
+        self._count()
         self._watch()
 
     def _cut_off(self, count: Callable[[], None]) -> None:
@@ -90,6 +102,11 @@ def _on_its_way(transport: asyncio.Transport) -> int:
     except (OSError, ValueError):  # closed already, or a system that does not know the question
         return 0
     return int(_INT.unpack(found)[0])
+
+
+def _put_last(one: Untaken) -> None:
+    del _held[one]
+    _held[one] = None
 
 
 _sum = _Sum()

@@ -187,8 +187,6 @@ def test_who_takes_is_cut_off_after_who_takes_nothing(loop: Loop, monkeypatch: p
             await until(lambda: len(untaken._held) == 2)
             took = await taken(taking, of=2 * TAKE_MIN_BYTES)
             await until(lambda: held._held_bytes - held._transport.get_write_buffer_size() >= TAKE_MIN_BYTES)
-            held._timer.cancel()
-            held._look()
             newest = await ask(port, MORE, LARGE - 1_000_000)
             await until(lambda: len(server.connections) == 2)
             with taking, silent, newest:
