@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from dlr import store
-from dlr.repeats import Repeats
+from dlr.repeats import Brought, Repeats
 from dlr.seldom import Seldom
 from dlr.settle import Settle
 from dlr.sources import Source, read_sources
@@ -132,34 +132,36 @@ class Receive(WithParts):
         auth, secret, headers = source.auth, source.secret, request.headers
         try:
             is_proven = verify_receipt_head(auth, secret, headers, address, self._clock.now_ms() / 1000)
-            body = await self._body(request, source, None if is_proven else address)
+            body = await self._body(request, source, is_proven=is_proven)
             if isinstance(body, web.Response):
                 return body
             verify_receipt_auth(auth, secret, headers, address, body, self._clock.now_ms() / 1000)
-            if reason := self._repeats.why(source, body):
+            brought = Brought(body, headers.get("Content-Type", ""))
+            if reason := self._repeats.why(source, brought):
                 return _refuse_malformed(source, reason)
-            posted = source.reader.read(body, headers.get("Content-Type", ""))
+            posted = source.reader.read(*brought)
         except ReceiptNotAuthentic as error:
             return self._turn_away(source, address, str(error))
         except MalformedReceipt as error:
             return _refuse_malformed(source, str(error))
-        return await self._keep(source, body, posted)
+        return await self._keep(source, brought, posted)
 
-    async def _body(self, request: web.Request, source: Source, unproven: str | None) -> bytes | web.Response:
-        """The body, or the refusal of one; ``unproven``: the address of who has proved nothing yet."""
+    async def _body(self, request: web.Request, source: Source, *, is_proven: bool) -> bytes | web.Response:
+        """The body, or the refusal of one."""
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                if unproven is None:
+                if is_proven:
                     return await request.read()
-                return await self._unproven.read(request, unproven, BODY_MAX_BYTES)
+                return await self._unproven.read(request, BODY_MAX_BYTES)
         except TimeoutError:
             return _refuse(408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} s")
         except ConnectionError:
             return _refuse(400, "broken_off", "the body broke off")
         except TooManyUnproven:
-            return _refuse(503, "unavailable", "too many bytes are under way of which nobody knows whose")
+            self._seldom.warn("receipts refused: strangers have too many bytes under way", source.name)
+            return _refuse(503, "too_many_unproven", "it took long, and others need the room: send it again")
         except web.HTTPRequestEntityTooLarge:
-            # Nobody has proved anything yet, so this must not fill the log.
+            # Often nobody has proved anything yet, so this must not fill the log.
             self._seldom.warn("receipts refused: too many bytes in one POST", source.name)
             detail = f"a POST has less than {BODY_MAX_BYTES} bytes: send the receipts in several"
             return _refuse(413, "too_large", detail)
@@ -174,7 +176,7 @@ class Receive(WithParts):
         # Why is for our log: a stranger who guesses learns nothing from the answer.
         return _refuse(401, "not_authentic", "the request could not be authenticated")
 
-    async def _keep(self, source: Source, body: bytes, posted: PostedReceipts) -> web.Response:
+    async def _keep(self, source: Source, brought: Brought, posted: PostedReceipts) -> web.Response:
         free, has = QUEUE_MAX - self._waiting.total(), self._waiting[source.id]
         if posted.receipts and has + len(posted.receipts) > free:
             return _refuse(503, "unavailable", f"{has} receipts of this carrier wait already")
@@ -197,16 +199,18 @@ class Receive(WithParts):
         if posted.undated:
             self._seldom.warn("receipts have a date that cannot be read", source.name, posted.undated)
         if lost:
-            return self._refuse_some(source, body, posted, lost)
+            return self._refuse_some(source, brought, posted, lost)
         return web.json_response({"received": len(rows)})
 
-    def _refuse_some(self, source: Source, body: bytes, posted: PostedReceipts, lost: int) -> web.Response:
+    def _refuse_some(
+        self, source: Source, brought: Brought, posted: PostedReceipts, lost: int
+    ) -> web.Response:
         """Refuse a POST of which so many receipts cannot be kept: it comes again whole."""
         reason = str(NotKept(lost, len(posted.refused) + len(posted.receipts)))
         if posted.refused:
             reason = f"{posted.refused[0]} ({reason})"
-        if lost == len(posted.refused):
-            self._repeats.note(source, body, reason)
+        if posted.receipts and lost == len(posted.refused):
+            self._repeats.note(source, brought, reason)
         return _refuse_malformed(source, reason)
 
     def _row(self, source: Source, receipt: CarrierReceipt) -> ReceivedReceipt:

@@ -7,36 +7,46 @@ restart, keeps such a POST once more.
 
 import hashlib
 from collections import OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
 
 from dlr.sources import Source
-from shared.domain.receipts import ReceiptReader
+from shared.domain.receipts import ReceiptSettings
 
 # The last ones of all carriers, about 300 bytes each.
 REPEATS_MAX: Final = 10_000
 
 
+class Brought(NamedTuple):
+    """What a POST brings: its body, and how it says that it is written."""
+
+    body: bytes
+    content_type: str
+
+
 class Repeats:
-    """The bodies of such POSTs, with why each was refused."""
+    """What such POSTs brought, with why each was refused."""
 
     def __init__(self) -> None:
-        self._refused: OrderedDict[tuple[int, bytes], tuple[ReceiptReader, str]] = OrderedDict()
+        self._refused: OrderedDict[tuple[int, bytes], tuple[ReceiptSettings, str]] = OrderedDict()
 
-    def why(self, source: Source, body: bytes) -> str | None:
-        """Why this very body was refused before; None: it was not, or was read by other settings."""
+    def why(self, source: Source, brought: Brought) -> str | None:
+        """Why this very POST was refused before; None: it was not, or was read by other settings."""
         if not self._refused:
             return None
-        reader, reason = self._refused.get(_key(source, body), (None, ""))
-        return reason if reader is source.reader else None
-
-    def note(self, source: Source, body: bytes, reason: str) -> None:
-        """Remember a body of which everything was kept that can be."""
-        key = _key(source, body)
-        self._refused[key] = source.reader, reason
+        key = _key(source, brought)
+        settings, reason = self._refused.get(key, (None, ""))
+        if settings != source.reader.settings:
+            return None
         self._refused.move_to_end(key)
+        return reason
+
+    def note(self, source: Source, brought: Brought, reason: str) -> None:
+        """Remember a POST of which everything was kept that can be."""
+        self._refused[_key(source, brought)] = source.reader.settings, reason
         if len(self._refused) > REPEATS_MAX:
             self._refused.popitem(last=False)
 
 
-def _key(source: Source, body: bytes) -> tuple[int, bytes]:
-    return source.id, hashlib.sha256(body).digest()
+def _key(source: Source, brought: Brought) -> tuple[int, bytes]:
+    content_type = brought.content_type.encode("utf-8", "surrogateescape")
+    return source.id, hashlib.sha256(content_type + b"\0" + brought.body).digest()

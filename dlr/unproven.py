@@ -1,53 +1,80 @@
 """Bodies that strangers bring to the receipts' door: whose they are is known when they are whole.
 
-A signature is over the body, so it is read from whoever comes; all of those together are bounded.
+A signature is over the body, so it is read from whoever comes; all of those together are bounded. A carrier's
+is there within milliseconds, so beyond the bound those that began first are broken off: a stranger's.
 """
 
-from collections import Counter
+import asyncio
 from typing import Final
 
 from aiohttp import web
 
-from shared.runtime import addresses
-
-# Of those under way; a carrier's is there within milliseconds, so this is thousands of posts a second. One
-# address may have as much as is left, a lone one half: 256 of the greatest bodies. In a pod of 640 MiB.
+# Of those under way: thousands of posts a second of carriers. In a pod of 640 MiB.
 UNPROVEN_MAX_BYTES: Final = 32 * 1024 * 1024
 
 
 class TooManyUnproven(Exception):  # noqa: N818 - named for what happened
-    """So many bytes of posts are under way that this one may bring no more."""
+    """So many bytes of posts are under way that this one, which began first, is broken off."""
+
+
+class _Body:
+    """One that is under way."""
+
+    __slots__ = ("is_broken_off", "patience", "received")
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.patience = asyncio.timeout(None)
+        self.is_broken_off = False
+
+    def break_off(self) -> None:
+        self.is_broken_off = True
+        self.patience.reschedule(asyncio.get_running_loop().time())
 
 
 class Unproven:
-    """The bytes that are in hand, by address."""
+    """The bodies under way, and their bytes."""
 
     def __init__(self) -> None:
-        self._held: Counter[str] = Counter()
+        self._under_way: dict[_Body, None] = {}  # the oldest first
+        self._bytes = 0
 
-    async def read(self, request: web.BaseRequest, address: str, body_max_bytes: int) -> bytes:
+    async def read(self, request: web.BaseRequest, body_max_bytes: int) -> bytes:
         """A request's body of at most ``body_max_bytes``; it counts until it is whole.
 
         Raises:
-            TooManyUnproven: of its address, or of all.
+            TooManyUnproven: others that began later needed the room.
             web.HTTPRequestEntityTooLarge: it is too large.
             ConnectionError: it broke off.
         """
-        subject = addresses.limit_subject(address)
-        body = bytearray()
+        body = _Body()
+        self._under_way[body] = None
         try:
-            async for piece in request.content.iter_any():
-                if (size := len(body) + len(piece)) > body_max_bytes:
-                    raise web.HTTPRequestEntityTooLarge(max_size=body_max_bytes, actual_size=size)
-                self._take(subject, len(piece))
-                body += piece
-            return bytes(body)
+            async with body.patience:
+                async for piece in request.content.iter_any():
+                    self._take(body, piece, body_max_bytes)
+        except TimeoutError:
+            raise TooManyUnproven from None
         finally:
-            self._held[subject] -= len(body)
-            if not self._held[subject]:
-                del self._held[subject]
+            self._let_go(body)
+        return bytes(body.received)
 
-    def _take(self, subject: str, more: int) -> None:
-        if self._held[subject] + more > UNPROVEN_MAX_BYTES - self._held.total() - more:
+    def _take(self, body: _Body, piece: bytes, body_max_bytes: int) -> None:
+        if body.is_broken_off:
             raise TooManyUnproven
-        self._held[subject] += more
+        size = len(body.received) + len(piece)
+        if size > body_max_bytes:
+            raise web.HTTPRequestEntityTooLarge(max_size=body_max_bytes, actual_size=size)
+        body.received += piece
+        self._bytes += len(piece)
+        while self._bytes > UNPROVEN_MAX_BYTES:
+            oldest = next(iter(self._under_way))
+            if oldest is body:
+                raise TooManyUnproven
+            self._let_go(oldest)
+            oldest.break_off()
+
+    def _let_go(self, body: _Body) -> None:
+        if body in self._under_way:
+            del self._under_way[body]
+            self._bytes -= len(body.received)

@@ -159,7 +159,7 @@ class ReceiptReader:
     """Reads what one carrier POSTs."""
 
     def __init__(self, settings: ReceiptSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._words = {**DEFAULT_STATES, **{word.lower(): state for word, state in settings.states.items()}}
         self._reference = _reader(settings.reference)
         self._state = _reader(settings.state)
@@ -198,7 +198,7 @@ class ReceiptReader:
                 f"the body has {len(body)} bytes; at most {RECEIPT_BODY_MAX_BYTES} are read"
             )
         document = _decode(body, content_type)
-        path = self._settings.items
+        path = self.settings.items
         items = [document] if path is None else look_up(document, path)
         if not isinstance(items, list):
             raise MalformedReceipt(f"there is no list of receipts at {path!r}")
@@ -211,7 +211,7 @@ class ReceiptReader:
     def _read(self, item: object) -> CarrierReceipt:
         if not isinstance(item, dict):
             raise MalformedReceipt(f"an object is expected, this is {type(item).__name__}")
-        settings = self._settings
+        settings = self.settings
         message_id = fields.echoed_id(self._message_id(item))
         reference = message_id and str(message_id) if settings.reference is None else self._reference(item)
         word = fields.required_text("state", self._state(item))
