@@ -39,12 +39,12 @@ class _Sum:
 class Untaken:
     """What one connection holds for its client, from its making until ``taken``."""
 
-    __slots__ = ("_held_bytes", "_left_bytes", "_timer", "_transport")
+    __slots__ = ("_counted_bytes", "_held_bytes", "_left_bytes", "_timer", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._held_bytes = transport.get_write_buffer_size()
-        self._left_bytes = self._held_bytes + _on_its_way(transport)
+        self._counted_bytes = self._left_bytes = self._held_bytes + _on_its_way(transport)
         _held[self] = None
         _sum.bytes += self._held_bytes
         self._watch()
@@ -62,8 +62,10 @@ class Untaken:
     def _count(self) -> None:
         """Count anew what is held; who takes, however slowly, is cut off after those who take nothing."""
         held_bytes = self._transport.get_write_buffer_size()
-        if held_bytes < self._held_bytes:
+        left_bytes = held_bytes + _on_its_way(self._transport)
+        if left_bytes < self._counted_bytes:
             _put_last(self)
+        self._counted_bytes = left_bytes
         _sum.bytes += held_bytes - self._held_bytes
         self._held_bytes = held_bytes
 

@@ -152,7 +152,7 @@ def test_what_the_kernel_holds_for_a_slow_client_is_taken_in_its_own_time(
 
 
 @on_both_loops
-def test_what_is_held_for_all_has_a_bound_and_who_had_longest_is_cut_off(
+def test_what_is_held_for_all_has_a_bound_beyond_which_an_earlier_one_is_cut_off(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(untaken, "UNTAKEN_MAX_BYTES", 2 * LARGE)
@@ -169,7 +169,8 @@ def test_what_is_held_for_all_has_a_bound_and_who_had_longest_is_cut_off(
             for client in clients:
                 with client:
                     sizes.append(await taken(client, of=LARGE - 1_000_000))
-        assert sizes[0] < LARGE - 1_000_000 <= min(sizes[1:])
+        # One of the first two: which of them the kernel took a last piece from, nobody can say.
+        assert min(sizes[:2]) < LARGE - 1_000_000 <= min(max(sizes[:2]), sizes[2])
 
     run(loop, work())
 
@@ -185,6 +186,9 @@ def test_who_takes_is_cut_off_after_who_takes_nothing(loop: Loop, monkeypatch: p
             (held,) = untaken._held
             silent = await ask(port, MORE, LARGE - 1_000_000)
             await until(lambda: len(untaken._held) == 2)
+            await asyncio.sleep(PATIENCE_SECONDS)  # by then the kernel has what it takes by itself
+            for one in list(untaken._held):
+                one._count()
             took = await taken(taking, of=2 * TAKE_MIN_BYTES)
             await until(lambda: held._held_bytes - held._transport.get_write_buffer_size() >= TAKE_MIN_BYTES)
             newest = await ask(port, MORE, LARGE - 1_000_000)
