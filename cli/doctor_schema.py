@@ -7,7 +7,7 @@ import asyncpg
 
 from cli.doctor_findings import Finding, fault, ok, warning
 from cli.migrate_command import READ_REVISION, newest_revision
-from cli.renewal import READ_FUNCTIONS
+from cli.renewal import READ_FUNCTIONS, is_later
 from shared.runtime.keyring import Keyring
 from shared.runtime.postgres import Connection
 from shared.storage.function_files import functions_digest
@@ -49,14 +49,18 @@ async def check_schema(connection: Connection) -> list[Finding]:
         return [warning("schema", f"at {database}; this version brings {program}", "Run `tollwire migrate`.")]
     if database > program:
         return [warning("schema", f"at {database}, newer than this program's {program}", _IS_AHEAD)]
-    digests = [row[0] for row in await connection.fetch(READ_FUNCTIONS)]
-    if functions_digest() not in digests:
+    installed = [tuple(row) for row in await connection.fetch(READ_FUNCTIONS)]
+    newest, version = installed[-1] if installed else (None, [])
+    if newest == functions_digest():
+        return [ok("schema", f"at {database}, the newest")]
+    if functions_digest() not in [digest for digest, _ in installed]:
         text = f"at {database}, with functions that are not this version's"
         return [fault("schema", text, "Run `tollwire migrate`.")]
-    if functions_digest() != digests[-1]:
+    if is_later(newest, version):
         text = f"at {database}, with functions that are newer than this program's"
         return [warning("schema", text, _IS_AHEAD)]
-    return [ok("schema", f"at {database}, the newest")]
+    text = f"at {database}, with functions of another checkout"
+    return [warning("schema", text, "Run `tollwire migrate`.")]
 
 
 async def check_partitions(connection: Connection) -> list[Finding]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import click
@@ -18,7 +19,7 @@ from cli.migrate import LATER_FUNCTIONS, REPOSITORY, functions_renewed, upgrade
 from cli.output import Output
 from cli.ownership import told_whose
 from cli.patience import patiently
-from cli.renewal import READ_FUNCTIONS
+from cli.renewal import READ_FUNCTIONS, is_later
 from cli.words import not_empty
 from embedded.postgres import PostgresServer
 from shared.runtime.postgres_faults import login_fault
@@ -35,7 +36,7 @@ READ_REVISION = "select version_num from tollwire.schema_version"
 class Schema:
     """Revisions of the schema: of the database (None: nothing is there yet) and of this program.
 
-    ``has_functions``: those of this program were installed; ``has_later``: and then those of a later one.
+    ``has_functions``: those of this program are there, or a later one's; ``has_later``: those of a later one.
     """
 
     database: str | None
@@ -171,12 +172,13 @@ def newest_revision() -> str:
 
 def _read(dsn: str) -> Schema:
     database, functions = asyncio.run(_read_database(dsn))
-    own = functions_digest()
-    return Schema(database, newest_revision(), own in functions, own in functions[:-1])
+    newest, version = functions[-1] if functions else (None, [])
+    has_later = is_later(newest, version)
+    return Schema(database, newest_revision(), has_later or newest == functions_digest(), has_later)
 
 
-async def _read_database(dsn: str) -> tuple[str | None, list[str]]:
-    """The revision (None: none), and the digests of the functions that were installed, the newest last."""
+async def _read_database(dsn: str) -> tuple[str | None, list[tuple[str, list[int]]]]:
+    """The revision (None: none), and the sets of functions that were installed, the newest last."""
     try:
         connection = await connect(dsn, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
@@ -187,13 +189,13 @@ async def _read_database(dsn: str) -> tuple[str | None, list[str]]:
             hint=login_fault(error) or "",
             exit_code=Exit.UNAUTHORIZED if is_refused else Exit.UNREACHABLE,
         ) from None
-    found: list[list[str]] = []
+    found: list[list[Any]] = []
     try:
         for question in (READ_REVISION, READ_FUNCTIONS):
             try:
-                found.append([row[0] for row in await connection.fetch(question)])
+                found.append([tuple(row) for row in await connection.fetch(question)])
             except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
                 found.append([])
     finally:
         await connection.close()
-    return next(iter(found[0]), None), found[1]
+    return (found[0][0][0] if found[0] else None), found[1]

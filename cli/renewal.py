@@ -5,6 +5,7 @@ every migration: functions are replaced, which waits for nobody who calls them.
 """
 
 import re
+from importlib import metadata
 from typing import Final
 
 import asyncpg
@@ -14,6 +15,8 @@ from shared.storage.function_files import function_files, functions_digest
 
 # Where a function begins in its file; grants stand behind the last one.
 _BEGINNING: Final = re.compile(r"^create or replace (?:function|aggregate) (\w+\.\w+)\(", re.MULTILINE)
+
+VERSION_NUMBERS: Final = 3
 
 # Whatever the server knows of a function, by its name; of one that is made anew only the number is another.
 INSTALLED: Final = """
@@ -43,18 +46,21 @@ REVOKE: Final = """
     where n.nspname || '.' || p.proname = any ($1) and x.grantee <> p.proowner
       and (x.grantee = 0 or $2 and x.grantee::regrole::text like 'tollwire\\_%')
 """
-READ_FUNCTIONS: Final = "select digest from tollwire.installed_functions order by number"
-NEWEST: Final = "select digest from tollwire.installed_functions order by number desc limit 1"
-HAS_LATER: Final = """
-    select exists (select from tollwire.installed_functions o
-                   join tollwire.installed_functions l on l.number > o.number where o.digest = $1)
+# The sets and who installed them, the newest last. Before revision 0018 none says its version.
+READ_FUNCTIONS: Final = """
+    select f.digest, array(select jsonb_array_elements_text(to_jsonb(f) -> 'version'))::integer[]
+    from tollwire.installed_functions f order by f.number
 """
-# What was installed after it is not there any more: who needs that is not to start.
+NEWEST: Final = """
+    select digest, version from tollwire.installed_functions order by number desc limit 1
+"""
+# What a later version installed, or this one after it, is not there any more: who needs that is not to start.
 FORGET: Final = """
     delete from tollwire.installed_functions
-    where number > (select number from tollwire.installed_functions where digest = $1)
+    where digest = $1 or version > $2
+        or version = $2 and number > (select o.number from tollwire.installed_functions o where o.digest = $1)
 """
-NOTE: Final = "insert into tollwire.installed_functions (digest) values ($1) on conflict (digest) do nothing"
+NOTE: Final = "insert into tollwire.installed_functions (digest, version) values ($1, $2)"
 
 
 def pieces() -> dict[str, str]:
@@ -68,18 +74,30 @@ def pieces() -> dict[str, str]:
     return found
 
 
+def program_version() -> list[int]:
+    """This program's version in numbers, [0, 1, 0]: such lists compare as versions do."""
+    return [int(number) for number in re.findall(r"\d+", metadata.version("tollwire"))[:VERSION_NUMBERS]]
+
+
+def is_later(newest: str | None, version: list[int]) -> bool:
+    """Whether the set that was installed last is another one than ours, and a later version's."""
+    return newest != functions_digest() and version > program_version()
+
+
 async def renew(connection: Connection, *, is_way_back: bool) -> int | None:
     """Install every function and its grants, and note it, in one transaction; return how many were others.
 
-    Where all of them are as they are to be, nothing is written. Where a later version installed its own on
-    top of ours, neither: None. Its processes may run, and work on them; ``is_way_back`` says that ours are to
-    be put back all the same. ``connection`` is the owner's, in no transaction, and nobody else migrates
-    meanwhile.
+    Where all of them are as they are to be, nothing is written. Where those of a later version are there,
+    neither, but that nobody else may call them: None. Its processes may run, and work on them;
+    ``is_way_back`` says that ours are to be put back all the same. ``connection`` is the owner's, in no
+    transaction, and nobody else migrates meanwhile.
 
     Raises:
         asyncpg.PostgresError: the database refused one; nothing was changed.
     """
-    if not is_way_back and await connection.fetchval(HAS_LATER, functions_digest()):
+    newest, version = await connection.fetchrow(NEWEST) or (None, [])
+    if not is_way_back and is_later(newest, version):
+        await _revoke(connection, list(pieces()), is_of_our_roles=False)
         return None
     transaction = connection.transaction()
     await transaction.start()
@@ -93,13 +111,13 @@ async def renew(connection: Connection, *, is_way_back: bool) -> int | None:
             await _install(connection, name, text)
         await _revoke(connection, list(texts), is_of_our_roles=False)
         after = await _installed(connection)
-        is_noted = await connection.fetchval(NEWEST) == functions_digest()
+        is_noted = newest == functions_digest() and version >= program_version()
         renewed = sum(before.get(name) != after[name] for name in texts)
         if is_noted and not renewed:
             await transaction.rollback()
             return 0
-        await connection.execute(FORGET, functions_digest())
-        await connection.execute(NOTE, functions_digest())
+        await connection.execute(FORGET, functions_digest(), program_version())
+        await connection.execute(NOTE, functions_digest(), program_version())
     except BaseException:
         await transaction.rollback()
         raise

@@ -9,10 +9,11 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
+from cli import renewal
 from cli.doctor_findings import Level
 from cli.doctor_schema import check_schema as doctor_check
 from cli.migrate import REPOSITORY, upgrade
-from cli.renewal import INSTALLED, NEWEST, pieces
+from cli.renewal import INSTALLED, NEWEST, pieces, program_version
 from embedded.postgres import PostgresServer
 from embedded.roles import ensure_database
 from shared.storage import schema
@@ -35,6 +36,10 @@ BEFORE = (
     """create function tollwire.tell_dead_letters_v1(p_message uuid[], p_more integer) returns setof uuid
        language plpgsql as 'begin end'""",
 )
+NOTE_LATER = "insert into tollwire.installed_functions (digest, version) values ('later', '{99}')"
+# Of the version that this program has, or of one before it.
+NOTE_OTHER = "insert into tollwire.installed_functions (digest, version) values ('other', $1)"
+FORGOTTEN = "select not exists (select from tollwire.installed_functions where digest = $1)"
 # With a text of before of a function of money.
 CHANGED = 5
 POST_CREDIT = "select pg_get_functiondef(oid) from pg_proc where proname = 'post_credit_v1'"
@@ -162,7 +167,7 @@ async def test_a_process_starts_beside_functions_that_came_after_its_own(
 ) -> None:
     """A pod of the version before, in the middle of an upgrade; and the one after once it was taken back."""
     async with owner(database) as connection:
-        await connection.execute("insert into tollwire.installed_functions (digest) values ('later')")
+        await connection.execute(NOTE_LATER)
         await checked(database)
         assert [(one.level, "newer" in one.text) for one in await doctor_check(connection)] == [
             (Level.WARNING, True)
@@ -174,10 +179,7 @@ async def test_a_process_starts_beside_functions_that_came_after_its_own(
         await checked(database)
 
 
-LATER = (
-    "drop function tollwire.has_taken_callbacks_v1",
-    "insert into tollwire.installed_functions (digest) values ('later')",
-)
+LATER = ("drop function tollwire.has_taken_callbacks_v1", NOTE_LATER)
 THIS = "--functions-of-this-version"
 
 
@@ -199,6 +201,47 @@ async def test_an_older_program_leaves_the_functions_of_a_later_one_until_it_is_
         status, told = await tollwire(*migrate, THIS, NO_COLOR="1")
         assert (status, "1 function renewed." in told) == (0, True)
         assert await connection.fetchval(NEWEST) == functions_digest()
+
+
+@pytest.mark.parametrize("version", [program_version(), [0, 0, 9], []])
+async def test_what_no_later_version_installed_is_replaced_also_by_what_was_there_before_it(
+    database: Database, version: list[int]
+) -> None:
+    """A release that takes a change of functions back has those of the one before; so has a checkout."""
+    async with owner(database) as connection:
+        await connection.execute(LATER[0])
+        await connection.execute(NOTE_OTHER, version)
+        check = ("migrate", "--dsn", database.dsn("migrate"), "--check")
+        status, told = await tollwire(*check, NO_COLOR="1")
+        assert (status, "its functions are not this version's" in told) == (1, True)
+        assert [one.level for one in await doctor_check(connection)] == [Level.WARNING]
+        assert await migrated(database) == 1
+        assert tuple(await connection.fetchrow(NEWEST) or ()) == (functions_digest(), program_version())
+        # Its processes may still be replaced one by one; those of another checkout are not.
+        assert await connection.fetchval(FORGOTTEN, "other") is (version == program_version())
+
+
+async def test_a_stray_older_program_that_was_never_here_leaves_a_later_ones_functions(
+    database: Database,
+) -> None:
+    async with owner(database) as connection:
+        await connection.execute("update tollwire.installed_functions set digest = 'later', version = '{99}'")
+        await connection.execute(LATER[0])
+        assert await migrated(database) is None
+        assert await migrated(database, is_way_back=True) == 1
+        assert await connection.fetchval(FORGOTTEN, "later"), "its processes are not to start on ours"
+
+
+async def test_a_later_version_with_the_same_functions_is_noted_as_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with owner(database) as connection:
+        monkeypatch.setattr(renewal, "program_version", lambda: [98])
+        assert await migrated(database) == 0
+        assert tuple(await connection.fetchrow(NEWEST) or ()) == (functions_digest(), [98])
+        monkeypatch.undo()
+        assert await migrated(database) == 0
+        assert tuple(await connection.fetchrow(NEWEST) or ()) == (functions_digest(), [98])
 
 
 async def test_functions_are_renewed_while_others_call_them(database: Database) -> None:
