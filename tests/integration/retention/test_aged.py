@@ -107,14 +107,19 @@ async def time_passes(flow: Flow, interval: timedelta) -> None:
     )
 
 
-async def test_what_nobody_looks_after_is_ended(flow, pool):
-    await forgotten(flow)
-    assert await ended(flow, pool) == []
+async def ends_after_six_days(flow: Flow, pool: Pool) -> None:
+    """Each of them with somebody to look: nothing is ended before, and then both."""
     for _ in range(6):
         await time_passes(flow, timedelta(hours=23))
         assert await ended(flow, pool) == []
     await time_passes(flow, timedelta(hours=7))
     assert await ended(flow, pool) == ["discarded", "unmatched"]
+
+
+async def test_what_nobody_looks_after_is_ended(flow, pool):
+    await forgotten(flow)
+    assert await ended(flow, pool) == []
+    await ends_after_six_days(flow, pool)
 
 
 async def test_after_a_stop_or_a_restore_nothing_is_ended_that_nobody_could_look_after(flow, pool):
@@ -135,11 +140,7 @@ async def test_a_clock_that_was_a_year_ahead_puts_it_off_for_six_days_and_no_mor
     await ended(flow, pool)
     await time_passes(flow, timedelta(days=-365))
     assert await ended(flow, pool) == []
-    for _ in range(6):
-        await time_passes(flow, timedelta(hours=23))
-        assert await ended(flow, pool) == []
-    await time_passes(flow, timedelta(hours=7))
-    assert await ended(flow, pool) == ["discarded", "unmatched"]
+    await ends_after_six_days(flow, pool)
 
 
 async def test_sweeps_write_of_themselves_once_an_hour(flow, pool):
