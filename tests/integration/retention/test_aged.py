@@ -1,31 +1,15 @@
 """What goes by its age: idempotency keys, references, the journal; and what nobody looks after any more."""
 
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
-
-import pytest
 
 from dlr.store import lease_callbacks
 from ledger import retention_store as store
 from ledger.archive import Archive
 from shared.runtime.postgres import Pool
-from tests.support.flow import Flow, open_flow
+from tests.support.flow import Flow
 from tests.support.old_days import days_ago, delivered_on, id_of, make_day, retention, rows_of
-from tests.support.servers import Database
 
 OLD = days_ago(500)
-
-
-@pytest.fixture
-async def flow(database: Database) -> AsyncIterator[Flow]:
-    async with open_flow(database) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    async with open_flow(database, "ledger") as opened:
-        yield opened.pool
 
 
 async def slots(flow: Flow) -> list[str]:

@@ -1,7 +1,6 @@
 """A day goes when it is over, in the archive, and needed by nothing; else it says what keeps it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -10,7 +9,7 @@ from structlog.testing import capture_logs
 
 from ledger import retention_store as store
 from shared.runtime.postgres import Pool
-from tests.support.flow import Flow, open_flow, outcome
+from tests.support.flow import outcome
 from tests.support.old_days import (
     accepted_on,
     days_ago,
@@ -21,7 +20,6 @@ from tests.support.old_days import (
     rows_of,
     told,
 )
-from tests.support.servers import Database
 
 OLD = days_ago(100)
 OF_A_DAY = {
@@ -29,19 +27,6 @@ OF_A_DAY = {
     "tollwire.attempts", "tollwire.receipts", "tollwire.callbacks", "tollwire.callback_attempts",
     "tollwire.dead_letters", "tollwire.message_traces",
 }  # fmt: skip
-
-
-@pytest.fixture
-async def flow(database: Database) -> AsyncIterator[Flow]:
-    async with open_flow(database) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    """As the ledger process: with its role's rights and no others."""
-    async with open_flow(database, "ledger") as opened:
-        yield opened.pool
 
 
 async def inspected(pool: Pool, day=OLD) -> str | None:

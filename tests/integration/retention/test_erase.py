@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID
 
@@ -12,27 +11,13 @@ from click.testing import CliRunner
 from cli.pii import pii
 from ledger import erase as erasing
 from ledger.erase import StillOpen, erase, find
-from shared.runtime.postgres import Pool
 from shared.storage.audit import Actor
-from tests.support.flow import Flow, open_flow, outcome
+from tests.support.flow import Flow, outcome
 from tests.support.old_days import accepted_on, days_ago, delivered_on, told
-from tests.support.servers import Database
 
 NUMBER, OTHER = "+4915112345678", "+4915112345679"
 DAY = days_ago(12)
 BY = Actor("tests")
-
-
-@pytest.fixture
-async def flow(database: Database) -> AsyncIterator[Flow]:
-    async with open_flow(database) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    async with open_flow(database, "ledger") as opened:
-        yield opened.pool
 
 
 def quiet(_doing: str, _at: datetime) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from ledger import retention_store as store
 from ledger.retention_store import Partition
 from shared.runtime.postgres import Pool
 from tests.integration.test_hot_plans import explained
-from tests.support.flow import Flow, open_flow
+from tests.support.flow import Flow
 from tests.support.old_days import days_ago, delivered_on, id_of, retention, rows_of, told
 from tests.support.servers import Database
 
@@ -24,19 +23,6 @@ KEPT = days_ago(20)
 OPEN_AGAIN = "update tollwire.callbacks set done_at = null, outcome = null, due_at = now() where id = $1"
 REPLAYED = "insert into tollwire.replays (replay_of, number, message_id) values ($1, 1, $1)"
 AT_ONCE_MAX = 100_000
-
-
-@pytest.fixture
-async def flow(database: Database) -> AsyncIterator[Flow]:
-    async with open_flow(database) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    """As the ledger process: with its role's rights and no others."""
-    async with open_flow(database, "ledger") as opened:
-        yield opened.pool
 
 
 async def retired(flow: Flow, pool: Pool) -> tuple[int, UUID]:

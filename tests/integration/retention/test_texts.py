@@ -1,32 +1,15 @@
 """Texts go when their time is over, never those of a message that may still be sent."""
 
-from collections.abc import AsyncIterator
 from datetime import date
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from ledger import retention_store as store
-from shared.runtime.postgres import Pool
-from tests.support.flow import Flow, open_flow
+from tests.support.flow import Flow
 from tests.support.old_days import accepted_on, days_ago, delivered_on, retention
-from tests.support.servers import Database
 
 DAY = days_ago(5)
 SENTINEL = date(1, 1, 1)
-
-
-@pytest.fixture
-async def flow(database: Database) -> AsyncIterator[Flow]:
-    async with open_flow(database) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    async with open_flow(database, "ledger") as opened:
-        yield opened.pool
 
 
 async def expiring(flow: Flow, ids: list[UUID], on: date) -> None:
