@@ -5,13 +5,13 @@ Parametrized over the rigs of tests/support/carrier_rigs.py: a new kind of carri
 
 import asyncio
 import csv
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from tests.support.carrier_rigs import RIGS, Behaviour
+from tests.support.carrier_rigs import RIGS, Behaviour, Rig
 from tests.support.submissions import REFUSED_MSISDN, submission, submissions
 from worker.carriers.base import (
     AWAY,
@@ -55,6 +55,22 @@ def essence(outcome: Outcome) -> tuple[object, ...]:
     if isinstance(outcome, Refused):
         return Refused, outcome.code, outcome.permanent
     return (type(outcome),)
+
+
+async def on_its_way(
+    rig: Rig, submitting: Coroutine[object, object, list[Outcome]]
+) -> asyncio.Task[list[Outcome]]:
+    """The submit as a task, once a message of it has arrived at the other end.
+
+    It fails at once where the submit ends before: what never arrives is not worth waiting for.
+    """
+    task = asyncio.create_task(submitting)
+    arrived = asyncio.ensure_future(rig.until_one_arrived())
+    await asyncio.wait({task, arrived}, return_when=asyncio.FIRST_COMPLETED)
+    if not arrived.done():
+        arrived.cancel()
+        pytest.fail(f"the submit ended before anything arrived: {await task}")
+    return task
 
 
 def test_the_table_knows_every_behaviour():
@@ -139,8 +155,7 @@ async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(na
     """Nor does it wait for longer: what is left of the deadline has no first half of its own."""
     patient = {"total_timeout_seconds": 60.0, "connections_max": 1}
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, patient) as rig:
-        first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
-        await rig.until_one_arrived()
+        first = await on_its_way(rig, rig.carrier.submit_many([submission(1)]))
         deadline_seconds = 2.0
         wanted = [submission(2 + number, deadline_seconds=deadline_seconds) for number in range(count)]
         async with asyncio.timeout(0.75 * deadline_seconds - 0.1):  # a half of the half is too long
@@ -156,8 +171,7 @@ async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(na
 async def test_a_place_that_is_free_after_half_of_the_deadline_comes_too_late(name):
     first_ends = {"total_timeout_seconds": 1.8, "connections_max": 1}
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, first_ends) as rig:
-        first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
-        await rig.until_one_arrived()
+        first = await on_its_way(rig, rig.carrier.submit_many([submission(1)]))
         late = [submission(number, deadline_seconds=2.0) for number in (2, 3, 4)]
         outcomes = await rig.carrier.submit_many(late)
         await first
@@ -169,8 +183,7 @@ async def test_a_place_that_is_free_after_half_of_the_deadline_comes_too_late(na
 async def test_what_finds_no_place_before_its_validity_ends_is_not_written(name):
     patient = {"total_timeout_seconds": 60.0, "connections_max": 1}
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, patient) as rig:
-        first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
-        await rig.until_one_arrived()
+        first = await on_its_way(rig, rig.carrier.submit_many([submission(1)]))
         async with asyncio.timeout(10):
             outcomes = await rig.carrier.submit_many(
                 [submission(2, valid_for_seconds=0.5), submission(3, valid_for_seconds=0.25)]
@@ -208,8 +221,7 @@ async def test_a_message_whose_validity_has_ended_holds_up_no_other(name):
 async def test_a_message_whose_validity_ends_while_it_waits_holds_up_no_other(name):
     one_a_second = {"total_timeout_seconds": 1.0, "connections_max": 1}
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, one_a_second) as rig:
-        first = asyncio.create_task(rig.carrier.submit_many([submission(1)]))
-        await rig.until_one_arrived()
+        first = await on_its_way(rig, rig.carrier.submit_many([submission(1)]))
         outcomes = await rig.carrier.submit_many([submission(2, valid_for_seconds=0.25), submission(3)])
         assert outcomes[0] == TOO_LATE
         assert essence(outcomes[1]) == (Uncertain,)
@@ -259,8 +271,7 @@ async def test_what_waits_for_a_place_is_turned_away_at_once_and_what_may_go_wai
     one_a_second = {"total_timeout_seconds": 1.0, "connections_max": 1}
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, one_a_second) as rig:
         watched, others = Watched(), Watched()
-        first = asyncio.create_task(rig.carrier.submit_many([submission(1)], others))
-        await rig.until_one_arrived()
+        first = await on_its_way(rig, rig.carrier.submit_many([submission(1)], others))
         waiting = asyncio.create_task(rig.carrier.submit_many(submissions(3), watched))
         last = asyncio.create_task(rig.carrier.submit_many([submission(4)], others))
         await asyncio.sleep(0)
@@ -279,8 +290,7 @@ async def test_no_more_is_on_its_way_at_once_than_it_says(name):
     patient = {"total_timeout_seconds": 60.0, "connections_max": 2}
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, patient) as rig:
         wanted = submissions(rig.carrier.at_once_max + 1)
-        first = asyncio.create_task(rig.carrier.submit_many(wanted))
-        await rig.until_one_arrived()
+        first = await on_its_way(rig, rig.carrier.submit_many(wanted))
         async with asyncio.timeout(10):
             while len(await rig.reached()) < rig.carrier.at_once_max:  # noqa: ASYNC110 - the event is its
                 await asyncio.sleep(0)
@@ -293,8 +303,7 @@ async def test_no_more_is_on_its_way_at_once_than_it_says(name):
 @every_rig
 async def test_a_cancelled_submit_leaves_nothing_open(name):
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, {"total_timeout_seconds": 60.0}) as rig:
-        submitting = asyncio.create_task(rig.carrier.submit_many(submissions(5)))
-        await rig.until_one_arrived()
+        submitting = await on_its_way(rig, rig.carrier.submit_many(submissions(5)))
         submitting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await submitting

@@ -4,6 +4,7 @@ A new kind of carrier joins by a line in RIGS: a function that opens it against 
 behaviour. What an other end cannot show is left out of the rig's `behaviours`, with the reason there.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -61,10 +62,11 @@ class RigKind:
     behaviours: frozenset[Behaviour]
 
 
+POLL_SECONDS = 0.005
 SECRET = "the carrier's secret"
 # No test waits for it; a machine under load does not reach it.
-PATIENT = {"total_timeout_seconds": 60.0, "connect_timeout_seconds": 30.0}
-IMPATIENT = {"total_timeout_seconds": 0.25, "connect_timeout_seconds": 0.25}
+PATIENT = {"total_timeout_seconds": 60.0}
+IMPATIENT = {"total_timeout_seconds": 0.5}
 
 
 def _http_settings(
@@ -73,8 +75,12 @@ def _http_settings(
     settings = simulator_carrier_settings(url)
     if not in_bulk:
         del settings["bulk"]
-    patience = IMPATIENT if behaviour is Behaviour.NEVER_ANSWERS else PATIENT
-    return {**settings, **patience, **changed}
+    settings.update(IMPATIENT if behaviour is Behaviour.NEVER_ANSWERS else PATIENT)
+    settings.update(changed)
+    # No test waits for a connection: a machine that stood still must not turn an answer that never comes
+    # into a message that was never written.
+    settings.setdefault("connect_timeout_seconds", settings["total_timeout_seconds"])
+    return settings
 
 
 @asynccontextmanager
@@ -169,14 +175,15 @@ def _simulated_rig_of(carrier: Carrier, door: aiohttp.ClientSession) -> Rig:
             return [(line["id"], line["text"]) for line in (await answer.json())["submits"]]
 
     async def until_one_arrived() -> None:
-        while not await reached():
-            pass
+        while not await reached():  # noqa: ASYNC110 - the event is its
+            await asyncio.sleep(POLL_SECONDS)
 
     async def until_nothing_is_open() -> None:
         hanging = 1
         while hanging:
             async with door.get("/stats") as answer:
                 hanging = (await answer.json())["hanging"]
+            await asyncio.sleep(POLL_SECONDS)
 
     return Rig(carrier, reached, until_one_arrived, until_nothing_is_open)
 
