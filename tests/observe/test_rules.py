@@ -170,6 +170,16 @@ def test_no_question_knows_one_spelling_of_a_whole_number_alone() -> None:
     assert [one for one in asked if WHOLE_BUCKET.search(one)] == []
 
 
+def test_no_api_that_shows_its_metrics_is_told_of(bare_rules: list[str], tmp_path: Path) -> None:
+    series = {
+        'up{job="tollwire-worker",instance="worker-1"}': "1x30",
+        'tollwire_build_info{job="tollwire-worker",instance="worker-1",version="1"}': "1x30",
+    }
+    name = "TollwireTargetsDown"
+    labels = {"severity": SEVERITIES[name], "job": "tollwire-api"}
+    run(bare_rules, tmp_path, series, "20m", {"alertname": name, "exp_alerts": [{"exp_labels": labels}]})
+
+
 def test_the_watchdog_fires_whatever_is_there(bare_rules: list[str], tmp_path: Path) -> None:
     expected = {"alertname": ALWAYS, "exp_alerts": [{"exp_labels": {"severity": "none"}}]}
     run(bare_rules, tmp_path, {"up": "1x30"}, "1m", expected)

@@ -150,8 +150,8 @@ OVERVIEW = Dashboard(
                 ),
                 line(
                     "Versions",
-                    "count by (service, version, commit) (tollwire_build_info)",
-                    "{{service}} {{version}} {{commit}}",
+                    "count by (job, version, commit) (tollwire_build_info)",
+                    "{{job}} {{version}} {{commit}}",
                     width=12,
                 ),
                 line(
