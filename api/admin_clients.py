@@ -1,5 +1,6 @@
 """Operators: clients. A change is in force within a second and stands in the audit trail (RULES 25, 32)."""
 
+import dataclasses
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
@@ -48,13 +49,15 @@ async def create_client(resources: Resources, call: Call, *, body: NewClient) ->
     _refuse_senders(body)
     _refuse_countries(body)
     _refuse_hosts(resources, body)
-    settings = msgspec.to_builtins(body)
-    name, currency, reason = (settings.pop(field) for field in ("name", "currency", "reason"))
+    given = msgspec.to_builtins(body)
+    name, currency, reason = (given.pop(field) for field in ("name", "currency", "reason"))
+    if body.allowed_senders is not None:
+        given.setdefault("default_sender", body.allowed_senders[0])
+    settings = ClientSettings(**given)
+    _refuse_foreign_default(settings)
     try:
         async with connected(resources.pool) as connection:
-            made = await clients.create_client(
-                connection, name, currency, ClientSettings(**settings), actor_of(call), reason
-            )
+            made = await clients.create_client(connection, name, currency, settings, actor_of(call), reason)
     except ClientNameTaken:
         raise Refusal(ProblemCode.ALREADY_EXISTS, what="client") from None
     return _shown(resources, made)
@@ -102,7 +105,9 @@ async def change_client(
     }
     try:
         async with connected(resources.pool) as connection:
-            _refuse_senders(body, (await clients.client_account(connection, path.name)).settings)
+            old = (await clients.client_account(connection, path.name)).settings
+            _refuse_senders(body, old)
+            _refuse_foreign_default(dataclasses.replace(old, **changes), old)
             changed = await clients.set_client(connection, path.name, changes, actor_of(call), body.reason)
     except NoSuchClient:
         raise no_client(path.name) from None
@@ -133,6 +138,18 @@ def _refuse_senders(body: NewClient | ClientChange, old: ClientSettings | None =
     ]
     if wrong:
         raise invalid(FieldError(field, SENDER_RULE) for field in wrong)
+
+
+def _refuse_foreign_default(new: ClientSettings, old: ClientSettings | None = None) -> None:
+    """Refuse a default sender that is none of those allowed: it would be sent as all the same.
+
+    A client that has such a pair since before may keep it, and everything else of it may be changed.
+    """
+    allowed, default = new.allowed_senders, new.default_sender
+    if old is not None and (allowed, default) == (old.allowed_senders, old.default_sender):
+        return
+    if allowed is not None and default not in allowed:
+        raise invalid_field("default_sender", f"must be one of allowed_senders, which {default} is not")
 
 
 def _refuse_countries(body: NewClient | ClientChange) -> None:

@@ -56,6 +56,8 @@ Senders = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=SENDER_CHARACTERS_MAX)]],
     Meta(min_length=1, max_length=SENDERS_MAX),
 ]
+DefaultSender = Annotated[str, Meta(min_length=1, max_length=SENDER_CHARACTERS_MAX)]
+DEFAULT_SENDER = "Used when a message names none; one of allowed_senders, where there is such a list."
 PerMinute = Annotated[int, Meta(ge=1, le=REQUESTS_PER_MINUTE_MAX)]
 Burst = Annotated[int, Meta(ge=1, le=REQUESTS_BURST_MAX, description="Requests that may come at once.")]
 PerSecond = Annotated[
@@ -106,7 +108,12 @@ class NewClient(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     partial_charge: Annotated[bool, Meta(description="Has no effect yet: false.")] = False
     waive_late_capture: bool = False
     allowed_senders: Annotated[Senders | None, Meta(description="null: any.")] = None
-    default_sender: Annotated[str, Meta(min_length=1, max_length=SENDER_CHARACTERS_MAX)] = "Tollwire"
+    default_sender: (
+        Annotated[
+            DefaultSender, Meta(description=f"{DEFAULT_SENDER} Left out: the first of those, else Tollwire.")
+        ]
+        | UnsetType
+    ) = UNSET
     allowed_countries: Annotated[Countries | None, Meta(description="null: all with a rate.")] = None
     allowed_callback_hosts: Hosts = []
     text_retention_days: Retention = 7
@@ -128,7 +135,7 @@ class ClientChange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     partial_charge: Annotated[bool, Meta(description="Has no effect yet: false.")] | UnsetType = UNSET
     waive_late_capture: bool | UnsetType = UNSET
     allowed_senders: Senders | UnsetType | None = UNSET
-    default_sender: Annotated[str, Meta(min_length=1, max_length=SENDER_CHARACTERS_MAX)] | UnsetType = UNSET
+    default_sender: Annotated[DefaultSender, Meta(description=DEFAULT_SENDER)] | UnsetType = UNSET
     allowed_countries: Countries | UnsetType | None = UNSET
     allowed_callback_hosts: Hosts | UnsetType = UNSET
     text_retention_days: Retention | UnsetType = UNSET

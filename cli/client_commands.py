@@ -42,8 +42,6 @@ async def create(
     """Make a client with an empty account."""
     limit = None if credit_limit is None else _limit(credit_limit)
     body = {"name": name, "currency": currency, **_body(given)}
-    if body.get("allowed_senders"):
-        body.setdefault("default_sender", body["allowed_senders"][0])
     answer = await api.request("POST", CLIENTS, body)
     if limit is not None:
         sets = f"`tollwire client set {name} --credit-limit {limit}` sets its credit limit."
@@ -69,11 +67,15 @@ async def set_(api: Api, output: Output, name: str, credit_limit: str | None, **
     has_changes = bool(body.keys() - {"reason"})
     if not has_changes and credit_limit is None:
         raise click.UsageError("Nothing to change: name at least one setting.")
+    limit = None if credit_limit is None else _limit(credit_limit)
+    if body.get("allowed_senders") and "default_sender" not in body:
+        shown = (await api.get(f"{CLIENTS}/{part(name)}")).read(ClientShown)
+        if shown.default_sender not in body["allowed_senders"]:
+            body["default_sender"] = body["allowed_senders"][0]
     change = partial(api.request, "PATCH", f"{CLIENTS}/{part(name)}", body, may_repeat=True)
-    if credit_limit is None:
+    if limit is None:
         answer = await change()
     else:
-        limit = _limit(credit_limit)
         again = "The same command sets the credit limit, once."
         if has_changes:
             await change()

@@ -36,13 +36,15 @@ _SETTINGS = (
         default=None,
         help="Take nothing for receipts after the hold's end.",
     ),
-    click.option("--default-sender", metavar="SENDER", help="Used when a message names none."),
+    click.option(
+        "--default-sender", metavar="SENDER", help="Used when a message names none; one of those allowed."
+    ),
     click.option(
         "--allow-sender",
         "allowed_senders",
         multiple=True,
         metavar="SENDER",
-        help=f"May be repeated; {ANY}: every sender.",
+        help=f"May be repeated; {ANY}: every sender. The first becomes the default, if that is none of them.",
     ),
     click.option(
         "--allow-country",

@@ -68,17 +68,19 @@ async def test_a_change_keeps_what_it_leaves_out(rig):
         "PATCH",
         "/admin/v1/clients/acme",
         key=operator,
-        body={"allowed_senders": ["ACME"], "messages_per_second": 5},
+        body={"allowed_countries": ["DE"], "messages_per_second": 5},
     )
     assert changed.status == 200, changed
     found = (await rig.call("GET", "/admin/v1/clients/acme", key=operator)).body
-    assert (found["requests_per_minute"], found["allowed_senders"], found["messages_per_second"]) == (
+    assert (found["requests_per_minute"], found["allowed_countries"], found["messages_per_second"]) == (
         500,
-        ["ACME"],
+        ["DE"],
         5,
     )
-    cleared = await rig.call("PATCH", "/admin/v1/clients/acme", key=operator, body={"allowed_senders": None})
-    assert cleared.body["allowed_senders"] is None
+    cleared = await rig.call(
+        "PATCH", "/admin/v1/clients/acme", key=operator, body={"allowed_countries": None}
+    )
+    assert cleared.body["allowed_countries"] is None
     missing = await rig.call("PATCH", "/admin/v1/clients/nobody", key=operator, body={"suspended": True})
     assert missing.code == "not_found"
 
