@@ -18,8 +18,8 @@ SHORT_SECONDS: Final = 1.0
 # then all that is behind the half of it, so that a line is not cut each second. It stays in the stream
 # meanwhile, and makes the lane's oldest message old: a lost lease is noticed so much later.
 LINE_SECONDS: Final = 60.0
-# And in so many bundles: with what the lane's groups have in hand these are 600 of the 1,000 that all workers
-# together may have from a lane (shared/runtime/consumers.py).
+# And in so many bundles. With the 400 that a lane's groups have in hand, of all workers, they stay far below
+# ACK_PENDING_MAX (shared/runtime/consumers.py): a worker cannot know what the others let wait.
 BUNDLES_MAX: Final = 200
 # A lane that nobody else's work came by for so long may wait for one carrier that takes so much a second: a
 # backlog stays in the stream, where it is, and who comes by finds a lane that moves.

@@ -27,8 +27,9 @@ from shared.runtime.nats_connection import NatsConnection
 ACK_WAIT_SECONDS: Final = 30.0
 # RULES 16: often enough that one lost message does not end the lease.
 IN_PROGRESS_SECONDS: Final = ACK_WAIT_SECONDS / 3
-# Messages that all workers together may hold: of 100 ids each more than they can submit in a second.
-ACK_PENDING_MAX: Final = 1000
+# Messages that all workers together may hold: at this limit nobody is given any. A hundred workers that let
+# two carriers' work wait beside each lane have 80,000 (worker/lines.py); NATS takes 0.3 kB for each.
+ACK_PENDING_MAX: Final = 100_000
 # What a pull may ask for; the server's own default limit is higher.
 FETCH_MAX: Final = 1000
 # The server's last word on a pull comes this much after its end at the latest, or was lost.

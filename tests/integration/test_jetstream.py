@@ -14,9 +14,11 @@ import msgspec
 import nats
 import pytest
 from nats.aio.msg import Msg as NatsMsg
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from embedded.nats import NatsServer
 from shared.runtime import jetstream as runtime
+from shared.runtime.consumers import ACK_PENDING_MAX, ACK_WAIT_SECONDS
 from shared.runtime.jetstream import JetStream, JetStreamDown, PublishFailed, open_jetstream
 from shared.runtime.loops import Stop, cancel_all
 from shared.runtime.nats_connection import NatsConnection
@@ -129,6 +131,23 @@ async def test_what_is_there_comes_in_one_list_in_order(settings: NatsAccess) ->
         first, second = await consumer.fetch(200, 1.0), await consumer.fetch(200, 1.0)
         assert (len(first), len(second)) == (200, 50)
         assert sorted(int(message.data) for message in first + second) == list(range(250))
+
+
+async def test_a_consumer_that_an_older_release_made_hands_out_what_this_one_may(
+    settings: NatsAccess,
+) -> None:
+    async with connected(settings) as jetstream, bare_client(settings) as client:
+        older = ConsumerConfig(
+            durable_name="express",
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_SECONDS,
+            max_ack_pending=1_000,
+            filter_subject=EXPRESS,
+        )
+        await client.jetstream().add_consumer("SMS_SEND", older)
+        await jetstream.consumer("SMS_SEND", "express", EXPRESS).fetch(1, 0.01)
+        (backlog,) = await jetstream.backlogs("SMS_SEND")
+        assert backlog.ack_pending_max == ACK_PENDING_MAX
 
 
 async def test_an_idle_consumer_gets_a_message_as_soon_as_it_is_published(settings: NatsAccess) -> None:

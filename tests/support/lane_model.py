@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from shared.events.bundles import Bundle, encode
+from shared.runtime.consumers import ACK_PENDING_MAX
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Stop, every
 from shared.storage.config import CarrierConfig
@@ -126,6 +127,7 @@ class ModelServers:
         self._of: dict[UUID, int] = {}
         self._due: list[tuple[float, UUID]] = []
         self._stream: deque[bytes] = deque()
+        self._unanswered = 0  # bundles that workers have
         self._numbers = itertools.count(1)
         self._listeners: list[ModelListener] = []
 
@@ -190,16 +192,23 @@ class ModelServers:
         return self._listeners[-1]
 
     async def fetch(self, number: int, wait_seconds: float, *, stop: Stop) -> list[Any]:
-        if not self._stream:
+        """Hand out what there is, while no more than ``ACK_PENDING_MAX`` is out with all workers."""
+        if not self._stream or self._unanswered >= ACK_PENDING_MAX:
             await asyncio.sleep(min(wait_seconds, 0.1))
-        return [self._message() for _ in range(min(number, len(self._stream)))]
+        room = ACK_PENDING_MAX - self._unanswered
+        return [self._message() for _ in range(min(number, len(self._stream), room))]
 
     def _message(self) -> Any:
+        self._unanswered += 1
+
         async def answer(*_: object) -> None:
-            """Nobody looks at it."""
+            self._unanswered -= 1
+
+        async def in_progress() -> None:
+            """It stays out."""
 
         return SimpleNamespace(
-            data=self._stream.popleft(), headers={}, ack=answer, nak=answer, in_progress=answer
+            data=self._stream.popleft(), headers={}, ack=answer, nak=answer, in_progress=in_progress
         )
 
     # What a worker asks of its journal.
@@ -246,27 +255,36 @@ class ModelServers:
 
 @asynccontextmanager
 async def open_lane(
-    servers: ModelServers, carriers: dict[int, ModelCarrier], **columns: Any
+    servers: ModelServers, carriers: dict[int, ModelCarrier], *, workers: int = 1, **columns: Any
 ) -> AsyncIterator[dict[int, Desk]]:
-    """Run a lane with these carriers; each row's other ``columns`` are alike."""
-    desks = Desks(KEYRING, LANES)
+    """Run a lane in so many workers with these carriers; each row's other ``columns`` are alike.
+
+    Yields the first worker's desks.
+    """
     servers.rows = {id_: CarrierConfig(**_row(id_) | columns) for id_ in carriers}
+    opened = [_open_worker(servers, carriers) for _ in range(workers)]
+    tasks = [task for _, tasks in opened for task in tasks]
+    tasks.append(asyncio.create_task(servers.clockwork()))
+    try:
+        yield opened[0][0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _open_worker(
+    servers: ModelServers, carriers: dict[int, ModelCarrier]
+) -> tuple[dict[int, Desk], list[asyncio.Task[None]]]:
+    desks = Desks(KEYRING, LANES)
     rows = {id_: Desk(servers.rows[id_], cast("Any", carrier), LANES) for id_, carrier in carriers.items()}
     desks._desks = {id_: (desk, AsyncExitStack()) for id_, desk in rows.items()}
     clock = SimpleNamespace(now_ms=lambda: 0)
     submit = Submit(desks, cast("Any", servers), KEYRING, cast("Any", clock))
     overhear = Overhear(cast("Any", servers), [LANE], submit.places)
-    tasks = [
-        asyncio.create_task(every(Stop(), interval_seconds=LOOK_SECONDS, run_once=overhear.look)),
-        asyncio.create_task(consume(cast("Any", servers), LANE, submit, Stop())),
-        asyncio.create_task(servers.clockwork()),
-    ]
-    try:
-        yield rows
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    look = every(Stop(), interval_seconds=LOOK_SECONDS, run_once=overhear.look)
+    work = consume(cast("Any", servers), LANE, submit, Stop())
+    return rows, [asyncio.create_task(look), asyncio.create_task(work)]
 
 
 def _row(id_: int) -> dict[str, Any]:

@@ -98,6 +98,23 @@ def test_a_message_that_comes_in_behind_another_carriers_backlog_is_not_held_up_
     play(scenario)
 
 
+def test_many_workers_lines_for_one_carrier_hold_up_no_other(play):
+    """What waits beside the lane counts as handed out: of all workers together it does not fill that."""
+
+    async def scenario() -> None:
+        servers = ModelServers()
+        carriers = {1: ModelCarrier(32, 0.1), 2: ModelCarrier(32, 0.02)}
+        async with open_lane(servers, carriers, workers=10, rate_per_second=12):
+            await servers.until_sent(servers.accept(2, 1))
+            servers.accept(1, 9_000, bundle=3)
+            await asyncio.sleep(5.0)
+            (other,) = servers.accept(2, 1)
+            await servers.until_sent([other])
+        assert servers.sent_after[other] < PASSED_SECONDS
+
+    play(scenario)
+
+
 # A small window goes in step: for a while all its places are with our claims, then all at the carrier, whose
 # answer takes about as long. At an instant that looks like a slow database, or like a full carrier.
 IN_STEP = [
