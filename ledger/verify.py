@@ -48,8 +48,15 @@ ENTRIES_FOR_TWO: Final = 50_000
 CONNECTIONS: Final = 2
 # The proof takes minutes; a server that is busy is waited for.
 CONNECT_SECONDS: Final = 60.0
-# A sort or hash of one span in memory.
-WORK_MEM: Final = "256MB"
+# A PgBouncer refuses what a connection asks for as it begins. So the transaction asks, before it sees
+# anything: that no limit of the role's ends it, and for 256 MB in memory for a sort or hash of one span.
+OWN_SETTINGS: Final = """
+set local transaction_timeout = 0;
+set local statement_timeout = 0;
+set local idle_in_transaction_session_timeout = 0;
+set local work_mem = '256MB';
+set local jit = off
+"""
 
 Work = Callable[[Connection], Coroutine[Any, Any, None]]
 # Told how many of how many pieces of work are done.
@@ -224,17 +231,15 @@ async def open_snapshot(
 
     ``answer_seconds``: how long it waits for an answer, as none comes of a host that fell silent.
     """
-    settings = {"application_name": "tollwire-verify", "jit": "off", "work_mem": WORK_MEM}
-    unlimited = {
-        "statement_timeout": "0",
-        "transaction_timeout": "0",
-        "idle_in_transaction_session_timeout": "0",
-    }
     conn = await connect(
-        dsn, timeout=CONNECT_SECONDS, command_timeout=answer_seconds, server_settings=settings | unlimited
+        dsn,
+        timeout=CONNECT_SECONDS,
+        command_timeout=answer_seconds,
+        server_settings={"application_name": "tollwire-verify"},
     )
     try:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
+            await conn.execute(OWN_SETTINGS)
             if name is not None:
                 await conn.execute("set transaction snapshot '" + name + "'")
             yield conn

@@ -5,8 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
+
+# What the first packet of a connection is that asks for more than TLS: version 3.0 of the protocol.
+PROTOCOL: Final = 0x30000
+SSL_REQUEST: Final = 80877103
 
 
 class Proxy:
@@ -23,6 +27,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_asked: bytes | None = None
         self._last_answered: bytes | None = None
+        self.settings_asked: set[str] = set()
+        """The settings that any connection asked for as it began."""
 
     def cut(self) -> None:
         """Close every connection and take no new one: the server is gone."""
@@ -102,6 +108,9 @@ class Proxy:
             writer.close()
 
     async def _hear(self, line: "_Line", data: bytes) -> bool:
+        if not line.has_begun:
+            line.has_begun = int.from_bytes(data[4:8]) != SSL_REQUEST
+            self.settings_asked |= _settings_asked(data)
         line.is_last = self._last_asked is not None and self._last_asked in data
         return False
 
@@ -119,6 +128,14 @@ class _Line:
 
     may_answer: asyncio.Event
     is_last: bool = False
+    has_begun: bool = False
+
+
+def _settings_asked(packet: bytes) -> set[str]:
+    """The names in a connection's first packet; none in one that is not its real beginning."""
+    if int.from_bytes(packet[4:8]) != PROTOCOL:
+        return set()
+    return {name.decode() for name in packet[8:].split(b"\0")[::2] if name}
 
 
 _Listen: TypeAlias = Callable[[bytes], Awaitable[bool]]
