@@ -93,10 +93,12 @@ async def close_day(conn: Connection, day: date, signer: Signer) -> Seal:
 
     Raises:
         asyncpg.InvalidParameterValueError: the day is not over.
-        asyncpg.RestrictViolationError: the day, or a later one, is sealed already.
+        asyncpg.RestrictViolationError: the day, or a later one, is sealed already; or there are new accounts
+            of a clock that was set back: the next time they are closed too.
+        asyncpg.LockNotAvailableError: somebody holds an account that may have one more entry of the day.
     """
     after: int | None = 0
-    while after is not None:
+    while after is not None:  # mostly twice from one place: the first call ends the day of idle accounts
         row = await conn.fetchrow(CLOSE_DAY, day, after, ACCOUNTS_A_CALL)
         after = row["o_last"] if row else None
     amounts = await day_amounts(conn, day)

@@ -6,7 +6,12 @@ declare
     v_id bigint;
 begin
     perform ledger.system_account_v1(p_currency, k) from unnest(enum_range(null::ledger.account_kind)) k where k <> 'client';
-    insert into ledger.accounts (kind, currency, dispatch_interval_us) values ('client', p_currency, p_dispatch_interval_us) returning id into v_id;
+    -- Its entries begin today, and behind the newest seal (close_day_v1), whatever the clock says.
+    perform pg_advisory_xact_lock_shared(hashtextextended('ledger.seals', 0));
+    insert into ledger.accounts (kind, currency, dispatch_interval_us, last_entry_at)
+        select 'client', p_currency, p_dispatch_interval_us,
+               greatest((clock_timestamp() at time zone 'UTC')::date, max(day) + 1)::timestamp at time zone 'UTC' from ledger.seals
+        returning id into v_id;
     return v_id;
 end $$;
 
