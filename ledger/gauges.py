@@ -108,6 +108,6 @@ def forget() -> None:
         elif metric._labelnames:  # noqa: SLF001 - the library has no other word for "has labels"
             metric.clear()
         elif isinstance(metric, CopiedCounter):
-            metric.copy(math.nan)
+            metric.copy(None)
         elif isinstance(metric, Gauge):
             metric.set(math.nan)

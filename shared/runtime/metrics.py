@@ -4,14 +4,15 @@ A metric that one service alone has lives in that service. Names start with ``to
 bounded sets that we choose (names of batchers, loops, streams), never a client, a number or a text.
 """
 
+import math
 import time
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.samples import Exemplar
+from prometheus_client.samples import Exemplar, Sample
 
 # A flush that waits for a disk commit takes 1 to 50 ms; 5 s is where the server's own timeout ends it.
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -45,9 +46,13 @@ class BulkHistogram(Histogram):
 class CopiedCounter(Counter):
     """A count that somebody else keeps, as PostgreSQL does of its transactions."""
 
-    def copy(self, count: float) -> None:
-        """Show the other's count as it stands."""
-        self._value.set(count)
+    def copy(self, count: float | None) -> None:
+        """Show the other's count as it stands; None: show nothing, since nobody knows it now."""
+        self._value.set(math.nan if count is None else count)
+
+    def _child_samples(self) -> Iterable[Sample]:
+        # A sum over processes of which one shows "not a number" is none either.
+        return () if math.isnan(self._value.get()) else super()._child_samples()
 
 
 # Batchers, by the batcher's name.

@@ -171,6 +171,7 @@ async def test_one_of_several_processes_shows_it_and_another_takes_over(
     await second.look()
     assert shown("tollwire_observer") == 0
     assert REGISTRY.get_sample_value("tollwire_postgres_connections", {"application": "other"}) is None
+    assert REGISTRY.get_sample_value("tollwire_postgres_wal_bytes_total") is None
     await flow.pool.execute(
         "update tollwire.watermarks set at = at - interval '10 minutes' where name = 'observer'"
     )

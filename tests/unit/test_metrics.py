@@ -80,6 +80,17 @@ def test_buckets_rise() -> None:
             assert list(metric._kwargs["buckets"]) == sorted(set(metric._kwargs["buckets"]))
 
 
+def test_a_copied_count_that_nobody_knows_now_is_not_shown() -> None:
+    """A sum over two processes, of which one showed "not a number", would be none itself."""
+    registry = CollectorRegistry()
+    count = metrics.CopiedCounter("tollwire_test_bytes_total", "…", registry=registry)
+    shown = []
+    for known in (7.0, None, 9.0):
+        count.copy(known)
+        shown.append([(sample.name, sample.value) for one in registry.collect() for sample in one.samples])
+    assert shown == [[("tollwire_test_bytes_total", 7.0)], [], [("tollwire_test_bytes_total", 9.0)]]
+
+
 def test_many_values_at_once_are_counted_as_one_by_one() -> None:
     values = [0.0, 0.01, 0.011, 7.0, 10_000.0]
     one, many = CollectorRegistry(), CollectorRegistry()
