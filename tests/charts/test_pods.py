@@ -5,7 +5,7 @@ import math
 import pytest
 
 from shared.runtime import loops
-from tests.charts.rendering import VALUE_SETS, Object, named, of_kind, pods, rendered
+from tests.charts.rendering import HELM4, VALUE_SETS, Object, named, of_kind, pods, rendered
 
 CONTAINERS = [
     pytest.param(pod, id=f"{name}-{which}")
@@ -35,6 +35,26 @@ def test_every_pod_meets_the_restricted_standard(pod: Object) -> None:
             "capabilities": {"drop": ["ALL"]},
         }
         assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "strategy"),
+    [
+        ("minimal", "", "Recreate"),
+        ("minimal", "ledger.persistence.accessModes={ReadWriteMany}", "RollingUpdate"),
+        ("minimal", "ledger.persistence.enabled=false", "RollingUpdate"),
+        ("minimal", "ledger.persistence.enabled=false,ledger.strategy.type=Recreate", "Recreate"),
+        ("100m-a-day", "", "RollingUpdate"),
+    ],
+)
+def test_the_ledger_is_away_in_an_upgrade_only_where_its_volume_can_be_mounted_once(
+    name: str, settings: str, strategy: str
+) -> None:
+    """Its new pods wait for the schema; where the migration fails, those of before go on."""
+    objects = rendered(name, HELM4, *(("--set", settings) if settings else ()))
+    ledger = named(objects, "Deployment", "tollwire-ledger")
+    assert ledger["spec"]["strategy"]["type"] == strategy
+    assert ("rollingUpdate" in ledger["spec"]["strategy"]) is (strategy == "RollingUpdate")
 
 
 @pytest.mark.parametrize("pod", CONTAINERS)

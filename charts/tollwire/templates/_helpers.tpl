@@ -80,9 +80,14 @@ metadata:
 {{- toJson $found -}}
 {{- end -}}
 
-{{/* The values of a component: its own before the defaults. Takes root, component; YAML out. */}}
+{{/* The values of a component: its own before the defaults. Where the ledger's volume can be mounted once and
+nothing is said of it, its old pod ends first. Takes root, component; YAML out. */}}
 {{- define "tollwire.valuesOf" -}}
-{{- toYaml (mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy (index .root.Values .component))) -}}
+{{- $own := deepCopy (index .root.Values .component) -}}
+{{- if and (eq .component "ledger") (not $own.strategy) $own.persistence.enabled (not (has "ReadWriteMany" $own.persistence.accessModes)) -}}
+{{- $_ := set $own "strategy" (dict "type" "Recreate") -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite (deepCopy .root.Values.defaults) $own) -}}
 {{- end -}}
 
 {{/* The values of a pool of workers: its own before the first's. Takes root, pool; YAML out. */}}
