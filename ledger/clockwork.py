@@ -48,7 +48,6 @@ WALKS_MAX: Final = 20
 PUBLISHING_SECONDS: Final = 3.0
 # After JetStream did not answer: expiry, recovery and scheduled starts have the turns for themselves.
 REST_SECONDS: Final = 5.0
-FIRST_ID: Final = UUID(int=0)
 WALK_NAME: Final = "expire_holds"
 
 DUE: Final = Counter(
@@ -252,7 +251,7 @@ class Clockwork:
         for _ in range(WALKS_MAX):
             position = await store.read_watermark(self._pool, WALK_NAME)
             last, seen, held = await store.walk_holds(
-                self._pool, UUID(position) if position else FIRST_ID, WALK_MAX
+                self._pool, UUID(position) if position else store.FIRST_ID, WALK_MAX
             )
             for part in parts(held, END_MAX):
                 await self._end_each(part)

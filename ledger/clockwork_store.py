@@ -10,6 +10,7 @@ from shared.runtime.clock import READ_TIME
 from shared.runtime.postgres import Pool, call
 
 CALL_DEADLINE_SECONDS: Final = 20.0
+FIRST_ID: Final = UUID(int=0)
 
 
 class Moved(NamedTuple):
@@ -211,8 +212,9 @@ async def return_leases(pool: Pool, dispatches: Sequence[Dispatch]) -> None:
 
 
 WALK_HOLDS = """
-    select o_message, o_held from ledger.walk_holds_v1($1, tollwire.uuid7_floor_v1(
-        clock_timestamp() - interval '1 second'
+    select o_message, o_held from ledger.walk_holds_v1(
+        case when $1 <= tollwire.uuid7_floor_v1(clock_timestamp()) then $1 else $3 end,
+        tollwire.uuid7_floor_v1(clock_timestamp() - interval '1 second'
             * (select greatest(coalesce(min(no_receipt_seconds), 259200), 600) from tollwire.carriers)), $2)
 """
 
@@ -220,12 +222,14 @@ WALK_HOLDS = """
 async def walk_holds(pool: Pool, after: UUID, limit: int) -> tuple[UUID, int, list[UUID]]:
     """Walk locks from an id on, as far as a receipt's wait can have ended.
 
-    Never closer than 10 minutes to now: an id is older than the commit that stores it.
+    Never closer than 10 minutes to now: an id is older than the commit that stores it. From the first lock on
+    where the walk came to an id of a time that is still to come: the clock was ahead, and what was accepted
+    since it was set right has ids below.
 
     Returns:
         The last id seen (``after`` when there was none), how many were seen, and those still HELD.
     """
-    rows = await call(pool, WALK_HOLDS, after, limit, deadline_seconds=CALL_DEADLINE_SECONDS)
+    rows = await call(pool, WALK_HOLDS, after, limit, FIRST_ID, deadline_seconds=CALL_DEADLINE_SECONDS)
     return rows[-1][0] if rows else after, len(rows), [row[0] for row in rows if row[1]]
 
 

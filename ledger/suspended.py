@@ -16,8 +16,7 @@ import structlog
 
 from ledger import clockwork_store as store
 from ledger.apart import apart, parts
-from ledger.clockwork import FIRST_ID
-from ledger.clockwork_store import Moved, Suspension
+from ledger.clockwork_store import FIRST_ID, Moved, Suspension
 from shared.runtime import metrics
 from shared.runtime.postgres import Pool
 

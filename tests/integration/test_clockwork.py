@@ -516,6 +516,17 @@ async def test_a_hold_that_the_walk_could_not_end_is_looked_at_again(works):
     assert await works.flow.pool.fetchval("select count(*) from tollwire.hold_watch") == 0
 
 
+async def test_the_walk_over_holds_finds_what_was_accepted_after_a_clock_was_set_right(works):
+    """While it was ahead the walk came to ids of a time that is still to come."""
+    ids = await sent_long_ago(works, 2)
+    ahead = uuid7_from(time.time_ns() // 1_000_000 + 3_600_000, 1)
+    await works.flow.pool.execute("select tollwire.set_watermark_v1('expire_holds', $1)", str(ahead))
+    await works.clockwork.expire_holds()
+    assert [await works.flow.state(id_) for id_ in ids] == ["EXPIRED", "EXPIRED"]
+    mark = "select position from tollwire.watermarks where name = 'expire_holds'"
+    assert await works.flow.pool.fetchval(mark) == str(ids[-1])
+
+
 async def test_a_watched_hold_that_cannot_end_waits_behind_the_others(works, monkeypatch):
     ids = await sent_long_ago(works, 4)
     await age_the_walk(works.flow.pool, ids)
