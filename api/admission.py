@@ -97,9 +97,7 @@ class Admission:
         )
         if not taken.is_allowed:
             _rejected.labels("client_limit").inc()
-            refusal = too_many(taken, "requests")
-            call.headers["RateLimit"] = f'"burst";r=0;t={refusal.retry_after_seconds}'
-            raise refusal
+            raise too_many(taken, "requests")
         call.has_slot = True
 
     async def admit_again(self, call: Call, operation: Operation) -> None:

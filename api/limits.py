@@ -89,7 +89,9 @@ class _Stock:
             reset_us = self.granted.reset_us - self.slots * self.quota.interval_us
             return Taken(True, int(self.granted.remaining) + self.slots, reset_us, 0)
         if self.granted.retry_us > 0:
-            return Taken(False, 0, self.granted.reset_us, (self.ends_at - now) * MICROSECONDS)
+            retry_us = (self.ends_at - now) * MICROSECONDS
+            gone_us = self.granted.retry_us - retry_us
+            return Taken(False, 0, self.granted.reset_us - gone_us, retry_us)
         return None
 
     def wanted(self, now: float) -> int:

@@ -111,6 +111,16 @@ async def test_unused_slots_go_back(limits):
     assert not (await limits.take("acme", quota)).is_allowed
 
 
+async def test_a_refusal_that_still_stands_comes_nearer_to_its_end(limits):
+    slow = Quota(requests_per_minute=1, burst=2)
+    assert (await limits.take_many("acme", slow, slow.burst)).is_allowed
+    first = await limits.take("acme", slow)
+    await asyncio.sleep(0.2)
+    later = await limits.take("acme", slow)
+    assert later.retry_us <= first.retry_us - 200_000
+    assert later.reset_us - first.reset_us == pytest.approx(later.retry_us - first.retry_us, abs=1)
+
+
 async def test_a_raised_limit_ends_a_refusal(limits):
     for _ in range(10):
         assert (await limits.take("acme", TEN)).is_allowed
@@ -166,7 +176,7 @@ async def test_a_client_sees_its_limit_and_when_to_come_back(rig):
     refused = answers[3]
     assert refused.code == "too_many_requests"
     assert refused.headers["Retry-After"] == str(refused.body["retry_after_seconds"]) == "1"
-    assert refused.headers["RateLimit"] == '"burst";r=0;t=1'
+    assert refused.headers["RateLimit"] == '"burst";r=0;t=3', "t is when all is back, Retry-After when one is"
 
 
 async def test_replays_and_refusals_use_nothing_up(rig):
