@@ -5,8 +5,7 @@ from functools import partial
 
 from api.accept import ROUTE_BATCH
 from api.admission import take_batched
-from api.decisions import Decision
-from api.messages import REPLAYED
+from api.decisions import REPLAYED, Decision
 from api.orders import Sending
 from api.problems import FieldError, Refusal, invalid, invalid_field
 from api.resources import Resources

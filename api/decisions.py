@@ -1,7 +1,7 @@
 """What is answered for a message: of an accept flush, or of what stands under its key already."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -19,6 +19,8 @@ from shared.domain.money import format_micros
 from shared.domain.problems import ProblemCode
 from shared.runtime.batcher import Busy, DeadlinePassed
 from shared.runtime.postgres import OutcomeUnknown
+
+REPLAYED: Final = {"Idempotency-Replayed": "true"}
 
 # What was accepted before, by its id; or why that could not be read, for each whose answer it is.
 Known: TypeAlias = Mapping[UUID, store.Accepted] | Exception
@@ -122,7 +124,9 @@ def _remembered(answer: AcceptAnswer, currency: str) -> Refusal:
         micros = arguments.pop(micros_name, None)
         if micros is not None:
             arguments[name] = format_micros(micros)
-    return Refusal(ProblemCode(answer.problem or ProblemCode.INTERNAL_ERROR), currency=currency, **arguments)
+    code = ProblemCode(answer.problem or ProblemCode.INTERNAL_ERROR)
+    headers = REPLAYED if answer.outcome == "refused_before" else None
+    return Refusal(code, headers=headers, currency=currency, **arguments)
 
 
 def refusal_of_item(error: Exception, message_id: UUID) -> Refusal:

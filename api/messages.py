@@ -1,18 +1,15 @@
 """Sending, and what is asked of one message before it goes: POST /v1/messages and its preview."""
 
-from typing import Final
-
 from prometheus_client import Counter
 
 from api.accept import ROUTE_ONE
+from api.decisions import REPLAYED
 from api.orders import Sending
 from api.quote import quote, refuse_unsendable
 from api.resources import Resources
 from api.routing import Call, Reply
 from api.schemas import MessageAccepted, MessageRequest, Money, Preview
 from shared.domain.money import format_micros
-
-REPLAYED: Final = {"Idempotency-Replayed": "true"}
 
 _replays = Counter(
     "tollwire_idempotency_replays_total", "Requests that were answered with their first answer"

@@ -252,11 +252,16 @@ def _refusals(operation: Operation) -> dict[str, Any]:
     by_status: dict[int, list[ProblemCode]] = {}
     for code in codes_of(operation):
         by_status.setdefault(STATUS[code], []).append(code)
-    return {str(status): _refusal(codes) for status, codes in by_status.items()}
+    return {
+        str(status): _refusal(codes, is_idempotent=operation.is_idempotent)
+        for status, codes in by_status.items()
+    }
 
 
-def _refusal(codes: list[ProblemCode]) -> dict[str, Any]:
+def _refusal(codes: list[ProblemCode], *, is_idempotent: bool) -> dict[str, Any]:
     headers = ["X-Request-Id"]
+    if is_idempotent and any(PROBLEMS[code].remembered for code in codes):
+        headers.append("Idempotency-Replayed")
     if any(code in WITH_RETRY_AFTER for code in codes):
         headers.append("Retry-After")
     if _C.UNAUTHORIZED in codes:

@@ -8,9 +8,9 @@ from asyncpg import Record
 from msgspec import Meta, Struct
 
 from api.callback import actor_of
+from api.decisions import REPLAYED
 from api.faults import connected
 from api.key_store import load_client
-from api.messages import REPLAYED
 from api.orders import Sending
 from api.problems import Refusal
 from api.resources import Resources

@@ -108,4 +108,6 @@ def test_the_key_that_makes_a_post_safe_to_repeat_is_documented():
         if one["name"] == "Idempotency-Key"
     ]
     assert re.fullmatch(parameter["schema"]["pattern"], parameter["example"])
-    assert "Idempotency-Replayed" in DOCUMENT["paths"]["/v1/messages"]["post"]["responses"]["202"]["headers"]
+    answers = DOCUMENT["paths"]["/v1/messages"]["post"]["responses"]
+    replayed = {status for status, answer in answers.items() if "Idempotency-Replayed" in answer["headers"]}
+    assert replayed == {"202", "402", "403"}, "what is remembered, refusals too"

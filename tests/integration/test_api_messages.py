@@ -85,8 +85,19 @@ async def test_a_refusal_for_lack_of_credit_stays_after_a_top_up(rig):
         "POST", "/admin/v1/clients/poor/credit", key=operator, body={"amount": "5.00", "reference": "r1"}
     )
     assert posted.body["available"] == "5.0000"
-    assert (await rig.send(key, Idempotency_Key="otp-1")).code == "insufficient_credit"
+    again = await rig.send(key, Idempotency_Key="otp-1")
+    assert again.code == "insufficient_credit"
+    assert [answer.headers.get("Idempotency-Replayed") for answer in (refused, again)] == [None, "true"]
     assert (await rig.send(key, Idempotency_Key="otp-2")).status == 202
+
+
+async def test_only_a_refusal_that_stands_under_a_key_is_said_to_be_an_earlier_one(rig):
+    key = await rig.client("acme", allowed_senders=["Tollwire"])
+    sent = [await rig.send(key, Idempotency_Key="otp", **{"from": "BANK"}) for _ in range(2)]
+    sent += [await rig.send(key, Idempotency_Key="otp"), await rig.send(key, **{"from": "BANK"})]
+    seen = [(answer.code, answer.headers.get("Idempotency-Replayed")) for answer in sent]
+    refused = "sender_not_allowed"
+    assert seen == [(refused, None), (refused, "true"), ("idempotency_mismatch", None), (refused, None)]
 
 
 async def test_two_hundred_senders_share_credit_for_ten_messages(rig):
