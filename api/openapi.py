@@ -53,6 +53,7 @@ leave the simulator and cost nothing.
 
 **Idempotency.** Send `Idempotency-Key` with a POST that makes messages. The same key with the same
 content gets the first answer again (`Idempotency-Replayed: true`) for 72 hours; with other content 422.
+A default that is spelled out is no other content, but a `from` is: the default one may change.
 
 **Refusals** are RFC 9457 problems. Decide by `code`; [the dictionary](/docs/errors) says what each means.
 

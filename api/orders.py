@@ -168,6 +168,7 @@ def _refuse_unstorable(text: str | None, field: str) -> None:
 def fingerprint_of(route: str, request: MessageRequest, *, is_test: bool) -> bytes:
     """Whether two requests are one; a default that is spelled out is as one that is left out.
 
+    But for the sender: which one is the default may change between the two, and what is one must stay one.
     A test key's request is another one than a live key's: it must never answer for it.
     """
     lane, delivery, seconds = request.lane, request.delivery, request.valid_for_seconds
