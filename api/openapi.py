@@ -170,8 +170,8 @@ def codes_of(operation: Operation) -> list[ProblemCode]:
         codes.update(WITH_IDEMPOTENCY)
     if operation.body is not None:
         codes.update(WITH_BODY)
-    if operation.query is not None or operation.scope is not None:
-        codes.add(_C.VALIDATION_FAILED)
+    if operation.is_limited:
+        codes.add(_C.VALIDATION_FAILED)  # of a query, also where there is none to ask for
     if operation.params is not None and operation.method != "PUT":
         codes.add(_C.NOT_FOUND)
     return sorted(codes, key=lambda code: (STATUS[code], code))

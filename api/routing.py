@@ -128,7 +128,7 @@ class Operation:
     is_live_only: bool = False
     """Changes what live messages depend on: not for test keys."""
     is_limited: bool = True
-    """Counts against the limits before authentication; probes do not."""
+    """Counts against the limits before authentication, and refuses an unknown query; probes do not."""
 
     @property
     def result(self) -> str:

@@ -117,7 +117,7 @@ class Endpoint:
         if params:
             is_made = operation.method == "PUT"
             inputs["path"] = read_path(params, operation.params, operation.tag, is_made=is_made)
-        if operation.query is not None or call.request.query_string:
+        if operation.query is not None or (call.request.query_string and operation.is_limited):
             inputs["query"] = self._query.read(call.request)
         if self._decode is not None:
             is_late = not call.request.content.is_eof()

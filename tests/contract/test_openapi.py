@@ -93,6 +93,15 @@ def test_only_to_and_text_are_required_to_send():
     assert schema["additionalProperties"] is False
 
 
+def test_a_query_that_nothing_asks_for_is_refused_but_of_a_probe():
+    refused = {
+        path
+        for path in ("/v1/errors", "/healthz", "/readyz", "/v1/balance")
+        if "422" in DOCUMENT["paths"][path]["get"]["responses"]
+    }
+    assert refused == {"/v1/errors", "/v1/balance"}
+
+
 def test_the_answer_to_a_message_has_the_promised_members():
     schema = DOCUMENT["components"]["schemas"]["MessageAccepted"]
     assert list(schema["properties"]) == schema["required"]

@@ -25,6 +25,15 @@ async def test_without_nats_and_valkey_the_api_is_ready_and_says_what_is_missing
         assert (await rig.send(await rig.client("acme"))).status == 202
 
 
+async def test_a_query_that_a_balancer_adds_takes_no_process_out(database, tmp_path):
+    await prepare(database)
+    async with open_api(database, tmp_path) as rig:
+        for path in ("/healthz", "/readyz"):
+            assert (await rig.call("GET", f"{path}?from=lb&n=1")).status == 200
+        refused = await rig.call("GET", "/v1/errors?from=lb")
+        assert (refused.status, refused.code) == (422, "validation_failed")
+
+
 async def test_an_older_schema_makes_the_api_unready(database, tmp_path):
     await prepare(database)
     async with open_api(database, tmp_path) as rig:
