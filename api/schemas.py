@@ -43,7 +43,7 @@ OUT_OF_TIME = "must be a time of the years 2000 to 2199"
 AMOUNT_PATTERN = r"^-?[0-9]{1,13}\.[0-9]{4,6}$"
 AMOUNT_RIGHT = "must be an amount with at least four decimals, as in 0.0750"
 PREFIX_RIGHT = "must be at most 15 digits without the +, as in 49"
-PRICE_RIGHT = "must be an amount like 0.10, with a point and at most six decimals"
+PRICE_RIGHT = "must be an amount like 0.10, with at most 12 digits, a point and at most six decimals"
 
 Amount = Annotated[
     str,

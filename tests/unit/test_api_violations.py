@@ -25,7 +25,7 @@ from api.violations import (
 from shared.domain.http_settings import HttpSettings
 from tests.support.calls import calls_of
 
-PRICE_RULE = "must be an amount like 0.10, with a point and at most six decimals"
+PRICE_RULE = "must be an amount like 0.10, with at most 12 digits, a point and at most six decimals"
 AMOUNT_RULE = (
     "must be an amount like 100.00 or -5.00, with at most 12 digits, a point and at most six decimals"
 )
