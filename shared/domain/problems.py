@@ -237,7 +237,7 @@ _KINDS = (
         _C.TEXT_NOT_STORABLE,
         "The text has characters that cannot be stored",
         "{reason}",
-        "Remove U+0000 and unpaired surrogates.",
+        "Remove U+0000.",
     ),
     ProblemKind(
         _C.NO_RATE,
