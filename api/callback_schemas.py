@@ -54,7 +54,10 @@ class CallbackEndpoint(Struct, frozen=True):
     secrets: list[CallbackSecret]
     secret: Annotated[str | None, Meta(description="whsec_…, shown once: when it was made.")]
     open_until: Annotated[Time | None, Meta(description="The breaker waits until then.")]
-    failing_since: Time | None
+    failing_since: Annotated[
+        Time | None,
+        Meta(description="The first of the failures in a row; null until the breaker has opened for them."),
+    ]
     disabled_at: Time | None
     disabled_reason: str | None
     updated_at: Time
