@@ -136,9 +136,11 @@ class Handlers:
             after, limit = int(request.query.get("after", 0)), int(request.query.get("limit", LOG_PAGE))
         except ValueError:
             return _problem(400, "malformed", "after and limit are whole numbers")
+        if not 0 <= limit <= LOG_PAGE_MAX:
+            return _problem(400, "malformed", f"limit is 0 to {LOG_PAGE_MAX}")
         wanted = request.query.get("id")
         found = [line for line in self._exchange.memory.log if line.n > after and wanted in (None, line.id)]
-        page = found[: max(min(limit, LOG_PAGE_MAX), 0)]
+        page = found[:limit]
         return _json({"submits": page, "next": page[-1].n if page else after})
 
     async def get_stats(self, _: web.Request) -> web.Response:

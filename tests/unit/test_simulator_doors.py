@@ -92,6 +92,9 @@ async def test_the_log_is_read_in_pages_or_by_id():
         assert page["next"] == 3
         async with session.get("/log", params={"id": "m-0"}) as answer:
             assert [line["count"] for line in (await answer.json())["submits"]] == [1, 2]
+        for limit in ("5001", "-1"):
+            async with session.get("/log", params={"limit": limit}) as answer:
+                assert (answer.status, "0 to 5000" in await answer.text()) == (400, True)
         async with session.get("/log", params={"after": "x"}) as answer:
             assert answer.status == 400
         async with session.get("/stats") as answer:
