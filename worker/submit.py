@@ -1,7 +1,6 @@
 """From a bundle of work to recorded outcomes: places, claim, submit, record (DESIGN 2, RULES 15 to 18)."""
 
 import asyncio
-import time
 from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from prometheus_client import Counter
 from shared.domain.retry import PATIENT_ATTEMPTS, patience_seconds
 from shared.runtime import tracing
 from shared.runtime.batcher import Busy
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, running_seconds
 from shared.runtime.crash_points import crash_point
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Stop
@@ -164,10 +163,10 @@ class Submit:
     ) -> tuple[list[Claimed], list[Outcome]]:
         """Return what was claimed, and what the carrier said of each."""
         deadline_seconds = desk.config.submit_deadline_seconds
-        started_at = time.monotonic()
+        started_at = running_seconds()
         won = await self._claim(desk.config.id, work, deadline_seconds)
         crash_point("claim.after_commit")
-        gone_seconds = time.monotonic() - started_at
+        gone_seconds = running_seconds() - started_at
         readable, submissions, kept = open_texts(self._keyring, desk.config, won, gone_seconds)
         chunk.note_claimed(won)
         chunk.kept(kept)

@@ -36,6 +36,11 @@ READ_TIME: Final = "select clock_timestamp()"
 _log = structlog.get_logger(__name__)
 
 
+def running_seconds() -> float:
+    """Seconds on that clock: for what is due at a time though the machine slept. Timers never wait by it."""
+    return time.clock_gettime(RUNS_ON)
+
+
 class ClockSkew(Exception):  # noqa: N818 - named for what happened
     """This machine's clock differs from the database's by more than ``SKEW_MAX_SECONDS``."""
 

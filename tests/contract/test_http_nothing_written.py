@@ -1,6 +1,7 @@
 """Where the HTTP carrier draws the line: what failed before a request's first byte has sent nothing."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,9 @@ import msgspec
 import pytest
 
 from tests.support.faulty_http import Reply, Request, faulty_server, http
-from tests.support.submissions import submission
+from tests.support.submissions import submission, submissions
 from worker.carriers import http_exchange
-from worker.carriers.base import BUSY, TOO_LATE, UNREACHABLE, Refused, Submitted, Uncertain
+from worker.carriers.base import BUSY, TOO_LATE, UNREACHABLE, Handover, Refused, Submitted, Uncertain
 from worker.carriers.connections import Connections
 from worker.carriers.http import HttpCarrier
 
@@ -95,6 +96,39 @@ async def test_a_connection_that_comes_when_the_validity_is_over_carries_nothing
         (outcome,) = await carrier.submit_many([submission(1, valid_for_seconds=valid_for_seconds)])
     assert isinstance(outcome, Refused)
     assert (outcome.code, outcome.permanent, server.requests) == (BUSY, False, [])
+
+
+class Sleepy(Handover):
+    """The machine is suspended while this is asked for the given time."""
+
+    def __init__(self, sleeps_at: int, sleep: Callable[[], None]) -> None:
+        self._left = sleeps_at
+        self._sleep = sleep
+
+    def refusal(self) -> Refused | None:
+        self._left -= 1
+        if self._left == 0:
+            self._sleep()
+        return None
+
+
+@pytest.mark.parametrize("sleeps_at", [1, 2, 3], ids=["connection free", "its turn", "connected"])
+@pytest.mark.parametrize("bulk", [None, {"url": "", "batch_max": 10}], ids=["single", "bulk"])
+@pytest.mark.parametrize(("slept_seconds", "is_over"), [(31.0, False), (601.0, True)])
+async def test_after_a_suspend_nothing_is_written_whose_time_is_over(
+    monkeypatch, sleeps_at, bulk, slept_seconds, is_over
+):
+    """The loop's clock stands still meanwhile, and so do its timers."""
+    slept, read = {time.CLOCK_BOOTTIME: 0.0}, time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda which: read(which) + slept.get(which, 0.0))
+    handover = Sleepy(sleeps_at, lambda: slept.update({time.CLOCK_BOOTTIME: slept_seconds}))
+    async with faulty_server(lambda _: http(200, b"{}")) as server:
+        settings = {"url": server.url, "body": BODY} | ({"bulk": bulk | {"url": server.url}} if bulk else {})
+        async with HttpCarrier.from_settings("c", settings, None) as carrier:
+            outcomes = await carrier.submit_many(submissions(2 if bulk else 1), handover)
+    assert [outcome for outcome in outcomes if isinstance(outcome, Refused) and outcome.is_busy] == outcomes
+    assert server.requests == []
+    assert (TOO_LATE in outcomes) == is_over
 
 
 async def test_a_connection_that_comes_after_half_of_the_deadline_carries_nothing(monkeypatch):

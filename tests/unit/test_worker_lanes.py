@@ -23,6 +23,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Scenario:
     """Run a scenario on a loop that waits for nothing."""
     now = [1_000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.clock_gettime", lambda _: now[0])
 
     def run(scenario: Callable[[], Awaitable[None]]) -> None:
         async def main() -> None:

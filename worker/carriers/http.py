@@ -17,6 +17,7 @@ from shared.domain.carrier_secrets import named_secret
 from shared.domain.dotted_path import look_up, reader
 from shared.domain.http_settings import BulkSettings, HttpSettings
 from shared.domain.receipt_fields import plain_text
+from shared.runtime.clock import running_seconds
 from worker.carriers.base import (
     AWAY,
     BUSY,
@@ -103,8 +104,7 @@ class HttpCarrier:
         return outcome
 
     async def _ask_for(self, submission: Submission, handover: Handover) -> Outcome:
-        clock = asyncio.get_running_loop().time
-        began_at = clock()
+        began_at = running_seconds()
 
         def turn(waited_seconds: float) -> Turn:
             one = submission.later(waited_seconds)
@@ -119,14 +119,13 @@ class HttpCarrier:
         )
         if isinstance(came, Answer):
             return self._judge(came, submission.message_id)
-        return _unanswered(came, submission.later(clock() - began_at))
+        return _unanswered(came, submission.later(running_seconds() - began_at))
 
     async def _submit_bulk(
         self, bulk: BulkSettings, group: Sequence[Submission], handover: Handover
     ) -> list[Outcome]:
         """Submit those that may still be written when the bulk's turn has come; the others hold up nobody."""
-        clock = asyncio.get_running_loop().time
-        began_at = clock()
+        began_at = running_seconds()
         going = [True] * len(group)
 
         def turn(waited_seconds: float) -> Turn:
@@ -144,7 +143,7 @@ class HttpCarrier:
         deadline_seconds = min([submission.deadline_seconds for submission in group])
         wait_seconds = max([submission.write_within_seconds for submission in group])
         came = await self._exchange.post(bulk.url, turn, wait_seconds, deadline_seconds, handover)
-        gone_seconds = clock() - began_at
+        gone_seconds = running_seconds() - began_at
         if isinstance(came, NotSent) and came.code == BUSY:
             # One's validity may have ended while the connection was made: the others ask once more.
             now = [submission.later(gone_seconds) for submission in group]

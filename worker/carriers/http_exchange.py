@@ -20,6 +20,7 @@ from prometheus_client import Histogram
 
 from shared.domain.http_settings import HttpSettings
 from shared.runtime import tracing
+from shared.runtime.clock import running_seconds
 from shared.runtime.loops import is_cancelled
 from shared.runtime.metrics import SECONDS_BUCKETS
 from worker.carriers.base import BUSY, UNREACHABLE, Handover, Refused
@@ -81,7 +82,7 @@ class _TurnedAway(Exception):  # noqa: N818 - named for what happened
 
 @dataclass(slots=True)
 class _Progress:
-    write_by: float
+    write_by: float  # by the clock that goes on in a suspend, which a message's validity does too
     handover: Handover
     is_written: bool = False
     written_at: float = 0.0
@@ -143,24 +144,22 @@ class HttpExchange:
         many seconds have gone by. What ``handover`` refuses until the first byte is written is the answer. A
         redirect is an answer too; it is not followed.
         """
-        clock = asyncio.get_running_loop().time
-        asked_at = clock()
+        asked_at = running_seconds()
         progress = _Progress(asked_at + wait_seconds, handover)
         try:
-            async with asyncio.timeout_at(progress.write_by):
+            async with asyncio.timeout(wait_seconds):
                 refused = await self._connections.take(handover)
         except TimeoutError:
             return NotSent(BUSY, "no connection was free in time")
         if refused is not None:
             return refused
         try:
-            came_at = clock()
+            came_at = running_seconds()
             now = turn(came_at - asked_at)
             progress.write_by = came_at + now.write_within_seconds
             _check(progress)  # with everything free at once it may be late all the same
-            return await self._exchange(
-                url, now.body, progress, came_at + now.half_seconds, asked_at + deadline_seconds
-            )
+            left_seconds = deadline_seconds - (came_at - asked_at)
+            return await self._exchange(url, now.body, progress, now.half_seconds, left_seconds)
         except _TooLate:
             return NotSent(BUSY, "it was too late to write it")
         except _TurnedAway as away:
@@ -174,18 +173,17 @@ class HttpExchange:
         finally:
             self._connections.give()
             if progress.is_written:
-                self._submit_seconds.observe(clock() - progress.written_at, tracing.exemplar())
+                self._submit_seconds.observe(running_seconds() - progress.written_at, tracing.exemplar())
 
     async def _exchange(
-        self, url: str, body: bytes, progress: _Progress, connect_by: float, answer_by: float
+        self, url: str, body: bytes, progress: _Progress, half_seconds: float, left_seconds: float
     ) -> Answer:
-        now = asyncio.get_running_loop().time()
         # By the deadline alone: a carrier that a message's last moment is too short for is not unreachable.
-        connect_seconds = min(self._settings.connect_timeout_seconds, connect_by - now)
+        connect_seconds = min(self._settings.connect_timeout_seconds, half_seconds)
         # math.inf: aiohttp would round a timeout of more than 5 s up to a whole second, past the deadline.
         timeout = aiohttp.ClientTimeout(connect=connect_seconds, ceil_threshold=math.inf)
         async with (
-            asyncio.timeout_at(min(now + self._settings.total_timeout_seconds, answer_by)),
+            asyncio.timeout(min(self._settings.total_timeout_seconds, left_seconds)),
             self._session.request(
                 self._settings.method,
                 url,
@@ -231,7 +229,7 @@ def _check(progress: _Progress) -> float:
     refused = progress.handover.refusal()
     if refused is not None:
         raise _TurnedAway(refused)
-    now = asyncio.get_running_loop().time()
+    now = running_seconds()
     if now >= progress.write_by:
         raise _TooLate
     return now
