@@ -28,7 +28,7 @@ from worker.carriers.base import (
 from worker.outcomes import count_outcomes
 from worker.pace import RATE_MIN_PER_SECOND, Pace
 from worker.share import Share
-from worker.window import EXPRESS, Window, places_for
+from worker.window import EXPRESS, Turn, Window, places_for
 
 # A carrier that has not answered a submit for so long is slow.
 SLOW_SECONDS: Final = 1.0
@@ -61,7 +61,7 @@ def _nobody(_: Sequence[Submission], __: Sequence[Outcome]) -> None:
 Answered = Callable[[Sequence[Submission], Sequence[Outcome]], None]
 
 
-class Probe(int):
+class Probe(Turn):
     """The one place that a carrier that was down gives: whoever has just this one probes it."""
 
 
@@ -154,7 +154,7 @@ class Desk:
         known_per_second = self._pace.best_per_second or self._pace.rate
         return is_going and 0 < known_per_second < ILL_FACTOR * self.per_second
 
-    async def take(self, lane: str, wanted: int) -> int:
+    async def take(self, lane: str, wanted: int) -> Turn:
         """Wait until some may be claimed, and return how many, 1 to ``wanted``; 0 when it is closed or down.
 
         It is no more than goes out in a second, and one, a ``Probe``, when that probes. ``give`` the same
@@ -162,7 +162,7 @@ class Desk:
         """
         asked_at = time.monotonic()
         if self.is_down:
-            return 0
+            return Turn(0)
         if self.is_broken():
             count = await self._take_probe(lane)
         else:
@@ -170,20 +170,26 @@ class Desk:
             self._share.note(taken=count)
             if self.is_broken():  # while it waited
                 self.give(lane, count)
-                return 0
+                return Turn(0)
         self._turn_wait[lane](time.monotonic() - asked_at)
         return count
 
-    async def _take_probe(self, lane: str) -> int:
+    async def _take_probe(self, lane: str) -> Turn:
         probe = self._probe = Probe(1)
-        count = 0
+        count = Turn(0)
         try:
             count = await self._window.take(lane, probe)
             self._share.note(taken=count)
         finally:
             if not count:
                 self._probe = None
-        return probe if count else 0
+        probe.ends_at = count.ends_at
+        return probe if count else count
+
+    def give_back_pace(self, taken: Turn, unsent: int) -> None:
+        """Let others go in the time in which so many of one ``take`` should have gone: they do not."""
+        if unsent:
+            self._window.give_back(taken, unsent)
 
     def give(self, lane: str, taken: int) -> None:
         """Give places back: those of one ``take``, as it returned them."""

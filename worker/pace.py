@@ -41,6 +41,7 @@ class Pace:
         self._ceiling = rate_per_second or inf
         self._rate = float(rate_per_second)
         self._next_at = 0.0
+        self._turn_rate = 0.0  # by which the latest turn was counted
         self._changed_at = time.monotonic()
         self._paused_until = 0.0
         self._second_started_at = 0.0
@@ -82,8 +83,8 @@ class Pace:
         """How much may go at once, None: as much as there is; never more than goes out in a second."""
         return max(1, int(self._rate * TURN_SECONDS)) if self._rate else None
 
-    def spend(self, count: int) -> None:
-        """Note that so much goes now."""
+    def spend(self, count: int) -> float:
+        """Note that so much goes now, a turn; return the monotonic time at which that turn is over."""
         now = self.went_at = time.monotonic()
         self._mean(count, now)
         if now - self._second_started_at >= 1.0:
@@ -95,6 +96,17 @@ class Pace:
             self._grow(now)
         if self._rate:
             self._next_at = max(self.ready_at, now) + count / self._rate
+            self._turn_rate = self._rate
+        return self._next_at
+
+    def give_back(self, count: int, turn_ends_at: float) -> None:
+        """Note that so much of the turn that is over then does not go after all: its time is for the next.
+
+        Nothing of a turn that is over by now, for its time has gone by: more than the rate would go.
+        """
+        now = time.monotonic()
+        if now < turn_ends_at == self._next_at:
+            self._next_at = max(turn_ends_at - count / self._turn_rate, now)
 
     def _mean(self, count: int, now: float) -> None:
         seconds = now - self._mean_since

@@ -13,6 +13,7 @@ from worker.desk import Desk
 from worker.desks import Desks
 from worker.journal import Journal
 from worker.lines import BUNDLES_MAX, FIRST_LOOK_SECONDS, LOOK_SECONDS, QUICK_PER_SECOND, Lines, Wait
+from worker.window import Turn
 
 # Messages put off in one call: it holds their states, and stays far within the role's statement_timeout.
 PUT_OFF_MAX: Final = 500
@@ -66,7 +67,7 @@ class Places:
             return True
         return not is_room and (not desk.is_full() or self._is_lane_of(desk, lane))
 
-    async def take(self, desk: Desk, lane: str, wait: Wait, wanted: int, stop: Stop) -> int:
+    async def take(self, desk: Desk, lane: str, wait: Wait, wanted: int, stop: Stop) -> Turn:
         """Wait for places, and return how many were taken, 1 to ``wanted``.
 
         0: the worker is to stop, the carrier is down, its row has changed, or work is to be put off.
@@ -84,7 +85,7 @@ class Places:
             if not taking.cancel():
                 desk.give(lane, taking.result())
             raise
-        return 0 if taking.cancelled() else taking.result()
+        return Turn(0) if taking.cancelled() else taking.result()
 
     async def put_off_surplus(self, desk: Desk, lane: str, wait: Wait) -> None:
         """Give work back to the outbox that the carrier does not get to soon, for when it should.

@@ -37,6 +37,7 @@ from worker.places import Places
 from worker.sealed_texts import NOT_FOR_TESTS, SHUT_DETAIL, SHUT_TEXT, TEXT_UNREADABLE, open_texts
 from worker.store import Claimed
 from worker.store import Outcome as Recording
+from worker.window import Turn
 from worker.words import verdict
 
 # Messages claimed at once, a chunk: a flush of the journal carries several of these.
@@ -113,14 +114,14 @@ class Submit:
             else:
                 await self.places.put_off_surplus(desk, lane, wait)
 
-    async def _take(self, desk: Desk, lane: str, wait: Wait, stop: Stop) -> int:
+    async def _take(self, desk: Desk, lane: str, wait: Wait, stop: Stop) -> Turn:
         """Take places, the journal's first: what was submitted is always recorded."""
         async with self._recording[lane]:
             pass
         return await self.places.take(desk, lane, wait, min(wait.left, CLAIM_MAX), stop)
 
     async def _do(
-        self, desk: Desk, lane: str, taken: int, work: Sequence[tuple[str, int]], stop: Stop
+        self, desk: Desk, lane: str, taken: Turn, work: Sequence[tuple[str, int]], stop: Stop
     ) -> None:
         """Claim, submit and record a chunk whose places were taken; the carrier's are free by the record."""
         chunk = Chunk(taken, partial(desk.give, lane), partial(self._record, desk, lane))
@@ -159,7 +160,7 @@ class Submit:
         return won
 
     async def _claim_and_submit(
-        self, desk: Desk, lane: str, taken: int, work: Sequence[tuple[str, int]], chunk: Chunk
+        self, desk: Desk, lane: str, taken: Turn, work: Sequence[tuple[str, int]], chunk: Chunk
     ) -> tuple[list[Claimed], list[Outcome]]:
         """Return what was claimed, and what the carrier said of each."""
         deadline_seconds = desk.config.submit_deadline_seconds
@@ -168,6 +169,7 @@ class Submit:
         crash_point("claim.after_commit")
         gone_seconds = running_seconds() - started_at
         readable, submissions, kept = open_texts(self._keyring, desk.config, won, gone_seconds)
+        desk.give_back_pace(taken, taken - len(submissions))
         chunk.note_claimed(won)
         chunk.kept(kept)
         crash_point("submit.before_write")

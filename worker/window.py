@@ -31,9 +31,15 @@ GRAIN: Final = 50
 GRAIN_SHARE: Final = 0.5
 
 
+class Turn(int):
+    """So many places, taken in one turn, whose part of the pace is over at the monotonic time ``ends_at``."""
+
+    ends_at = 0.0
+
+
 class _Waiter(NamedTuple):
     wanted: int
-    granted: asyncio.Future[int]
+    granted: asyncio.Future[Turn]
 
 
 class _Lane:
@@ -80,10 +86,10 @@ class Window:
         """The places that are taken."""
         return sum(lane.used for lane in self._lanes.values())
 
-    async def take(self, lane: str, wanted: int) -> int:
+    async def take(self, lane: str, wanted: int) -> Turn:
         """Wait for the turn; return how many places were taken, 1 to ``wanted``; 0 once it is closed."""
         if self._is_closed:
-            return 0
+            return Turn(0)
         waiter = _Waiter(wanted, asyncio.get_running_loop().create_future())
         self._lanes[lane].waiting.append(waiter)
         self._grant()
@@ -103,13 +109,21 @@ class Window:
             self._is_empty.set()
         self._grant()
 
+    def give_back(self, turn: Turn, unsent: int) -> None:
+        """Give back what was not sent of a turn's part of the pace. Its places are not given back by that."""
+        self._pace.give_back(unsent, turn.ends_at)
+        if self._timer is not None:  # it waits for the end of that turn
+            self._timer.cancel()
+            self._timer = None
+        self._grant()
+
     def close(self) -> None:
         """Give no more places: who waits, or comes, gets none. Those that are taken are still given back."""
         self._is_closed = True
         for lane in self._lanes.values():
             for waiter in lane.waiting:
                 if not waiter.granted.done():
-                    waiter.granted.set_result(0)
+                    waiter.granted.set_result(Turn(0))
             lane.waiting.clear()
         if self.used == 0:
             self._is_empty.set()
@@ -129,8 +143,9 @@ class Window:
             lane.used += count
             self._virtual = max(self._virtual, lane.is_served_at)
             lane.is_served_at = self._virtual + count / lane.weight
-            self._pace.spend(count)
-            waiter.granted.set_result(count)
+            turn = Turn(count)
+            turn.ends_at = self._pace.spend(count)
+            waiter.granted.set_result(turn)
 
     def _next(self) -> _Lane | None:
         """The lane whose turn it is among those that wait and for which there is room."""

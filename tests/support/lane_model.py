@@ -70,6 +70,7 @@ class ModelCarrier:
     def __init__(self, connections: int, latency_seconds: float) -> None:
         self.latency_seconds = latency_seconds
         self.taken = 0
+        self.begun_at: list[float] = []
         self.rests_until = 0.0
         self.hangs_until = 0.0
         self.at_once_max = connections
@@ -90,6 +91,7 @@ class ModelCarrier:
 
     async def _submit(self) -> Outcome:
         async with self._connections:
+            self.begun_at.append(time.monotonic())
             await asyncio.sleep(max(self.hangs_until - time.monotonic(), self.latency_seconds))
         if self.rests_until > time.monotonic():
             return Throttled(self.rests_until - time.monotonic())

@@ -135,6 +135,16 @@ async def test_a_paced_carrier_is_given_no_more_than_its_rate():
     assert time.monotonic() - begun > (taken - 50) / 400 * 0.95
 
 
+async def test_who_waits_goes_as_soon_as_others_do_not():
+    one = desk(Submitted("r"), rate_per_second=4, window_max=1000)
+    taken = await one.take("normal", 50)
+    waiting = asyncio.create_task(one.take("normal", 50))
+    await asyncio.sleep(0)
+    one.give_back_pace(taken, taken)
+    await asyncio.sleep(0)
+    assert waiting.done()
+
+
 async def test_refused_connections_in_a_row_open_the_breaker_and_one_success_forgets_them():
     one = desk(Refused(UNREACHABLE, "connection refused", permanent=False, is_ours=True))
     await one.submit([submission() for _ in range(FAILURES_TO_OPEN - 1)])

@@ -1,6 +1,7 @@
 """What a lane does while one of its carriers has more than it takes: hours, in virtual time."""
 
 import asyncio
+import bisect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ import pytest
 from tests.support.lane_model import BUNDLE, ModelCarrier, ModelServers, VirtualLoop, open_lane
 from worker.breaker import FAILURES_TO_OPEN
 from worker.lines import AWAY_PER_SECOND, BUNDLES_MAX, LINE_SECONDS
+from worker.pace import TURN_SECONDS
 
 SOON_SECONDS = 2.0
 # 14,000 messages in 1,400 bundles are put off in this time.
@@ -112,6 +114,43 @@ def test_many_workers_lines_for_one_carrier_hold_up_no_other(play):
             (other,) = servers.accept(2, 1)
             await servers.until_sent([other])
         assert servers.sent_after[other] < PASSED_SECONDS
+
+    play(scenario)
+
+
+def test_what_is_not_won_does_not_use_up_a_carriers_rate(play):
+    """Cancelled, expired or dispatched anew meanwhile: the carrier is free for who stands behind."""
+
+    async def scenario() -> None:
+        servers = ModelServers()
+        async with open_lane(servers, {1: ModelCarrier(32, 0.02)}, rate_per_second=50):
+            for id_ in servers.accept(1, 3_000, bundle=20):
+                servers.dispatches[id_] += 1
+            (alive,) = servers.accept(1, 1)
+            await servers.until_sent([alive])
+        assert servers.sent_after[alive] < PASSED_SECONDS
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("claim_seconds", [0.01, 0.2, 1.0])
+def test_a_carrier_has_no_more_than_its_rate_whatever_is_not_won(play, claim_seconds):
+    """The dead ones in runs between the others, and claims that take longer than their turn."""
+    rate, number = 50, 2_000
+
+    async def scenario() -> None:
+        servers = ModelServers()
+        servers.database_seconds = claim_seconds
+        carrier = ModelCarrier(100, 0.02)
+        async with open_lane(servers, {1: carrier}, rate_per_second=rate):
+            ids = servers.accept(1, number, bundle=20)
+            alive = [id_ for n, id_ in enumerate(ids) if n % 500 > 350]
+            for id_ in set(ids) - set(alive):
+                servers.dispatches[id_] += 1
+            await servers.until_sent(alive)
+        begun = carrier.begun_at
+        within = [bisect.bisect(begun, at + 1.0) - first for first, at in enumerate(begun)]
+        assert max(within) <= rate * (1.0 + TURN_SECONDS)
 
     play(scenario)
 

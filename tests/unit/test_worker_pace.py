@@ -44,6 +44,30 @@ def test_the_rate_that_is_told_is_that_of_the_carrier_as_its_row_is_now(clock):
     assert told("changed") == 20.0
 
 
+def test_what_does_not_go_leaves_the_rest_of_its_own_turn_to_the_next(clock):
+    pace = Pace("unsent", 100)
+    ends_at = pace.spend(20)
+    clock[0] += 0.05
+    pace.give_back(10, ends_at)
+    assert pace.ready_at == pytest.approx(1_000.1)
+    pace.give_back(10, ends_at)  # it was given back
+    assert pace.ready_at == pytest.approx(1_000.1)
+    clock[0] += 0.1
+    ends_at = pace.spend(20)
+    clock[0] += 0.05
+    pace.give_back(20, ends_at)
+    assert pace.ready_at == clock[0]
+
+
+def test_what_does_not_go_of_a_turn_that_is_over_makes_no_other_go_sooner(clock):
+    pace = Pace("over", 100)
+    ends_at = pace.spend(20)
+    clock[0] += 0.25
+    pace.spend(20)
+    pace.give_back(20, ends_at)
+    assert pace.ready_at == pytest.approx(clock[0] + 0.2)
+
+
 def test_what_was_fast_long_ago_says_nothing_of_now(clock):
     pace = Pace("idle", 0)
     pace.spend(1_000)
