@@ -66,6 +66,29 @@ async def test_a_plan_that_charges_the_submit_tells_what_it_charges(database: Da
         assert await flow.state(message) == "SENT"
 
 
+@pytest.mark.parametrize(
+    ("delivery", "ends", "last_kind"),
+    [("at_most_once", "UNDELIVERED", "release"), ("at_least_once", "FAILED_PERM", "capture")],
+    ids=["ended by the receipt", "to be sent once more"],
+)
+async def test_a_plan_that_charges_the_submit_believes_a_rejection_that_ends_the_message(
+    database: Database, delivery: str, ends: str, last_kind: str
+) -> None:
+    """As docs/guarantees.md has it: the answer charges, after the receipt as before, what has not ended."""
+    async with open_flow(database) as flow:
+        carrier, client = await flow.carrier(), await flow.client()
+        (message,) = await flow.accepted(client, delivery=delivery, charge="submitted")
+        first = await claimed(flow, message, carrier)
+        await recovered(flow, message)
+        await flow.receipt(carrier, "its-own", "rejected", echo_message_id=message, echo_attempt_no=first)
+        await flow.record([outcome(message, first, "submitted", reference="its-own")], carrier)
+        if delivery == "at_least_once":
+            second = await claimed(flow, message, carrier)
+            await flow.record([outcome(message, second, "refused_perm")], carrier)
+        assert await flow.state(message) == ends
+        assert await flow.kinds(client) == ["top_up", "hold", last_kind]
+
+
 async def test_a_late_answer_for_one_part_leaves_the_others_unknown(database: Database) -> None:
     async with open_flow(database) as flow:
         carrier, client = await flow.carrier(), await flow.client()
