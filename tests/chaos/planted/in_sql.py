@@ -208,7 +208,7 @@ IN_SQL: Final = (
     ),
     Plant(
         "a late answer does not move what is unknown", "tollwire.record_rest_v1",
-        (("r.state in ('QUEUED', 'FAILED_TEMP', 'UNKNOWN') then not v_taken", "r.state in ('QUEUED', 'FAILED_TEMP') then not v_taken"),), 300,
+        (("r.state in ('QUEUED', 'FAILED_TEMP', 'UNKNOWN') then not v_taken", "r.state in ('QUEUED', 'FAILED_TEMP') then not v_taken"),), 600,
     ),
     Plant(
         "a part that may have left goes again with one that did not", "tollwire.record_rest_v1",
