@@ -18,7 +18,8 @@ from api.problems import invalid_field
 from api.reads import snapshot
 from api.resources import Resources
 from api.routing import Call
-from api.schemas import time_text
+from api.schemas import Money, time_text
+from shared.domain.money import format_micros
 from shared.runtime.postgres import Pool
 
 # The audit trail's ids are bigints.
@@ -30,14 +31,24 @@ SCAN_MAX: Final = 5_000
 
 LIST_DEAD_LETTERS = """
     with scanned as materialized (
-        select * from tollwire.dead_letters where message_id < $1 order by message_id desc limit $5)
-    select d.message_id, c.name as client, d.reason, d.attempts, d.at,
-           coalesce((select m.is_test from tollwire.messages m where m.id = d.message_id), false) as is_test,
+        select * from tollwire.dead_letters where message_id < $1 order by message_id desc limit $5
+    ), page as materialized (
+        select d.*, c.name as client from scanned d join tollwire.clients c on c.id = d.client_id
+        where ($2::text is null or c.name = $2) and ($3::text is null or d.reason = $3)
+        order by d.message_id desc limit $4)
+    select p.message_id, p.client, p.reason, p.attempts, p.at, m.is_test, m.price_micros, m.currency,
+           s.late_receipt, l.charged,
            array(select r.message_id from tollwire.replays r
-                 where r.replay_of = d.message_id order by r.number) as replays
-    from scanned d join tollwire.clients c on c.id = d.client_id
-    where ($2::text is null or c.name = $2) and ($3::text is null or d.reason = $3)
-    order by d.message_id desc limit $4
+                 where r.replay_of = p.message_id order by r.number) as replays
+    from page p
+    -- Each is looked up in its own day; and a day's dead letters go before what they are shown with.
+    cross join lateral (select b.is_test, b.price_micros, b.currency from tollwire.messages b
+                        where b.id = p.message_id offset 0) m
+    cross join lateral (select b.late_receipt from tollwire.message_states b
+                        where b.message_id = p.message_id offset 0) s
+    cross join lateral (select b.state = 'CAPTURED' or b.late_captured_at is not null as charged
+                        from ledger.credit_locks b where b.message_id = p.message_id offset 0) l
+    order by p.message_id desc
 """
 LAST_SCANNED = """
     select message_id from tollwire.dead_letters where message_id < $1
@@ -59,8 +70,9 @@ async def read_dead_letters(
 async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLetterQuery) -> DeadLetterPage:
     """List dead letters.
 
-    Messages that were given up, newest first, with the reason and their replays. A filtered page may be
-    short, or empty, and still have a `next_cursor`.
+    Messages that were given up, newest first, with the reason and their replays. What was `charged` all the
+    same, or turned out delivered (`late_receipt`), says so. A filtered page may be short, or empty, and
+    still have a `next_cursor`.
     """
     before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
     rows, reached = await read_dead_letters(resources.pool, before, query.client, query.reason, query.limit)
@@ -72,6 +84,9 @@ async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLet
             attempts=row["attempts"],
             at=time_text(row["at"]),
             is_test=row["is_test"],
+            price=Money(format_micros(row["price_micros"]), row["currency"]),
+            charged=row["charged"],
+            late_receipt=row["late_receipt"],
             replays=row["replays"],
         )
         for row in rows

@@ -5,7 +5,8 @@ import sys
 from typing import Final
 
 from api.problems import STATUS
-from shared.domain.problems import PROBLEMS, ProblemCode, ProblemKind
+from shared.domain.problem_kinds import PROBLEMS, ProblemKind
+from shared.domain.problems import ProblemCode
 
 OF_ONE_FIELD: Final = frozenset(
     {ProblemCode.INVALID_NUMBER, ProblemCode.TEXT_TOO_LONG, ProblemCode.TEXT_NOT_STORABLE}

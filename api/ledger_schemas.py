@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from api.admin_schemas import ClientName, Name, Reason
 from api.patterns import text_of
-from api.schemas import PAGE_DEFAULT, PREFIX_RIGHT, PRICE_RIGHT, Amount, Currency, Cursor, Limit, Time
+from api.schemas import PAGE_DEFAULT, PREFIX_RIGHT, PRICE_RIGHT, Amount, Currency, Cursor, Limit, Money, Time
 
 # One request's rates; a whole price list takes a few requests.
 RATES_MAX = 1_000
@@ -134,6 +134,11 @@ class DeadLetterShown(Struct, frozen=True, kw_only=True):
     attempts: int
     at: Time
     is_test: bool
+    price: Money
+    charged: Annotated[bool, Meta(description="Its price was charged all the same.")]
+    late_receipt: Annotated[
+        bool, Meta(description="A receipt that came later says that it was delivered: it is not replayed.")
+    ]
     replays: Annotated[list[UUID], Meta(description="New messages that replayed it.")]
 
 

@@ -13,7 +13,8 @@ import msgspec
 from api.patterns import schema_as_shown
 from api.problems import CONTENT_TYPE, STATUS, WITH_RETRY_AFTER, FieldError, Problem, Refusal
 from api.routing import Operation
-from shared.domain.problems import PROBLEMS, ProblemCode
+from shared.domain.problem_kinds import PROBLEMS
+from shared.domain.problems import ProblemCode
 
 _REF: Final = "#/components/schemas/{name}"
 _C = ProblemCode

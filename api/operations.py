@@ -36,6 +36,7 @@ _REPLAYS: Final[dict[str, Any]] = {
     "status": 202,
     "problems": (
         Code.NOT_FOUND,
+        Code.ALREADY_DELIVERED,
         Code.CLIENT_SUSPENDED,
         *UNSENDABLE,
         Code.INSUFFICIENT_CREDIT,

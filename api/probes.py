@@ -8,7 +8,8 @@ from api.health import Liveness, Readiness
 from api.problems import STATUS, TYPE_BASE
 from api.resources import Resources
 from api.routing import Call, Reply
-from shared.domain.problems import PROBLEMS, ProblemCode
+from shared.domain.problem_kinds import PROBLEMS
+from shared.domain.problems import ProblemCode
 
 
 class ErrorKind(Struct, frozen=True):

@@ -12,7 +12,8 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.domain.problems import PROBLEMS, ProblemCode
+from shared.domain.problem_kinds import PROBLEMS
+from shared.domain.problems import ProblemCode
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_BASE = "/docs/errors#"
@@ -43,6 +44,7 @@ STATUS: Mapping[ProblemCode, int] = MappingProxyType(
         _C.IDEMPOTENCY_CONFLICT: 409,
         _C.ALREADY_SENDING: 409,
         _C.ALREADY_FINAL: 409,
+        _C.ALREADY_DELIVERED: 409,
         _C.ALREADY_EXISTS: 409,
         _C.REFERENCE_CONFLICT: 409,
         _C.CHANGED_MEANWHILE: 409,

@@ -21,6 +21,7 @@ client_option = click.option("--client", metavar="NAME", help="Of this client on
 reason_option = click.option("--reason", metavar="CODE", help="With this reason only.")
 GO_ON: Final = "The same command goes on; what is replayed is not sent again."
 TEST_MARK: Final = " (test)"
+LATE_MARK: Final = " (delivered late)"
 
 
 @click.group()
@@ -45,12 +46,13 @@ async def list_(api: Api, output: Output, client: str | None, reason: str | None
     rows = [
         (
             str(one.message_id), f"{one.client}{TEST_MARK if one.is_test else ''}", short_time_text(one.at),
-            str(one.attempts), one.reason,
+            str(one.attempts), f"{one.reason}{LATE_MARK if one.late_receipt else ''}",
+            amount_text(one.price.amount, one.price.currency) if one.charged else "",
             str(one.replays[-1]) if one.replays else "",
         )
         for one in found
     ]  # fmt: skip
-    output.table(["id", "client", "given up", ">attempts", "~reason", "last replay"], rows)
+    output.table(["id", "client", "given up", ">attempts", "~reason", ">charged", "last replay"], rows)
     output.more(has_more)
 
 
@@ -63,7 +65,10 @@ Examples:
 )
 @click.argument("message_ids", metavar="[ID]...", nargs=-1, type=click.UUID)
 @click.option(
-    "--all", "wants_all", is_flag=True, help="All live ones that were never replayed, newest first."
+    "--all",
+    "wants_all",
+    is_flag=True,
+    help="All live ones that were never replayed, and not delivered late either, newest first.",
 )
 @click.option(
     "--number", type=click.IntRange(min=1), default=1, show_default=True, help="The nth replay of a message."
@@ -119,7 +124,11 @@ async def _replay(
 async def _never_replayed(api: Api, query: dict[str, Any]) -> list[DeadLetterShown]:
     found: list[DeadLetterShown] = []
     async for page in pages(api, DEAD_LETTERS, query, DeadLetterPage):
-        found += [letter for letter in page.dead_letters if not letter.replays and not letter.is_test]
+        found += [
+            letter
+            for letter in page.dead_letters
+            if not (letter.replays or letter.is_test or letter.late_receipt)
+        ]
     return found
 
 

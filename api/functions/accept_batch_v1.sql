@@ -6,7 +6,8 @@
 --   mismatch          the key stands for another request
 -- p_refusal names what the caller decided before (a blocked destination or sender): remembered, never held.
 -- A replay of a dead letter names it in p_replay_of; p_item is then its number, and (dead letter, number) is unique (RULES 21). Its
--- refusal is not remembered: an operator tops up and asks for it again, and knows what he sends.
+-- refusal is not remembered: an operator tops up and asks for it again, and knows what he sends. What a late receipt says was delivered
+-- is refused: looked at under the account's lock, which a late capture takes too, so that none goes unseen.
 -- Arguments are read by subscripts (p_key[n]): as a column of an unnest of them all, each would cost twice as much.
 -- The outbox row is leased to the caller for p_lease_seconds when it may be dispatched now, else it waits for its dispatch_at.
 create or replace function tollwire.accept_batch_v1(
@@ -58,6 +59,7 @@ begin
                and count(distinct hashtextextended(p_key[n], p_account[n] * 40000 + p_item[n])) = count(p_key[n])
         into v_min, v_max, v_is_plain from generate_series(1, v_n) n;
     v_is_plain := v_is_plain
+        and num_nonnulls(variadic p_replay_of) = 0
         and not exists (select from ledger.credit_locks l where l.message_id = any (p_message) and l.message_id between v_min and v_max)
         -- Of any of the accounts, under any of the keys: wider than what is asked, and read in one pass of each slot's index.
         and not exists (select from tollwire.idempotency_keys k where k.account_id = any (p_account) and k.key = any (p_key)
@@ -97,6 +99,10 @@ begin
                 end if;
             elsif r.first_nth < r.nth then
                 v_twins := v_twins || r.nth; v_first := v_first || r.first_nth;
+            elsif p_replay_of[r.nth] is not null
+                  and (select s.late_receipt from tollwire.message_states s where s.message_id = p_replay_of[r.nth]) then
+                v_outcome[r.nth] := 'refused';
+                v_problem[r.nth] := 'already_delivered';
             elsif r.refusal is not null then
                 v_outcome[r.nth] := 'refused';
                 v_problem[r.nth] := r.refusal;

@@ -11,7 +11,8 @@ from api.openapi import codes_of, document
 from api.operations import OPERATIONS
 from api.problems import STATUS
 from api.routing import Operation
-from shared.domain.problems import PROBLEMS, ProblemCode
+from shared.domain.problem_kinds import PROBLEMS
+from shared.domain.problems import ProblemCode
 
 DOCUMENT = document(OPERATIONS)
 by_name = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)

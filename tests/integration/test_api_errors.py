@@ -10,8 +10,9 @@ import asyncpg
 import pytest
 
 from api.problems import STATUS, TYPE_BASE, WITH_RETRY_AFTER
-from shared.domain.problems import PROBLEMS, ProblemCode
-from tests.integration import test_api_auth, test_api_limits, test_api_messages
+from shared.domain.problem_kinds import PROBLEMS
+from shared.domain.problems import ProblemCode
+from tests.integration import test_api_auth, test_api_late_letters, test_api_limits, test_api_messages
 from tests.support.api_rig import Answer, Rig, open_api, prepare
 from tests.support.postgres_proxy import open_proxy
 from tests.support.servers import Database
@@ -28,6 +29,7 @@ ELSEWHERE = {
     C.TOO_MANY_REQUESTS: test_api_limits.test_a_client_sees_its_limit_and_when_to_come_back,
     C.ADDRESS_NOT_ALLOWED: test_api_auth.test_a_key_works_only_from_its_addresses,
     C.CLIENT_SUSPENDED: test_api_auth.test_a_suspended_client_reads_but_does_not_send_within_a_second,
+    C.ALREADY_DELIVERED: test_api_late_letters.test_a_letter_that_was_delivered_late_is_not_sent_again,
     C.INSUFFICIENT_CREDIT: test_api_messages.test_a_refusal_for_lack_of_credit_stays_after_a_top_up,
 }
 

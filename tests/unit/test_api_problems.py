@@ -10,7 +10,8 @@ from api.admin_schemas import Scope
 from api.error_pages import errors_markdown, errors_page
 from api.problems import STATUS, WITH_RETRY_AFTER, Refusal, invalid_field
 from shared.domain.api_keys import SCOPES
-from shared.domain.problems import PROBLEMS, ProblemCode
+from shared.domain.problem_kinds import PROBLEMS
+from shared.domain.problems import ProblemCode
 
 ERRORS_MD = Path(__file__).parents[2] / "docs" / "errors.md"
 

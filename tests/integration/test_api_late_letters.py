@@ -1,0 +1,151 @@
+"""Dead letters that turned out delivered, or were charged: shown as such, and none is sent a second time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from click.testing import CliRunner
+
+from cli.__main__ import tollwire
+from dlr.store import RECEIPT_KEEP_HOURS, SETTLE
+from tests.support.api_rig import Answer, Rig, open_api, prepare
+from tests.support.flow import LEASE_SECONDS, RECEIPT_WAIT_SECONDS, Flow, open_flow, outcome
+from tests.support.locks import BLOCKED, held
+from tests.support.servers import Database
+
+CARRIER = 1
+PRICE = {"amount": "0.0750", "currency": "EUR"}
+
+
+@pytest.fixture
+async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
+    await prepare(database)
+    async with open_api(database, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def flow(database: Database) -> AsyncIterator[Flow]:
+    async with open_flow(database) as running:
+        yield running
+
+
+async def lost(rig: Rig, flow: Flow, key: str) -> str:
+    """The id of a message whose answer was lost, and that was given up: nobody knows what became of it."""
+    message_id = (await rig.send(key)).body["id"]
+    ids = [UUID(message_id)]
+    await flow.claim(ids, CARRIER)
+    await flow.record([outcome(ids[0], 1, "uncertain", error="timeout")], CARRIER)
+    await flow.later(ids, 2 * RECEIPT_WAIT_SECONDS)
+    await flow.expire(ids)
+    assert await flow.state(ids[0]) == "FAILED_PERM"
+    return str(message_id)
+
+
+async def deliver(flow: Flow, message_id: str) -> None:
+    """Let its receipt come after all."""
+    named = {"echo_message_id": UUID(message_id)}
+    settled = await flow.receipt(CARRIER, f"of {message_id}", "delivered", **named)
+    assert settled.outcome == "late_capture"
+
+
+async def replay(rig: Rig, operator: str, message_id: str, number: int = 1) -> Answer:
+    path = f"/admin/v1/dead-letters/{message_id}/replay"
+    return await rig.call("POST", path, key=operator, body={"number": number})
+
+
+async def shown(rig: Rig, operator: str) -> dict[str, Any]:
+    listed = await rig.call("GET", "/admin/v1/dead-letters", key=operator)
+    return {letter["message_id"]: letter for letter in listed.body["dead_letters"]}
+
+
+async def dlq(rig: Rig, operator: str, *words: str) -> Any:
+    line = ["dlq", *words, "--api-url", rig.url, "--api-key", operator]
+    return await asyncio.to_thread(CliRunner().invoke, tollwire, line)
+
+
+async def test_a_letter_that_was_delivered_late_is_listed_as_such_with_what_it_cost(rig, flow):
+    key, operator = await rig.client("acme"), await rig.operator()
+    message_id = await lost(rig, flow, key)
+    before = (await shown(rig, operator))[message_id]
+    await deliver(flow, message_id)
+    after = (await shown(rig, operator))[message_id]
+    assert (before["late_receipt"], before["charged"]) == (False, False)
+    assert (after["late_receipt"], after["charged"], after["price"]) == (True, True, PRICE)
+    assert after["reason"] == "outcome_unknown"
+
+
+async def test_a_letter_that_was_delivered_late_is_not_sent_again(rig, flow):
+    key, operator = await rig.client("acme"), await rig.operator()
+    message_id = await lost(rig, flow, key)
+    await deliver(flow, message_id)
+    refused = [await replay(rig, operator, message_id) for _ in range(2)]
+    assert [(answer.status, answer.code) for answer in refused] == [(409, "already_delivered")] * 2
+    balance = (await rig.call("GET", "/v1/balance", key=key)).body
+    assert (balance["open_holds"], balance["held"]) == (0, "0.0000")
+    assert await flow.pool.fetchval("select count(*) from tollwire.messages") == 1
+
+
+async def test_what_was_replayed_before_its_receipt_came_keeps_its_answer_and_is_not_sent_once_more(
+    rig, flow
+):
+    key, operator = await rig.client("acme"), await rig.operator()
+    message_id = await lost(rig, flow, key)
+    first = await replay(rig, operator, message_id)
+    await deliver(flow, message_id)
+    again, other = [await replay(rig, operator, message_id, number) for number in (1, 2)]
+    assert (first.status, again.status, again.body["id"]) == (202, 202, first.body["id"])
+    assert (other.status, other.code) == (409, "already_delivered")
+
+
+async def test_a_receipt_that_is_being_settled_while_the_replay_waits_for_the_account_is_seen(
+    rig, flow, database
+):
+    key, operator = await rig.client("acme"), await rig.operator()
+    message_id = await lost(rig, flow, key)
+    receipt = await flow.receive(CARRIER, "late", "delivered", echo_message_id=UUID(message_id))
+    async with held(database, SETTLE, [receipt], LEASE_SECONDS, RECEIPT_KEEP_HOURS):
+        asked = asyncio.create_task(replay(rig, operator, message_id))
+        async with asyncio.timeout(20):
+            while await flow.pool.fetchval(BLOCKED) == 0:
+                assert not asked.done()
+    assert (await asked).code == "already_delivered"
+    assert (await rig.call("GET", "/v1/balance", key=key)).body["open_holds"] == 0
+
+
+async def test_all_letters_leave_out_what_was_delivered_late(rig, flow):
+    key, operator = await rig.client("acme"), await rig.operator()
+    late, open_ = [await lost(rig, flow, key) for _ in range(2)]
+    await deliver(flow, late)
+    told = await dlq(rig, operator, "list")
+    done = await dlq(rig, operator, "replay", "--all", "--reason", "outcome_unknown", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.output)
+    assert [one["replay_of"] for one in document["replayed"]] == [open_]
+    assert document["refused"] == []
+    (line,) = [line for line in told.stdout.splitlines() if late in line]
+    assert "outcome_unknown (delivered late)" in line
+    assert "0.0750 EUR" in line
+    (line,) = [line for line in told.stdout.splitlines() if open_ in line]
+    assert "EUR" not in line
+    named = await dlq(rig, operator, "replay", late)
+    assert (named.exit_code, "was delivered" in named.stdout) == (1, True)
+
+
+async def test_a_letter_that_was_charged_at_the_submit_says_so_and_may_be_sent_again(rig, flow):
+    key, operator = await rig.client("acme", charge="submitted"), await rig.operator()
+    message_id = (await rig.send(key, delivery="at_least_once")).body["id"]
+    ids = [UUID(message_id)]
+    await flow.claim(ids, CARRIER)
+    await flow.record([outcome(ids[0], 1, "uncertain", error="timeout", retry_seconds=0.0)], CARRIER)
+    await flow.receipt(CARRIER, "lost", "undelivered", echo_message_id=ids[0])
+    await flow.claim(ids, CARRIER)
+    await flow.record([outcome(ids[0], 2, "refused_perm", error="blocked")], CARRIER)
+    assert await flow.state(ids[0]) == "FAILED_PERM"
+    letter = (await shown(rig, operator))[message_id]
+    assert (letter["late_receipt"], letter["charged"]) == (False, True)
+    assert (await replay(rig, operator, message_id)).status == 202

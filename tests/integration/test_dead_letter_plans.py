@@ -1,0 +1,41 @@
+"""A page of dead letters looks each of its letters up, and nothing else, however many messages there are."""
+
+import re
+
+from api.admin_reads import LIST_DEAD_LETTERS, SCAN_MAX
+from api.cursors import LAST_ID
+from tests.integration.test_hot_plans import explained, fill, whole_scans
+from tests.support.flow import Flow, open_flow, outcome
+from tests.support.servers import Database
+
+LETTERS = 1_000
+PAGE = 50
+# A table's part, how many of its rows a look-up found, and how many look-ups there were.
+LOOKED_UP = re.compile(r"on (messages|message_states|credit_locks)_\d+ .*actual rows=([\d.]+) loops=(\d+)")
+
+
+async def bury(flow: Flow, carrier: int) -> None:
+    """Let a carrier refuse a thousand of the messages that wait for good."""
+    waiting = "select message_id from tollwire.outbox order by message_id desc limit $1"
+    ids = [row[0] for row in await flow.pool.fetch(waiting, LETTERS)]
+    await flow.claim(ids, carrier)
+    await flow.record([outcome(id_, 1, "refused_perm", error="blocked") for id_ in ids], carrier)
+    await flow.pool.execute("analyze")
+
+
+async def test_a_page_of_dead_letters_looks_its_own_messages_up(database: Database) -> None:
+    async with open_flow(database) as flow:
+        _, carrier = await fill(flow)
+        await bury(flow, carrier)
+    async with explained(database) as (flow, plans):
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await flow.pool.execute(f"set plan_cache_mode = {mode}")
+            for client, reason in ((None, None), (None, "blocked"), ("nobody", None)):
+                plans.clear()
+                rows = await flow.pool.fetch(LIST_DEAD_LETTERS, LAST_ID, client, reason, PAGE, SCAN_MAX)
+                assert len(rows) == (0 if client else PAGE)
+                said = "\n".join(plans)
+                assert not whole_scans(said), said
+                looked_up = [int(loops) for _, _, loops in LOOKED_UP.findall(said)]
+                assert sum(looked_up) <= 3 * PAGE, said
+                assert bool(looked_up) == (client is None), said
