@@ -14,6 +14,7 @@ from api.resources import Resources
 from api.routing import Serve
 from api.server import Endpoint, Front, Server
 from api.settings import ApiSettings
+from shared.runtime.listening import told_by_settings
 from shared.runtime.loops import Stop
 
 # Connections that wait to be taken while the loop is busy with others.
@@ -47,7 +48,7 @@ async def serve(settings: ApiSettings, resources: Resources, admission: Admissio
     in its queue, and be cut.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or the host is not of this machine.
     """
     server = Server(front(resources, admission, settings.access_log_ratio))
     runner = web.ServerRunner(server, shutdown_timeout=DRAIN_SECONDS)
@@ -56,7 +57,8 @@ async def serve(settings: ApiSettings, resources: Resources, admission: Admissio
         site = web.TCPSite(
             runner, settings.host, settings.port, backlog=BACKLOG, reuse_port=settings.reuse_port or None
         )
-        await site.start()
+        with told_by_settings("", settings.host, settings.port):
+            await site.start()
         resources.health.is_listening = True
         port = runner.addresses[0][1]
         _log.info(

@@ -6,8 +6,9 @@ import msgspec
 from msgspec import Meta
 
 from shared.runtime.gcra import Quota
+from shared.runtime.postgres_dsn import check_dsn
 from shared.runtime.server_settings import Common
-from shared.runtime.settings import SECRET, Port
+from shared.runtime.settings import SECRET, Host, Port
 
 # Of the pool, for reads, replays and operators: however many of them there are, messages are accepted.
 # Group commit needs few connections, so the larger share is for days on which the database is slow.
@@ -25,7 +26,7 @@ class ApiSettings(Common, frozen=True, kw_only=True):
             pattern=r"^(postgres(ql)?://.*)?$",
             description="A replica for lists, statements and balances, in the API's role; nothing is decided "
             "by it. Empty: the primary answers them.",
-            extra=SECRET,
+            extra=SECRET | {"check": check_dsn},
             examples=["postgresql://tollwire_api:secret@replica:5432/tollwire"],
         ),
     ] = ""
@@ -33,7 +34,7 @@ class ApiSettings(Common, frozen=True, kw_only=True):
         float,
         Meta(ge=0.1, le=600, description="A replica that is further behind is not asked; the primary is."),
     ] = 5.0
-    host: Annotated[str, Meta(description="Address that the API listens on.")] = "127.0.0.1"
+    host: Annotated[Host, Meta(description="Address that the API listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of the API. 0: any free one.")] = 8080
     reuse_port: Annotated[
         bool, Meta(description="Let several API processes of one machine share the port.")

@@ -15,7 +15,7 @@ from cli.servers import NATS_URL, NO_VALKEY, VALKEY_URL
 from embedded.nats import NatsServer
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer, find_valkey
-from shared.runtime.postgres_dsn import split_dsn
+from shared.runtime.postgres_dsn import check_dsn, split_dsn
 from shared.runtime.server_settings import ValkeyAccess
 from shared.runtime.settings import FILE, PREFIX, SECRET, SettingsError, load, secret_text
 
@@ -33,7 +33,7 @@ _VARIABLE: Final = re.compile(rf"{PREFIX}[A-Z_]+")
 class Access(ValkeyAccess, frozen=True, kw_only=True):
     """How a service gets at its servers, and none of it is required: what is missing is not looked at."""
 
-    postgres_dsn: Annotated[str, Meta(extra=SECRET)] = ""
+    postgres_dsn: Annotated[str, Meta(extra=SECRET | {"check": check_dsn})] = ""
     keyring_file: str = ""
 
     @property

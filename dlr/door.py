@@ -12,6 +12,7 @@ from dlr.receive import BODY_MAX_BYTES, Receive
 from dlr.settings import DlrSettings
 from shared.runtime.http_connections import HEAD_SECONDS, Connection
 from shared.runtime.http_headers import add_safe_headers
+from shared.runtime.listening import told_by_settings
 
 # Connections waiting to be accepted: a carrier may open hundreds at once after an outage.
 BACKLOG: Final = 1024
@@ -28,7 +29,7 @@ async def open_door(
     """Serve POST /receipts/<carrier>; yields the port. Leaving it lets requests in flight finish.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or the host is not of this machine.
     """
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     app.on_response_prepare.append(add_safe_headers)
@@ -38,13 +39,14 @@ async def open_door(
     loop = asyncio.get_running_loop()
     try:
         # As aiohttp's TCPSite, which knows no connections but its own.
-        listening = await loop.create_server(
-            lambda: Connection(_server(runner), loop=loop, head_seconds=head_seconds),
-            settings.receipts_host,
-            settings.receipts_port,
-            backlog=BACKLOG,
-            reuse_port=settings.reuse_port or None,
-        )
+        with told_by_settings("RECEIPTS_", settings.receipts_host, settings.receipts_port):
+            listening = await loop.create_server(
+                lambda: Connection(_server(runner), loop=loop, head_seconds=head_seconds),
+                settings.receipts_host,
+                settings.receipts_port,
+                backlog=BACKLOG,
+                reuse_port=settings.reuse_port or None,
+            )
         try:
             port = int(listening.sockets[0].getsockname()[1])
             _log.info("listening", url=f"http://{settings.receipts_host}:{port}/receipts")

@@ -30,6 +30,8 @@ from shared.domain.callback_urls import (
     policy_of,
 )
 from shared.domain.callbacks import Outcome, Posted, Rejected, RejectReason
+from shared.runtime.settings import PREFIX, SettingsError
+from shared.runtime.tls import TlsFiles, tls_faults
 
 # Over look-up, connect, TLS, request and answer together. Standard Webhooks asks for 15 to 30 s.
 DEADLINE_SECONDS = 15.0
@@ -52,6 +54,10 @@ class CallbackSettings(CallbackUrlSettings, frozen=True, kw_only=True):
         str,
         Meta(description="PEM file of certificate authorities to trust besides the system's. Empty: none."),
     ] = ""
+
+    def __post_init__(self) -> None:
+        if faults := tls_faults(TlsFiles(f"{PREFIX}CALLBACK", self.callback_ca_file)):
+            raise SettingsError(faults)
 
 
 class Delivery(NamedTuple):

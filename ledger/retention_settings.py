@@ -5,6 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from shared.runtime.settings import Folder
+
 
 class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the upkeep, read by the ledger process beside its own.
@@ -18,7 +20,7 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Write days to the archive before they are dropped. false: drop them unarchived."),
     ] = True
     archive_folder: Annotated[
-        str,
+        Folder,
         Meta(description="Folder of the archive. Without one nothing is archived, so nothing is dropped."),
     ] = ""
     archive_after_days: Annotated[

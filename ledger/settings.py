@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from shared.runtime.server_settings import Common
+from shared.runtime.settings import Folder
 
 
 class LedgerSettings(Common, frozen=True, kw_only=True):
@@ -20,6 +21,6 @@ class LedgerSettings(Common, frozen=True, kw_only=True):
         float, Meta(ge=1, le=86400, description="How often the next step of verification is taken.")
     ] = 2.0
     seals_folder: Annotated[
-        str,
+        Folder,
         Meta(description="Folder for seals of closed days, a file a day. Empty: only the database has them."),
     ] = ""

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from shared.runtime.listening import told_by_settings
 from shared.runtime.loops import Loop
 from shared.runtime.monitor import open_monitor
 from shared.runtime.settings import SettingsError, load
@@ -50,12 +51,17 @@ async def listening(settings: Settings, rules: Rules) -> AsyncIterator[tuple[str
             )
             await runner.setup()
             try:
-                site = web.TCPSite(runner, settings.simulator_host, settings.simulator_port)
-                await site.start()
-                host, port = runner.addresses[0][:2]
-                yield f"http://{host}:{port}", receipts
+                yield await _listen(runner, settings.simulator_host, settings.simulator_port), receipts
             finally:
                 await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    """Take connections from now on; return where."""
+    with told_by_settings("SIMULATOR_", host, port):
+        await web.TCPSite(runner, host, port).start()
+    host, port = runner.addresses[0][:2]
+    return f"http://{host}:{port}"
 
 
 def read_rules(path: str) -> Rules:

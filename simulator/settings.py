@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.runtime.settings import Port, Process
+from shared.runtime.settings import File, Host, Port, Process
 
 
 class Settings(Process, frozen=True, kw_only=True):
@@ -12,7 +12,7 @@ class Settings(Process, frozen=True, kw_only=True):
 
     simulator_port: Annotated[Port, Meta(description="Port that the simulated carrier listens on.")] = 8190
     simulator_host: Annotated[
-        str, Meta(description="Address that it listens on. Its doors for tests ask for no password.")
+        Host, Meta(description="Address that it listens on. Its doors for tests ask for no password.")
     ] = "127.0.0.1"
     simulator_receipt_url: Annotated[
         str,
@@ -33,6 +33,6 @@ class Settings(Process, frozen=True, kw_only=True):
         str, Meta(description="JSON file of rules to begin with (docs/simulator.md). Empty: all delivered.")
     ] = ""
     simulator_log: Annotated[
-        str,
+        File,
         Meta(description="File of JSON lines: every submit that reached it, and what it owes. Empty: none."),
     ] = ""

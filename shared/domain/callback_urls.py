@@ -104,13 +104,21 @@ class CallbackUrlSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
     callback_ports: Annotated[
         tuple[Annotated[int, Meta(ge=1, le=PORT_MAX)], ...],
-        Meta(description="Ports that callbacks may go to, as 80,443."),
+        Meta(
+            min_length=1,
+            description="Ports that callbacks may go to, as 80,443.",
+            extra={"right": f"numbers from 1 to {PORT_MAX}, separated by commas"},
+        ),
     ] = PUBLIC_PORTS
     callback_denied: Annotated[
         tuple[str, ...],
         Meta(
             max_length=DENIED_MAX,
             description="Addresses, networks or address:port that callbacks never go to besides: your own.",
+            extra={
+                "check": parse_denied,
+                "right": f"at most {DENIED_MAX} networks without host bits, or addresses, also with a port",
+            },
         ),
     ] = ()
 

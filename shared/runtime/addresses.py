@@ -7,6 +7,7 @@ proxy, from its right end, and the first address that is not a trusted proxy's i
 import ipaddress
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 import structlog
@@ -29,15 +30,17 @@ HOP_SHOWN_CHARACTERS = 40
 
 # As Azure's gateways and IIS write a hop: with the port of the connection, an IPv6 address in brackets.
 _WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):[0-9]{1,5}|\[(?P<v6>[^\]]+)\](:[0-9]{1,5})?")
+# A host's name: labels of letters, digits and hyphens, and the underscore that containers' names have.
+_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 _log = structlog.get_logger(__name__)
 
 
 class AddressReader:
-    """Finds the caller's address, given the networks of the trusted proxies."""
+    """Finds the caller's address, given the trusted proxies, as ``check_network`` reads them."""
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
-        self._trusted = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
+        self._trusted = tuple(check_network(text) for text in trusted_proxies)
         self._has_warned = False
 
     @property
@@ -94,6 +97,28 @@ def read_address(text: str) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def check_network(text: str) -> Network:
+    """Read an operator's network, ``10.0.0.0/8``, or an address alone; bits behind its prefix do not count.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return ipaddress.ip_network(text, strict=False)
+
+
+def check_host(text: str) -> None:
+    """Refuse what nothing can listen on: neither an address without brackets nor a name, or with a port.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    with suppress(ValueError):
+        ipaddress.ip_address(text)
+        return
+    if not _NAME.fullmatch(text) or text.rpartition(".")[2].isdigit():
+        raise ValueError(f"{text!r} is no address and no name")
 
 
 def network_as_read(text: str) -> str:

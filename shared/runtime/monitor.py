@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from shared.runtime.http_headers import add_safe_headers
+from shared.runtime.listening import told_by_settings
 from shared.runtime.loops import STOP_OF_PROCESS
 from shared.runtime.settings import Process
 
@@ -103,7 +104,8 @@ async def open_monitor(
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.health_host, settings.health_port)
-        await site.start()
+        with told_by_settings("HEALTH_", settings.health_host, settings.health_port):
+            await site.start()
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -31,6 +31,28 @@ def split_dsn(dsn: str) -> SplitResult:
     return urlsplit(f"{scheme}://{rest[len(netloc) :]}")._replace(netloc=netloc)
 
 
+def check_dsn(dsn: str) -> None:
+    """Refuse a DSN of which a host or a port cannot be read.
+
+    Raises:
+        ValueError: so it is; often a password has one of /?#@:[] in it that is not written by its code.
+    """
+    for host in split_dsn(dsn).netloc.rpartition("@")[2].split(","):
+        _ = urlsplit(f"//{host}").port
+
+
+def check_servers(urls: str) -> None:
+    """Refuse URLs of NATS, separated by commas, that one has no host, or no number as its port.
+
+    Raises:
+        ValueError: so it is.
+    """
+    for url in urls.split(","):
+        place = urlsplit(url.strip() if "://" in url else f"//{url.strip()}")
+        if not place.hostname or place.port == 0:
+            raise ValueError("no host, or no port")
+
+
 def complete_dsn(dsn: str, password: str, tls: str, files: TlsFiles) -> str:
     """Return the DSN with a password, when it has none, and with the TLS settings, which win over its own.
 

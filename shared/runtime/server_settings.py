@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from shared.runtime.addresses import check_network
 from shared.runtime.nats_login import login_faults
-from shared.runtime.postgres_dsn import complete_dsn, split_dsn
+from shared.runtime.postgres_dsn import check_dsn, check_servers, complete_dsn, split_dsn
 from shared.runtime.settings import PREFIX, SECRET, Process, SettingsError
 from shared.runtime.tls import TlsFiles, tls_faults
 
@@ -67,7 +68,7 @@ class NatsAccess(PostgresAccess, frozen=True, kw_only=True):
         Meta(
             pattern=r"^(nats|tls)://",
             description="NATS servers, separated by commas. tls:// refuses one without TLS.",
-            extra=SECRET,
+            extra=SECRET | {"check": check_servers},
             examples=["nats://127.0.0.1:4222"],
         ),
     ] = "nats://127.0.0.1:4222"
@@ -206,7 +207,7 @@ class Common(ValkeyAccess, frozen=True, kw_only=True):
         Meta(
             pattern=r"^postgres(ql)?://",
             description="PostgreSQL of this service's role, as tollwire_api; several hosts: postgresql://u:p@a:5432,b:5432/db.",
-            extra=SECRET,
+            extra=SECRET | {"check": check_dsn},
             examples=["postgresql://ROLE:secret@127.0.0.1:5432/tollwire"],
         ),
     ]
@@ -226,7 +227,10 @@ class Common(ValkeyAccess, frozen=True, kw_only=True):
     ]
     trusted_proxies: Annotated[
         tuple[str, ...],
-        Meta(description="Networks whose X-Forwarded-For is believed, as 10.0.0.0/8,192.168.1.7."),
+        Meta(
+            description="Networks whose X-Forwarded-For is believed, as 10.0.0.0/8,192.168.1.7.",
+            extra={"check": check_network, "right": "addresses and networks, separated by commas"},
+        ),
     ] = ()
 
     def __post_init__(self) -> None:

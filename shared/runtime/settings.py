@@ -3,11 +3,12 @@
 A field ``postgres_dsn`` is read from ``TOLLWIRE_POSTGRES_DSN``. Its type and ``msgspec.Meta`` say what
 is right; ``Meta(description=...)`` is the line in ``.env.example``; ``extra={"secret": True}`` keeps the
 value out of errors and logs, and lets ``TOLLWIRE_POSTGRES_DSN_FILE`` name a file that holds it, as
-Kubernetes and Docker mount secrets; ``extra={"right": ...}`` says what is right where the type does not.
+Kubernetes and Docker mount secrets; ``extra={"right": ...}`` says what is right where the type does not, and
+``extra={"check": ...}`` raises ValueError for a value, or for one of a list, that is not.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_type_hints
 
 import msgspec
 from msgspec import Meta, inspect
+
+from shared.runtime.addresses import check_host
+from shared.runtime.places import check_file, check_folder
 
 PREFIX: Final = "TOLLWIRE_"
 # What a value may hold; the longest real one is a DSN with several hosts.
@@ -27,6 +31,13 @@ S = TypeVar("S", bound=msgspec.Struct)
 SECRET: Final = {"secret": True}
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Level = Literal["debug", "info", "warning", "error"]
+# What is looked at only later (to listen, to write) is refused here, where its name is known.
+Host = Annotated[
+    str,
+    Meta(extra={"check": check_host, "right": "an address or a name of this machine, as 127.0.0.1 or ::"}),
+]
+Folder = Annotated[str, Meta(extra={"check": check_folder, "right": "the path of a folder"})]
+File = Annotated[str, Meta(extra={"check": check_file, "right": "the path of a file"})]
 
 
 class SettingsError(Exception):
@@ -37,6 +48,14 @@ class SettingsError(Exception):
         self.faults = tuple(faults)
 
 
+class _WrongPartError(ValueError):
+    """One part of a list is not right."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(part)
+        self.part = part
+
+
 class Process(msgspec.Struct, frozen=True, kw_only=True):
     """What every process of ours can be told."""
 
@@ -44,7 +63,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     health_port: Annotated[
         Port, Meta(description="Port of /healthz, /readyz and /metrics. 0: any free one.")
     ] = 9464
-    health_host: Annotated[str, Meta(description="Address that the health port listens on.")] = "127.0.0.1"
+    health_host: Annotated[Host, Meta(description="Address that the health port listens on.")] = "127.0.0.1"
     commit: Annotated[
         str, Meta(description="The commit that runs, for tollwire_build_info; the image knows its own.")
     ] = "unknown"
@@ -102,8 +121,9 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
             continue
         try:
             values[field.name] = _convert(text, annotation)
-        except ValueError:
-            shown = "the value (not shown)" if _is_secret(annotation) else repr(text[:80])
+        except ValueError as error:
+            wrong = error.part if isinstance(error, _WrongPartError) else text
+            shown = "the value (not shown)" if _is_secret(annotation) else repr(wrong[:80])
             faults.append(f"{variable}: {shown} is wrong; it must be {_right(annotation)}")
     if faults:
         raise SettingsError(faults)
@@ -186,7 +206,18 @@ def _convert(text: str, annotation: Any) -> Any:
     value = msgspec.convert(raw, annotation, strict=False)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("not a finite number")
+    _check(value, _extra(annotation).get("check"))
     return value
+
+
+def _check(value: Any, check: Callable[[Any], object] | None) -> None:
+    if check is None:
+        return
+    for part in value if isinstance(value, tuple | list) else (value,):
+        try:
+            check(part)
+        except ValueError:
+            raise _WrongPartError(str(part)) from None
 
 
 def _right(annotation: Any) -> str:

@@ -10,7 +10,7 @@ from shared.domain.callback_urls import (
     parse_callback_url,
     policy_of,
 )
-from shared.runtime.settings import load
+from shared.runtime.settings import SettingsError, load
 
 STRICT = UrlPolicy()
 LAPTOP = UrlPolicy(allow_private=True)
@@ -230,5 +230,5 @@ def test_an_address_that_an_operator_shuts_is_refused_at_once() -> None:
 
 
 def test_an_entry_that_is_no_network_stops_the_start() -> None:
-    with pytest.raises(ValueError, match="'intranet' is no address"):
+    with pytest.raises(SettingsError, match="TOLLWIRE_CALLBACK_DENIED: 'intranet' is wrong"):
         policy_from(DENIED="intranet")
