@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from embedded.log_lines import readable
+from shared.runtime.stack_traces import stack_trace
 
 
 def test_lines_of_servers_stay_as_they_are():
@@ -13,9 +16,37 @@ def test_a_line_of_a_service_is_plain_words():
     assert readable(json.dumps(line)) == "T error settings are wrong faults=['x']"
 
 
-def test_an_exception_shows_its_end():
-    trace = "Traceback\n" + "".join(f"  frame {number}\n" for number in range(20)) + "OSError: no"
+def innermost(depth: int) -> None:
+    if depth:
+        innermost(depth - 1)
+    raise OSError("the port is taken")
+
+
+def failing_service() -> None:
+    try:
+        innermost(10)
+    except OSError as error:
+        raise RuntimeError("the service failed") from error
+
+
+def test_an_exception_shows_what_was_raised_where_and_what_led_to_it():
+    with pytest.raises(RuntimeError) as caught:
+        failing_service()
+    line = {"ts": "T", "level": "error", "event": "failed", "exception": stack_trace(caught.value)}
+    first, *trace = readable(json.dumps(line)).splitlines()
+    assert first == "T error failed"
+    assert [part.strip().partition(":")[0] for part in trace] == [
+        "RuntimeError",
+        "tests/unit/test_embedded_log_lines.py",
+        "caused by OSError",
+        "tests/unit/test_embedded_log_lines.py",
+    ]
+    assert trace[2].endswith("OSError: the port is taken")
+
+
+def test_of_a_deep_exception_the_outer_places_are_left_out():
+    trace = "OSError: no\n" + "".join(f"  frame {number}\n" for number in range(20)) + "caused by KeyError"
     shown = readable(json.dumps({"ts": "T", "level": "error", "event": "failed", "exception": trace}))
-    assert shown.splitlines()[0] == "T error failed"
-    assert shown.splitlines()[-1].strip() == "OSError: no"
-    assert len(shown.splitlines()) == 5
+    assert [line.strip() for line in shown.splitlines()] == [
+        "T error failed", "OSError: no", "frame 0", "frame 1", "frame 2", "caused by KeyError"
+    ]  # fmt: skip
