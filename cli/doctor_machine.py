@@ -1,5 +1,6 @@
 """This machine and its processes: Python, open files, disks, the keyring, the services of the instance."""
 
+import asyncio
 import resource
 import shutil
 import sys
@@ -72,11 +73,16 @@ async def check_disk(place: Place) -> list[Finding]:
 
 
 def _disk(name: str, folder: Path) -> Finding:
+    setting = "TOLLWIRE_HOME" if name == "data" else f"TOLLWIRE_{name.upper()}_FOLDER"
     try:
         usage = shutil.disk_usage(folder)
+        is_folder = folder.is_dir()
     except OSError as error:
-        what_to_do = f"Make {folder}, or name another folder in TOLLWIRE_{name.upper()}_FOLDER."
+        what_to_do = f"Make {folder}, or name another folder in {setting}."
         return fault("disk", f"the folder of the {name} cannot be used: {error.strerror}", what_to_do)
+    if not is_folder:
+        text = f"the folder of the {name} cannot be used: {folder} is a file"
+        return fault("disk", text, f"Name a folder in {setting}.")
     text = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f} for the {name}"
     if usage.free < DISK_NONE_BYTES:
         return fault("disk", text, "Make room now: PostgreSQL stops at a full disk.")
@@ -131,7 +137,8 @@ async def check_processes(place: Place) -> list[Finding]:
     """The services of the instance in the home: whether each is ready."""
     if place.home is None:
         return []
-    report = look(place.home)
+    # In a thread: it waits for each server that is frozen, and the other checks' servers answer meanwhile.
+    report = await asyncio.to_thread(look, place.home)
     if not report.running:
         return [note("processes", "nothing runs", "Start it with `tollwire up`.")]
     findings = [

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ from cli.doctor_valkey import check_valkey
 from cli.home import Home, ProcessState, State
 from embedded.files import FolderLock
 from embedded.ports import free_port
+from embedded.probe import ANSWER_SECONDS
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
 from shared.runtime.settings import load
@@ -355,6 +357,31 @@ async def test_a_full_disk_and_a_folder_that_is_not_there_are_told(environ, monk
         usage = SimpleNamespace(total=100 * 2**30, free=free)
         monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
         assert (await bad(check_disk, environ, "disk", "ledger")).level is level
+
+
+async def test_a_folder_that_is_a_file_is_told(environ, tmp_path):
+    (tmp_path / "seals").touch()
+    environ["TOLLWIRE_SEALS_FOLDER"] = str(tmp_path / "seals")
+    finding = await bad(check_disk, environ, "disk", "ledger")
+    assert finding.text == f"the folder of the seals cannot be used: {tmp_path}/seals is a file"
+    assert finding.what_to_do == "Name a folder in TOLLWIRE_SEALS_FOLDER."
+
+
+async def test_a_frozen_server_keeps_no_other_check_waiting(environ):
+    home = Home(Path(environ["TOLLWIRE_HOME"]))
+    home.make()
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        nats_away = ProcessState(
+            name="nats", pid=os.getpid(), port=frozen.getsockname()[1], health_port=None, restarts=0,
+            state="running",
+        )  # fmt: skip
+        home.write_state(State(phase="running", processes=[nats_away]))
+        with FolderLock(home.path):
+            looking = asyncio.create_task(check_processes(find_place(environ, ())))
+            begun = time.monotonic()
+            await asyncio.sleep(0)
+            assert time.monotonic() - begun < ANSWER_SECONDS / 2
+            assert [one.text for one in await looking] == ["nats: does not answer"]
 
 
 async def test_a_process_that_does_not_answer_is_told(environ):
