@@ -39,8 +39,10 @@ def down(clean: bool) -> None:
         with told_whose(home.path), home.lock:
             asyncio.run(stop_leftovers(home, lambda _: None))
     if clean:
-        home.remove()
-        console.print(f"{'Emptied' if home.path.exists() else 'Removed'} {home.path}.")
+        if home.remove():
+            console.print(f"{'Emptied' if home.path.exists() else 'Removed'} {home.path}.")
+        else:
+            console.print("There is nothing to remove.")
         for programs in SYSTEM_FOLDER.glob(f"{COPIES}*"):
             console.print(f"Left: {programs}, PostgreSQL's programs for every instance that root runs.")
 

@@ -194,8 +194,10 @@ class Home:
         """The log of a process."""
         return self.logs / f"{name}.log"
 
-    def remove(self) -> None:
+    def remove(self) -> bool:
         """Remove the folder and all data, also what PostgreSQL keeps elsewhere (see embedded/accounts.py).
+
+        Returns False where no such folder was.
 
         What is broken off can be done again: the mark goes last, but for the lock, by which nobody starts in
         it meanwhile. A mount point stays, with nothing in it, and then the mark does.
@@ -204,8 +206,10 @@ class Home:
             click.ClickException: it is no folder of ours, a copy whose database is another's, something in it
                 cannot be removed, or somebody has begun to use it.
         """
-        if not is_there(self.path) or (self.path.is_dir() and not self._holds_something()):
-            return
+        if not is_there(self.path):
+            return False
+        if self.path.is_dir() and not self._holds_something():
+            return True
         if not self.is_made:
             raise click.ClickException(f"{self.path} was not made by Tollwire: it is left alone.")
         try:
@@ -218,6 +222,7 @@ class Home:
             raise click.ClickException(
                 f"{self.path} cannot be removed: {error.filename}: {error.strerror}"
             ) from None
+        return True
 
 
 def as_json(value: Any) -> str:

@@ -67,6 +67,14 @@ def test_removing_a_home_removes_all_and_twice_is_harmless(home):
     assert not home.path.exists()
 
 
+def test_of_a_home_that_never_was_nothing_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOLLWIRE_HOME", str(tmp_path / "home"))
+    done = CliRunner().invoke(down, "--clean")
+    assert done.exit_code == 0
+    assert "There is nothing to remove." in done.output
+    assert "Removed" not in done.output
+
+
 def test_a_home_behind_a_link_is_removed_with_the_link(home, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(home.path)
