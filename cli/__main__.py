@@ -10,6 +10,8 @@ from importlib import import_module
 
 import click
 
+from cli.streams import open_streams
+
 # Name of the subcommand → "module:object", in the order of `tollwire --help`.
 COMMANDS: Mapping[str, str] = {
     "up": "cli.up:up",
@@ -73,6 +75,7 @@ def tollwire() -> None:
 
 def main() -> None:
     """The console script."""
+    open_streams()
     tollwire(prog_name="tollwire")
 
 
