@@ -99,7 +99,7 @@ class Script:
 # Far enough apart to be two POSTs, near enough for a test.
 APART_SECONDS = 0.2
 SLOW_SECONDS = 2.0
-# A receipt this late finds the hold of a test gone (`no_receipt_seconds` of its carrier set lower).
+# Late for a test. For want of a receipt no hold is ended within ten minutes: to see that, a rule names more.
 LATE_SECONDS = 10.0
 UNKNOWN_SUBSCRIBER = "005"
 
