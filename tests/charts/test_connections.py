@@ -97,6 +97,7 @@ def test_more_connections_than_the_server_has_are_refused_and_counted(
     told = re.search(r"max_connections=(\d+).*?(\d+) connections", done.errors.replace("\n", " "))
     assert told is not None, done.errors
     assert (int(told[2]), int(told[1])) == (wanted, given)
+    assert "those that end in it hold theirs too" in done.errors, "which the sum has not"
 
 
 @pytest.mark.parametrize(

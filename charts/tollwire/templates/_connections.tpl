@@ -1,5 +1,6 @@
-{{/* What all pods may open at once on the primary: every pool at its limit, every autoscaler at its maximum, and
-all of them replaced in one rollout. A pooler gives each role so much in each of its pods, and no more. A number. */}}
+{{/* What all pods may open on the primary: every pool at its limit, every autoscaler at its maximum, and the pods
+that a rollout adds. Not those that end meanwhile: with them, new and old may for moments be twice the pods, and
+room for that would lie idle all year. A pooler gives each role so much in each of its pods, and no more. A number. */}}
 {{- define "tollwire.connections" -}}
 {{- $pooler := .Values.postgresql.cnpg.pooler -}}
 {{- $sum := 0 -}}
