@@ -143,6 +143,21 @@ def test_an_autoscaler_and_helm_do_not_fight_over_replicas(release: Release) -> 
     assert release.cluster.objects("Deployment")["Deployment/tollwire-api"]["spec"]["replicas"] == 7
 
 
+@pytest.mark.parametrize("is_given_away", [True, False])
+def test_a_running_release_that_gets_an_autoscaler_begins_with_one_pod_unless_its_count_is_given_away(
+    release: Release, is_given_away: bool
+) -> None:
+    """What Helm leaves out it takes away, and Kubernetes' own word for that is 1 (docs/kubernetes.md)."""
+    release.install(*WAIT, "--set", "api.autoscaling.enabled=false,api.replicas=3")
+    if is_given_away:
+        release.kubectl.run("scale", "deployment", "tollwire-api", "--replicas=4")
+
+    release.upgrade(*WAIT, "--set", "api.autoscaling.enabled=true")
+
+    kept = 4 if is_given_away and release.helm.tool.name == "helm4" else 1
+    assert release.cluster.objects("Deployment")["Deployment/tollwire-api"]["spec"]["replicas"] == kept
+
+
 def test_a_version_that_never_becomes_ready_is_rolled_back(release: Release) -> None:
     release.install(*WAIT, "--set", "image.tag=one")
     release.cluster.controllers.failing.add("bad")

@@ -1,9 +1,12 @@
 """What scales: the api by CPU, workers and dlr by work that may be done, and nothing by two hands."""
 
+import re
+
 import pytest
 
 from shared.runtime.streams import STREAMS
 from tests.charts.rendering import HELM4, VALUE_SETS, Object, environment, named, of_kind, pod_of, rendered
+from tests.charts.values_schema import CHART
 from worker import consume
 
 FULL, BIG = rendered("full"), rendered("100m-a-day")
@@ -45,6 +48,16 @@ def test_each_lane_has_its_trigger_and_each_trigger_its_consumer() -> None:
     dlr = named(BIG, "ScaledObject", "tollwire-dlr")["spec"]["triggers"][0]["metadata"]
     assert (dlr["stream"], dlr["consumer"]) == ("SMS_RECEIPT", "dlr")
     assert {consume.STREAM, "SMS_RECEIPT"} <= {stream.name for stream in STREAMS}
+
+
+def test_what_stops_all_sending_names_every_pool_of_workers() -> None:
+    text = (CHART.parents[1] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    draining = text.partition("## Draining")[2].partition("\n## ")[0]
+    label = "app.kubernetes.io/component"
+    for kind, command in (("Deployment", "scale deployment"), ("ScaledObject", "annotate scaledobject")):
+        assert set(re.findall(rf"{command} (-l )?(\S+)", draining)) == {("-l ", f"{label}=worker")}
+        workers = [one for one in of_kind(BIG, kind) if one["metadata"]["labels"][label] == "worker"]
+        assert {one["metadata"]["name"] for one in workers} == {"tollwire-worker", "tollwire-worker-express"}
 
 
 def test_a_question_to_prometheus_is_asked_for_each_lane() -> None:
