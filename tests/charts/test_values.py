@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.charts.rendering import HELM3, HELM4, VALUE_SETS, template
+from tests.charts.rendering import HELM3, HELM4, VALUE_SETS, named, pod_of, rendered, template
 from tests.charts.tools import HELMS, Tool
 from tests.charts.values_schema import load, rows
 
@@ -20,6 +20,7 @@ MINIMAL = VALUE_SETS["minimal"]
         ("nats.url=http://nats:4222", "nats/url"),
         ("image.digest=sha256:abc", "digest"),
         ("worker.pools.a.lane=express", "lane"),
+        ("worker.pools.a.podDisruptionBudget.enabled=false", "podDisruptionBudget"),
         ("valkey.url=redis://:secret@valkey:6379", "valkey/url"),
         ("defaults.terminationGracePeriodSeconds=5", "terminationGracePeriodSeconds"),
     ],
@@ -57,6 +58,23 @@ def test_values_that_cannot_work_together_stop_with_a_sentence(settings: str, co
     done = template(HELM4, MINIMAL, "--set", settings)
     assert done.status != 0
     assert complaint in done.errors
+
+
+@pytest.mark.parametrize("which", HELMS, ids=["helm3", "helm4"])
+def test_null_takes_a_word_back_and_in_both_places_means_none(which: Tool) -> None:
+    """As values.yaml says: Helm takes a null of a chart's own value away before any template sees it."""
+    limits = [
+        container["resources"].get("limits")
+        for settings in ('api={"resources":{"limits":null}}', 'defaults={"resources":{"limits":null}}')
+        for container in pod_of(
+            named(
+                rendered("minimal", which, "--set-json", 'api={"resources":{"limits":null}}',
+                         "--set-json", settings),
+                "Deployment", "tollwire-api",
+            )
+        )["containers"]
+    ]  # fmt: skip
+    assert limits == [load()["defaults"]["resources"]["limits"], None]
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -19,6 +19,9 @@ CHART: Final = Path(__file__).resolve().parents[2] / "charts" / "tollwire"
 MARK: Final = "# -- "
 COMPONENTS: Final = ("api", "worker", "dlr", "ledger", "simulator")
 
+# Of workers, what stands once for all their Deployments.
+OF_ALL_POOLS: Final = {"enabled", "pools", "carriers", "podDisruptionBudget"}
+
 _PORT = {"minimum": 1, "maximum": 65535}
 _PORT_OR_NONE = {"minimum": 0, "maximum": 65535}
 _NETWORKS = {"items": {"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?(:[0-9]+)?$"}}
@@ -195,7 +198,7 @@ def schema() -> dict[str, Any]:
         own = found["properties"][name]["properties"]
         found["properties"][name]["properties"] = {**defaults, **own}
     worker = dict(found["properties"]["worker"]["properties"])
-    pool = {key: value for key, value in worker.items() if key not in {"enabled", "pools", "carriers"}}
+    pool = {key: value for key, value in worker.items() if key not in OF_ALL_POOLS}
     found["properties"]["worker"]["properties"]["pools"] = {
         "type": "object",
         "propertyNames": {"pattern": "^[a-z]([a-z0-9-]{0,14}[a-z0-9])?$"},
