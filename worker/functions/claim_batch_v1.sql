@@ -4,10 +4,12 @@
 -- The same message twice in one call is won once, by a pair with the asked number: a stale one beside it, of a bundle that was published
 -- again, takes nothing from it. p_claim names the call: sent again after a lost answer, it gets the same claims
 -- again (RULES 4). o_parts are the parts to submit: those that no attempt before had accepted (RULES 17). Answers in the order of
--- the arrays; o_refusal says why not: stale, early, expired, suspended, no_hold, lost. o_due_since is when the message might first go:
+-- the arrays; o_refusal says why not: stale, early, expired, suspended, no_hold, uncertain, lost. o_due_since is when the message might first go:
 -- when it was accepted, or the later time that its client or its client's pace had set; a carrier that was away puts off nothing of it.
 -- Only the first claim knows the pace's time: whoever turns a message away writes over dispatch_at, so a later claim tells created_at or send_at.
 -- What waited long in the stream has a lease of up to an hour; its claim must be looked at when its deadline is over.
+-- What an earlier attempt may have handed over waited for its carrier alone to be asked again, since that knows our ids. Where it does not any
+-- more, or this is another one, at_least_once goes as possible_duplicate, and at_most_once is refused as uncertain: it is UNKNOWN, and waits.
 -- A flush of which every message is won, in one part, is claimed by columns: each table is read once in id order, and the columns line up.
 create or replace function tollwire.claim_batch_v1(p_message uuid[], p_dispatch integer[], p_carrier smallint, p_deadline_seconds integer, p_claim uuid)
 returns table (o_refusal text, o_attempt smallint, o_client bigint, o_msisdn text, o_region text, o_sender text, o_text bytea, o_encoding text,
@@ -45,6 +47,12 @@ begin
         from (select * from tollwire.message_states where message_id = any (v_ids) and message_id between v_min and v_max order by message_id for update) s;
     -- What follows is read after the locks, and with the states locked nobody moves it (RULES 2).
     v_now := clock_timestamp();
+    if v_wins_all and 0 < any (s_tries) then  -- who has had no try was not handed over
+        v_wins_all := not exists (
+            select from tollwire.attempts t
+            where t.message_id = any (array(select x.id from unnest(v_ids, s_tries) x(id, tries) where x.tries > 0)) and t.message_id between v_min and v_max
+              and t.outcome = 'uncertain');
+    end if;
     if v_wins_all then
         select o.dispatch_no = v_dispatch and o.is_due and l.number = v_n and l.is_held and m.number = v_n and m.is_valid and t.number = v_n
                and not exists (select from tollwire.clients c where c.id = any (m.client_id) and c.suspended),
@@ -93,7 +101,11 @@ begin
         with asked as materialized (
             select x.message_id, x.nth, row_number() over (partition by x.message_id, x.dispatch_no order by x.nth) > 1 as again, x.dispatch_no,
                    s.state, s.attempt_no, s.tries, s.parts_total, coalesce(s.state = 'SENDING' and s.claim_id = p_claim and o.dispatch_no = x.dispatch_no, false) as ours, o.dispatch_no as wanted, o.dispatch_at, o.due_at, l.state as lock_state, c.suspended,
-                   m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.send_at, m.price_micros, m.currency, m.charge, t.sealed
+                   m.client_id, m.msisdn, m.region, m.sender, m.encoding, m.segments, m.lane, m.valid_until, m.delivery, m.is_test, m.created_at, m.send_at, m.price_micros, m.currency, m.charge, t.sealed,
+                   s.tries > 0 and exists (
+                       select from tollwire.attempts e
+                       where e.message_id = x.message_id and e.message_id between v_min and v_max and e.outcome = 'uncertain' and (e.receipt is null or e.receipt in ('enroute', 'accepted', 'unknown'))
+                         and not (e.carrier_id = p_carrier and (select k.idempotent_submit from tollwire.carriers k where k.id = p_carrier))) as may_have_gone
             from unnest(p_message, p_dispatch) with ordinality x(message_id, dispatch_no, nth)
             left join lateral (select b.* from tollwire.message_states b where b.message_id = x.message_id and b.message_id between v_min and v_max offset 0) s on true
             left join lateral (select b.* from tollwire.outbox b where b.message_id = x.message_id offset 0) o on true
@@ -109,7 +121,8 @@ begin
                 when a.valid_until <= v_now then 'expired'
                 when a.dispatch_at > v_now then 'early'
                 when a.suspended then 'suspended'
-                when not coalesce(a.lock_state = 'HELD' or a.lock_state = 'CAPTURED' and a.charge = 'submitted', false) or a.sealed is null then 'no_hold' end as refusal,
+                when not coalesce(a.lock_state = 'HELD' or a.lock_state = 'CAPTURED' and a.charge = 'submitted', false) or a.sealed is null then 'no_hold'
+                when a.may_have_gone and a.delivery = 'at_most_once' then 'uncertain' end as refusal,
                 (a.attempt_no + case when a.ours then 0 else 1 end)::smallint as claimed_no
             from asked a
         ), won as materialized (
@@ -124,8 +137,18 @@ begin
         ), claimed as (
             update tollwire.message_states s
                 set state = 'SENDING', attempt_no = s.attempt_no + 1, sequence = s.sequence + 1, carrier_id = p_carrier, claim_id = p_claim, updated_at = v_now,
-                    claim_deadline = v_now + v_deadline
+                    claim_deadline = v_now + v_deadline,
+                    possible_duplicate = s.possible_duplicate or s.message_id = any (array(select j.message_id from won j where j.may_have_gone))
                 where s.message_id = any (array(select j.message_id from won j where j.refusal is null and not j.ours)) and s.message_id between v_min and v_max
+        ), unasked as (
+            -- As if a worker had died, with no attempt open: the clockwork finds out what is left to wait for.
+            update tollwire.message_states s
+                set state = 'SENDING', attempt_no = s.attempt_no + 1, sequence = s.sequence + 1, claim_id = null, updated_at = v_now, claim_deadline = v_now - c_margin
+                where s.message_id = any (array(select j.message_id from won j where j.refusal = 'uncertain')) and s.message_id between v_min and v_max
+        ), unmade as (
+            insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at, outcome, outcome_at, error_code, error_detail)
+                select j.message_id, j.claimed_no, part, p_carrier, v_now, 'unclaimed', v_now, 'not_asked_again', 'an earlier attempt may have handed it over, and its carrier is not to be asked'
+                from won j, generate_series(1, j.parts_total) part where j.refusal = 'uncertain'
         ), journal as (
             insert into tollwire.attempts (message_id, attempt_no, part_no, carrier_id, claimed_at)
                 select j.message_id, j.claimed_no, part, p_carrier, v_now from won j, unnest(j.parts) part where j.refusal is null and not j.ours
@@ -135,7 +158,7 @@ begin
         ), sweep as (
             -- Not ours to end here: the clockwork looks at once.
             update tollwire.outbox o set due_at = v_now
-                where o.message_id = any (array(select j.message_id from won j where j.refusal in ('expired', 'suspended', 'no_hold')))
+                where o.message_id = any (array(select j.message_id from won j where j.refusal in ('expired', 'suspended', 'no_hold', 'uncertain')))
         )
         select j.refusal, j.claimed_no, j.client_id, j.msisdn, j.region, j.sender, j.sealed, j.encoding, j.segments, j.lane,
                extract(epoch from j.valid_until - v_now)::double precision, j.tries, j.delivery, j.is_test,
