@@ -104,8 +104,8 @@ async def change_client(
         if field != "reason" and getattr(body, field) is not UNSET
     }
     try:
-        async with connected(resources.pool) as connection:
-            old = (await clients.client_account(connection, path.name)).settings
+        async with connected(resources.pool) as connection, connection.transaction():
+            old = (await clients.lock_client(connection, path.name)).settings
             _refuse_senders(body, old)
             _refuse_foreign_default(dataclasses.replace(old, **changes), old)
             changed = await clients.set_client(connection, path.name, changes, actor_of(call), body.reason)

@@ -100,6 +100,19 @@ async def create_client(
         return await client_account(conn, name)
 
 
+LOCK = "select true from tollwire.clients where name = $1 for update"
+
+
+async def lock_client(conn: Connection, name: str) -> ClientAccount:
+    """Return one client, whose settings nobody else changes until the transaction ends.
+
+    Raises:
+        NoSuchClient: there is none with this name.
+    """
+    await conn.fetchval(LOCK, name)
+    return await client_account(conn, name)
+
+
 UPDATE = """
     update tollwire.clients set suspended = $2, requests_per_minute = $3, requests_burst = $4,
         messages_per_second = $5, charge = $6, partial_charge = $7, waive_late_capture = $8,
@@ -108,7 +121,6 @@ UPDATE = """
     where name = $1
 """
 SET_PACING = "select ledger.set_pacing_v1($1, $2)"
-LOCK = "select true from tollwire.clients where name = $1 for update"
 
 
 async def set_client(
@@ -121,8 +133,7 @@ async def set_client(
         asyncpg.CheckViolationError: a setting is out of its range; nothing was changed.
     """
     async with conn.transaction():
-        await conn.fetchval(LOCK, name)
-        old = await client_account(conn, name)
+        old = await lock_client(conn, name)
         new = dataclasses.replace(old.settings, **changes)
         changed = _difference(old.settings, new)
         if not changed:

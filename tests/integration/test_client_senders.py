@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from cli.__main__ import tollwire
-from tests.support.api_rig import Answer, Rig, open_api, prepare
+from shared.storage import clients
+from tests.support.api_rig import BY, Answer, Rig, open_api, prepare
 from tests.support.servers import Database
 
 # A change is in force within a second (RULES 32); this much more is for a machine that is busy.
 IN_FORCE_SECONDS = 20.0
+WAITING = "select exists (select from pg_locks where not granted)"
 
 
 @pytest.fixture
@@ -57,6 +59,22 @@ async def test_an_allowed_sender_that_is_the_default_one_is_not_taken_back_alone
             await asyncio.sleep(0.05)
     assert (await rig.send(key)).body["from"] == "TWO"
     assert (await changed(allowed_senders=None)).status == (await changed(default_sender="ANY")).status == 200
+
+
+async def test_a_list_is_held_against_the_default_sender_that_is_set_meanwhile(
+    rig: Rig,
+) -> None:
+    operator, path = await rig.operator(), "/admin/v1/clients/acme"
+    await rig.client("acme", default_sender="ONE", allowed_senders=["ONE", "TWO"])
+    async with rig.connection() as conn, conn.transaction():
+        await clients.set_client(conn, "acme", {"default_sender": "TWO"}, BY)
+        listing = rig.call("PATCH", path, key=operator, body={"allowed_senders": ["ONE"]})
+        changing = asyncio.create_task(listing)
+        async with asyncio.timeout(IN_FORCE_SECONDS):
+            while not await conn.fetchval(WAITING):  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(0.01)
+    refused = await changing
+    assert (refused.status, refused.body["errors"][0]["field"]) == (422, "default_sender")
 
 
 async def test_a_default_sender_that_was_never_in_the_list_does_not_stand_in_the_way_of_other_changes(
