@@ -91,7 +91,7 @@ SEAL_DAY: Final = "select ledger.seal_day_v1($1, $2, $3, $4::text::jsonb, $5, $6
 async def close_day(conn: Connection, day: date, signer: Signer) -> Seal:
     """Write the day's checkpoints and seal them; the caller has verified the day. Repeating it is harmless.
 
-    An entry of a commit that waited for longer than that proof took is in the seal, too; ``--full`` proves it.
+    An entry of a commit that waited for longer than that proof is in the seal, too; ``--full`` proves it.
 
     Raises:
         asyncpg.InvalidParameterValueError: the day is not over.

@@ -72,6 +72,14 @@ def test_a_search_of_a_log_finds_a_line_that_the_service_writes(
     assert found.stdout != lines, "it finds everything"
 
 
+def test_a_search_of_several_pods_reads_all_of_their_lines() -> None:
+    """With a selector kubectl shows the last ten lines of each pod, whatever --since says."""
+    wanted = re.compile(r"^kubectl .*\blogs -l .*--since.*$", re.MULTILINE)
+    lines = [line for page in DOCS for line in wanted.findall(page.read_text(encoding="utf-8"))]
+    assert len(lines) > 10
+    assert [line for line in lines if "--tail=-1" not in line] == []
+
+
 def test_documents_search_logs() -> None:
     assert len(list(searches())) > 10
 
