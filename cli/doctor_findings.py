@@ -91,7 +91,11 @@ _POSTGRES: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
         "has no connection left",
         "Raise max_connections, or lower TOLLWIRE_POSTGRES_POOL_MAX or the number of processes.",
     ),
-    (asyncpg.CannotConnectNowError, "is starting up or shutting down", "Wait for it, and look into its log."),
+    (
+        asyncpg.CannotConnectNowError,
+        "is starting up or shutting down",
+        "Wait for it and look into its log. If it goes down and does not end, `pg_ctl stop -m fast` ends it.",
+    ),
     (
         asyncpg.TargetServerAttributeNotMatched,
         "takes no writes",

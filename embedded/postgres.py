@@ -179,12 +179,20 @@ class PostgresServer(Unit):
         self.child.launch(command, death_signal=signal.SIGINT, identity=self._identity)
 
     def is_ready(self) -> bool:
-        """True when the postmaster says so in its own pid file, as for pg_ctl (line 1 pid, line 8 status)."""
+        """True when the postmaster says so."""
+        return self._says() == "ready"
+
+    def is_ending(self) -> bool:
+        """True after a SIGTERM: it lets nobody in and waits until all pools have left (smart shutdown)."""
+        return self._says() == "stopping"
+
+    def _says(self) -> str:
+        """What the postmaster's own pid file says of it, as for pg_ctl (line 1 pid, line 8 status)."""
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return False
-        return len(lines) >= 8 and lines[0] == str(self.child.pid) and lines[7].strip() == "ready"
+        except OSError:
+            return ""
+        return lines[7].strip() if len(lines) >= 8 and lines[0] == str(self.child.pid) else ""
 
 
 def run_postgres(

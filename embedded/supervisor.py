@@ -94,14 +94,25 @@ class Supervisor:
     async def _keep(self, kept: Kept) -> None:
         pause_seconds = BACKOFF_FIRST_SECONDS
         while True:
-            while kept.unit.child.exit_code is None:  # noqa: ASYNC110 - a child gives no event, only its status
+            while kept.unit.child.exit_code is None:
                 await asyncio.sleep(WATCH_SECONDS)
+                if kept.unit.is_ending():
+                    await self._end(kept)
             if time.monotonic() - kept.started_at >= STEADY_SECONDS:
                 pause_seconds = BACKOFF_FIRST_SECONDS
             self._tell_death(kept, pause_seconds)
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, BACKOFF_MAX_SECONDS)
             await self._restart(kept)
+
+    async def _end(self, kept: Kept) -> None:
+        """End what would wait for its users, who cannot come back before it has ended."""
+        self._tell(
+            kept, "was told to end by somebody else, and waits for its clients; ending it", is_bad=True
+        )
+        self._set(kept, UnitState.RESTARTING)
+        with suppress(OSError):  # its pid file, on a disk that fails
+            await await_through(kept.unit.child.stopping(kept.unit.stop_steps))
 
     def _tell_death(self, kept: Kept, pause_seconds: float) -> None:
         how = describe_exit(kept.unit.child.exit_code or 0)

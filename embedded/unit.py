@@ -67,6 +67,10 @@ class Unit(ABC):
     def is_ready(self) -> bool:
         """True when it answers; a quick look, never a wait."""
 
+    def is_ending(self) -> bool:
+        """True when somebody else told it to end and it waits, perhaps for ever; a quick look, as above."""
+        return False
+
     def take_folder(self) -> None:
         """Make the folder and hold it.
 
