@@ -74,7 +74,7 @@ def _kill(home: Home) -> None:
     pid = home.supervisor_pid()
     if pid is None:
         raise click.ClickException(
-            f"{home.path} is held by a process that does not say which: stop it by hand."
+            f"{home.path} is held by a process that {home.state_file.name} does not name: stop it by hand."
         )
     os.kill(pid, signal.SIGKILL)
     while home.is_running:

@@ -86,7 +86,7 @@ class Home:
         self.demo_key = path / "demo.key"
         self.keyring = path / "keyring.json"
         self.lock = FolderLock(path)
-        self._state = path / "state.json"
+        self.state_file = path / "state.json"
         self._ports = path / "ports.json"
 
     @classmethod
@@ -163,13 +163,19 @@ class Home:
         """What the last supervisor said; None when nothing ever ran here, or nothing readable."""
         try:
             with told_whose(self.path):
-                return msgspec.json.decode(self._state.read_bytes(), type=State)
+                return msgspec.json.decode(self.state_file.read_bytes(), type=State)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
 
+    @property
+    def has_state(self) -> bool:
+        """True when a supervisor said something here, readable or not."""
+        with told_whose(self.path):
+            return is_there(self.state_file)
+
     def write_state(self, state: State) -> None:
         """Replace what is said, at once for every reader."""
-        write_private(self._state, msgspec.json.encode(state).decode())
+        write_private(self.state_file, msgspec.json.encode(state).decode())
 
     def supervisor_pid(self) -> int | None:
         """The pid of the supervisor that runs now, if one does."""

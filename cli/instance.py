@@ -23,7 +23,7 @@ from embedded.rotation import rotate
 from embedded.supervisor import Kept, Notice, Supervisor
 from embedded.unit import NotInstalled
 
-ROTATE_SECONDS = 30.0  # a log grows by a few MB in that time at most
+LOOK_SECONDS = 5.0  # at what we keep: a log grows by less than a MB in that time
 
 
 class Instance:
@@ -188,11 +188,13 @@ class Instance:
     async def _watch(self) -> None:
         while not self._stop.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(ROTATE_SECONDS):
+                async with asyncio.timeout(LOOK_SECONDS):
                     await self._stop.wait()
             for log in self._home.logs.glob("*.log"):
                 with suppress(OSError):  # a full disk; next time there may be room
                     rotate(log)
+            if self._home.read_state() is None:
+                self._save()  # somebody damaged it, and `status` and `down` know us by it
 
     async def _shut_down(self, last: Phase) -> None:
         self._set_phase("stopping")

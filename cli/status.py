@@ -16,6 +16,7 @@ from embedded.ports import is_listening
 from embedded.probe import answers, get
 
 HEALTHY_EXIT, DEGRADED_EXIT, NOT_RUNNING_EXIT = 0, 1, 3  # 3 is what LSB init scripts answer too
+UNREADABLE = "unknown"  # the phase of an instance whose state.json was damaged
 READY, NO_ANSWER = "ready", "does not answer"
 # What each server answers at once: PostgreSQL whether it takes TLS; NATS speaks first.
 FIRST_WORDS = {"postgresql": b"\x00\x00\x00\x08\x04\xd2\x16\x2f", "nats": b"", "valkey": b"PING\r\n"}
@@ -59,12 +60,13 @@ def status(wants_json: bool) -> None:
 
 def look(home: Home) -> Report:
     """Ask every part how it is."""
-    state = home.read_state() or State(phase="stopped")
+    state = home.read_state() or State()
     is_running = home.is_running
+    is_unreadable = is_running and home.has_state and home.read_state() is None
     processes = state.processes if is_running else []
     return Report(
         running=is_running,
-        phase=state.phase if is_running else "stopped",
+        phase=UNREADABLE if is_unreadable else state.phase if is_running else "stopped",
         api_url=(state.api_url or None) if is_running else None,
         demo_key=home.demo_key.read_text(encoding="utf-8").strip() if home.demo_key.exists() else None,
         data_folder=str(home.path),
@@ -107,6 +109,13 @@ def _missing(body: bytes) -> str:
 def _print(console: Console, report: Report) -> None:
     if not report.running:
         console.print(f"Nothing runs in {report.data_folder}. `{own_command('up')}` starts it.")
+        return
+    if report.phase == UNREADABLE:
+        console.print(
+            f"Something runs in {report.data_folder}, and its state.json cannot be read: it is written anew "
+            "within seconds. If it is not, end the `tollwire up` of this folder by hand.",
+            soft_wrap=True,
+        )
         return
     versions = ", ".join(f"{name} {version or '-'}" for name, version in report.versions.items())
     where = f"at {report.api_url}" if report.api_url else "without services"

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from cli import down
+from cli import instance as instance_module
 from cli.home import Home, State
 from cli.instance import Instance
 from cli.screen import Screen
@@ -61,6 +63,21 @@ def test_one_that_says_late_who_it_is_is_told_to_stop_and_not_killed(late_home, 
 async def seen(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 - another process gives no event
         await asyncio.sleep(0)
+
+
+async def test_one_whose_state_was_damaged_says_again_who_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(instance_module, "LOOK_SECONDS", 0.01)
+    home = Home(tmp_path / "home")
+    home.make()
+    (home.path / "state.json").write_text("garbage")
+    instance = Instance(home, {}, {}, Screen(Console(file=io.StringIO()), home.log_of("supervisor")))
+    watching = asyncio.create_task(instance._watch())
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while home.supervisor_pid() is None:  # noqa: ASYNC110 - a file gives no event
+            await asyncio.sleep(0.01)
+    instance._on_signal()
+    await watching
+    assert home.supervisor_pid() == os.getpid()
 
 
 async def test_one_that_first_stops_what_was_left_behind_says_before_who_it_is(tmp_path):

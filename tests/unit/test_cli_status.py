@@ -65,6 +65,18 @@ def test_what_a_process_misses_is_told_in_words(home: Home) -> None:
         assert look(home).health == {"worker": "not ready: postgres: TimeoutError"}
 
 
+def test_a_state_that_was_damaged_is_told_and_is_no_stopped_instance(home: Home) -> None:
+    (home.path / "state.json").write_text("garbage")
+    done = CliRunner().invoke(status)
+    assert done.exit_code == 1
+    assert "and its state.json cannot be read: it is written anew" in done.output
+    assert json.loads(CliRunner().invoke(status, ["--json"]).output)["phase"] == "unknown"
+
+
+def test_who_has_said_nothing_yet_is_starting(home: Home) -> None:
+    assert look(home).phase == "starting"
+
+
 def test_people_read_their_own_time_and_programs_utc(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.write_state(State(phase="running", started_at="2026-11-21T10:00:00+00:00"))
     monkeypatch.setattr("cli.status.time_text", lambda time: f"local time of {time}")
