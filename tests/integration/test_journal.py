@@ -4,12 +4,13 @@ import asyncio
 from typing import NamedTuple
 
 import pytest
+from structlog.testing import capture_logs
 
 from embedded.nats import NatsServer
 from shared.runtime.postgres import OutcomeUnknown
 from shared.storage.config import CarrierConfig
 from tests.support.flow import outcome
-from tests.support.old_days import drop_days
+from tests.support.old_days import drop_days, soon_given_up
 from tests.support.servers import Database
 from tests.support.worker_rig import Rig, open_rig
 from worker.store import Claimed, Outcome
@@ -58,12 +59,15 @@ async def test_outcomes_wait_for_a_day_whose_partitions_are_not_made(
     database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than for a database that is away: it knows that they went out, and not what was answered."""
-    monkeypatch.setattr("worker.store.RECORD_DEADLINE_SECONDS", 0.1)
+    soon_given_up(monkeypatch, "worker.store.RECORD_DEADLINE_SECONDS")
     async with open_rig(database, nats_server) as rig:
         one = await submitted(rig, rig.carrier)
         await drop_days(rig.flow, "tollwire.carrier_references")
-        record = asyncio.ensure_future(rig.journal.record(*one))
-        await asyncio.wait([record], timeout=1.0)
-        assert not record.done()
+        with capture_logs() as logs:
+            record = asyncio.ensure_future(rig.journal.record(*one))
+            async with asyncio.timeout(20):
+                while [entry["event"] for entry in logs].count("outcomes wait") < 2:
+                    assert not record.done()
+                    await asyncio.sleep(0.01)
         await rig.clockwork.make_partitions()
         assert [recorded.state for recorded in await record] == ["SENT"]

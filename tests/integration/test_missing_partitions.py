@@ -9,7 +9,7 @@ from dlr import store
 from ledger.days import make_days
 from shared.runtime.server_calls import PartitionMissing, is_bisectable, is_retryable
 from tests.support.flow import Flow, open_flow
-from tests.support.old_days import drop_days
+from tests.support.old_days import drop_days, soon_given_up
 from tests.support.servers import Database
 
 
@@ -45,7 +45,7 @@ async def test_a_call_waits_for_its_day_and_is_answered(database: Database) -> N
 async def test_where_the_day_is_not_made_in_time_nothing_was_done(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlr.store.CALL_DEADLINE_SECONDS", 0.1)
+    soon_given_up(monkeypatch, "dlr.store.CALL_DEADLINE_SECONDS")
     async with open_flow(database) as flow:
         receipt = await receipt_without_a_day(flow)
         with pytest.raises(PartitionMissing, match="the day's partitions are not made") as caught:

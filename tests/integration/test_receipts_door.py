@@ -35,7 +35,7 @@ from shared.storage.facts import FactPublisher
 from tests.support.api_rig import NO_NATS
 from tests.support.flow import Flow, open_flow
 from tests.support.locks import held
-from tests.support.old_days import drop_days
+from tests.support.old_days import drop_days, soon_given_up
 from tests.support.servers import Database
 
 KEYRING = Keyring("k1", {"k1": bytes(32)})
@@ -196,11 +196,12 @@ async def test_a_receipt_of_a_day_without_partitions_is_asked_for_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is called malformed never comes again."""
-    for name in ("TAKE_DEADLINE_SECONDS", "CALL_DEADLINE_SECONDS"):
-        monkeypatch.setattr(f"dlr.store.{name}", 0.1)
+    deadlines = [f"dlr.store.{name}" for name in ("TAKE_DEADLINE_SECONDS", "CALL_DEADLINE_SECONDS")]
     async with open_carriers_door(database) as door:
         await drop_days(door.flow, "tollwire.receipts")
-        assert await door.post(OTHER) == (503, "1")
+        with monkeypatch.context() as in_a_hurry:
+            soon_given_up(in_a_hurry, *deadlines)
+            assert await door.post(OTHER) == (503, "1")
         await make_days(door.flow.pool)
         assert await door.post(OTHER) == (200, None)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from ledger.bookkeeping import CLOSE_AFTER
 from ledger.retention import Retention
 from ledger.retention_settings import RetentionSettings
@@ -42,6 +44,17 @@ async def drop_days(flow: Flow, parent: str) -> None:
     days = "select inhrelid::regclass::text from pg_inherits where inhparent = $1::text::regclass"
     for (day,) in await flow.pool.fetch(days, parent):
         await flow.pool.execute(f"drop table {day}")
+
+
+def soon_given_up(monkeypatch: pytest.MonkeyPatch, *deadlines: str) -> None:
+    """Let calls with these deadlines give a missing partition up after 0.2 s.
+
+    A try that begins has seconds, as it has at the real deadlines: one that ends at its own timeout, on a
+    machine that stood still, says that the outcome is not known.
+    """
+    monkeypatch.setattr("shared.runtime.server_calls.TRY_MIN_SECONDS", 4.8)
+    for deadline in deadlines:
+        monkeypatch.setattr(deadline, 5.0)
 
 
 async def accepted_on(flow: Flow, day: date, client: int, number: int = 1, **changes: Any) -> list[UUID]:
