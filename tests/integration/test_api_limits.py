@@ -19,9 +19,12 @@ from embedded.valkey import ValkeyServer
 from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota, decide
 from shared.runtime.server_settings import ValkeyAccess
 from tests.support.api_rig import Rig, open_api, prepare
+from tests.support.own_time import within_own
 from tests.support.servers import Database
 
-TEN = Quota(requests_per_minute=60, burst=10)
+# One a minute: none comes back while a test runs, or while its machine stands still.
+TEN = Quota(requests_per_minute=1, burst=10)
+A_LITTLE_US = TEN.interval_us / 5
 NOBODY = "redis://127.0.0.1:9/0"
 
 
@@ -34,25 +37,28 @@ def calls_by_valkey() -> float:
 
 
 @pytest.fixture
-async def limits(valkey_server: ValkeyServer) -> AsyncIterator[Limits]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answer that is late would let the process limit alone for a second; a machine may stand still."""
+    monkeypatch.setattr("api.limits.DEADLINE_SECONDS", 10.0)
+    monkeypatch.setattr("api.valkey_client.ANSWER_SECONDS", 10.0)
+    monkeypatch.setattr("api.valkey_client.CONNECT_SECONDS", 10.0)
+
+
+@pytest.fixture
+async def limits(valkey_server: ValkeyServer, patient: None) -> AsyncIterator[Limits]:
     async with open_script(at(valkey_server.url)) as script, Limits(script) as opened:
-        # The first connection may take longer than a request waits for it.
-        known = calls_by_valkey()
-        async with asyncio.timeout(10):
-            while calls_by_valkey() == known:
-                await opened.take("somebody", TEN)
         yield opened
 
 
 @pytest.fixture
-async def rig(database: Database, valkey_server: ValkeyServer, tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig(
+    database: Database, valkey_server: ValkeyServer, tmp_path: Path, patient: None
+) -> AsyncIterator[Rig]:
     await prepare(database)
     async with open_api(database, tmp_path, valkey_url=valkey_server.url) as running:
-        key = await running.client("first")
         known = calls_by_valkey()
-        async with asyncio.timeout(10):
-            while calls_by_valkey() == known:  # as above
-                await running.call("GET", "/v1/balance", key=key)
+        await running.call("GET", "/v1/balance", key=await running.client("first"))
+        assert calls_by_valkey() > known
         yield running
 
 
@@ -62,8 +68,8 @@ async def test_valkey_and_the_process_count_alike(limits):
         shared = await limits.take("acme", TEN)
         own = local.take("acme", TEN, time.monotonic() * MICROSECONDS)
         assert (shared.is_allowed, shared.remaining) == (own.is_allowed, own.remaining)
-        assert shared.retry_us == pytest.approx(own.retry_us, abs=200_000)
-        assert shared.reset_us == pytest.approx(own.reset_us, abs=200_000)
+        assert shared.retry_us == pytest.approx(own.retry_us, abs=A_LITTLE_US)
+        assert shared.reset_us == pytest.approx(own.reset_us, abs=A_LITTLE_US)
 
 
 async def test_two_processes_share_one_limit(limits, valkey_server):
@@ -91,7 +97,7 @@ async def test_many_are_taken_all_or_none(limits):
 
 
 async def test_a_busy_client_asks_valkey_seldom(limits, valkey_server):
-    quota = Quota(requests_per_minute=60_000, burst=100_000)
+    quota = Quota(requests_per_minute=1, burst=100_000)
     before = calls_by_valkey()
     for _ in range(20):
         await asyncio.gather(*(limits.take("acme", quota) for _ in range(100)))
@@ -125,17 +131,17 @@ async def test_a_raised_limit_ends_a_refusal(limits):
     for _ in range(10):
         assert (await limits.take("acme", TEN)).is_allowed
     assert not (await limits.take("acme", TEN)).is_allowed
-    assert (await limits.take("acme", Quota(requests_per_minute=60, burst=20))).is_allowed
+    assert (await limits.take("acme", Quota(requests_per_minute=1, burst=20))).is_allowed
 
 
 async def test_a_raised_limit_is_in_force_though_a_long_burst_is_used_up(limits):
-    slow, raised = Quota(requests_per_minute=60, burst=1_000), Quota(requests_per_minute=10_000, burst=1_000)
+    slow, raised = Quota(requests_per_minute=1, burst=1_000), Quota(requests_per_minute=10_000, burst=1_000)
     assert (await limits.take_many("acme", slow, slow.burst)).is_allowed
     taken = await limits.take("acme", raised)
     assert taken.is_allowed or taken.retry_us <= raised.interval_us
 
 
-@pytest.mark.parametrize("ahead_seconds", [5, 10, 3600])
+@pytest.mark.parametrize("ahead_seconds", [300, 600, 3600])
 async def test_valkey_and_the_process_take_what_they_find_alike(limits, valkey_server, ahead_seconds):
     """Also where Valkey's clock has gone back, so that what it kept is further ahead than any burst."""
     async with Redis.from_url(valkey_server.url) as client:
@@ -145,8 +151,8 @@ async def test_valkey_and_the_process_take_what_they_find_alike(limits, valkey_s
     shared = await limits.take("acme", TEN)
     assert (shared.is_allowed, shared.remaining) == (own.is_allowed, own.remaining)
     assert shared.reset_us <= TEN.burst * TEN.interval_us
-    assert shared.retry_us == pytest.approx(own.retry_us, abs=200_000)
-    assert shared.reset_us == pytest.approx(own.reset_us, abs=200_000)
+    assert shared.retry_us == pytest.approx(own.retry_us, abs=A_LITTLE_US)
+    assert shared.reset_us == pytest.approx(own.reset_us, abs=A_LITTLE_US)
 
 
 async def test_without_valkey_each_process_limits_by_itself():
@@ -156,27 +162,31 @@ async def test_without_valkey_each_process_limits_by_itself():
         assert limits.is_shared is None
 
 
-async def test_a_valkey_that_is_away_costs_one_deadline_and_then_nothing():
+async def test_a_valkey_that_is_away_costs_one_deadline_and_then_nothing(monkeypatch):
+    monkeypatch.setattr("api.limits.PAUSE_SECONDS", 60.0)
     async with open_script(at(NOBODY)) as script, Limits(script) as limits:
-        started_at = time.monotonic()
-        taken = [await limits.take("acme", TEN) for _ in range(11)]
+        async with within_own(0.5):
+            taken = [await limits.take("acme", TEN) for _ in range(11)]
         assert [one.is_allowed for one in taken] == [True] * 10 + [False]
         assert limits.is_shared is False
-        assert time.monotonic() - started_at < 0.5
 
 
 async def test_a_client_sees_its_limit_and_when_to_come_back(rig):
-    key = await rig.client("acme", requests_per_minute=60, requests_burst=3)
+    key = await rig.client("acme", requests_per_minute=1, requests_burst=3)
+    begun = time.monotonic()
     answers = [await rig.call("GET", "/v1/balance", key=key) for _ in range(4)]
+    passed_seconds = int(time.monotonic() - begun)
     assert [answer.status for answer in answers] == [200, 200, 200, 429]
-    assert answers[0].headers["RateLimit-Policy"] == '"default";q=60;w=60, "burst";q=3;w=3'
-    assert [answer.headers["RateLimit"] for answer in answers[:3]] == [
-        '"burst";r=2;t=1', '"burst";r=1;t=2', '"burst";r=0;t=3',
-    ]  # fmt: skip
+    assert answers[0].headers["RateLimit-Policy"] == '"default";q=1;w=60, "burst";q=3;w=180'
+    assert [answer.requests_left for answer in answers] == [2, 1, 0, 0]
+    told = [int(answer.headers["RateLimit"].partition(";t=")[2]) for answer in answers]
     refused = answers[3]
     assert refused.code == "too_many_requests"
-    assert refused.headers["Retry-After"] == str(refused.body["retry_after_seconds"]) == "1"
-    assert refused.headers["RateLimit"] == '"burst";r=0;t=3', "t is when all is back, Retry-After when one is"
+    assert refused.headers["Retry-After"] == str(refused.body["retry_after_seconds"])
+    # t is when all is back, Retry-After when one is.
+    told.append(int(refused.headers["Retry-After"]))
+    for seconds, minutes in zip(told, (1, 2, 3, 3, 1), strict=True):
+        assert 60 * minutes - passed_seconds <= seconds <= 60 * minutes
 
 
 async def test_replays_and_refusals_use_nothing_up(rig):
@@ -192,7 +202,7 @@ async def test_replays_and_refusals_use_nothing_up(rig):
 
 
 async def test_all_keys_of_a_client_share_its_limit(rig):
-    first = await rig.client("acme", requests_per_minute=60, requests_burst=2)
+    first = await rig.client("acme", requests_per_minute=1, requests_burst=2)
     second = await rig.key("acme")
     statuses = [(await rig.call("GET", "/v1/balance", key=key)).status for key in (first, second, first)]
     assert statuses == [200, 200, 429]
@@ -200,18 +210,18 @@ async def test_all_keys_of_a_client_share_its_limit(rig):
 
 async def test_an_address_is_limited_before_its_key_is_looked_at(database, tmp_path):
     await prepare(database)
-    settings = {"address_requests_per_minute": "60", "address_requests_burst": "3"}
+    settings = {"address_requests_per_minute": "1", "address_requests_burst": "3"}
     async with open_api(database, tmp_path, **settings) as rig:
         answers = [await rig.call("GET", "/v1/balance", key="tw_wrong") for _ in range(4)]
         assert [answer.code for answer in answers] == ["unauthorized"] * 3 + ["too_many_requests"]
-        assert answers[3].headers["Retry-After"] == "1"
+        assert 30 < int(answers[3].headers["Retry-After"]) <= 60
         assert "RateLimit" not in answers[3].headers, "it is not the client's"
         assert (await rig.call("GET", "/healthz")).status == 200
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/docs.js", "/nowhere", "/v1/rates/new"])
 async def test_pages_and_what_is_not_there_count_as_other_requests_do(database, tmp_path, path):
-    settings = {"address_requests_per_minute": "60", "address_requests_burst": "3"}
+    settings = {"address_requests_per_minute": "1", "address_requests_burst": "3"}
     await prepare(database)
     async with open_api(database, tmp_path, **settings) as rig:
         # Counted once each: three are what the address may ask at once.
@@ -220,14 +230,14 @@ async def test_pages_and_what_is_not_there_count_as_other_requests_do(database, 
         for known in (path, "/v1/errors"):
             refused = await rig.call("GET", known)
             assert (refused.status, refused.code) == (429, "too_many_requests")
-            assert refused.headers["Retry-After"] == "1"
+            assert 30 < int(refused.headers["Retry-After"]) <= 60
         assert (await rig.call("GET", "/readyz")).status == 200
 
 
 async def test_one_process_is_limited_over_all(database, tmp_path):
     await prepare(database)
     settings = {
-        "total_requests_per_minute": "60",
+        "total_requests_per_minute": "1",
         "total_requests_burst": "2",
         "trusted_proxies": "127.0.0.1",
     }
