@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.carrier_rigs import RIGS, Behaviour, Rig
+from tests.support.own_time import within_own
 from tests.support.submissions import REFUSED_MSISDN, submission, submissions
 from worker.carriers.base import (
     AWAY,
@@ -158,7 +159,7 @@ async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(na
         first = await on_its_way(rig, rig.carrier.submit_many([submission(1)]))
         deadline_seconds = 2.0
         wanted = [submission(2 + number, deadline_seconds=deadline_seconds) for number in range(count)]
-        async with asyncio.timeout(0.75 * deadline_seconds - 0.1):  # a half of the half is too long
+        async with within_own(0.75 * deadline_seconds - 0.1):  # a half of the half is too long
             outcomes = await rig.carrier.submit_many(wanted)
         assert [essence(outcome) for outcome in outcomes] == [(Refused, "carrier_busy", False)] * count
         assert [message_id for message_id, _ in await rig.reached()] == [str(submission(1).message_id)]
@@ -169,10 +170,10 @@ async def test_what_finds_no_place_before_half_of_the_deadline_is_not_written(na
 
 @every_rig
 async def test_a_place_that_is_free_after_half_of_the_deadline_comes_too_late(name):
-    first_ends = {"total_timeout_seconds": 1.8, "connections_max": 1}
+    first_ends = {"total_timeout_seconds": 3.8, "connections_max": 1}
     async with RIGS[name].open(Behaviour.NEVER_ANSWERS, first_ends) as rig:
         first = await on_its_way(rig, rig.carrier.submit_many([submission(1)]))
-        late = [submission(number, deadline_seconds=2.0) for number in (2, 3, 4)]
+        late = [submission(number, deadline_seconds=4.0) for number in (2, 3, 4)]
         outcomes = await rig.carrier.submit_many(late)
         await first
         assert [essence(outcome) for outcome in outcomes] == [(Refused, "carrier_busy", False)] * 3
@@ -219,8 +220,8 @@ async def test_a_message_whose_validity_has_ended_holds_up_no_other(name):
 
 @every_rig
 async def test_a_message_whose_validity_ends_while_it_waits_holds_up_no_other(name):
-    one_a_second = {"total_timeout_seconds": 1.0, "connections_max": 1}
-    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, one_a_second) as rig:
+    one_by_one = {"total_timeout_seconds": 2.0, "connections_max": 1}
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, one_by_one) as rig:
         first = await on_its_way(rig, rig.carrier.submit_many([submission(1)]))
         outcomes = await rig.carrier.submit_many([submission(2, valid_for_seconds=0.25), submission(3)])
         assert outcomes[0] == TOO_LATE
@@ -268,8 +269,8 @@ async def test_what_is_refused_before_it_is_written_is_not_written(name):
 
 @every_rig
 async def test_what_waits_for_a_place_is_turned_away_at_once_and_what_may_go_waits_on(name):
-    one_a_second = {"total_timeout_seconds": 1.0, "connections_max": 1}
-    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, one_a_second) as rig:
+    one_by_one = {"total_timeout_seconds": 2.0, "connections_max": 1}
+    async with RIGS[name].open(Behaviour.NEVER_ANSWERS, one_by_one) as rig:
         watched, others = Watched(), Watched()
         first = await on_its_way(rig, rig.carrier.submit_many([submission(1)], others))
         waiting = asyncio.create_task(rig.carrier.submit_many(submissions(3), watched))

@@ -153,7 +153,7 @@ async def test_a_connection_that_comes_after_half_of_the_deadline_carries_nothin
 
 async def test_a_bulk_that_is_refused_as_a_whole_after_half_of_the_deadline_is_not_asked_for_one_by_one():
     """Each was a try that the carrier answered, though it does not say which of them is at fault."""
-    deadline_seconds = 1.0
+    deadline_seconds = 5.0
 
     async def refuse_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
