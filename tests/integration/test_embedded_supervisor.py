@@ -45,7 +45,9 @@ LIVES = READY + "time.sleep(60)"
 DRAINS_FOR_EVER = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + LIVES
 DIES_AFTER_ONE_GOOD_START = (
     "first = not pathlib.Path('again').exists(); pathlib.Path('again').touch();"
-    "first and pathlib.Path('ready').touch(); time.sleep(0.2 if first else 0); sys.exit(3)"
+    "first and pathlib.Path('ready').touch()\n"
+    "while first and not pathlib.Path('seen').exists(): time.sleep(0.02)\n"
+    "sys.exit(3)"
 )
 
 
@@ -128,6 +130,7 @@ async def test_on_a_full_disk_one_that_dies_is_tried_until_it_runs(tmp_path, tol
 async def test_one_that_dies_at_every_start_is_tried_again_with_longer_pauses(tmp_path, supervisor, told):
     await supervisor.start([Script("it", tmp_path, DIES_AFTER_ONE_GOOD_START)])
     (kept,) = supervisor.kept
+    (kept.unit.folder / "seen").touch()
     await told.until(lambda: kept.restarts >= 2)
     pauses = [notice.text.partition(" again in ")[2].partition(" s")[0] for notice in told.notices]
     assert pauses[:2] == ["0.2", "0.4"]
