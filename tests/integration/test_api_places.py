@@ -14,6 +14,7 @@ from api.places import REPLAYS_MAX
 from shared.storage.facts import FACTS_DROPPED
 from tests.support.api_rig import Answer, Rig, open_api, prepare
 from tests.support.locks import ACCOUNT, BLOCKED, held
+from tests.support.own_time import within_own
 from tests.support.servers import Database
 
 # Fewer than the connections of the test's own HTTP client, more than those of the API to PostgreSQL.
@@ -128,7 +129,7 @@ async def test_cancels_that_never_end_leave_their_client_its_reads_and_changes(d
                 while at_work() < asked or not await holder.fetchval(BLOCKED):
                     await holder.execute("select pg_sleep(0.01)")
         try:
-            async with asyncio.timeout(4):
+            async with within_own(4):
                 for _ in range(2):
                     assert (await rig.call("GET", "/v1/messages?limit=1", key=key)).status == 200
                 assert (await rig.call("PUT", "/v1/callback", key=key, body={"url": URL})).status == 201
@@ -143,12 +144,12 @@ async def test_what_is_cancelled_is_answered_before_reporting_hears_of_it(rig):
     requests = await sent_by(rig, key, 2)
     async with held(rig.database, "select pg_advisory_xact_lock(1)") as holder:
         await changed(rig.database, READS_WAIT)
-        async with asyncio.timeout(2):
+        async with within_own(2):
             answer = await rig.call(*requests[0][:2], key=key)
         assert (answer.status, answer.body["status"]) == (200, "CANCELLED")
         while not await holder.fetchval(BLOCKED):
             await holder.execute("select pg_sleep(0.01)")
-        async with asyncio.timeout(2):
+        async with within_own(2):
             assert (await rig.call(*requests[1][:2], key=key)).status == 200
         assert await holder.fetchval(BLOCKED) == 1
 

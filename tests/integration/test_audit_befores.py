@@ -26,8 +26,14 @@ where datname = current_database() and wait_event_type = 'Lock' and state = 'act
 
 @pytest.fixture
 async def two(database: Database) -> AsyncIterator[list[asyncpg.Connection]]:
-    """Two connections of the API, and one that looks on."""
+    """Two connections of the API, and one that looks on.
+
+    The role's own limits are shorter than a machine may stand still.
+    """
     connections = [await asyncpg.connect(database.dsn(role)) for role in ("api", "api", "postgres")]
+    for connection in connections[:2]:
+        for limit in ("lock", "statement", "transaction", "idle_in_transaction_session"):
+            await connection.execute(f"set {limit}_timeout = '20s'")
     conn = connections[0]
     await clients.create_client(conn, "acme", "EUR", ClientSettings(), BY)
     for name in ("one", "two", "three"):
@@ -72,7 +78,7 @@ async def trail(conn: Connection, change: Change, two: list[asyncpg.Connection])
     await change(first, 1)
     async with asyncio.TaskGroup() as group:
         group.create_task(change(second, 2))
-        async with asyncio.timeout(1.5):  # the role waits 2 s for a lock
+        async with asyncio.timeout(10):
             while not await conn.fetchval(WAITING):
                 pass
         await transaction.commit()
