@@ -19,7 +19,7 @@ from api.key_uses import KeyUses
 from api.limits import Limits
 from api.problems import Refusal
 from api.routing import BODY_SECONDS, Call, Operation, Serve, operation, read_body
-from api.server import SILENT_SECONDS, Endpoint, Front, Server
+from api.server import Endpoint, Front, Server
 from api.settings import ApiSettings
 from shared.domain.api_keys import RANDOM_BYTES, format_api_key, new_api_key
 from shared.domain.problems import ProblemCode
@@ -41,6 +41,7 @@ async def breaks(_resources: Any, _call: Call) -> Echo:
     raise ZeroDivisionError("the secret of the accounts")
 
 
+LONG_SECONDS = 15.0
 LOST = ConnectionDoesNotExistError("connection was closed in the middle of operation")
 FAULTS = {
     "lost": LOST,
@@ -143,6 +144,13 @@ async def test_a_server_that_leaves_ends_each_connection_with_an_answer_that_say
     await runner.cleanup()
 
 
+@pytest.fixture
+def long_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a machine stands still: a connection that is new, or has just asked, is not silent."""
+    monkeypatch.setattr("api.server.SILENT_SECONDS", LONG_SECONDS)
+
+
+@pytest.mark.usefixtures("long_silent")
 async def test_a_server_that_leaves_closes_who_is_silent_and_waits_for_who_is_not() -> None:
     server = Server(Front([("GET", "/page", page)]))
     runner = web.ServerRunner(server)
@@ -151,7 +159,7 @@ async def test_a_server_that_leaves_closes_who_is_silent_and_waits_for_who_is_no
     port = runner.addresses[0][1]
     silent = await asyncio.open_connection("127.0.0.1", port)
     for connection in await connected(server):
-        connection.spoken_at -= 2 * SILENT_SECONDS
+        connection.spoken_at -= 2 * LONG_SECONDS
     busy = await ask(port)
     leaving = asyncio.create_task(server.say_goodbye(20.0))
     async with asyncio.timeout(10):
@@ -167,6 +175,7 @@ async def test_a_server_that_leaves_closes_who_is_silent_and_waits_for_who_is_no
     await runner.cleanup()
 
 
+@pytest.mark.usefixtures("long_silent")
 async def test_a_server_that_leaves_waits_for_the_first_request_of_a_new_connection() -> None:
     server = Server(Front([("GET", "/page", page)]))
     runner = web.ServerRunner(server)
@@ -352,11 +361,11 @@ async def test_a_connection_that_never_asks_is_hung_up():
 
 
 async def test_a_connection_that_asked_once_is_kept():
-    async with serving(OPERATIONS, head_seconds=0.05) as port:
+    async with serving(OPERATIONS, head_seconds=1.0) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         loop = asyncio.get_running_loop()
         over = loop.create_future()
-        loop.call_later(0.15, over.set_result, None)
+        loop.call_later(2.0, over.set_result, None)
         for wait in (False, True):
             if wait:
                 await over

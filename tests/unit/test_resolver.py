@@ -159,7 +159,7 @@ async def test_where_those_that_run_hang_a_name_is_refused_in_time_and_counts_as
     names: Names, threads: Threads
 ) -> None:
     threads.left = 1
-    limits = LookUpLimits(4, quick_max=2, slow_max=1, slow_seconds=0.01, wait_seconds=0.05)
+    limits = LookUpLimits(4, quick_max=2, slow_max=1, slow_seconds=0.01, wait_seconds=1.0)
     resolver = Resolver(names, limits)
     async with asking(resolver, 1):
         with pytest.raises(ResolverBusyError):
