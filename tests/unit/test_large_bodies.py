@@ -99,10 +99,13 @@ class Posted:
 
 async def test_a_body_of_many_pieces_is_put_together_once() -> None:
     count = BATCH_MAX_BYTES // 64
-    started_at = time.process_time()
-    whole = await read_body(Posted(count, b"x" * 64), BATCH_MAX_BYTES)  # type: ignore[arg-type]
-    assert whole == b"x" * BATCH_MAX_BYTES
-    assert time.process_time() - started_at < 1.0  # each piece copied all before it: 5 s and more
+    took = []
+    for _ in range(3):  # of which others may disturb one
+        started_at = time.process_time()
+        whole = await read_body(Posted(count, b"x" * 64), BATCH_MAX_BYTES)  # type: ignore[arg-type]
+        took.append(time.process_time() - started_at)
+        assert whole == b"x" * BATCH_MAX_BYTES
+    assert min(took) < 1.0  # each piece copied all before it: 5 s and more
 
 
 async def test_only_what_lies_beyond_a_usual_body_is_told() -> None:
