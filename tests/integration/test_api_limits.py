@@ -220,7 +220,8 @@ async def test_an_address_is_limited_before_its_key_is_looked_at(database, tmp_p
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/docs.js", "/nowhere", "/v1/rates/new"])
-async def test_pages_and_what_is_not_there_count_as_other_requests_do(database, tmp_path, path):
+async def test_pages_and_what_is_not_there_count_as_other_requests_do(database, tmp_path, monkeypatch, path):
+    monkeypatch.setattr("api.health.PROBE_TIMEOUT_SECONDS", 10.0)
     settings = {"address_requests_per_minute": "1", "address_requests_burst": "3"}
     await prepare(database)
     async with open_api(database, tmp_path, **settings) as rig:
