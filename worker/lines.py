@@ -155,8 +155,8 @@ class Line:
 
     def put_off_seconds(
         self, wait: Wait, numbers: Sequence[int], per_second: float, rest_seconds: float, *, is_steady: bool
-    ) -> list[float]:
-        """Return in how many seconds each of these dispatch numbers is due again.
+    ) -> tuple[list[float], float]:
+        """Return in how many seconds each of these dispatch numbers is due again, and how many that counts.
 
         They were cut from the end of ``wait``, and are due behind all before that, and behind each other.
 
@@ -165,7 +165,9 @@ class Line:
         now = time.monotonic()
         self._behind = max(self._behind - per_second * (now - self._counted_at), 0.0)
         self._counted_at = now
-        staying = wait.left + sum([one.left for one in self._before(wait)])
+        behind = self._behind
+        # What is more than may stay there is put off itself, if it can go at all, and counts behind then.
+        staying = min(wait.left + sum([one.left for one in self._before(wait)]), LINE_SECONDS * per_second)
         seconds = []
         for number in numbers:
             doubled = 2.0 ** min(number, DOUBLINGS_MAX)
@@ -177,7 +179,11 @@ class Line:
             place = min(EARLY_FACTOR * (staying + self._behind) / per_second, within * spread)
             least = spread * min(PUT_OFF_MIN_SECONDS * doubled, AGAIN_MAX_SECONDS)
             seconds.append(rest_seconds + max(place, least))
-        return seconds
+        return seconds, self._behind - behind
+
+    def forget(self, number: float) -> None:
+        """Note that so many of those that were counted did not have to be put off: they never come back."""
+        self._behind = max(self._behind - number, 0.0)
 
     def away_seconds(self, asking: Sequence[tuple[int, float]]) -> list[float]:
         """Return in how many seconds each asks again for a carrier that is away.

@@ -98,10 +98,12 @@ class Places:
         for start in range(0, len(work), PUT_OFF_MAX):
             part = work[start : start + PUT_OFF_MAX]
             numbers = [number for _, number in part]
-            seconds = line.put_off_seconds(
+            seconds, counted = line.put_off_seconds(
                 wait, numbers, desk.per_second, desk.rest_seconds, is_steady=desk.is_steady()
             )
-            PUT_OFF.labels(desk.config.name, lane).inc(await self._journal.put_off(part, seconds))
+            number = await self._journal.put_off(part, seconds)
+            line.forget(counted * (1 - number / len(part)))
+            PUT_OFF.labels(desk.config.name, lane).inc(number)
 
     async def put_off_away(
         self, lane: str, carrier: CarrierConfig, work: Mapping[tuple[str, int], float]

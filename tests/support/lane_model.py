@@ -244,11 +244,14 @@ class ModelServers:
                 self._again(id_, outcome.retry_seconds)
 
     async def put_off(self, work: Sequence[tuple[str, int]], seconds: Sequence[float]) -> int:
+        """What was dispatched anew by now is left alone."""
         await asyncio.sleep(self.database_seconds)
-        self.put_offs += len(work)
-        for (id_, _), later_seconds in zip(work, seconds, strict=True):
-            self._again(UUID(id_), later_seconds)
-        return len(work)
+        asked = [(UUID(id_), number, after) for (id_, number), after in zip(work, seconds, strict=True)]
+        current = [(id_, after) for id_, number, after in asked if self.dispatches[id_] == number]
+        for id_, after in current:
+            self._again(id_, after)
+        self.put_offs += len(current)
+        return len(current)
 
     def _again(self, id_: UUID, seconds: float) -> None:
         self.dispatches[id_] += 1

@@ -38,7 +38,7 @@ def put_off(
     line: Line, numbers: list[int], per_second: float, rest: float = 0.0, *, is_steady: bool = False
 ) -> list[float]:
     with line.wait([], 1) as nothing:
-        return line.put_off_seconds(nothing, numbers, per_second, rest, is_steady=is_steady)
+        return line.put_off_seconds(nothing, numbers, per_second, rest, is_steady=is_steady)[0]
 
 
 def test_work_comes_back_a_little_before_a_slow_carrier_gets_to_it(clock):
@@ -49,8 +49,27 @@ def test_work_comes_back_a_little_before_a_slow_carrier_gets_to_it(clock):
     line = Line(FIRST_SECONDS)
     with line.wait(work(10), 1) as first, line.wait(work(99), 1):
         first.advance(4)
-        seconds = line.put_off_seconds(first, [1], 2.0, 0.0, is_steady=True)
+        seconds, _ = line.put_off_seconds(first, [1], 2.0, 0.0, is_steady=True)
         assert seconds == [3.5 * EARLY_FACTOR], "and behind what stays before it"
+
+
+def test_nobody_stands_behind_what_did_not_have_to_be_put_off(clock):
+    line = Line(FIRST_SECONDS)
+    with line.wait([], 1) as nothing:
+        put_off(line, [1] * 10, 2.0)
+        _, counted = line.put_off_seconds(nothing, [1] * 40, 2.0, 0.0, is_steady=False)
+        assert counted == 40.0
+        line.forget(counted)
+        assert put_off(line, [1], 2.0) == [5.5 * EARLY_FACTOR]
+        _, counted = line.put_off_seconds(nothing, [1] * 100, 2.0, 0.0, is_steady=False)
+        assert counted == 2.0 * FIRST_SECONDS * 2 - 11, "no more than is remembered"
+
+
+def test_what_is_put_off_stands_behind_no_more_than_may_stay(clock):
+    line = Line(FIRST_SECONDS)
+    with line.wait(work(10_000), 100), line.wait(work(1), 1) as last:
+        (seconds,), _ = line.put_off_seconds(last, [1], 2.0, 0.0, is_steady=True)
+    assert seconds == (LINE_SECONDS + 0.5) * EARLY_FACTOR
 
 
 def test_a_carrier_that_is_quicker_than_before_gets_to_all_sooner(clock):
