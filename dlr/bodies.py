@@ -20,7 +20,7 @@ from shared.domain.states import MessageState
 DETAILS = {
     "validity_ended": "The message's validity ended before a carrier took it.",
     "client_suspended": "The client was suspended before the message was sent.",
-    "outcome_unknown": "The carrier's answer never came and no receipt told the outcome. Not charged.",
+    "outcome_unknown": "The carrier's answer never came, and no receipt told the outcome in time.",
     "no_receipt": "The carrier took the message, and no receipt came in time.",
     "undelivered": "The carrier could not deliver the message.",
     "delivered_in_part": "Some parts of the message were delivered, not all.",

@@ -90,6 +90,11 @@ def test_every_code_of_a_message_is_explained() -> None:
     assert {"throttled", BUSY, "carrier_away", "worker_lost"} <= waits - ended
 
 
+def test_no_sentence_beside_a_code_says_whether_it_was_charged() -> None:
+    """`charged` does: a late receipt changes it, and is told with the same code and sentence."""
+    assert [code for code, detail in DETAILS.items() if "charge" in detail.lower()] == []
+
+
 def test_the_python_receiver_works_as_printed() -> None:
     remembered: list[Any] = []
     names: dict[str, Any] = {"remember": lambda webhook_id, event: remembered.append((webhook_id, event))}
