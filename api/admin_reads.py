@@ -37,15 +37,13 @@ LIST_DEAD_LETTERS = """
         where ($2::text is null or c.name = $2) and ($3::text is null or d.reason = $3)
         order by d.message_id desc limit $4)
     select p.message_id, p.client, p.reason, p.attempts, p.at, m.is_test, m.price_micros, m.currency,
-           s.late_receipt, l.charged,
+           tollwire.delivered_late_v1(p.message_id) as delivered_late, l.charged,
            array(select r.message_id from tollwire.replays r
                  where r.replay_of = p.message_id order by r.number) as replays
     from page p
     -- Each is looked up in its own day; and a day's dead letters go before what they are shown with.
     cross join lateral (select b.is_test, b.price_micros, b.currency from tollwire.messages b
                         where b.id = p.message_id offset 0) m
-    cross join lateral (select b.late_receipt from tollwire.message_states b
-                        where b.message_id = p.message_id offset 0) s
     cross join lateral (select b.state = 'CAPTURED' or b.late_captured_at is not null as charged
                         from ledger.credit_locks b where b.message_id = p.message_id offset 0) l
     order by p.message_id desc
@@ -71,7 +69,7 @@ async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLet
     """List dead letters.
 
     Messages that were given up, newest first, with the reason and their replays. What was `charged` all the
-    same, or turned out delivered (`late_receipt`), says so. A filtered page may be short, or empty, and
+    same, or turned out delivered (`delivered_late`), says so. A filtered page may be short, or empty, and
     still have a `next_cursor`.
     """
     before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
@@ -86,7 +84,7 @@ async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLet
             is_test=row["is_test"],
             price=Money(format_micros(row["price_micros"]), row["currency"]),
             charged=row["charged"],
-            late_receipt=row["late_receipt"],
+            delivered_late=row["delivered_late"],
             replays=row["replays"],
         )
         for row in rows

@@ -136,8 +136,9 @@ class DeadLetterShown(Struct, frozen=True, kw_only=True):
     is_test: bool
     price: Money
     charged: Annotated[bool, Meta(description="Its price was charged all the same.")]
-    late_receipt: Annotated[
-        bool, Meta(description="A receipt that came later says that it was delivered: it is not replayed.")
+    delivered_late: Annotated[
+        bool,
+        Meta(description="A receipt came later: it was delivered, or what it replays; it is not replayed."),
     ]
     replays: Annotated[list[UUID], Meta(description="New messages that replayed it.")]
 

@@ -46,7 +46,7 @@ async def list_(api: Api, output: Output, client: str | None, reason: str | None
     rows = [
         (
             str(one.message_id), f"{one.client}{TEST_MARK if one.is_test else ''}", short_time_text(one.at),
-            str(one.attempts), f"{one.reason}{LATE_MARK if one.late_receipt else ''}",
+            str(one.attempts), f"{one.reason}{LATE_MARK if one.delivered_late else ''}",
             amount_text(one.price.amount, one.price.currency) if one.charged else "",
             str(one.replays[-1]) if one.replays else "",
         )
@@ -127,7 +127,7 @@ async def _never_replayed(api: Api, query: dict[str, Any]) -> list[DeadLetterSho
         found += [
             letter
             for letter in page.dead_letters
-            if not (letter.replays or letter.is_test or letter.late_receipt)
+            if not (letter.replays or letter.is_test or letter.delivered_late)
         ]
     return found
 

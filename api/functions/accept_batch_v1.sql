@@ -99,8 +99,7 @@ begin
                 end if;
             elsif r.first_nth < r.nth then
                 v_twins := v_twins || r.nth; v_first := v_first || r.first_nth;
-            elsif p_replay_of[r.nth] is not null
-                  and (select s.late_receipt from tollwire.message_states s where s.message_id = p_replay_of[r.nth]) then
+            elsif p_replay_of[r.nth] is not null and tollwire.delivered_late_v1(p_replay_of[r.nth]) then
                 v_outcome[r.nth] := 'refused';
                 v_problem[r.nth] := 'already_delivered';
             elsif r.refusal is not null then
@@ -192,4 +191,23 @@ begin
         from generate_series(1, v_n) n;
 end $$;
 
-grant execute on function tollwire.accept_batch_v1 to tollwire_api;
+-- Whether a receipt that came after its end says that a message was delivered, or one that it is a replay of: its text is on the phone.
+-- A message whose day was dropped says nothing of it any more, nor does what it replayed.
+create or replace function tollwire.delivered_late_v1(p_message uuid) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+begin
+    return exists (
+        with recursive line(id) as (
+            select p_message
+            union all
+            select m.replay_of from line l
+            cross join lateral (select b.replay_of from tollwire.messages b where b.id = l.id offset 0) m
+            where m.replay_of is not null
+        )
+        select from line l
+        cross join lateral (select b.late_receipt from tollwire.message_states b where b.message_id = l.id offset 0) s
+        where s.late_receipt);
+end $$;
+
+grant execute on function tollwire.accept_batch_v1, tollwire.delivered_late_v1 to tollwire_api;

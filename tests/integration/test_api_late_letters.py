@@ -36,14 +36,18 @@ async def flow(database: Database) -> AsyncIterator[Flow]:
 
 async def lost(rig: Rig, flow: Flow, key: str) -> str:
     """The id of a message whose answer was lost, and that was given up: nobody knows what became of it."""
-    message_id = (await rig.send(key)).body["id"]
+    return await lose(flow, (await rig.send(key)).body["id"])
+
+
+async def lose(flow: Flow, message_id: str) -> str:
+    """Lose the answer to its submit, and give it up."""
     ids = [UUID(message_id)]
     await flow.claim(ids, CARRIER)
     await flow.record([outcome(ids[0], 1, "uncertain", error="timeout")], CARRIER)
     await flow.later(ids, 2 * RECEIPT_WAIT_SECONDS)
     await flow.expire(ids)
     assert await flow.state(ids[0]) == "FAILED_PERM"
-    return str(message_id)
+    return message_id
 
 
 async def deliver(flow: Flow, message_id: str) -> None:
@@ -74,8 +78,8 @@ async def test_a_letter_that_was_delivered_late_is_listed_as_such_with_what_it_c
     before = (await shown(rig, operator))[message_id]
     await deliver(flow, message_id)
     after = (await shown(rig, operator))[message_id]
-    assert (before["late_receipt"], before["charged"]) == (False, False)
-    assert (after["late_receipt"], after["charged"], after["price"]) == (True, True, PRICE)
+    assert (before["delivered_late"], before["charged"]) == (False, False)
+    assert (after["delivered_late"], after["charged"], after["price"]) == (True, True, PRICE)
     assert after["reason"] == "outcome_unknown"
 
 
@@ -136,6 +140,20 @@ async def test_all_letters_leave_out_what_was_delivered_late(rig, flow):
     assert (named.exit_code, "was delivered" in named.stdout) == (1, True)
 
 
+async def test_nor_is_the_replay_sent_on_of_what_was_delivered_late(rig, flow):
+    key, operator = await rig.client("acme"), await rig.operator()
+    first = await lost(rig, flow, key)
+    second = await lose(flow, (await replay(rig, operator, first)).body["id"])
+    assert not (await shown(rig, operator))[second]["delivered_late"]
+    await deliver(flow, first)
+    assert (await replay(rig, operator, second)).code == "already_delivered"
+    letters = await shown(rig, operator)
+    told = {id_: (letter["delivered_late"], letter["charged"]) for id_, letter in letters.items()}
+    assert told == {first: (True, True), second: (True, False)}
+    done = await dlq(rig, operator, "replay", "--all", "--json")
+    assert (done.exit_code, json.loads(done.output)) == (0, {"replayed": [], "refused": []})
+
+
 async def test_a_letter_that_was_charged_at_the_submit_says_so_and_may_be_sent_again(rig, flow):
     key, operator = await rig.client("acme", charge="submitted"), await rig.operator()
     message_id = (await rig.send(key, delivery="at_least_once")).body["id"]
@@ -147,5 +165,5 @@ async def test_a_letter_that_was_charged_at_the_submit_says_so_and_may_be_sent_a
     await flow.record([outcome(ids[0], 2, "refused_perm", error="blocked")], CARRIER)
     assert await flow.state(ids[0]) == "FAILED_PERM"
     letter = (await shown(rig, operator))[message_id]
-    assert (letter["late_receipt"], letter["charged"]) == (False, True)
+    assert (letter["delivered_late"], letter["charged"]) == (False, True)
     assert (await replay(rig, operator, message_id)).status == 202

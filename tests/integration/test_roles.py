@@ -18,6 +18,7 @@ CALLS: dict[str, set[str]] = {
     "tollwire.accept_batch_v1": {"api"},
     "tollwire.cancel_batch_v1": {"api"},
     "tollwire.known_keys_v1": {"api"},
+    "tollwire.delivered_late_v1": {"api"},
     "tollwire.claim_batch_v1": {"worker"},
     "tollwire.record_batch_v1": {"worker"},
     "tollwire.put_off_work_v1": {"worker"},
