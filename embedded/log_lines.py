@@ -2,8 +2,8 @@
 
 import json
 
-EXCEPTION_LINES = 4  # the first ones: what was raised, and the innermost places
-CAUSED_BY = "caused by "  # before each error that led to it
+ERROR_LINES = 3  # of each error of a chain the first ones: what was raised, and the innermost places
+CAUSED_BY = "\ncaused by "  # before each error that led to it
 
 
 def readable(text: str) -> str:
@@ -21,6 +21,6 @@ def _readable(line: str) -> str:
     words = [str(record[name]) for name in ("ts", "level", "event") if name in record]
     known = {"ts", "level", "event", "service", "exception"}
     words += [f"{name}={value}" for name, value in record.items() if name not in known]
-    exception = str(record.get("exception", "")).splitlines()
-    causes = [part for part in exception[EXCEPTION_LINES:] if part.startswith(CAUSED_BY)]
-    return "\n".join([" ".join(words), *(f"    {part}" for part in exception[:EXCEPTION_LINES] + causes)])
+    errors = str(record.get("exception", "")).split(CAUSED_BY)
+    heads = CAUSED_BY.join("\n".join(error.splitlines()[:ERROR_LINES]) for error in errors)
+    return "\n".join([" ".join(words), *(f"    {part}" for part in heads.splitlines())])
