@@ -28,11 +28,11 @@ _log = structlog.get_logger(__name__)
 
 
 def open_texts(
-    keyring: Keyring, carrier: CarrierConfig, won: Sequence[Claimed], gone_seconds: float
+    keyring: Keyring, carrier: CarrierConfig, won: Sequence[Claimed], asked_at: float
 ) -> tuple[list[Claimed], list[Submission], list[tuple[Claimed, Outcome]]]:
     """Open the texts: what may be submitted, the submissions, and what may not with the reason.
 
-    ``gone_seconds``: since the claim was asked for.
+    ``asked_at``: when the claim was asked for, by the clock that goes on in a suspend.
     """
     readable, submissions = [], []
     kept: list[tuple[Claimed, Outcome]] = []
@@ -41,7 +41,7 @@ def open_texts(
             kept.append((claimed, NOT_FOR_TESTS))
             continue
         try:
-            submissions.append(_submission(keyring, carrier, claimed, gone_seconds))
+            submissions.append(_submission(keyring, carrier, claimed, asked_at))
             readable.append(claimed)
         except SealBroken:
             _log.error("text cannot be opened", message_id=str(claimed.message_id))
@@ -49,9 +49,7 @@ def open_texts(
     return readable, submissions, kept
 
 
-def _submission(
-    keyring: Keyring, carrier: CarrierConfig, claimed: Claimed, gone_seconds: float
-) -> Submission:
+def _submission(keyring: Keyring, carrier: CarrierConfig, claimed: Claimed, asked_at: float) -> Submission:
     claim, deadline_seconds = claimed.claim, carrier.submit_deadline_seconds
     return Submission(
         message_id=claimed.message_id,
@@ -63,7 +61,8 @@ def _submission(
         encoding=_ENCODINGS[claim.encoding],
         segments=claim.segments,
         # Told by the claim, which came a moment after it was asked for: never more than there is.
-        valid_for_seconds=claim.valid_seconds - gone_seconds,
-        half_seconds=deadline_seconds / 2 - gone_seconds,
-        deadline_seconds=deadline_seconds - gone_seconds,
+        valid_for_seconds=claim.valid_seconds,
+        half_seconds=deadline_seconds / 2,
+        deadline_seconds=deadline_seconds,
+        asked_at=asked_at,
     )

@@ -164,11 +164,10 @@ class Submit:
     ) -> tuple[list[Claimed], list[Outcome]]:
         """Return what was claimed, and what the carrier said of each."""
         deadline_seconds = desk.config.submit_deadline_seconds
-        started_at = running_seconds()
+        asked_at = running_seconds()
         won = await self._claim(desk.config.id, work, deadline_seconds)
         crash_point("claim.after_commit")
-        gone_seconds = running_seconds() - started_at
-        readable, submissions, kept = open_texts(self._keyring, desk.config, won, gone_seconds)
+        readable, submissions, kept = open_texts(self._keyring, desk.config, won, asked_at)
         desk.give_back_pace(taken, taken - len(submissions))
         chunk.note_claimed(won)
         chunk.kept(kept)

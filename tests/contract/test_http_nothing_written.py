@@ -112,7 +112,10 @@ class Sleepy(Handover):
         return None
 
 
-@pytest.mark.parametrize("sleeps_at", [1, 2, 3], ids=["connection free", "its turn", "connected"])
+SLEEPS_AT = {"handed over": 0, "connection free": 1, "its turn": 2, "connected": 3}
+
+
+@pytest.mark.parametrize("sleeps_at", SLEEPS_AT.values(), ids=SLEEPS_AT)
 @pytest.mark.parametrize("bulk", [None, {"url": "", "batch_max": 10}], ids=["single", "bulk"])
 @pytest.mark.parametrize(("slept_seconds", "is_over"), [(31.0, False), (601.0, True)])
 async def test_after_a_suspend_nothing_is_written_whose_time_is_over(
@@ -125,7 +128,10 @@ async def test_after_a_suspend_nothing_is_written_whose_time_is_over(
     async with faulty_server(lambda _: http(200, b"{}")) as server:
         settings = {"url": server.url, "body": BODY} | ({"bulk": bulk | {"url": server.url}} if bulk else {})
         async with HttpCarrier.from_settings("c", settings, None) as carrier:
-            outcomes = await carrier.submit_many(submissions(2 if bulk else 1), handover)
+            wanted = submissions(2 if bulk else 1)
+            if not sleeps_at:  # between the claim and the carrier
+                slept[time.CLOCK_BOOTTIME] = slept_seconds
+            outcomes = await carrier.submit_many(wanted, handover)
     assert [outcome for outcome in outcomes if isinstance(outcome, Refused) and outcome.is_busy] == outcomes
     assert server.requests == []
     assert (TOO_LATE in outcomes) == is_over

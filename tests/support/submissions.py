@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.domain.alphabet import Encoding
+from shared.runtime.clock import running_seconds
 from worker.carriers.base import Submission
 
 MSISDN = "+4915112345678"
@@ -25,6 +26,7 @@ def submission(
         "segments": 1,
         "valid_for_seconds": 600,
         "deadline_seconds": 60.0,
+        "asked_at": running_seconds(),
     }
     fields |= changed
     return Submission(**({"half_seconds": fields["deadline_seconds"] / 2} | fields))

@@ -76,7 +76,7 @@ class Carrier:
 
 def submission(number: int) -> Submission:
     id_ = UUID(int=number)
-    return Submission(id_, 1, 1, "+4915112345678", "ACME", "Hello", Encoding.GSM7, 1, 60, 15.0, 30.0)
+    return Submission(id_, 1, 1, "+4915112345678", "ACME", "Hello", Encoding.GSM7, 1, 60, 15.0, 30.0, 0.0)
 
 
 async def test_only_failed_submits_of_unsampled_messages_are_told(exporter) -> None:

@@ -82,7 +82,7 @@ def submission() -> Submission:
     return Submission(
         message_id=UUID(int=next(numbers)), attempt_no=1, part_no=1, msisdn="+4915112345678", sender="ACME",
         text="hi", encoding=Encoding.GSM7, segments=1, valid_for_seconds=60, half_seconds=30.0,
-        deadline_seconds=60.0,
+        deadline_seconds=60.0, asked_at=0.0,
     )  # fmt: skip
 
 

@@ -104,8 +104,6 @@ class HttpCarrier:
         return outcome
 
     async def _ask_for(self, submission: Submission, handover: Handover) -> Outcome:
-        began_at = running_seconds()
-
         def turn(waited_seconds: float) -> Turn:
             one = submission.later(waited_seconds)
             return Turn(msgspec.json.encode(self._fill(one)), one.write_within_seconds, one.half_seconds)
@@ -113,19 +111,20 @@ class HttpCarrier:
         came = await self._exchange.post(
             self._settings.url,
             turn,
+            submission.asked_at,
             submission.write_within_seconds,
             submission.deadline_seconds,
             handover,
         )
         if isinstance(came, Answer):
             return self._judge(came, submission.message_id)
-        return _unanswered(came, submission.later(running_seconds() - began_at))
+        return _unanswered(came, submission.later(running_seconds() - submission.asked_at))
 
     async def _submit_bulk(
         self, bulk: BulkSettings, group: Sequence[Submission], handover: Handover
     ) -> list[Outcome]:
         """Submit those that may still be written when the bulk's turn has come; the others hold up nobody."""
-        began_at = running_seconds()
+        asked_at = group[0].asked_at  # they were claimed together
         going = [True] * len(group)
 
         def turn(waited_seconds: float) -> Turn:
@@ -142,8 +141,8 @@ class HttpCarrier:
 
         deadline_seconds = min([submission.deadline_seconds for submission in group])
         wait_seconds = max([submission.write_within_seconds for submission in group])
-        came = await self._exchange.post(bulk.url, turn, wait_seconds, deadline_seconds, handover)
-        gone_seconds = running_seconds() - began_at
+        came = await self._exchange.post(bulk.url, turn, asked_at, wait_seconds, deadline_seconds, handover)
+        gone_seconds = running_seconds() - asked_at
         if isinstance(came, NotSent) and came.code == BUSY:
             # One's validity may have ended while the connection was made: the others ask once more.
             now = [submission.later(gone_seconds) for submission in group]

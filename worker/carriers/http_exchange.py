@@ -134,20 +134,21 @@ class HttpExchange:
         self,
         url: str,
         turn: Callable[[float], Turn],
+        asked_at: float,
         wait_seconds: float,
         deadline_seconds: float,
         handover: Handover,
     ) -> Answer | NotSent | Lost | Refused:
         """Send one request and read its answer, within the settings' timeouts and the deadline.
 
-        Its turn may take ``wait_seconds`` to come: only then ``turn`` is asked what to write, and is told how
-        many seconds have gone by. What ``handover`` refuses until the first byte is written is the answer. A
+        From ``asked_at``, in seconds of the clock that goes on in a suspend, its turn may take
+        ``wait_seconds`` to come: only then ``turn`` is asked what to write, and is told how many seconds have
+        gone by. What ``handover`` refuses until the first byte is written is the answer. A
         redirect is an answer too; it is not followed.
         """
-        asked_at = running_seconds()
         progress = _Progress(asked_at + wait_seconds, handover)
         try:
-            async with asyncio.timeout(wait_seconds):
+            async with asyncio.timeout(progress.write_by - running_seconds()):
                 refused = await self._connections.take(handover)
         except TimeoutError:
             return NotSent(BUSY, "no connection was free in time")
