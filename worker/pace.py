@@ -102,8 +102,10 @@ class Pace:
     def give_back(self, count: int, turn_ends_at: float) -> None:
         """Note that so much of the turn that is over then does not go after all: its time is for the next.
 
-        Nothing of a turn that is over by now, for its time has gone by: more than the rate would go.
+        Nothing of a turn that is over by now, for its time has gone by: more than the rate would go. But it
+        is no part of what a carrier is known to take.
         """
+        self._mean_count = max(self._mean_count - count, 0)
         now = time.monotonic()
         if now < turn_ends_at == self._next_at:
             self._next_at = max(turn_ends_at - count / self._turn_rate, now)

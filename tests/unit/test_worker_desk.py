@@ -505,6 +505,27 @@ async def test_a_carrier_is_steady_while_it_takes_about_what_it_took(monkeypatch
     assert not stated.is_steady(), "what takes nothing may hang"
 
 
+@pytest.mark.parametrize("rate_per_second", [0, 20])
+async def test_what_never_went_says_nothing_of_what_a_carrier_takes(monkeypatch, rate_per_second):
+    """A flood of cancelled work went through the claims, and the carrier was not asked for any of it."""
+    now = [1_000.0]
+    monkeypatch.setattr("worker.desk.time.monotonic", lambda: now[0])
+    one = desk(Submitted("r"), rate_per_second=rate_per_second, window_max=100)
+
+    async def takes(number: int, *, is_sent: bool) -> None:
+        turn = await one.take("normal", number)
+        one.give_back_pace(turn, 0 if is_sent else turn)
+        one.give("normal", turn)
+
+    for _ in range(1_200):
+        await takes(5, is_sent=False)
+        now[0] += 0.01
+    for _ in range(100):
+        await takes(5, is_sent=True)
+        now[0] += 0.25
+    assert one.is_steady()
+
+
 async def test_a_carrier_that_rests_is_as_fast_as_before_when_it_is_back():
     one = desk(Throttled(60.0), window_max=100)
     await one.take("normal", 8)
