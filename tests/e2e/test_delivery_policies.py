@@ -16,8 +16,8 @@ from tests.support.instance import Instance, eventually
 
 MESSAGES = 20
 # The carrier answers so late that the kill falls between its taking them and its answer.
-RULES = {"latency_seconds": 2.0, "echo_message_id": False}
-CARRIER = {"submit_deadline_seconds": 5, "receipt_wait_seconds": 3}
+RULES = {"latency_seconds": 10.0, "echo_message_id": False}
+CARRIER = {"submit_deadline_seconds": 15, "receipt_wait_seconds": 3}
 
 
 @pytest.fixture(scope="module")
