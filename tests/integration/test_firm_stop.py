@@ -92,7 +92,7 @@ async def test_a_claim_that_is_answered_in_the_moment_of_the_stop_is_given_back(
 async def test_what_another_carrier_is_to_have_goes_there_though_nobody_waits_for_its_record(
     database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(journal, "LINGER_SECONDS", 5.0)
     async with open_rig(database, nats_server) as rig:
         ids = await rig.accepted(3, delivery="at_most_once")
         other = await rig.another(rig.server.url)

@@ -37,7 +37,7 @@ async def test_what_cannot_be_recorded_costs_no_other_carrier_its_outcomes(
     database: Database, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, is_stuck_first: bool
 ) -> None:
     """Nor its answer: what was recorded beside it is known to be."""
-    monkeypatch.setattr("worker.store.RECORD_DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr("worker.store.RECORD_DEADLINE_SECONDS", 5.0)
     async with open_rig(database, nats_server) as rig:
         stuck = await submitted(rig, rig.carrier)
         free = await submitted(rig, await rig.another(rig.server.url))

@@ -114,8 +114,8 @@ async def test_the_clock_takes_the_databases_time(postgres: PostgresServer) -> N
         clock = Clock(offset_seconds=1000.0)
         offset_seconds = await clock.refresh(pool)
         there_ms = await pool.fetchval("select extract(epoch from clock_timestamp()) * 1000")
-        assert abs(clock.now_ms() - float(there_ms)) < 1000
-        assert abs(offset_seconds) < 1
+        assert abs(clock.now_ms() - float(there_ms)) < 60_000
+        assert abs(offset_seconds) < 60
 
 
 async def test_a_machine_whose_clock_is_far_off_does_not_serve(

@@ -19,7 +19,7 @@ from tests.support.postgres_proxy import Proxy, open_proxy
 
 # Far above the limits that are tried here: what has not ended by then, waits without end.
 IN_TIME_SECONDS = 60.0
-SHORT_SECONDS = 0.5
+SHORT_SECONDS = 3.0
 PLACES = 2
 ASK = "select * from pg_backend_pid()"
 

@@ -26,7 +26,7 @@ with tried as (
 update tollwire.message_states set attempt_no = $2 where message_id = $1
 """
 # Enough for a claim.
-LEFT_SECONDS = 2.0
+LEFT_SECONDS = 5.0
 ENDS_SOON = """
 update tollwire.messages set valid_until = clock_timestamp() + $2 * interval '1 second' where id = $1
 """

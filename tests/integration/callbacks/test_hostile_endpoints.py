@@ -12,7 +12,7 @@ from shared.domain.callbacks import Posted, Rejected, RejectReason
 from tests.support.endpoints import Reply, Request, answer, endpoint, says, says_and_closes, says_nothing
 
 LAPTOP = CallbackSettings(callback_allow_private=True)
-IMPATIENT = CallbackSettings(callback_allow_private=True, callback_deadline_seconds=1.0)
+IMPATIENT = CallbackSettings(callback_allow_private=True, callback_deadline_seconds=3.0)
 SECRETS = (b"s" * 32,)
 
 

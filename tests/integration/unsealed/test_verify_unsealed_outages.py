@@ -85,7 +85,7 @@ async def test_a_host_that_fell_silent_is_not_waited_for(
 ) -> None:
     """The sums of open holds are read by a connection of their own, without the pool's limits."""
     monkeypatch.setattr(verify_unsealed, "TRY_AGAIN_SECONDS", (0.0,))
-    monkeypatch.setattr(verify_unsealed, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(verify_unsealed, "ANSWER_SECONDS", 2.5)
     names, load_accounts, takes = await scene(flow), verify_books.load_accounts, count()
     await plant(database, f"delete from ledger.credit_locks where message_id = '{names['queued']}'")
     async with open_proxy(database.dsn("ledger")) as (proxy, dsn):
@@ -96,7 +96,7 @@ async def test_a_host_that_fell_silent_is_not_waited_for(
             return await load_accounts(conn, since)
 
         monkeypatch.setattr(verify_books, "load_accounts", silent_once)
-        async with timeout(20):
+        async with timeout(60):
             findings = await verify_unsealed._Patience(never).take(
                 partial(verify_unsealed._compare_holds, dsn)
             )
@@ -109,7 +109,7 @@ SLOW_ROWS = """
     select tollwire.uuid7_floor_v1(current_date + make_interval(hours => h)), {account}, 1, 99, now()
     from generate_series(1, 8) h;
     alter table ledger.credit_locks enable row level security;
-    create policy slow on ledger.credit_locks using (pg_sleep(0.3) is not null);
+    create policy slow on ledger.credit_locks using (pg_sleep(0.9) is not null);
     alter database {database} set enable_seqscan = off
 """
 
@@ -118,7 +118,7 @@ async def test_a_day_of_which_all_takes_longer_than_an_answer_may_is_added_up(
     database: Database, flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify_unsealed, "TRY_AGAIN_SECONDS", ())
-    monkeypatch.setattr(verify_unsealed, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(verify_unsealed, "ANSWER_SECONDS", 6.0)
     account = (await flow.account(await flow.client()))["id"]
     await plant(database, SLOW_ROWS.format(account=account, database=database.name))
     findings = await verify_unsealed._compare_holds(database.dsn("ledger"))
