@@ -8,6 +8,7 @@ from shared.runtime.streams import STREAMS
 from tests.charts.rendering import HELM4, VALUE_SETS, Object, environment, named, of_kind, pod_of, rendered
 from tests.charts.values_schema import CHART
 from worker import consume
+from worker.lines import BUNDLES_MAX
 
 FULL, BIG = rendered("full"), rendered("100m-a-day")
 
@@ -48,6 +49,16 @@ def test_each_lane_has_its_trigger_and_each_trigger_its_consumer() -> None:
     dlr = named(BIG, "ScaledObject", "tollwire-dlr")["spec"]["triggers"][0]["metadata"]
     assert (dlr["stream"], dlr["consumer"]) == ("SMS_RECEIPT", "dlr")
     assert {consume.STREAM, "SMS_RECEIPT"} <= {stream.name for stream in STREAMS}
+
+
+def test_what_waits_for_one_slow_carrier_adds_no_pods() -> None:
+    """More pods would let more wait, and more pods would be wanted for that."""
+    for name in VALUE_SETS:
+        for scaled in of_kind(rendered(name), "ScaledObject"):
+            for trigger in scaled["spec"]["triggers"]:
+                about = trigger["metadata"]
+                if about.get("consumer", "").startswith("worker-"):
+                    assert int(about["lagThreshold"]) > BUNDLES_MAX, (name, about["consumer"])
 
 
 def test_what_stops_all_sending_names_every_pool_of_workers() -> None:
