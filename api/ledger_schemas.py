@@ -138,7 +138,7 @@ class DeadLetterShown(Struct, frozen=True, kw_only=True):
     charged: Annotated[bool, Meta(description="Its price was charged all the same.")]
     delivered_late: Annotated[
         bool,
-        Meta(description="A receipt came later: it was delivered, or what it replays; it is not replayed."),
+        Meta(description="It was delivered, or what it replays, or another replay: it is not replayed."),
     ]
     replays: Annotated[list[UUID], Meta(description="New messages that replayed it.")]
 

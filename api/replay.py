@@ -69,8 +69,8 @@ async def replay_dead_letter(
     """Replay a dead letter.
 
     It becomes a new message of the same client, with its own price, hold and validity. A second click with
-    the same `number` gets the first one's answer. What turned out delivered is not sent again:
-    409 `already_delivered`.
+    the same `number` gets the first one's answer. What was delivered since, itself or as another
+    replay of the same, is not sent again: 409 `already_delivered`.
     """
     async with connected(resources.pool) as connection:
         letter = await load_dead_letter(connection, path.id, body.number)

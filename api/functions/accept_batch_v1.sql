@@ -6,8 +6,8 @@
 --   mismatch          the key stands for another request
 -- p_refusal names what the caller decided before (a blocked destination or sender): remembered, never held.
 -- A replay of a dead letter names it in p_replay_of; p_item is then its number, and (dead letter, number) is unique (RULES 21). Its
--- refusal is not remembered: an operator tops up and asks for it again, and knows what he sends. What a late receipt says was delivered
--- is refused: looked at under the account's lock, which a late capture takes too, so that none goes unseen.
+-- refusal is not remembered: an operator tops up and asks for it again, and knows what he sends. What was delivered since, also
+-- as another replay, is refused: looked at under the account's lock, which a capture takes too, so that none goes unseen.
 -- Arguments are read by subscripts (p_key[n]): as a column of an unnest of them all, each would cost twice as much.
 -- The outbox row is leased to the caller for p_lease_seconds when it may be dispatched now, else it waits for its dispatch_at.
 create or replace function tollwire.accept_batch_v1(
@@ -191,23 +191,32 @@ begin
         from generate_series(1, v_n) n;
 end $$;
 
--- Whether a receipt that came after its end says that a message was delivered, or one that it is a replay of: its text is on the phone.
--- A message whose day was dropped says nothing of it any more, nor does what it replayed.
+-- Whether the text of a message that was given up is on the phone all the same: a receipt says so of it, of what it is a replay of, or of
+-- any other replay of these. Each is looked up by itself, so that one day's part is opened for it; a line of replays is short. A message
+-- whose day was dropped says nothing of it any more, nor does what it replayed.
 create or replace function tollwire.delivered_late_v1(p_message uuid) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare
+    v_line uuid[] := array[p_message];
+    v_id uuid := p_message;
+    i integer := 1;
 begin
-    return exists (
-        with recursive line(id) as (
-            select p_message
-            union all
-            select m.replay_of from line l
-            cross join lateral (select b.replay_of from tollwire.messages b where b.id = l.id offset 0) m
-            where m.replay_of is not null
-        )
-        select from line l
-        cross join lateral (select b.late_receipt from tollwire.message_states b where b.message_id = l.id offset 0) s
-        where s.late_receipt);
+    loop
+        select m.replay_of into v_id from tollwire.messages m where m.id = v_id;
+        exit when v_id is null;
+        v_line := v_line || v_id;
+    end loop;
+    while i <= cardinality(v_line) loop
+        v_line := v_line || array(select r.message_id from tollwire.replays r where r.replay_of = v_line[i] and r.message_id <> all (v_line));
+        i := i + 1;
+    end loop;
+    foreach v_id in array v_line loop
+        if (select s.late_receipt or s.state = 'DELIVERED' from tollwire.message_states s where s.message_id = v_id) then
+            return true;
+        end if;
+    end loop;
+    return false;
 end $$;
 
 grant execute on function tollwire.accept_batch_v1, tollwire.delivered_late_v1 to tollwire_api;

@@ -149,8 +149,8 @@ _KINDS = (
     ProblemKind(
         _C.ALREADY_DELIVERED,
         "The message was delivered after all",
-        "A receipt that came after the message was given up says that it was delivered, or the one that it "
-        "replays. It was not sent a second time.",
+        "A receipt says that the message was delivered: itself, what it replays, or another replay of the "
+        "same. It was not sent a second time.",
         "Nothing needs to be done: the phone has it. The list of dead letters says whether it was charged.",
     ),
     ProblemKind(

@@ -154,6 +154,24 @@ async def test_nor_is_the_replay_sent_on_of_what_was_delivered_late(rig, flow):
     assert (done.exit_code, json.loads(done.output)) == (0, {"replayed": [], "refused": []})
 
 
+async def test_nor_is_what_another_replay_brought_to_the_phone(rig, flow):
+    key, operator = await rig.client("acme"), await rig.operator()
+    other, first = [await lost(rig, flow, key) for _ in range(2)]
+    second = await lose(flow, (await replay(rig, operator, first)).body["id"])
+    third = (await replay(rig, operator, first, 2)).body["id"]
+    (reference,) = await flow.submitted([UUID(third)], CARRIER)
+    before = await shown(rig, operator)
+    await flow.receipt(CARRIER, reference, "delivered")
+    assert await flow.state(UUID(third)) == "DELIVERED"
+    after = await shown(rig, operator)
+    assert {id_ for id_, letter in before.items() if letter["delivered_late"]} == set()
+    assert {id_ for id_, letter in after.items() if letter["delivered_late"]} == {first, second}
+    refused = [await replay(rig, operator, id_, 3) for id_ in (first, second)]
+    assert [answer.code for answer in refused] == ["already_delivered"] * 2
+    done = json.loads((await dlq(rig, operator, "replay", "--all", "--json")).output)
+    assert [one["replay_of"] for one in done["replayed"]] == [other]
+
+
 async def test_a_letter_that_was_charged_at_the_submit_says_so_and_may_be_sent_again(rig, flow):
     key, operator = await rig.client("acme", charge="submitted"), await rig.operator()
     message_id = (await rig.send(key, delivery="at_least_once")).body["id"]
