@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 import msgspec
@@ -229,8 +229,3 @@ class Home:
                 f"{self.path} cannot be removed: {error.filename}: {error.strerror}"
             ) from None
         return True
-
-
-def as_json(value: Any) -> str:
-    """Return indented JSON of a value or a struct."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

@@ -8,10 +8,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from cli.home import Home, ProcessState, State, as_json
+from cli.home import Home, ProcessState, State
 from cli.output import time_text
 from cli.screen import own_command
 from cli.services import READINESS
+from cli.terminal import json_bytes
 from embedded.ports import is_listening
 from embedded.probe import answers, get
 
@@ -49,7 +50,7 @@ def status(wants_json: bool) -> None:
     home = Home.of(os.environ)
     report = look(home)
     if wants_json:
-        click.echo(as_json(report))
+        click.echo(json_bytes(report))
     else:
         _print(Console(highlight=False), report)
     if not report.running:

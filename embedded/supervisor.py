@@ -60,6 +60,7 @@ class Supervisor:
         self._on_notice = notice
         self._on_change = changed
         self._groups: list[list[Kept]] = []
+        self._is_stopping = False
 
     @property
     def kept(self) -> list[Kept]:
@@ -96,7 +97,8 @@ class Supervisor:
         while True:
             while kept.unit.child.exit_code is None:
                 await asyncio.sleep(WATCH_SECONDS)
-                if kept.unit.is_ending():
+                # While we stop, whoever told us may have told all: who drains still needs his servers.
+                if kept.unit.is_ending() and not self._is_stopping:
                     await self._end(kept)
             if time.monotonic() - kept.started_at >= STEADY_SECONDS:
                 pause_seconds = BACKOFF_FIRST_SECONDS
@@ -152,6 +154,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop every unit, the last group first; within a group side by side. Twice is harmless."""
+        self._is_stopping = True
         while self._groups:
             group = self._groups[-1]
             await asyncio.gather(*(self._stop(kept) for kept in group))

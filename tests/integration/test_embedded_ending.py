@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,10 +12,39 @@ import asyncpg
 import pytest
 
 from embedded.accounts import remove_folder
+from embedded.child import StopStep
 from embedded.postgres import PostgresServer
 from embedded.supervisor import Notice, Supervisor, UnitState
+from embedded.unit import Unit
 
 PATIENCE_SECONDS = 40.0
+SECONDS_TO_DRAIN = 1.5
+
+
+class Drains(Unit):
+    """A unit that goes on for a while when it is told to stop."""
+
+    stop_steps = (StopStep(signal.SIGTERM, 30.0),)
+
+    def __init__(self, name: str, folder: Path, seconds: float) -> None:
+        super().__init__(name, folder / name)
+        self._script = (
+            "import pathlib, signal, sys, time\n"
+            f"signal.signal(signal.SIGTERM, lambda *_: (time.sleep({seconds}), sys.exit(0)))\n"
+            "pathlib.Path('ready').touch()\n"
+            "while True: signal.pause()"
+        )
+
+    def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    def launch(self) -> None:
+        self.child.launch(
+            [sys.executable, "-c", self._script], death_signal=signal.SIGTERM, folder=str(self.folder)
+        )
+
+    def is_ready(self) -> bool:
+        return (self.folder / "ready").exists()
 
 
 class Told:
@@ -81,4 +111,23 @@ async def test_a_postgres_that_the_supervisor_stops_was_told_by_nobody_else(
     user = await asyncpg.connect(server.dsn())
     await told.supervisor.stop()
     user.terminate()
+    assert told.notices == []
+
+
+async def test_a_postgres_that_was_told_to_end_together_with_us_serves_those_who_drain(
+    told: Told, server: PostgresServer, tmp_path: Path
+) -> None:
+    """As where a login or a service of systemd ends: SIGTERM goes to every process of it at once."""
+    await told.supervisor.start([server])
+    drains = Drains("user", tmp_path, SECONDS_TO_DRAIN)
+    await told.supervisor.start([drains])
+    user = await asyncpg.connect(server.dsn())
+    stopping = asyncio.create_task(told.supervisor.stop())
+    await asyncio.sleep(0)
+    os.kill(server.child.pid or 0, signal.SIGTERM)
+    while drains.child.exit_code is None:
+        assert await user.fetchval("select 7") == 7
+        await asyncio.sleep(0.05)
+    user.terminate()
+    await stopping
     assert told.notices == []
