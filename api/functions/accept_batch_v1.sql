@@ -59,11 +59,14 @@ begin
                and count(distinct hashtextextended(p_key[n], p_account[n] * 40000 + p_item[n])) = count(p_key[n])
         into v_min, v_max, v_is_plain from generate_series(1, v_n) n;
     v_is_plain := v_is_plain
-        and num_nonnulls(variadic p_replay_of) = 0
         and not exists (select from ledger.credit_locks l where l.message_id = any (p_message) and l.message_id between v_min and v_max)
         -- Of any of the accounts, under any of the keys: wider than what is asked, and read in one pass of each slot's index.
         and not exists (select from tollwire.idempotency_keys k where k.account_id = any (p_account) and k.key = any (p_key)
                         and k.slot >= v_slot - c_slots_kept and k.slot <= v_slot + 1);
+    -- A replay that is not refused goes the short way too: else all that is sent beside it would go the long one.
+    if v_is_plain and num_nonnulls(variadic p_replay_of) > 0 then
+        v_is_plain := not exists (select from unnest(p_replay_of) x(id) where x.id is not null and tollwire.delivered_late_v1(x.id));
+    end if;
     if v_is_plain then
         v_fresh := array(select generate_series(1, v_n));
     else

@@ -4,8 +4,9 @@ import re
 
 from api.admin_reads import LIST_DEAD_LETTERS, SCAN_MAX
 from api.cursors import LAST_ID
+from api.store import AcceptAnswer
 from tests.integration.test_hot_plans import explained, fill, whole_scans
-from tests.support.flow import Flow, open_flow, outcome
+from tests.support.flow import Flow, accept_item, open_flow, outcome
 from tests.support.servers import Database
 
 LETTERS = 1_000
@@ -39,3 +40,28 @@ async def test_a_page_of_dead_letters_looks_its_own_messages_up(database: Databa
                 looked_up = [int(loops) for _, _, loops in LOOKED_UP.findall(said)]
                 assert sum(looked_up) <= 4 * PAGE, said
                 assert bool(looked_up) == (client is None), said
+
+
+async def test_a_replay_among_others_goes_their_way_unless_it_was_delivered(database: Database) -> None:
+    async with explained(database) as (flow, plans):
+        client, carrier = await flow.client(), await flow.carrier()
+        letters = await flow.accepted(client, 2)
+        await flow.claim(letters, carrier)
+        await flow.record([outcome(id_, 1, "refused_perm", error="blocked") for id_ in letters], carrier)
+
+        async def flush(number: int) -> tuple[list[AcceptAnswer], bool]:
+            """Accept replays and an ordinary message; whether what is there twice was looked for."""
+            replays = [accept_item(client, key=f"{x} {number}", item=number, replay_of=x) for x in letters]
+            plans.clear()
+            answers = await flow.accept([*replays, accept_item(client, key=f"ordinary {number}")])
+            return answers, "WindowAgg" in "\n".join(plans)
+
+        first, was_long = await flush(1)
+        assert ([answer.outcome for answer in first], was_long) == (["accepted"] * 3, False)
+        (reference,) = await flow.submitted([first[0].message_id], carrier)
+        await flow.receipt(carrier, reference, "delivered")
+        second, was_long = await flush(2)
+        assert ([answer.outcome for answer in second], was_long) == (
+            ["refused", "accepted", "accepted"],
+            True,
+        )
