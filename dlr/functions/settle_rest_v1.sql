@@ -117,7 +117,8 @@ begin
                          bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open,
                          coalesce(bool_or(a.outcome = 'submitted' or a.receipt in ('enroute', 'accepted', 'delivered', 'undelivered', 'expired')), false) as is_taken,
                          coalesce(bool_or(a.receipt in ('undelivered', 'expired', 'rejected')
-                                          and (select c.idempotent_submit from tollwire.carriers c where c.id = a.carrier_id)), false) as is_over
+                                          and (a.outcome = 'uncertain' and m.delivery = 'at_most_once'
+                                               or (select c.idempotent_submit from tollwire.carriers c where c.id = a.carrier_id))), false) as is_over
                   from tollwire.attempts a where a.message_id = n.message_id and a.message_id between v_m_min and v_m_max group by a.part_no) q) p on true
         order by n.message_id
     loop
@@ -141,8 +142,9 @@ begin
                 l_id := l_id || r.message_id;
                 l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
             end if;
-        -- What waits to be asked again is over too, when the one that knows the id has said so: it would not send it again. Or when carriers
-        -- had every part: what they took and lost is not sent again, whether or not it was SENT between the two.
+        -- What waits to be asked again is over too, when the one that knows the id has said so: it would not send it again. And of an
+        -- at_most_once message so is what nobody answered, whether or not its carrier is to be asked again by now: another submit would be
+        -- a second one. Or when carriers had every part: what they took and lost is not sent again, whether or not it was SENT between the two.
         elsif r.open = 0 and (r.state in ('SENT', 'UNKNOWN', 'SENDING') or r.state in ('QUEUED', 'FAILED_TEMP') and (r.over > 0 or r.submitted >= r.parts_total)) then
             f_id := f_id || r.message_id;
             f_event := f_event || case when r.expired > 0 and r.delivered = 0 then 'carrier_expired'::tollwire.message_event else 'undelivered' end;

@@ -94,3 +94,48 @@ async def test_its_own_carrier_is_asked_again(database: Database, beside: int) -
         claims = await flow.claim([message, *others], carrier)
         assert [(claim.refusal, claim.attempt_no) for claim in claims] == [(None, 2)] * (1 + beside)
         assert not (await flow.state_row(message))["possible_duplicate"]
+
+
+# The last words on an attempt, and how each ends the message.
+LAST_WORDS = {"undelivered": "UNDELIVERED", "expired": "EXPIRED", "rejected": "UNDELIVERED"}
+
+
+@pytest.mark.parametrize("word", LAST_WORDS)
+async def test_its_last_word_ends_an_at_most_once_message_though_its_carrier_is_not_to_be_asked(
+    database: Database, word: str
+) -> None:
+    async with open_flow(database) as flow:
+        client, carrier = await flow.client(), await flow.carrier(idempotent_submit=True)
+        message = await to_be_asked_again(flow, client, carrier, "at_most_once")
+        await flow.pool.execute("update tollwire.carriers set idempotent_submit = false")
+        settled = await flow.receipt(carrier, "its own", word, echo_message_id=message)
+        assert (settled.outcome, settled.state) == ("moved", LAST_WORDS[word])
+        assert [again.refusal for again in await flow.claim([message], carrier)] == ["stale"]
+        assert await flow.kinds(client) == ["top_up", "hold", "release"]
+
+
+@pytest.mark.parametrize(
+    ("delivery", "word"), [("at_least_once", "uncertain"), ("at_most_once", "refused_temp")]
+)
+async def test_what_may_be_sent_anew_is_not_ended_by_it(database: Database, delivery: str, word: str) -> None:
+    async with open_flow(database) as flow:
+        client, carrier = await flow.client(), await flow.carrier(idempotent_submit=True)
+        (message,) = await flow.accepted(client, delivery=delivery)
+        await flow.claim([message], carrier)
+        await flow.record([outcome(message, 1, word, retry_seconds=0.0)], carrier, may_ask_again=True)
+        await flow.pool.execute("update tollwire.carriers set idempotent_submit = false")
+        settled = await flow.receipt(carrier, "its own", "undelivered", echo_message_id=message)
+        assert settled.state is None
+        assert [again.refusal for again in await flow.claim([message], carrier)] == [None]
+
+
+async def test_a_last_word_on_one_of_two_that_were_asked_ends_nothing(database: Database) -> None:
+    async with open_flow(database) as flow:
+        client, carrier = await flow.client(), await flow.carrier(idempotent_submit=True)
+        message = await to_be_asked_again(flow, client, carrier, "at_most_once")
+        await flow.claim([message], carrier)
+        await flow.record([outcome(message, 2, "uncertain", retry_seconds=0.0)], carrier, may_ask_again=True)
+        await flow.pool.execute("update tollwire.carriers set idempotent_submit = false")
+        named = {"echo_message_id": message, "echo_attempt_no": 2}
+        assert (await flow.receipt(carrier, "its own", "undelivered", **named)).outcome == "noted"
+        assert [again.refusal for again in await flow.claim([message], carrier)] == ["uncertain"]

@@ -315,10 +315,12 @@ def _is_taken(attempt: Attempt) -> bool:
     return attempt.outcome == "submitted" or attempt.receipt in TAKEN_WORDS
 
 
-def _is_over(t: Tables, parts: dict[int, list[Attempt]], delivered: set[int]) -> bool:
-    """A carrier that knows our ids said the end of a part: asked again it would not send it again."""
+def _is_over(t: Tables, message: Message, parts: dict[int, list[Attempt]], delivered: set[int]) -> bool:
+    """A part's end was said by a carrier that knows our ids, or of what must not be submitted twice."""
+    is_once = message.delivery == "at_most_once"
     return any(
-        attempt.receipt in FINAL_WORDS and t.carriers[attempt.carrier].recognises
+        attempt.receipt in FINAL_WORDS
+        and (t.carriers[attempt.carrier].recognises or (is_once and attempt.outcome == "uncertain"))
         for part, attempts in parts.items()
         if part not in delivered
         for attempt in attempts
@@ -330,7 +332,7 @@ def _is_asked_for_nothing(
 ) -> bool:
     """It waits to be sent again, and carriers had every part, or that would be of no use."""
     taken = sum(any(a.outcome == "submitted" for a in each) for each in parts.values())
-    return message.state in WAITS and (taken >= message.parts or _is_over(t, parts, delivered))
+    return message.state in WAITS and (taken >= message.parts or _is_over(t, message, parts, delivered))
 
 
 def _fold_one(
