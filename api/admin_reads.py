@@ -38,6 +38,7 @@ LIST_DEAD_LETTERS = """
         order by d.message_id desc limit $4)
     select p.message_id, p.client, p.reason, p.attempts, p.at, m.is_test, m.price_micros, m.currency,
            tollwire.delivered_late_v1(p.message_id) as delivered_late, l.charged,
+           coalesce(a.with_carrier, false) as with_carrier,
            array(select r.message_id from tollwire.replays r
                  where r.replay_of = p.message_id order by r.number) as replays
     from page p
@@ -46,6 +47,13 @@ LIST_DEAD_LETTERS = """
                         where b.id = p.message_id offset 0) m
     cross join lateral (select b.state = 'CAPTURED' or b.late_captured_at is not null as charged
                         from ledger.credit_locks b where b.message_id = p.message_id offset 0) l
+    -- Each part was taken, and nobody has said that it will not arrive.
+    cross join lateral (
+        select bool_and(t.is_there) as with_carrier from (
+            select bool_or(coalesce(
+                       b.receipt = 'delivered' or b.outcome = 'submitted'
+                       and (b.receipt is null or b.receipt in ('enroute', 'accepted')), false)) as is_there
+            from tollwire.attempts b where b.message_id = p.message_id group by b.part_no) t) a
     order by p.message_id desc
 """
 LAST_SCANNED = """
@@ -69,8 +77,8 @@ async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLet
     """List dead letters.
 
     Messages that were given up, newest first, with the reason and their replays. What was `charged` all the
-    same, or turned out delivered (`delivered_late`), says so. A filtered page may be short, or empty, and
-    still have a `next_cursor`.
+    same, or turned out delivered (`delivered_late`) or taken by a carrier (`with_carrier`), says so. A
+    filtered page may be short, or empty, and still have a `next_cursor`.
     """
     before = LAST_ID if query.cursor is None else read_cursor(query.cursor, "cursor")
     rows, reached = await read_dead_letters(resources.pool, before, query.client, query.reason, query.limit)
@@ -85,6 +93,7 @@ async def list_dead_letters(resources: Resources, _call: Call, *, query: DeadLet
             price=Money(format_micros(row["price_micros"]), row["currency"]),
             charged=row["charged"],
             delivered_late=row["delivered_late"],
+            with_carrier=row["with_carrier"],
             replays=row["replays"],
         )
         for row in rows

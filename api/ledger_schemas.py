@@ -140,6 +140,10 @@ class DeadLetterShown(Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="It was delivered, or what it replays, or another replay: it is not replayed."),
     ]
+    with_carrier: Annotated[
+        bool,
+        Meta(description="The carrier is known to have it, and not what became of it: it may yet arrive."),
+    ]
     replays: Annotated[list[UUID], Meta(description="New messages that replayed it.")]
 
 

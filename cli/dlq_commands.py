@@ -22,6 +22,7 @@ reason_option = click.option("--reason", metavar="CODE", help="With this reason 
 GO_ON: Final = "The same command goes on; what is replayed is not sent again."
 TEST_MARK: Final = " (test)"
 LATE_MARK: Final = " (delivered late)"
+TAKEN_MARK: Final = " (with the carrier)"
 
 
 @click.group()
@@ -46,7 +47,7 @@ async def list_(api: Api, output: Output, client: str | None, reason: str | None
     rows = [
         (
             str(one.message_id), f"{one.client}{TEST_MARK if one.is_test else ''}", short_time_text(one.at),
-            str(one.attempts), f"{one.reason}{LATE_MARK if one.delivered_late else ''}",
+            str(one.attempts), f"{one.reason}{_mark(one)}",
             amount_text(one.price.amount, one.price.currency) if one.charged else "",
             str(one.replays[-1]) if one.replays else "",
         )
@@ -68,7 +69,7 @@ Examples:
     "--all",
     "wants_all",
     is_flag=True,
-    help="All live ones that were never replayed, and not delivered late either, newest first.",
+    help="All live ones never replayed, nor delivered late or with the carrier, newest first.",
 )
 @click.option(
     "--number", type=click.IntRange(min=1), default=1, show_default=True, help="The nth replay of a message."
@@ -127,9 +128,15 @@ async def _never_replayed(api: Api, query: dict[str, Any]) -> list[DeadLetterSho
         found += [
             letter
             for letter in page.dead_letters
-            if not (letter.replays or letter.is_test or letter.delivered_late)
+            if not (letter.replays or letter.is_test or letter.delivered_late or letter.with_carrier)
         ]
     return found
+
+
+def _mark(letter: DeadLetterShown) -> str:
+    if letter.delivered_late:
+        return LATE_MARK
+    return TAKEN_MARK if letter.with_carrier else ""
 
 
 def _show(

@@ -172,6 +172,32 @@ async def test_nor_is_what_another_replay_brought_to_the_phone(rig, flow):
     assert [one["replay_of"] for one in done["replayed"]] == [other]
 
 
+async def test_all_letters_leave_out_what_the_carrier_has_until_it_says_that_it_will_not_arrive(rig, flow):
+    key, operator = await rig.client("acme"), await rig.operator()
+    message_id = await lost(rig, flow, key)
+    named = {"echo_message_id": UUID(message_id)}
+    seen = []
+    for state in (None, "enroute", "undelivered"):
+        if state is not None:
+            await flow.receipt(CARRIER, "late", state, **named)
+        told = await dlq(rig, operator, "list")
+        letter = (await shown(rig, operator))[message_id]
+        seen.append((letter["with_carrier"], "outcome_unknown (with the carrier)" in told.stdout))
+        if state == "enroute":
+            done = await dlq(rig, operator, "replay", "--all", "--json")
+            assert json.loads(done.output) == {"replayed": [], "refused": []}
+    assert seen == [(False, False), (True, True), (False, False)]
+    done = json.loads((await dlq(rig, operator, "replay", "--all", "--json")).output)
+    assert [one["replay_of"] for one in done["replayed"]] == [message_id]
+
+
+async def test_what_the_carrier_has_is_sent_again_by_its_id(rig, flow):
+    key, operator = await rig.client("acme"), await rig.operator()
+    message_id = await lost(rig, flow, key)
+    await flow.receipt(CARRIER, "late", "enroute", echo_message_id=UUID(message_id))
+    assert (await replay(rig, operator, message_id)).status == 202
+
+
 async def test_a_letter_that_was_charged_at_the_submit_says_so_and_may_be_sent_again(rig, flow):
     key, operator = await rig.client("acme", charge="submitted"), await rig.operator()
     message_id = (await rig.send(key, delivery="at_least_once")).body["id"]
