@@ -150,7 +150,7 @@ _KINDS = (
         _C.ALREADY_DELIVERED,
         "The message was delivered after all",
         "A receipt says that the message was delivered: itself, what it replays, or another replay of the "
-        "same. It was not sent a second time.",
+        "same. This replay was not sent.",
         "Nothing needs to be done: the phone has it. The list of dead letters says whether it was charged.",
     ),
     ProblemKind(
