@@ -133,7 +133,7 @@ class Clockwork:
 
     async def _recover(self, message_ids: Sequence[UUID]) -> None:
         await self._tell(await store.recover_claims(self._pool, message_ids, ATTEMPTS_MAX))
-        _log.warning("took over claims of a worker that is gone", messages=len(message_ids))
+        _log.warning("took over claims that no worker holds any more", messages=len(message_ids))
 
     @property
     def _can_dispatch(self) -> bool:

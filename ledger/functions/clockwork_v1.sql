@@ -189,7 +189,8 @@ begin
 end $$;
 
 -- A worker died between its claim and its record: the attempt's outcome is unknown, and the carrier's and the message's policy decide (RULES 16, 18).
--- Where no attempt is open, nothing is on its way: SENT when all parts were taken before, else UNKNOWN, and its wait ends it.
+-- Where no attempt is open, nothing is on its way: SENT when all parts were taken before, else UNKNOWN, and its wait ends it. Such is also what
+-- a claim refused as uncertain.
 create or replace function tollwire.recover_claims_v1(p_message uuid[], p_tries_max smallint) returns table (o_message uuid, o_state tollwire.message_state)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -218,7 +219,11 @@ begin
         return query
             with moved as (
                 update tollwire.message_states s
-                    set state = 'UNKNOWN', error_code = 'worker_lost', sequence = s.sequence + 1, updated_at = v_now, claim_deadline = null
+                    -- No worker was lost where the claim refused it.
+                    set state = 'UNKNOWN', error_code = coalesce((
+                            select b.error_code from tollwire.attempts b
+                            where b.message_id = s.message_id and b.message_id between v_min and v_max and b.attempt_no = s.attempt_no and b.error_code = 'not_asked_again' limit 1), 'worker_lost'),
+                        sequence = s.sequence + 1, updated_at = v_now, claim_deadline = null
                     where s.message_id = any (n_id) and s.message_id between v_min and v_max and s.state = 'SENDING'
                 returning s.message_id, s.state, s.carrier_id
             ), waiting as (

@@ -49,6 +49,7 @@ async def test_an_at_most_once_message_is_not_sent_to_who_does_not_know_it(
         assert (await clockwork_store.look_due(flow.pool, 10))["recover"] == [message]
         (moved,) = await clockwork_store.recover_claims(flow.pool, [message], TRIES_MAX)
         assert moved.state == "UNKNOWN"
+        assert (await flow.state_row(message))["error_code"] == "not_asked_again"
         assert [again.refusal for again in await flow.claim([message], carrier)] == ["stale"]
         await flow.later([message], RECEIPT_WAIT_SECONDS + 3_600)
         assert [ended.state for ended in await flow.expire([message])] == ["FAILED_PERM"]

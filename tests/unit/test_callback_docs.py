@@ -87,7 +87,7 @@ def test_every_code_of_a_message_is_explained() -> None:
 
     assert ended == set(DETAILS)
     assert ended | waits == codes_of_the_functions() | codes_of_the_worker()
-    assert {"throttled", BUSY, "carrier_away", "worker_lost"} <= waits - ended
+    assert {"throttled", BUSY, "carrier_away", "worker_lost", "not_asked_again"} <= waits - ended
 
 
 def test_no_sentence_beside_a_code_says_whether_it_was_charged() -> None:
