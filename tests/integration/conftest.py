@@ -1,4 +1,4 @@
-"""What is logged beside a command: commands run in the process of a test, as do the services that they ask."""
+"""What is logged beside a command: commands run in the process of a test, as do services that they ask."""
 
 import sys
 from collections.abc import Iterator
