@@ -143,8 +143,8 @@ class HttpExchange:
 
         From ``asked_at``, in seconds of the clock that goes on in a suspend, its turn may take
         ``wait_seconds`` to come: only then ``turn`` is asked what to write, and is told how many seconds have
-        gone by. What ``handover`` refuses until the first byte is written is the answer. A
-        redirect is an answer too; it is not followed.
+        gone by. What ``handover`` refuses until the first byte is written is the answer. A redirect is an
+        answer too; it is not followed.
         """
         progress = _Progress(asked_at + wait_seconds, handover)
         try:
