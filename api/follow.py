@@ -8,7 +8,6 @@ from api.quote import Prices
 from shared.runtime.loops import Loop
 from shared.runtime.postgres import Connection, Pool
 from shared.storage.config import (
-    CATCH_UP_SECONDS,
     ConfigWatch,
     load_carriers,
     load_rates,
@@ -30,7 +29,7 @@ class Follower:
     """Renews the keys whenever the configuration's version has risen, and says what renews the prices.
 
     What clients change themselves, their callback endpoints, renews the keys of those clients alone.
-    ``prices.catch_up`` is a loop of its own: a key that was revoked ends within a second however long the
+    ``prices.keep_up`` is a loop of its own: a key that was revoked ends within a second however long the
     prices take to load, and also when they cannot be loaded at all. While they load that takes a second
     connection: where the pool has one, as ``split_pool`` makes it of one or two, keys wait for the prices.
     """
@@ -44,7 +43,7 @@ class Follower:
 
     def loops(self) -> Sequence[Loop]:
         """Return the loop of the keys and that of the prices."""
-        return [polling(self.poll), polling(self.prices.catch_up, CATCH_UP_SECONDS)]
+        return [polling(self.poll), self.prices.keep_up]
 
     async def poll(self) -> None:
         """Look once. What fails half-way is made up for by the next poll."""

@@ -19,6 +19,7 @@ from shared.domain.ids import uuid7_number
 from shared.runtime.loops import Stop
 from shared.runtime.postgres import Connection, Pool
 from shared.runtime.randomness import Randomness
+from shared.runtime.ticks import until_tick
 
 # Beyond this, ids and deadlines of this process would be nonsense to the others.
 SKEW_MAX_SECONDS: Final = 300.0
@@ -138,7 +139,7 @@ async def keep_clock(clock: Clock, pool: Pool, stop: Stop) -> None:
     Raises:
         ClockSkew: this machine's clock went too far off.
     """
-    while not await stop.wait(REFRESH_SECONDS):
+    while not await stop.wait(until_tick(REFRESH_SECONDS)):
         try:
             await clock.refresh(pool)
         except ClockSkew:

@@ -22,6 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from shared.runtime import metrics
 from shared.runtime.loops import Stop
 from shared.runtime.nats_connection import NatsConnection
+from shared.runtime.ticks import until_tick
 
 # A message that is neither answered nor marked as in progress for so long goes to another worker.
 ACK_WAIT_SECONDS: Final = 30.0
@@ -231,8 +232,8 @@ class Consumer:
         self._is_silent = False
 
     async def _collect(self, messages: list[Msg], batch_max: int, ends_at: float) -> bool:
-        """Add what arrives; True: it is full, or no more will come. False after ``LOOK_SECONDS`` at most."""
-        look_until = min(time.monotonic() + LOOK_SECONDS, ends_at)
+        """Add what arrives; True: it is full, or no more will come. False after about ``LOOK_SECONDS``."""
+        look_until = min(time.monotonic() + until_tick(LOOK_SECONDS), ends_at)
         while len(messages) < batch_max:
             try:
                 async with asyncio.timeout(look_until - time.monotonic()):

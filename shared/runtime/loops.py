@@ -22,6 +22,7 @@ import uvloop
 
 from shared.runtime import crash_points, logs, metrics, tracing
 from shared.runtime.settings import Process, SettingsError, load
+from shared.runtime.ticks import until_tick
 
 # A pod has 30 s from SIGTERM to SIGKILL; the firm stop needs a few of them.
 GRACE_SECONDS: Final = 25.0
@@ -51,6 +52,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._others: list[asyncio.Event] = []
         self.reason = ""
 
     @property
@@ -63,6 +65,14 @@ class Stop:
         if not self.requested:
             self.reason = reason
             self._event.set()
+            for event in self._others:
+                event.set()
+
+    def also_set(self, event: asyncio.Event) -> None:
+        """Set this event with the wish, for a loop that waits for something else, too."""
+        self._others.append(event)
+        if self.requested:
+            event.set()
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait for the wish, at most so long; return whether it was given."""
@@ -118,7 +128,7 @@ async def every(
 
 def _pause_seconds(interval_seconds: float, failures: int, backoff_max_seconds: float) -> float:
     if failures == 0:
-        return interval_seconds
+        return until_tick(interval_seconds)
     first = max(min(interval_seconds, BACKOFF_FIRST_SECONDS), BACKOFF_MIN_SECONDS)
     doublings = min(failures - 1, 30)  # beyond that any pause is past its cap
     return min(first * 2.0**doublings, max(interval_seconds, backoff_max_seconds))
@@ -274,8 +284,9 @@ async def _run(loop: Loop, stop: Stop) -> None:
 
 async def _measure_lag() -> None:
     while True:
-        due = time.monotonic() + LAG_INTERVAL_SECONDS
-        await asyncio.sleep(LAG_INTERVAL_SECONDS)
+        pause_seconds = until_tick(LAG_INTERVAL_SECONDS)
+        due = time.monotonic() + pause_seconds
+        await asyncio.sleep(pause_seconds)
         metrics.LOOP_LAG.observe(max(time.monotonic() - due, 0.0))
 
 

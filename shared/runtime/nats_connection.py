@@ -11,6 +11,7 @@ import structlog
 from shared.runtime import metrics
 from shared.runtime.nats_login import NatsClient, nats_hint
 from shared.runtime.server_settings import NatsAccess
+from shared.runtime.ticks import until_tick
 
 # One handshake with a server that is alive takes milliseconds; then the next server is tried.
 CONNECT_SECONDS: Final = 2.0
@@ -99,7 +100,7 @@ class NatsConnection:
         while not (self._is_closed.is_set() or client.is_lost):
             if not client.is_connected:
                 await self._on_down(client)  # whatever became of the callback
-            await _wait(self._is_closed, LOOK_SECONDS)
+            await _wait(self._is_closed, until_tick(LOOK_SECONDS))
         if failure := client.failure:
             raise failure
 

@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from shared.runtime.loops import Stop
+from shared.runtime.ticks import until_tick
 
 INTERVAL_SECONDS: Final = 10.0
 # Of so many observations all but one in a hundred are below the P99.
@@ -38,7 +39,7 @@ class Statistics:
 
     async def run(self, stop: Stop) -> None:
         """Write a line now and again, and one for what is left at the stop."""
-        while not await stop.wait(INTERVAL_SECONDS):
+        while not await stop.wait(until_tick(INTERVAL_SECONDS)):
             self.tell()
         self.tell()
 

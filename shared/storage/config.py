@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from prometheus_client import Gauge
 
 from shared.domain.rates import RateTable
-from shared.runtime.loops import Loop, every
+from shared.runtime.loops import Loop, Stop, every
 from shared.runtime.postgres import Connection, Pool
 from shared.runtime.server_calls import CONNECT_SECONDS
 from shared.storage.finals import know_carriers
@@ -29,8 +29,6 @@ VERSION_SECONDS: Final = 2.0
 EXPIRE_AGAIN_SECONDS: Final = 30.0
 # Requests wait no longer than this for the tables that are made of what was loaded.
 TURN_SECONDS: Final = 0.005
-# How soon what was seen to be new is loaded, where another loop looks for it.
-CATCH_UP_SECONDS: Final = 0.2
 # The client whose rates are the list for everybody.
 EVERYBODY: Final = 0
 
@@ -151,6 +149,7 @@ class ConfigWatch(Generic[C]):
         self._listeners: list[Callable[[C], None]] = []
         self.version = 0
         self._newest = 0
+        self._has_seen = asyncio.Event()  # what is not in force
         self._current: C | None = None
         self._expires_from = 0.0  # monotonic: before it the pool's connections stay
 
@@ -197,6 +196,17 @@ class ConfigWatch(Generic[C]):
         if self._newest != self.version:
             await self.refresh()
 
+    async def keep_up(self, stop: Stop) -> None:
+        """Load what another loop's ``look`` sees, as soon as it does, until the stop."""
+        stop.also_set(self._has_seen)
+        await every(stop, 0.0, self._catch_up_next, backoff_max_seconds=POLL_BACKOFF_SECONDS)
+
+    async def _catch_up_next(self) -> None:
+        await self._has_seen.wait()
+        await self.catch_up()
+        if self._newest == self.version:
+            self._has_seen.clear()
+
     async def look(self) -> tuple[Any, ...]:
         """Return the version that there is, and what ``read_version`` reads behind it; load nothing.
 
@@ -219,6 +229,8 @@ class ConfigWatch(Generic[C]):
         if row is None:
             raise LookupError("config_version")
         self._newest = row[0]
+        if self._newest != self.version:
+            self._has_seen.set()
         return tuple(row)
 
 

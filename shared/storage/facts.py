@@ -22,6 +22,7 @@ from shared.events.facts import Fact, FactBundle, encode
 from shared.runtime.jetstream import JetStream, PublishFailed
 from shared.runtime.loops import Stop
 from shared.runtime.postgres import Pool, call
+from shared.runtime.ticks import until_tick
 
 # Facts in one JetStream message: about 25 kB.
 BUNDLE_MAX: Final = 100
@@ -82,7 +83,7 @@ class FactPublisher:
     async def run(self, stop: Stop) -> None:
         """Publish what has gathered, until the stop."""
         had_facts = True
-        while not await stop.wait(GATHER_SECONDS if had_facts else LOOK_SECONDS):
+        while not await stop.wait(GATHER_SECONDS if had_facts else until_tick(LOOK_SECONDS)):
             had_facts = bool(self._waiting or self._part)
             await self.publish_waiting()
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import asyncpg
 import pytest
 
+from shared.runtime.loops import Stop
 from shared.runtime.postgres import Connection, Pool, open_pool
 from shared.storage.config import ConfigWatch
 from tests.support.flow import PoolSettings
@@ -78,6 +79,30 @@ async def test_what_a_look_saw_is_loaded_once_and_again_where_the_load_failed(da
         async with pool.acquire():  # the only connection: who asked for one would wait for it, in vain
             await watch.catch_up()
         assert loads == [version, version]
+
+
+async def test_what_a_look_saw_is_loaded_by_the_loop_until_the_stop(database: Database) -> None:
+    loaded: asyncio.Queue[int] = asyncio.Queue()
+    async with open_pool(PoolSettings(database.dsn("api"), 2, 2), application_name="tests") as pool:
+        watch = ConfigWatch(pool, load)
+        watch.on_change(loaded.put_nowait)
+        stop = Stop()
+        loop = asyncio.create_task(watch.keep_up(stop))
+        async with asyncio.timeout(IN_TIME_SECONDS):
+            (version,) = await watch.look()
+            assert await loaded.get() == version
+            await raise_version(database)
+            (version,) = await watch.look()
+            assert await loaded.get() == version
+            stop.request("the test is over")
+            await loop
+        assert watch.current == version
+        assert loaded.empty()
+
+
+async def raise_version(database: Database) -> None:
+    async with asyncpg_connection(database) as connection:
+        await connection.execute("update tollwire.config_version set version = version + 1")
 
 
 @asynccontextmanager
