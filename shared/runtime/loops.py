@@ -21,6 +21,7 @@ import structlog
 import uvloop
 
 from shared.runtime import crash_points, logs, metrics, tracing
+from shared.runtime.lag import measure_lag
 from shared.runtime.settings import Process, SettingsError, load
 from shared.runtime.ticks import until_tick
 
@@ -37,8 +38,6 @@ BACKOFF_MAX_SECONDS: Final = 30.0
 BACKOFF_MIN_SECONDS: Final = 0.1
 # A task that cleans up after its cancellation is left in peace for so long.
 CANCEL_AGAIN_SECONDS: Final = 1.0
-# How often the event loop's lag is measured.
-LAG_INTERVAL_SECONDS: Final = 1.0
 
 EXIT_STOPPED: Final = 0
 EXIT_FAILED: Final = 1
@@ -208,7 +207,7 @@ class _Service:
             self._event_loop.add_signal_handler(number, self._on_signal, number.name)
         STOP_OF_PROCESS.set(self._stop)
         self._main = asyncio.create_task(self._open_and_serve(), name="service")
-        lag = asyncio.create_task(_measure_lag(), name="lag")
+        lag = asyncio.create_task(measure_lag(), name="lag")
         try:
             await self._main
         except SettingsError:
@@ -280,14 +279,6 @@ class _Service:
 
 async def _run(loop: Loop, stop: Stop) -> None:
     await loop(stop)
-
-
-async def _measure_lag() -> None:
-    while True:
-        pause_seconds = until_tick(LAG_INTERVAL_SECONDS)
-        due = time.monotonic() + pause_seconds
-        await asyncio.sleep(pause_seconds)
-        metrics.LOOP_LAG.observe(max(time.monotonic() - due, 0.0))
 
 
 def _freeze() -> None:
