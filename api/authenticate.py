@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge, Histogram
 
 from api.callers import KeyRecord
 from api.key_seals import KeySeals
@@ -25,7 +25,7 @@ from shared.domain.api_keys import ApiKey, InvalidApiKey, parse_api_key
 from shared.domain.problems import ProblemCode
 from shared.runtime import addresses
 from shared.runtime.clock import Clock
-from shared.runtime.metrics import SECONDS_BUCKETS
+from shared.runtime.metrics import SECONDS_BUCKETS, SwiftCounter
 
 LoadKeys = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]
 """Loads the live (not revoked) keys among these ids."""
@@ -38,7 +38,7 @@ REJECTED_SECONDS: Final = 5.0
 REFRESH_CHUNK: Final = 1_000
 CHALLENGE: Final = {"WWW-Authenticate": 'ApiKey realm="tollwire", header="X-API-Key"'}
 
-_looks = Counter(
+_looks = SwiftCounter(
     "tollwire_api_key_cache_total",
     "Looks for a request's key, two where its body comes later, by whether it was in memory: hit, miss",
     ["result"],

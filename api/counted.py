@@ -4,19 +4,19 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from api.store import AcceptAnswer, AcceptItem
 from shared.domain.problems import ProblemCode
-from shared.runtime.metrics import SECONDS_BUCKETS
+from shared.runtime.metrics import SECONDS_BUCKETS, BulkHistogram, SwiftCounter
 from shared.runtime.statistics import Watched
 
-REQUESTS: Final = Counter(
+REQUESTS: Final = SwiftCounter(
     "tollwire_http_requests_total", "Requests, by what answered", ["route", "method", "code"]
 )
 REFUSALS: Final = Counter("tollwire_http_refusals_total", "Refusals, by the problem's code", ["code"])
 IN_FLIGHT: Final = Gauge("tollwire_http_requests_in_flight", "Requests that have no answer yet")
-DURATION: Final = Histogram(
+DURATION: Final = BulkHistogram(
     "tollwire_http_request_duration_seconds",
     "From the request's head read to its answer made",
     ["route", "method"],

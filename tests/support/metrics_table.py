@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "operations.md"
 BEGIN, END = "<!-- metrics: python -m tests.support.metrics_table -->\n", "<!-- end of metrics -->"
-KINDS = ("Counter", "CopiedCounter", "Gauge", "Histogram", "BulkHistogram", "Summary")
+KINDS = ("Counter", "SwiftCounter", "CopiedCounter", "Gauge", "Histogram", "BulkHistogram", "Summary")
 # Folder → who shows its metrics, in the order of the way of a message.
 PROCESSES = {
     "api": "api",
