@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from api.authenticate import Authenticator
-from api.callers import Client, KeyRecord
+from api.callers import KeyRecord, kind_of
 from api.faults import refusal_for
 from api.key_uses import KeyUses
 from api.limits import Limits
@@ -21,9 +21,6 @@ from shared.domain.idempotency import InvalidIdempotencyKey, parse_idempotency_k
 from shared.domain.problems import ProblemCode
 from shared.runtime import addresses
 from shared.runtime.gcra import MICROSECONDS, LocalLimiter, Quota, Taken, decide
-
-# An operator's key that belongs to no client; consoles and scripts stay far below.
-OPERATOR_QUOTA: Final = Quota(requests_per_minute=6_000, burst=600)
 
 # What a client may bring in batches for each request of its contract: with the default of 10,000 a minute
 # that is 5,000 messages a second, about what one process accepts from everybody.
@@ -89,9 +86,9 @@ class Admission:
         refuse_unacceptable(headers.get("Accept"))
         if operation.is_idempotent and (header := headers.get("Idempotency-Key")) is not None:
             call.idempotency_key = _own_key(key, _read_key(header))
-        subject, quota = _limited_as(key)
+        subject, quota, policy = key.contract
         taken = await self._limits.take(subject, quota)
-        call.headers["RateLimit-Policy"] = _policy(quota)
+        call.headers["RateLimit-Policy"] = policy
         call.headers["RateLimit"] = (
             f'"burst";r={taken.remaining};t={math.ceil(taken.reset_us / MICROSECONDS)}'
         )
@@ -119,7 +116,8 @@ class Admission:
         """Return the slot of a request that turned out not to be new work (RULES 13)."""
         if call.has_slot:
             call.has_slot = False
-            await self._limits.give_back(*_limited_as(call.caller))
+            subject, quota, _ = call.caller.contract
+            await self._limits.give_back(subject, quota)
 
     async def give_back_refused(self, call: Call) -> None:
         """Return the slot of a request that was refused, as long as those are no more than the limit itself.
@@ -128,7 +126,8 @@ class Admission:
         (ADR 0021). Counted in this process alone.
         """
         if call.has_slot:
-            taken = self._refused.take(*_limited_as(call.caller), time.monotonic() * MICROSECONDS)
+            subject, quota, _ = call.caller.contract
+            taken = self._refused.take(subject, quota, time.monotonic() * MICROSECONDS)
             if taken.is_allowed:
                 await self.give_back(call)
 
@@ -153,7 +152,7 @@ async def take_batched(limits: Limits, call: Call, count: int) -> None:
         Refusal: too_many_requests, for the batch as a whole.
     """
     quota = _batched_quota(call.client.quota)
-    taken = await limits.take_many(f"batched:{_kind(call.caller, call.client)}", quota, count)
+    taken = await limits.take_many(f"batched:{kind_of(call.caller, call.client)}", quota, count)
     if not taken.is_allowed:
         _rejected.labels("batched_limit").inc()
         raise too_many(taken, "messages in batches")
@@ -173,31 +172,12 @@ def _read_key(header: str) -> str:
         raise Refusal(ProblemCode.INVALID_IDEMPOTENCY_KEY, reason=str(error)) from None
 
 
-def _limited_as(key: KeyRecord) -> tuple[str, Quota]:
-    """Whose limit it is: all live keys of a client share one, and all its test keys another as large."""
-    if key.client is None:
-        return f"key:{key.key_id}", OPERATOR_QUOTA
-    return f"client:{_kind(key, key.client)}", key.client.quota
-
-
-def _kind(key: KeyRecord, client: Client) -> str:
-    """A client's live keys, or its test keys."""
-    return f"{client.id}:test" if key.is_test else str(client.id)
-
-
 def _own_key(key: KeyRecord, idempotency_key: str) -> str:
     """An idempotency key as it is remembered: a test key's never stands in the way of a live one's.
 
     No client's key has a space in it, so nobody else can hold this one.
     """
     return f"test {idempotency_key}" if key.is_test else idempotency_key
-
-
-@lru_cache(maxsize=1_000)
-def _policy(quota: Quota) -> str:
-    """RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers: the contract, and what may come at once."""
-    contract = f'"default";q={quota.requests_per_minute};w=60'
-    return f'{contract}, "burst";q={quota.burst};w={quota.burst_window_seconds}'
 
 
 def too_many(taken: Taken, what: str) -> Refusal:

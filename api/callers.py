@@ -1,9 +1,13 @@
 """Who calls: an API key, the client it belongs to, and what both may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from shared.runtime.addresses import Network
 from shared.runtime.gcra import Quota
+
+# An operator's key that belongs to no client; consoles and scripts stay far below.
+OPERATOR_QUOTA: Final = Quota(requests_per_minute=6_000, burst=600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,18 @@ class Client:
     has_endpoint: bool
 
 
+class Contract(NamedTuple):
+    """The limit that a caller's requests count against.
+
+    ``policy`` is its RateLimit-Policy, of draft-ietf-httpapi-ratelimit-headers: how many, and what may come
+    at once.
+    """
+
+    subject: str
+    quota: Quota
+    policy: str
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
     """A live API key. ``client`` is None for an operator's key that belongs to no client."""
@@ -45,3 +61,23 @@ class KeyRecord:
     client: Client | None
     seal: bytes | None = None
     """What spares it bcrypt, if it was verified before; see ``api.key_seals``."""
+    contract: Contract = field(init=False, repr=False, compare=False)
+    """All live keys of a client share one, and all its test keys another as large."""
+
+    def __post_init__(self) -> None:
+        """Spell the contract out once: it is looked at with each request."""
+        object.__setattr__(self, "contract", _contract(self))
+
+
+def kind_of(key: KeyRecord, client: Client) -> str:
+    """A client's live keys, or its test keys."""
+    return f"{client.id}:test" if key.is_test else str(client.id)
+
+
+def _contract(key: KeyRecord) -> Contract:
+    if key.client is None:
+        subject, quota = f"key:{key.key_id}", OPERATOR_QUOTA
+    else:
+        subject, quota = f"client:{kind_of(key, key.client)}", key.client.quota
+    policy = f'"default";q={quota.requests_per_minute};w=60'
+    return Contract(subject, quota, f'{policy}, "burst";q={quota.burst};w={quota.burst_window_seconds}')

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api import admission
+from api import callers
 from tests.support.api_rig import ALL_SCOPES, PLENTY, PLENTY_FOR_OPERATORS, Rig, open_api, prepare
 from tests.support.servers import Database
 
@@ -31,7 +31,7 @@ negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 
 async def test_every_answer_is_as_the_document_says(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "OPERATOR_QUOTA", PLENTY_FOR_OPERATORS)
+    monkeypatch.setattr(callers, "OPERATOR_QUOTA", PLENTY_FOR_OPERATORS)
     await prepare(database)
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)

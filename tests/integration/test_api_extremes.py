@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from yarl import URL
 
-from api import admission
+from api import callers
 from api.operations import OPERATIONS
 from api.routing import Operation
 from api.schemas import MessageRequest
@@ -108,7 +108,7 @@ async def faults(rig: Rig, key: str, one: Operation) -> list[str]:
 async def test_no_extreme_is_an_error_of_ours_or_blinds_a_list(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "OPERATOR_QUOTA", PLENTY_FOR_OPERATORS)
+    monkeypatch.setattr(callers, "OPERATOR_QUOTA", PLENTY_FOR_OPERATORS)
     await prepare(database)
     async with open_api(database, tmp_path, **PLENTY) as rig:
         many = {"requests_per_minute": 10_000_000, "requests_burst": 1_000_000}
