@@ -23,38 +23,30 @@ class InFlight:
     def __init__(self, wait_seconds: float = WAIT_SECONDS) -> None:
         self._wait_seconds = wait_seconds
         # None until somebody waits: most turns are nobody's concern.
-        self._turns: dict[Name, asyncio.Future[None] | None] = {}
+        self.turns: dict[Name, asyncio.Future[None] | None] = {}
 
     def turn(self, client_id: int, route: str, key: str | None) -> "Turn":
         """``async with``: be the only one under a key; without a key there is nobody to wait for."""
         return Turn(self, None if key is None else (client_id, route, key))
 
-    async def begin(self, name: Name) -> None:
-        """Wait for the turn.
+    async def wait(self, name: Name) -> None:
+        """Wait until nobody has the turn.
 
         Raises:
             Refusal: idempotency_conflict, when the first one is not decided in time.
         """
-        if name in self._turns:
-            try:
-                async with asyncio.timeout(self._wait_seconds):
-                    await self._wait(name)
-            except TimeoutError:
-                raise Refusal(ProblemCode.IDEMPOTENCY_CONFLICT) from None
-        self._turns[name] = None
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._wait(name)
+        except TimeoutError:
+            raise Refusal(ProblemCode.IDEMPOTENCY_CONFLICT) from None
 
     async def _wait(self, name: Name) -> None:
-        while name in self._turns:
-            end = self._turns[name]
+        while name in self.turns:
+            end = self.turns[name]
             if end is None:
-                end = self._turns[name] = asyncio.get_running_loop().create_future()
+                end = self.turns[name] = asyncio.get_running_loop().create_future()
             await asyncio.shield(end)
-
-    def end(self, name: Name) -> None:
-        """Let the next one in."""
-        end = self._turns.pop(name)
-        if end is not None:
-            end.set_result(None)
 
 
 class Turn:
@@ -67,11 +59,16 @@ class Turn:
         self._name = name
 
     async def __aenter__(self) -> None:
-        """Begin; see InFlight.begin."""
-        if self._name is not None:
-            await self._in_flight.begin(self._name)
+        """Begin, when nobody else is at it; see InFlight.wait."""
+        name = self._name
+        if name is not None:
+            if name in self._in_flight.turns:
+                await self._in_flight.wait(name)
+            self._in_flight.turns[name] = None
 
     async def __aexit__(self, *_: object) -> None:
-        """End."""
+        """End, and let the next one in."""
         if self._name is not None:
-            self._in_flight.end(self._name)
+            end = self._in_flight.turns.pop(self._name)
+            if end is not None:
+                end.set_result(None)

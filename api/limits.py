@@ -148,7 +148,9 @@ class Limits:
     async def take(self, subject: str, quota: Quota) -> Taken:
         """Use up one request of the quota."""
         while self._run_script is not None and (now := time.monotonic()) >= self._alone_until:
-            stock = self._stock(subject, quota)
+            stock = self._stocks.get(subject)
+            if stock is None or stock.quota is not quota:
+                stock = self._stock(subject, quota)
             taken = stock.take(now)
             if taken is not None:
                 return taken
@@ -187,8 +189,10 @@ class Limits:
             stock = self._stocks[subject] = _Stock(quota)
             if len(self._stocks) > SUBJECTS_MAX:
                 self._stocks.popitem(last=False)
-        elif stock.quota is not quota and stock.quota != quota:
+        elif stock.quota != quota:
             stock.quota, stock.ends_at = quota, 0.0  # the contract has changed
+        else:
+            stock.quota = quota  # equal, and from now on the same one
         return stock
 
     async def _refill(self, stock: _Stock, subject: str) -> None:

@@ -23,9 +23,9 @@ async def send_message(resources: Resources, call: Call, *, body: MessageRequest
     carrier's receipt says "delivered", and released in full when it is not. Repeat the request with the
     same `Idempotency-Key` after any doubt: it is sent once.
     """
-    key = call.idempotency_key
-    sending = Sending(call.client, call.caller.is_test, key)
-    async with resources.in_flight.turn(call.client.id, ROUTE_ONE, key):
+    client, key = call.client, call.idempotency_key
+    sending = Sending(client, call.caller.is_test, key)
+    async with resources.in_flight.turn(client.id, ROUTE_ONE, key):
         decision = await resources.accept.one(sending, body)
     if not decision.is_replay:
         return Reply(decision.answer)

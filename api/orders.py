@@ -76,19 +76,23 @@ class Orders:
         Raises:
             Refusal: the request can never be accepted as it is; nothing is remembered of it.
         """
-        refuse_unsendable(sending.client, request.sender)
+        if request.sender is not None:
+            refuse_unsendable(sending.client, request.sender)
         return self._item(sending, request, route, index)
 
     def _item(
         self, sending: Sending, request: MessageRequest, route: str, index: int
     ) -> tuple[AcceptItem, Quote]:
         client = sending.client
-        _refuse_unstorable(request.client_ref, "client_ref")
-        send_at = self._send_at(request.send_at)
+        if request.client_ref is not None:
+            _refuse_unstorable(request.client_ref, "client_ref")
+        send_at = self._send_at(request.send_at) if request.send_at is not None else None
         quoted = quote(
             self._prices.current, client, request.to, request.text, request.sender, is_test=sending.is_test
         )
-        self._refuse_foreign_callback(client, request.callback_url)
+        if request.callback_url is not None:
+            self._refuse_foreign_callback(client, request.callback_url)
+        max_price = _max_price(request.max_price) if request.max_price is not None else None
         blocked = quoted.blocked
         message_id = self._clock.new_uuid7()
         if tracing.is_on:
@@ -99,7 +103,7 @@ class Orders:
             fingerprint=fingerprint_of(route, request, is_test=sending.is_test),
             refusal=blocked.code.value if blocked else None,
             refusal_args={name: str(value) for name, value in blocked.arguments.items()} if blocked else None,
-            amount_micros=quoted.amount_micros, max_price_micros=_max_price(request.max_price),
+            amount_micros=quoted.amount_micros, max_price_micros=max_price,
             msisdn=quoted.msisdn.e164, region=quoted.msisdn.region, sender=quoted.sender, lane=lane,
             encoding=quoted.segmented.encoding.value, segments=quoted.segmented.count,
             currency=quoted.currency, rate_version=quoted.rate_version, client_ref=request.client_ref,
@@ -124,9 +128,7 @@ class Orders:
         # No client's key has a space in it, so nobody else can hold this one.
         return replace(item, key=f"replay {replay_of} {number}", replay_of=replay_of), quoted
 
-    def _send_at(self, send_at: datetime | None) -> datetime | None:
-        if send_at is None:
-            return None
+    def _send_at(self, send_at: datetime) -> datetime | None:
         if is_strange(send_at):
             raise invalid_field("send_at", OUT_OF_TIME)
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
@@ -137,9 +139,7 @@ class Orders:
             raise invalid_field("send_at", f"must be at most {SEND_AT_MAX_DAYS} days ahead")
         return moment
 
-    def _refuse_foreign_callback(self, client: Client, url: str | None) -> None:
-        if url is None:
-            return
+    def _refuse_foreign_callback(self, client: Client, url: str) -> None:
         try:
             host = parse_callback_url(url, self._url_policy).host
         except CallbackUrlError as error:
@@ -150,18 +150,16 @@ class Orders:
             raise invalid_field("callback_url", NO_ENDPOINT)
 
 
-def _max_price(text: str | None) -> int | None:
-    if text is None:
-        return None
+def _max_price(text: str) -> int:
     try:
         return parse_micros(text)
     except MoneyFormatError as error:
         raise invalid_field("max_price", str(error)) from None
 
 
-def _refuse_unstorable(text: str | None, field: str) -> None:
+def _refuse_unstorable(text: str, field: str) -> None:
     """Refuse what PostgreSQL cannot store, before one client's text can fail a whole flush (RULES 8)."""
-    if text is not None and _UNSTORABLE.search(text):
+    if _UNSTORABLE.search(text):
         raise invalid_field(field, "must not hold NUL or unpaired surrogates")
 
 

@@ -53,8 +53,7 @@ def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None
     Raises:
         Refusal: invalid_number, text_too_long, text_not_storable, no_rate, no_route.
     """
-    msisdn = _parse_number(to)
-    segmented = _segment(text)
+    msisdn, segmented = _measured(to, text)
     chosen = sender or client.default_sender
     carrier = _carrier(prices, msisdn, is_test=is_test)
     blocked = _blocked(client, msisdn, chosen)
@@ -64,16 +63,11 @@ def quote(prices: Prices, client: Client, to: str, text: str, sender: str | None
     return Quote(msisdn, chosen, segmented, amount, client.currency, version, carrier, blocked)
 
 
-def _parse_number(to: str) -> Msisdn:
+def _measured(to: str, text: str) -> tuple[Msisdn, Segmented]:
     try:
-        return parse_msisdn(to)
+        return parse_msisdn(to), segment(text)
     except InvalidMsisdn as error:
         raise _refused(ProblemCode.INVALID_NUMBER, "to", error) from None
-
-
-def _segment(text: str) -> Segmented:
-    try:
-        return segment(text)
     except TextTooLong as error:
         raise _refused(ProblemCode.TEXT_TOO_LONG, "text", error) from None
     except TextError as error:

@@ -73,7 +73,7 @@ class Call:
     @property
     def client(self) -> Client:
         """The client whose key it is."""
-        client = self.caller.client
+        client = (self.key or self.caller).client
         if client is None:
             raise Refusal(ProblemCode.FORBIDDEN, detail="This key belongs to no client.")
         return client
@@ -241,8 +241,11 @@ async def read_body(
     if length is not None and length > bytes_max:
         raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
     try:
-        if request.content.is_eof():
-            return await _read_pieces(request.content, bytes_max, grow)
+        if grow is None and request.content.is_eof():  # most bodies came whole with the head
+            whole = request.content.read_nowait()
+            if len(whole) > bytes_max:
+                raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
+            return whole
         _ask_for_body(request)
         async with asyncio.timeout(seconds):
             return await _read_pieces(request.content, bytes_max, grow)
@@ -269,11 +272,8 @@ def _ask_for_body(request: web.BaseRequest) -> None:
 
 
 async def _read_pieces(content: StreamReader, bytes_max: int, grow: Grow | None) -> bytes:
-    """Read to the end; most bodies came whole with the head and are one piece."""
-    first = await content.readany()
-    if len(first) <= BODY_MAX_BYTES and content.at_eof() and len(first) <= bytes_max:
-        return first
-    whole = bytearray(first)  # grows in place, where bytes are copied for each piece
+    """Read to the end."""
+    whole = bytearray(await content.readany())  # grows in place, where bytes are copied for each piece
     while len(whole) <= bytes_max:
         if grow is not None and len(whole) > BODY_MAX_BYTES:
             grow(len(whole))

@@ -94,13 +94,13 @@ class Endpoint:
                 response = await self._refuse(call, error)
             finally:
                 _load.requests -= 1
-            exemplar = tracing.exemplar()
-            trace.status = response.status
-        self._counter(response.status)()
+            exemplar = tracing.exemplar() if tracing.is_on else None
+            status = trace.status = response.status
+        self._counter(status)()
         seconds = time.perf_counter() - started_at
         self._observe(seconds, exemplar)
         if random.random() < self._access_log_ratio:  # noqa: S311 - a sample, not a secret
-            note_request(call, self._operation, response.status, seconds)
+            note_request(call, self._operation, status, seconds)
         return response
 
     async def _answer_large(self, call: Call, params: dict[str, str]) -> web.StreamResponse:
@@ -182,18 +182,15 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        response = await self._answer(request)
-        if self.is_leaving:
-            response.force_close()
-        return response
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         request.protocol.spoken_at = time.monotonic()  # type: ignore[attr-defined]  # our _Protocol
         try:
             serve, params = self._router.find(request.method, request.path)
         except Refusal as refusal:
-            return await self._count_and(partial(_refuse, refusal), request, {})
-        return await serve(request, params)
+            serve, params = partial(self._count_and, partial(_refuse, refusal)), {}
+        response = await serve(request, params)
+        if self.is_leaving:
+            response.force_close()
+        return response
 
     async def _count_and(
         self, serve: Serve, request: web.BaseRequest, params: dict[str, str]
