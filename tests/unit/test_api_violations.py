@@ -187,7 +187,7 @@ def test_what_is_no_json_is_still_told_so(raw):
         (b'{"to":"+4915112345678","text":"\xff"}', "0xff is not UTF-8 there (byte 31)"),
         (b'{"to" 1}', "expected ':' (byte 6)"),
         (b'{"to":1e999}', "Number out of range"),
-        (b"[" * 100_000, "it is nested too deeply"),
+        (b"[" * 1_000_000, "it is nested too deeply"),
     ],
 )
 def test_the_byte_at_which_reading_stopped_is_told(raw, reason):
