@@ -77,6 +77,16 @@ async def test_nothing_is_run_after_the_stop() -> None:
     assert work.runs == 0
 
 
+async def test_the_stop_sets_what_a_loop_waits_for_besides_it() -> None:
+    stop, before, after = Stop(), asyncio.Event(), asyncio.Event()
+    stop.also_set(before)
+    assert not before.is_set()
+    stop.request("test")
+    stop.also_set(after)
+    assert before.is_set()
+    assert after.is_set()
+
+
 async def test_a_cancelled_loop_ends() -> None:
     async def run_once() -> None:
         await asyncio.Event().wait()
