@@ -43,6 +43,7 @@ class Admission:
         self._limits = limits
         self._uses = uses
         self._reader = addresses.AddressReader(settings.trusted_proxies)
+        self._trusts_any = self._reader.trusts_any
         self._address_quota = address_quota(settings)
         self._total_quota = total_quota(settings)
         self._total_tat_us = 0.0
@@ -51,7 +52,7 @@ class Admission:
 
     def address(self, request: web.BaseRequest) -> str:
         """The caller's address, behind the proxies that are trusted."""
-        if not self._reader.trusts_any:
+        if not self._trusts_any:
             return request.remote or addresses.UNKNOWN
         return self._reader.caller(request.remote, request.headers.getall("X-Forwarded-For", ()))
 
@@ -83,9 +84,11 @@ class Admission:
         key = await self._authenticator.authenticate(headers.get("X-API-Key"), call.address)
         self._uses.note(key.key_id)
         _let_in(call, key, operation)
-        refuse_unacceptable(headers.get("Accept"))
+        if (accept := headers.get("Accept")) is not None:
+            refuse_unacceptable(accept)
         if operation.is_idempotent and (header := headers.get("Idempotency-Key")) is not None:
-            call.idempotency_key = _own_key(key, _read_key(header))
+            own = _read_key(header)
+            call.idempotency_key = _test_key(own) if key.is_test else own
         subject, quota, policy = key.contract
         taken = await self._limits.take(subject, quota)
         call.headers["RateLimit-Policy"] = policy
@@ -140,7 +143,7 @@ def _let_in(call: Call, key: KeyRecord, operation: Operation) -> None:
     if operation.is_live_only and key.is_test:
         _rejected.labels("test_key").inc()
         raise Refusal(ProblemCode.FORBIDDEN, detail="This needs a live key: a test key only looks at it.")
-    if operation.is_spending and call.client.is_suspended:
+    if operation.is_spending and (key.client or call.client).is_suspended:
         _rejected.labels("suspended").inc()
         raise Refusal(ProblemCode.CLIENT_SUSPENDED)
 
@@ -172,12 +175,12 @@ def _read_key(header: str) -> str:
         raise Refusal(ProblemCode.INVALID_IDEMPOTENCY_KEY, reason=str(error)) from None
 
 
-def _own_key(key: KeyRecord, idempotency_key: str) -> str:
-    """An idempotency key as it is remembered: a test key's never stands in the way of a live one's.
+def _test_key(idempotency_key: str) -> str:
+    """An idempotency key of a test key's, as it is remembered: it never stands in the way of a live one's.
 
     No client's key has a space in it, so nobody else can hold this one.
     """
-    return f"test {idempotency_key}" if key.is_test else idempotency_key
+    return f"test {idempotency_key}"
 
 
 def too_many(taken: Taken, what: str) -> Refusal:

@@ -237,11 +237,12 @@ async def read_body(
             raise Refusal(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
     if "Content-Encoding" in request.headers:
         raise Refusal(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
-    length = request.content_length
+    is_here = grow is None and request.content.is_eof()  # most bodies come whole with the head
+    length = None if is_here else request.content_length
     if length is not None and length > bytes_max:
         raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
     try:
-        if grow is None and request.content.is_eof():  # most bodies came whole with the head
+        if is_here:
             whole = request.content.read_nowait()
             if len(whole) > bytes_max:
                 raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
@@ -283,13 +284,13 @@ async def _read_pieces(content: StreamReader, bytes_max: int, grow: Grow | None)
     raise Refusal(ProblemCode.PAYLOAD_TOO_LARGE, bytes_max=bytes_max)
 
 
-def refuse_unacceptable(accept: str | None) -> None:
+def refuse_unacceptable(accept: str) -> None:
     """Refuse a request whose Accept header rules JSON out.
 
     Raises:
         Refusal: not_acceptable.
     """
-    if accept is None or "*/*" in accept or "json" in accept or "application/*" in accept:
+    if "*/*" in accept or "json" in accept or "application/*" in accept:
         return
     raise Refusal(ProblemCode.NOT_ACCEPTABLE)
 

@@ -114,7 +114,7 @@ def segment(text: str, *, segments_max: int = SEGMENTS_MAX) -> Segmented:
     if len(text) > _SINGLE_SEPTETS and len(text) > characters_max(segments_max):
         raise TextTooLong(None, -(-len(text) // _PART_SEPTETS), segments_max)
     encoding, units = _measure(text)
-    needed = _needed(text, encoding, units)
+    needed = 1 if units <= _SINGLE_UNITS[encoding] else _parts_needed(text, encoding, units)
     if needed > segments_max:
         raise TextTooLong(encoding, needed, segments_max)
     return Segmented(text, encoding, needed, units)
@@ -141,9 +141,7 @@ def _measure(text: str) -> tuple[Encoding, int]:
         raise TextNotStorable(f"the text holds half of a surrogate pair at character {error.start}") from None
 
 
-def _needed(text: str, encoding: Encoding, units: int) -> int:
-    if units <= _SINGLE_UNITS[encoding]:
-        return 1
+def _parts_needed(text: str, encoding: Encoding, units: int) -> int:
     part_units = _PART_UNITS[encoding]
     if units == len(text):  # each character is one unit, so no cut wastes any
         return -(-units // part_units)
