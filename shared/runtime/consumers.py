@@ -232,7 +232,7 @@ class Consumer:
         self._is_silent = False
 
     async def _collect(self, messages: list[Msg], batch_max: int, ends_at: float) -> bool:
-        """Add what arrives; True: it is full, or no more will come. False after about ``LOOK_SECONDS``."""
+        """Add what arrives; True: it is full, or no more will come. False after ``LOOK_SECONDS`` at most."""
         look_until = min(time.monotonic() + until_tick(LOOK_SECONDS), ends_at)
         while len(messages) < batch_max:
             try:

@@ -102,6 +102,8 @@ async def every(
 ) -> None:
     """Run something now and again after each interval, until the stop.
 
+    Intervals of half a second or longer end up to half a second early, at the process's ticks.
+
     An error is counted (``tollwire_loop_failures_total``) and the next try waits longer each time, at most
     ``backoff_max_seconds`` or the interval, whichever is more. It is logged, the same one again every
     ``BACKOFF_MAX_SECONDS``. Never ends by an error.

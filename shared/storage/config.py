@@ -29,6 +29,8 @@ VERSION_SECONDS: Final = 2.0
 EXPIRE_AGAIN_SECONDS: Final = 30.0
 # Requests wait no longer than this for the tables that are made of what was loaded.
 TURN_SECONDS: Final = 0.005
+# Between two loads, where what is new comes faster than it is loaded.
+LOAD_REST_SECONDS: Final = 0.2
 # The client whose rates are the list for everybody.
 EVERYBODY: Final = 0
 
@@ -199,7 +201,9 @@ class ConfigWatch(Generic[C]):
     async def keep_up(self, stop: Stop) -> None:
         """Load what another loop's ``look`` sees, as soon as it does, until the stop."""
         stop.also_set(self._has_seen)
-        await every(stop, 0.0, self._catch_up_next, backoff_max_seconds=POLL_BACKOFF_SECONDS)
+        name = "ConfigWatch.keep_up"
+        once, rest_seconds = self._catch_up_next, LOAD_REST_SECONDS
+        await every(stop, rest_seconds, once, name=name, backoff_max_seconds=POLL_BACKOFF_SECONDS)
 
     async def _catch_up_next(self) -> None:
         await self._has_seen.wait()

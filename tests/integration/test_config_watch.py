@@ -100,6 +100,30 @@ async def test_what_a_look_saw_is_loaded_by_the_loop_until_the_stop(database: Da
         assert loaded.empty()
 
 
+async def test_a_load_that_fails_in_the_loop_is_tried_again_without_another_look(database: Database) -> None:
+    loads: asyncio.Queue[int] = asyncio.Queue()
+
+    async def fails_twice(_connection: Connection, version: int) -> int:
+        loads.put_nowait(version)
+        if loads.qsize() < 3:
+            raise LookupError("not this time")
+        return version
+
+    async with open_pool(PoolSettings(database.dsn("api"), 2, 2), application_name="tests") as pool:
+        watch = ConfigWatch(pool, fails_twice)
+        in_force = asyncio.Event()
+        watch.on_change(lambda _version: in_force.set())
+        stop = Stop()
+        loop = asyncio.create_task(watch.keep_up(stop))
+        async with asyncio.timeout(IN_TIME_SECONDS):
+            (version,) = await watch.look()
+            await in_force.wait()
+            stop.request("the test is over")
+            await loop
+        assert loads.qsize() == 3
+        assert watch.current == version
+
+
 async def raise_version(database: Database) -> None:
     async with asyncpg_connection(database) as connection:
         await connection.execute("update tollwire.config_version set version = version + 1")

@@ -108,7 +108,7 @@ async def test_a_cancelled_loop_ends() -> None:
 )
 def test_errors_make_the_pause_longer_up_to_a_cap(interval_seconds: float, pauses: list[float]) -> None:
     found = [module._pause_seconds(interval_seconds, failures, 30.0) for failures in range(8)]
-    assert found[0] == pytest.approx(pauses[0], abs=TICK_MS / 2_000 + 0.001)
+    assert pauses[0] - TICK_MS / 1_000 - 0.001 <= found[0] <= pauses[0]
     assert found[1:] == pauses[1:]
     assert module._pause_seconds(interval_seconds, 10_000, 30.0) == max(interval_seconds, 30.0)
 

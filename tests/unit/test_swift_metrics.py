@@ -9,9 +9,9 @@ from shared.runtime.metrics import SECONDS_BUCKETS, BulkHistogram, SwiftCounter
 TRACE = {"trace_id": "0" * 32}
 
 
-def shown(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
+def shown(registry: CollectorRegistry) -> list[tuple[object, ...]]:
     return [
-        (sample.name, sample.labels, sample.value)
+        (sample.name, sample.labels, sample.value, sample.exemplar and sample.exemplar[:2])
         for family in registry.collect()
         for sample in family.samples
     ]

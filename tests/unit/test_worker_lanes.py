@@ -28,6 +28,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Scenario:
     now = [1_000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr("time.clock_gettime", lambda _: now[0])
+    monkeypatch.setattr("shared.runtime.ticks._PHASE_MS", 0)
 
     def run(scenario: Callable[[], Awaitable[None]]) -> None:
         async def main() -> None:
