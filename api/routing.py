@@ -266,8 +266,9 @@ async def read_body(
 def _ask_for_body(request: web.BaseRequest) -> None:
     """Tell a client to send its body if it waits for that (RFC 9110, 10.1.1); aiohttp's Application would."""
     expected = request.headers.get("Expect")
-    has_come = request.content.total_bytes or request.content.is_eof()
-    if expected is None or has_come or request.version < HttpVersion11:
+    if expected is None or request.version < HttpVersion11:
+        return
+    if request.content.total_bytes or request.content.is_eof():
         return
     if expected.lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
