@@ -119,8 +119,8 @@ class Admission:
         """Return the slot of a request that turned out not to be new work (RULES 13)."""
         if call.has_slot:
             call.has_slot = False
-            subject, quota, _ = call.caller.contract
-            await self._limits.give_back(subject, quota)
+            contract = call.caller.contract
+            await self._limits.give_back(contract.subject, contract.quota)
 
     async def give_back_refused(self, call: Call) -> None:
         """Return the slot of a request that was refused, as long as those are no more than the limit itself.
@@ -129,8 +129,9 @@ class Admission:
         (ADR 0021). Counted in this process alone.
         """
         if call.has_slot:
-            subject, quota, _ = call.caller.contract
-            taken = self._refused.take(subject, quota, time.monotonic() * MICROSECONDS)
+            contract = call.caller.contract
+            now_us = time.monotonic() * MICROSECONDS
+            taken = self._refused.take(contract.subject, contract.quota, now_us)
             if taken.is_allowed:
                 await self.give_back(call)
 
@@ -143,6 +144,7 @@ def _let_in(call: Call, key: KeyRecord, operation: Operation) -> None:
     if operation.is_live_only and key.is_test:
         _rejected.labels("test_key").inc()
         raise Refusal(ProblemCode.FORBIDDEN, detail="This needs a live key: a test key only looks at it.")
+    # call.client refuses a key that has none.
     if operation.is_spending and (key.client or call.client).is_suspended:
         _rejected.labels("suspended").inc()
         raise Refusal(ProblemCode.CLIENT_SUSPENDED)

@@ -98,6 +98,7 @@ class Orders:
         if tracing.is_on:
             tracing.follow(message_id.hex)
         lane = request.lane or LANE_DEFAULT
+        # The encoding's _value_: its value is looked up in Python, for each message.
         return AcceptItem(
             account_id=client.id, message_id=message_id, key=sending.idempotency_key, item=index,
             fingerprint=fingerprint_of(route, request, is_test=sending.is_test),

@@ -73,7 +73,7 @@ class Call:
     @property
     def client(self) -> Client:
         """The client whose key it is."""
-        client = (self.key or self.caller).client
+        client = self.caller.client if self.key is None else self.key.client
         if client is None:
             raise Refusal(ProblemCode.FORBIDDEN, detail="This key belongs to no client.")
         return client

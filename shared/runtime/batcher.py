@@ -272,7 +272,7 @@ class Batcher(Generic[Item, Answer]):
             if not waiter.answer.done():
                 waiter.is_flushed = True
                 batch.append(waiter)
-                room -= 1 if size_of is _one else size_of(waiter.item)
+                room -= 1 if size_of is _one else size_of(waiter.item)  # most count for one
         self._grant_places()
         return batch
 

@@ -30,21 +30,24 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # as the library has
 
 
 class SwiftCounter(Counter):
-    """A counter of what comes with each request: the event loop's thread alone raises it, without a lock."""
+    """A counter of what comes with each request: the event loop's thread alone raises it, without a lock.
+
+    The library takes a lock and asks four functions; so it does for what one histogram observes.
+    """
 
     def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
         """Raise it."""
         if exemplar is not None:
             super().inc(amount, exemplar)
         else:
-            self._value._value += amount  # noqa: SLF001 - what its inc() does under a lock
+            self._value._value += amount  # noqa: SLF001 - all that its inc() does
 
 
 class BulkHistogram(Histogram):
     """A histogram that takes many values at the cost of a few, all in the event loop's thread."""
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """Observe one; the library looks through the buckets one by one, and takes two locks."""
+        """Observe one: without locks, and without a look at each bucket."""
         if exemplar is not None:
             super().observe(amount, exemplar)
         else:

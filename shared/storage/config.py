@@ -151,7 +151,7 @@ class ConfigWatch(Generic[C]):
         self._listeners: list[Callable[[C], None]] = []
         self.version = 0
         self._newest = 0
-        self._has_seen = asyncio.Event()  # what is not in force
+        self._is_behind = asyncio.Event()  # what was seen is not in force; or the stop has come
         self._current: C | None = None
         self._expires_from = 0.0  # monotonic: before it the pool's connections stay
 
@@ -200,16 +200,20 @@ class ConfigWatch(Generic[C]):
 
     async def keep_up(self, stop: Stop) -> None:
         """Load what another loop's ``look`` sees, as soon as it does, until the stop."""
-        stop.also_set(self._has_seen)
-        name = "ConfigWatch.keep_up"
-        once, rest_seconds = self._catch_up_next, LOAD_REST_SECONDS
-        await every(stop, rest_seconds, once, name=name, backoff_max_seconds=POLL_BACKOFF_SECONDS)
+        stop.also_set(self._is_behind)
+        await every(
+            stop,
+            LOAD_REST_SECONDS,
+            self._catch_up_when_behind,
+            name="ConfigWatch.keep_up",
+            backoff_max_seconds=POLL_BACKOFF_SECONDS,
+        )
 
-    async def _catch_up_next(self) -> None:
-        await self._has_seen.wait()
+    async def _catch_up_when_behind(self) -> None:
+        await self._is_behind.wait()
         await self.catch_up()
         if self._newest == self.version:
-            self._has_seen.clear()
+            self._is_behind.clear()
 
     async def look(self) -> tuple[Any, ...]:
         """Return the version that there is, and what ``read_version`` reads behind it; load nothing.
@@ -234,7 +238,7 @@ class ConfigWatch(Generic[C]):
             raise LookupError("config_version")
         self._newest = row[0]
         if self._newest != self.version:
-            self._has_seen.set()
+            self._is_behind.set()
         return tuple(row)
 
 

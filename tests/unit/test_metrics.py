@@ -1,11 +1,14 @@
 """The metrics: named for the house, explained, and with labels that cannot grow without end."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from shared.runtime import metrics
 from tests.support import metrics_table
 
+TRACE = {"trace_id": "0" * 32}
 METRICS = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 # Every label of every metric, and what bounds its values. A label that is not here has no bound: nothing that
 # grows with clients, messages, numbers or requests may ever be one.
@@ -103,3 +106,35 @@ def test_many_values_at_once_are_counted_as_one_by_one() -> None:
                     for family in registry.collect() for sample in family.samples
                     if not sample.name.endswith("_created")} for registry in (one, many))  # fmt: skip
     assert got == wanted
+
+
+def shown(registry: CollectorRegistry) -> list[tuple[object, ...]]:
+    return [
+        (sample.name, sample.labels, sample.value, sample.exemplar and sample.exemplar[:2])
+        for family in registry.collect()
+        for sample in family.samples
+    ]
+
+
+@given(st.lists(st.tuples(st.floats(0, 10) | st.sampled_from(metrics.SECONDS_BUCKETS), st.booleans())))
+def test_a_histogram_sorts_each_amount_as_the_librarys_does(amounts: list[tuple[float, bool]]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    swift = metrics.BulkHistogram(
+        "seconds", "s", ["route"], buckets=metrics.SECONDS_BUCKETS, registry=ours
+    ).labels("a")
+    plain = Histogram("seconds", "s", ["route"], buckets=metrics.SECONDS_BUCKETS, registry=theirs).labels("a")
+    for amount, is_traced in amounts:
+        swift.observe(amount, TRACE if is_traced else None)
+        plain.observe(amount, TRACE if is_traced else None)
+    assert shown(ours) == shown(theirs)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1_000), st.booleans())))
+def test_a_counter_counts_as_the_librarys_does(amounts: list[tuple[int, bool]]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    swift = metrics.SwiftCounter("requests", "r", ["code"], registry=ours).labels("202")
+    plain = Counter("requests", "r", ["code"], registry=theirs).labels("202")
+    for amount, is_traced in amounts:
+        swift.inc(amount, TRACE if is_traced else None)
+        plain.inc(amount, TRACE if is_traced else None)
+    assert shown(ours) == shown(theirs)
