@@ -104,10 +104,7 @@ class _Books:
         self.findings += await check_seal(conn, signed, full=full, signer=signer)
 
     async def fold_messages(self, low: UUID, high: UUID, conn: Connection) -> None:
-        # Statistics may say that there are no retries, or no rows at all: hashed, many cost no more than few.
-        await conn.execute("set local enable_nestloop = off")
         self.findings += await messages.fold_messages(conn, low, high, self.key, self.locks, self.currency)
-        await conn.execute("set local enable_nestloop = on")
 
 
 async def verify_database(

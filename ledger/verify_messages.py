@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from ledger import verify_marks as marks
@@ -109,12 +109,24 @@ async def fold_messages(
 
     ``currency`` is that of all accounts, if they have one; else each message's account is looked up.
     """
-    rows = await conn.fetch(QUERY, low, high, key, OVERDUE_MARGIN_SECONDS, currency)
+    rows = await _fetch_hashed(conn, QUERY, low, high, key, OVERDUE_MARGIN_SECONDS, currency)
     for bucket, mark, _ in rows:
         if bucket is not None:
             locks.marks[bucket] += mark
     await fold_held(conn, low, high, locks)
     return _named(faults for _, _, faults in rows)
+
+
+async def _fetch_hashed(conn: Connection, query: str, *values: object) -> Sequence[Any]:
+    """Statistics may say that there are no retries, or no rows at all: hashed, many cost no more than few.
+
+    Ids of one bite lie between two bounds of a histogram, so that is what they say of most bites; in loops a
+    thousand messages then took a tenth of a second instead of five milliseconds.
+    """
+    await conn.execute("set local enable_nestloop = off")
+    rows = await conn.fetch(query, *values)
+    await conn.execute("set local enable_nestloop = on")
+    return rows
 
 
 def _named(found: Iterable[Sequence[str] | None]) -> list[Finding]:
@@ -151,7 +163,7 @@ async def messages_of_entries(
     if not ids:
         return []
     bounds = (ids[0], UUID(int=ids[-1].int + 1))
-    rows = await conn.fetch(QUERY_OF_SOME, *bounds, 0, OVERDUE_MARGIN_SECONDS, None, ids)
+    rows = await _fetch_hashed(conn, QUERY_OF_SOME, *bounds, 0, OVERDUE_MARGIN_SECONDS, None, ids)
     return _named(faults for _, _, faults in rows)
 
 
