@@ -4,9 +4,9 @@ from typing import Final
 
 import asyncpg
 
-# 640 MB, enough for 100,000 messages: no run makes a file of its own. Each takes some 60 ms to make, and
-# whoever commits meanwhile waits.
-FILES: Final = 40
+# 960 MB, enough for 160,000 messages: no scenario of a few minutes makes a file of its own. Each takes some
+# 60 ms to make, and whoever commits meanwhile waits.
+FILES: Final = 60
 KEEP: Final = ("alter system set min_wal_size = '1GB'", "select pg_reload_conf()")
 FILL: Final = "select pg_logical_emit_message(true, 'bench', 'x'), pg_switch_wal()"
 
