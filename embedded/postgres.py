@@ -43,7 +43,6 @@ SETTINGS = {
     # Small tables that change all the time (outbox, leases) must not wait for a fifth of them to be dead.
     "autovacuum_naptime": "10s",
     "autovacuum_vacuum_scale_factor": "0.05",
-    "autovacuum_vacuum_cost_limit": "2000",
     # A day's tables are new and double within minutes: at a sample of 30,000 rows of each, ANALYZE alone took
     # 4 % of a CPU under load, in bursts of a second. No plan of ours hangs on so much.
     "default_statistics_target": "30",
