@@ -36,11 +36,11 @@ class SwiftCounter(Counter):
     """
 
     def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
-        """Raise it."""
+        """Raise it by 0 or more, which the library looks at and this does not."""
         if exemplar is not None:
             super().inc(amount, exemplar)
         else:
-            self._value._value += amount  # noqa: SLF001 - all that its inc() does
+            self._value._value += amount  # noqa: SLF001 - what the value's own inc() does, without its lock
 
 
 class BulkHistogram(Histogram):
