@@ -26,7 +26,11 @@ class Breaker:
 
     def is_open(self, now: float) -> bool:
         """Return whether nothing may be sent at all."""
-        return self.open_until is not None and now < self.open_until
+        return self.open_seconds(now) > 0.0
+
+    def open_seconds(self, now: float) -> float:
+        """Return for how long still nothing may be sent; 0.0 where something may."""
+        return 0.0 if self.open_until is None else max(self.open_until - now, 0.0)
 
     def allows(self, now: float) -> bool:
         """Return whether one more may be sent: any when closed, one probe when the open time is over."""

@@ -67,13 +67,20 @@ _log = structlog.get_logger(__name__)
 class Deliver(WithParts):
     """The use case behind every callback. An open async context; leaving it finishes what is on its way."""
 
-    def __init__(self, pool: Pool, poster: CallbackPoster, endpoints: Endpoints, clock: Clock) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        poster: CallbackPoster,
+        endpoints: Endpoints,
+        clock: Clock,
+        held_max: int = HELD_MAX,
+    ) -> None:
         self._pool = pool
         self._poster = poster
         self._endpoints = endpoints
         self._clock = clock
         self._latest = LatestBook()
-        self._held = Held(HELD_MAX)
+        self._held = Held(held_max)
         self._piles = Piles()
         self._ended: OrderedDict[UUID | None, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,10 +124,13 @@ class Deliver(WithParts):
         self._latest.put(book, true_at)
 
     def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
-        """Take callbacks that are leased to this process; what does not fit is swept when its lease ends."""
+        """Take callbacks that are leased to this process; what does not fit is given back."""
+        now = self._clock.monotonic()
         for work in works:
             if self._held.take(work.callback_id, work.endpoint_id):
                 self._run(self._deliver(work))
+            else:
+                self._give_back(work, now)
 
     def load_soon(self, callback_ids: Iterable[UUID], leased_at: float | None = None) -> None:
         """The same for callbacks of which only the ids are known, leased at a time of the clock, or now."""
@@ -154,10 +164,17 @@ class Deliver(WithParts):
                 missing.discard(work.callback_id)
                 if self._held.learn(work.callback_id, work.endpoint_id):
                     self._deliver_later(work, leased_at)
+                else:
+                    self._give_back(work, leased_at)
         except Exception as error:  # noqa: BLE001 - their leases end, and a sweep takes them up again
             _log.warning("callbacks not loaded yet", callbacks=len(missing), error=repr(error))
         finally:
             self._held.let_go_all(missing)
+
+    def _give_back(self, work: CallbackWork, leased_at: float) -> None:
+        """What its endpoint has no room for is due again soon; without any room here, when its lease ends."""
+        if self._held.take(work.callback_id):
+            self._send_back(work, leased_at)
 
     def _deliver_later(self, work: CallbackWork, leased_at: float) -> None:
         self._run(self._deliver(work, leased_at))
@@ -224,6 +241,7 @@ class Deliver(WithParts):
         return self._note(work, outcome, is_endpoint=not permit.host)
 
     def _send_back(self, work: CallbackWork, leased_at: float) -> None:
+        SENT_BACK.inc()
         self._note_or_let_go(work, self._sent_back(work, own_host(work), leased_at))
 
     def _note_or_let_go(self, work: CallbackWork, note: CallbackRecord | None) -> None:
@@ -233,11 +251,11 @@ class Deliver(WithParts):
             self._notes.add(note)
 
     def _sent_back(self, work: CallbackWork, host: str, leased_at: float) -> CallbackRecord | None:
-        """What the endpoint had no turn for is due when it may have one; None: when its lease ends."""
+        """What the endpoint had no turn for is due when it may have one; None: its lease ends before."""
         seconds = self._endpoints.again_in(work.endpoint_id, host)
         # Noted so late that another may have leased it by then, it would look as if nobody had it.
         left_seconds = leased_at + LEASE_SECONDS - LEASE_ROOM_SECONDS - self._clock.monotonic()
-        return None if seconds is None or seconds > left_seconds else records.sent_back(work, seconds)
+        return None if seconds > left_seconds else records.sent_back(work, seconds)
 
     async def _may_have_left(self, work: CallbackWork, until: float) -> bool:
         """Whether the endpoint has left the URL that is gone; yes, too, while that is not known here."""

@@ -1,8 +1,8 @@
 """Each endpoint in its own turn: a dead or slow one never delays another (DESIGN 6, RULES 36).
 
 ``turns`` hands out places and ``breaker`` decides when an endpoint has failed enough; here both learn from
-outcomes. When a breaker opens, or the process stops, what waits goes back to PostgreSQL at once, and
-one row there keeps everybody's sweeps away until the probe.
+outcomes. When a breaker opens, or the process stops, what waits goes back to PostgreSQL at once, and one row
+there keeps everybody's sweeps away until the probe.
 """
 
 import asyncio
@@ -34,6 +34,8 @@ _SILENT: Final = "no callback was taken for five days"
 FORGET_AFTER: Final = timedelta(hours=36)
 # What an endpoint is given at once of its pile where a host that its messages name takes nothing.
 SLOW_EACH: Final = 10
+# What found too many waiting for an endpoint is due again after this; sweeps fetch it once there is room.
+CROWDED_SECONDS: Final = 1.0
 # Endpoints remembered while nothing goes on with them, about 1 kB each.
 LANES_MAX: Final = 50_000
 
@@ -116,10 +118,10 @@ class Endpoints:
         until: float = math.inf,
         renewed: Callable[[], Delivery] | None = None,
     ) -> Outcome | None:
-        """Post in the endpoint's turn. None: not now; the callback's lease ends, and a sweep takes it up.
+        """Post in the endpoint's turn. None: not now, and ``again_in`` says when.
 
         ``until``: the time of the clock after which it may be another process's and is not begun.
-        ``renewed`` makes the delivery anew when the turn has come; what it raises gives the turn back.
+        ``renewed`` makes the delivery anew when the turn comes; what it raises gives the turn back.
         """
         lane = self._lane(delivery.endpoint_id, delivery.host)
         place = Place.NONE if self._is_shut(lane) else await self._turns.take(lane)
@@ -131,12 +133,10 @@ class Endpoints:
             return None
         return await self._post(poster, renewed or (lambda: delivery), lane, place)
 
-    def again_in(self, endpoint_id: int, host: str) -> float | None:
-        """In how many seconds what found no turn may be tried again, by anybody; None: nothing says so."""
-        if self._is_stopping:
-            return 0.0
-        breaker, now = self._lane(endpoint_id, host).breaker, self._clock.monotonic()
-        return breaker.open_until - now if breaker.open_until and breaker.is_open(now) else None
+    def again_in(self, endpoint_id: int, host: str) -> float:
+        """In how many seconds what found no turn may be tried again, by anybody."""
+        open_seconds = self._lane(endpoint_id, host).breaker.open_seconds(self._clock.monotonic())
+        return 0.0 if self._is_stopping else open_seconds or CROWDED_SECONDS
 
     def _give_up(self, lane: Lane, place: Place) -> None:
         if place is Place.PROBE:

@@ -2,6 +2,7 @@
 
 A dead endpoint's pile hides nobody's, and costs little. So a sweep takes few of an endpoint until it has
 shown that there is more of it, and goes round all of them: who was cut off by one is the first of the next.
+Deep piles share a sweep, and a lone one gets half of it: nobody else needs what it takes.
 """
 
 from collections import Counter as Tally
@@ -13,6 +14,7 @@ from typing import Final
 SWEEP_MAX: Final = 1_000
 SWEEP_FIRST: Final = 20
 SWEEP_EACH: Final = 200
+SWEEP_LONE: Final = SWEEP_MAX // 2
 
 
 class Piles:
@@ -29,7 +31,8 @@ class Piles:
 
     def deep(self) -> dict[int, int]:
         """What may be taken of endpoints of which few are not enough."""
-        return dict.fromkeys(self._deep, SWEEP_EACH)
+        share = SWEEP_MAX // max(len(self._deep), 1)
+        return dict.fromkeys(self._deep, min(max(SWEEP_EACH, share), SWEEP_LONE))
 
     def learn(self, owners: Sequence[int], limit: int, rooms: Mapping[int, int]) -> None:
         """Note what a sweep has leased.

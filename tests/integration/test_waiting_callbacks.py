@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 
 from dlr.breaker import FAILURES_TO_OPEN, OPEN_SECONDS_MIN
 from dlr.deliver import Deliver
+from dlr.endpoints import CROWDED_SECONDS
+from dlr.piles import SWEEP_FIRST
 from dlr.store import CallbackWork
+from dlr.turns import Limits
 from shared.domain.signatures import new_secret, parse_secret, sign
 from shared.runtime.loops import Stop
 from shared.storage.audit import Actor
@@ -25,10 +28,10 @@ WAITING = """
 """
 SOON = """
     select count(*) from tollwire.callbacks
-    where id = any ($1) and attempts = 0 and done_at is null
+    where id = any ($1) and attempts = 0 and done_at is null and not is_leased
       and due_at <= clock_timestamp() + $2 * interval '1 second'
 """
-DUE = "update tollwire.callbacks set due_at = clock_timestamp() where id = $1"
+DUE = "update tollwire.callbacks set due_at = clock_timestamp() where id = any ($1)"
 
 
 class Gate:
@@ -87,7 +90,7 @@ async def test_what_waits_for_a_turn_goes_to_where_its_endpoint_was_moved(databa
                     connection, client, EndpointSettings(new.url(), EVENTS, False), Actor("client")
                 )
             assert await noted(flow, waiting) == (0, None, True)
-            await flow.pool.execute(DUE, waiting)
+            await flow.pool.execute(DUE, [waiting])
             await deliver.sweep()
             assert await tried(flow, [waiting]) == ["delivered"]
         assert (len(old.requests), len(new.requests)) == (1, 1)
@@ -122,11 +125,13 @@ async def test_a_host_that_is_taken_off_while_a_callback_waits_for_it_is_not_cal
         assert len(server.requests) == 1
 
 
-async def due_within(flow: Flow, works: list[CallbackWork], seconds: float) -> None:
-    """Wait until these are due so soon, and as they were."""
-    ids = [work.callback_id for work in works]
+async def due_within(
+    flow: Flow, works: list[CallbackWork], seconds: float, number: int | None = None
+) -> None:
+    """Wait until these are due so soon, or some of them, and as they were."""
+    ids, enough = [work.callback_id for work in works], len(works) if number is None else number
     async with asyncio.timeout(10):
-        while await flow.pool.fetchval(SOON, ids, seconds) < len(ids):  # noqa: ASYNC110 - a database gives no event
+        while await flow.pool.fetchval(SOON, ids, seconds) < enough:  # noqa: ASYNC110 - a database gives no event
             await asyncio.sleep(0.02)
 
 
@@ -151,3 +156,52 @@ async def test_what_waits_is_due_when_its_endpoint_may_be_asked_again(database: 
             deliver.deliver_soon(works)
             await due_within(flow, works[FAILURES_TO_OPEN:], OPEN_SECONDS_MIN)
         assert len(server.requests) == FAILURES_TO_OPEN
+
+
+async def test_what_finds_too_many_waiting_for_its_endpoint_is_due_again_soon(database: Database) -> None:
+    gate = Gate()
+    async with open_flow(database) as flow, endpoint(gate) as server:
+        works = await ended(flow, await client_at(flow, server.url()), None, 6)
+        async with open_deliver(flow, limits=Limits(waiting_max=2)) as deliver:
+            deliver.deliver_soon(works)
+            await gate.is_reached.wait()
+            await due_within(flow, works[3:], CROWDED_SECONDS)
+            gate.is_open.set()
+            await swept_to_the_end(flow, deliver, works)
+        assert len(server.requests) == len(works)
+
+
+async def test_what_finds_the_memory_full_of_its_endpoint_is_due_again_soon(database: Database) -> None:
+    gate = Gate()
+    async with open_flow(database) as flow, endpoint(gate) as server:
+        works = await ended(flow, await client_at(flow, server.url()), None, 15)
+        async with open_deliver(flow, held_max=20) as deliver:
+            deliver.deliver_soon(works)
+            await gate.is_reached.wait()
+            await due_within(flow, works[10:], CROWDED_SECONDS)
+            gate.is_open.set()
+            await swept_to_the_end(flow, deliver, works)
+        assert len(server.requests) == len(works)
+
+
+async def test_what_was_swept_and_finds_the_memory_full_is_due_again_soon(database: Database) -> None:
+    gate = Gate()
+    async with open_flow(database) as flow, endpoint(gate) as server:
+        works = await ended(flow, await client_at(flow, server.url()), None, SWEEP_FIRST)
+        async with open_deliver(flow, held_max=SWEEP_FIRST) as deliver:
+            await flow.pool.execute(DUE, [work.callback_id for work in works])
+            await deliver.sweep()
+            await gate.is_reached.wait()
+            await due_within(flow, works, CROWDED_SECONDS, number=SWEEP_FIRST // 2)
+            gate.is_open.set()
+            await swept_to_the_end(flow, deliver, works)
+        assert len(server.requests) == len(works)
+
+
+async def swept_to_the_end(flow: Flow, deliver: Deliver, works: list[CallbackWork]) -> None:
+    """Sweep until each was tried, in a fraction of a lease."""
+    tries = asyncio.create_task(tried(flow, [work.callback_id for work in works]))
+    while not tries.done():
+        await deliver.sweep()
+        await asyncio.sleep(0.1)
+    assert set(await tries) == {"delivered"}

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from dlr.deliver import Deliver
+from dlr.deliver import HELD_MAX, Deliver
 from dlr.endpoint_book import load_endpoint_book
 from dlr.endpoints import Endpoints
 from dlr.health import HealthNotes
 from dlr.poster import CallbackPoster, CallbackSettings
 from dlr.store import CallbackWork
+from dlr.turns import Limits
 from shared.runtime.clock import Clock, open_clock
 from shared.runtime.keyring import Keyring
 from shared.runtime.loops import Stop
@@ -29,7 +30,12 @@ OUTCOMES = "select outcome from tollwire.callbacks where id = any ($1) order by 
 
 @asynccontextmanager
 async def open_deliver(
-    flow: Flow, *, polls: bool = True, connections_max: int = 100
+    flow: Flow,
+    *,
+    polls: bool = True,
+    connections_max: int = 100,
+    limits: Limits | None = None,
+    held_max: int = HELD_MAX,
 ) -> AsyncIterator[Deliver]:
     """Deliveries that know the endpoints and their secrets; without polls, those of when it was opened."""
     settings = CallbackSettings(callback_allow_private=True, callback_connections_max=connections_max)
@@ -37,8 +43,8 @@ async def open_deliver(
         open_clock(flow.pool) as clock,
         CallbackPoster(settings) as poster,
         HealthNotes(flow.pool) as health,
-        Endpoints(clock, health) as endpoints,
-        Deliver(flow.pool, poster, endpoints, clock) as deliver,
+        Endpoints(clock, health, limits) as endpoints,
+        Deliver(flow.pool, poster, endpoints, clock, held_max) as deliver,
     ):
         await inform(flow, deliver)
         stop = Stop()

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from dlr.piles import SWEEP_EACH, SWEEP_FIRST, SWEEP_MAX, Piles
+from dlr.piles import SWEEP_EACH, SWEEP_FIRST, SWEEP_LONE, SWEEP_MAX, Piles
 
 SWEEPS = 30
 PILE = 100_000
@@ -44,6 +44,19 @@ def test_of_an_endpoint_that_nobody_has_tried_few_are_taken() -> None:
     due, piles = Counter({1: PILE}), Piles()
     assert sweep(due, piles) == {1: SWEEP_FIRST}
     assert sweep(due, piles) == {1: SWEEP_EACH}
+
+
+def test_deep_piles_share_what_a_sweep_takes() -> None:
+    due, piles = Counter(dict.fromkeys((1, 2, 3), PILE)), Piles()
+    sweep(due, piles, room=SWEEP_MAX)
+    assert set(sweep(due, piles, room=SWEEP_MAX).values()) == {SWEEP_MAX // 3}
+
+
+def test_a_lone_deep_pile_leaves_half_of_a_sweep_to_others() -> None:
+    due, piles = Counter({1: PILE}), Piles()
+    sweep(due, piles, room=SWEEP_MAX)
+    due.update(dict.fromkeys(range(2, 20), 1))
+    assert sweep(due, piles, room=SWEEP_MAX) == {1: SWEEP_LONE, **dict.fromkeys(range(2, 20), 1)}
 
 
 def test_a_pile_that_gave_less_than_asked_is_deep_no_more() -> None:
