@@ -6,6 +6,11 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
     t record; d date; s integer; v_name text; v_schema text; v_low text; v_high text; v_made integer := 0;
     v_day timestamptz;
+    -- Whatever a vacuum or an analyze notes of a table makes every connection plan anew what reads it, over all days that are kept: 1 ms of
+    -- CPU each time in each connection. PostgreSQL's own measures come to one every few seconds in a day's first minutes; these to one
+    -- whenever a table has grown by half.
+    c_growing constant text := 'autovacuum_analyze_threshold = 10000, autovacuum_analyze_scale_factor = 0.5, autovacuum_vacuum_threshold = 50000, '
+        'autovacuum_vacuum_scale_factor = 0.5, autovacuum_vacuum_insert_threshold = 100000, autovacuum_vacuum_insert_scale_factor = 0.5';
 begin
     -- One at a time: who comes second finds what the first has made.
     perform pg_advisory_xact_lock(hashtextextended('tollwire.partitions', 0));
@@ -22,8 +27,8 @@ begin
                     when 'date' then v_low := quote_literal(d); v_high := quote_literal(d + 1);
                     when 'slot' then v_low := (floor(extract(epoch from v_day) / 43200)::integer + s)::text; v_high := (v_low::integer + 1)::text;
                 end case;
-                execute format('create table %I.%I (like %s including defaults including constraints including generated including indexes including storage)%s',
-                               v_schema, v_name, t.parent, case when t.storage <> '' then ' with (' || t.storage || ')' else '' end);
+                execute format('create table %I.%I (like %s including defaults including constraints including generated including indexes including storage) with (%s)',
+                               v_schema, v_name, t.parent, concat_ws(', ', nullif(t.storage, ''), c_growing));
                 if t.parent = 'ledger.entries' then
                     -- Row triggers are cloned to partitions; a statement's TRUNCATE trigger is not (RULES 26).
                     execute format('create trigger entries_no_truncate before truncate on %I.%I for each statement execute function ledger.refuse_change()', v_schema, v_name);

@@ -12,6 +12,15 @@ from tests.support.servers import Database
 
 # Made by the migration up to the seventh day from now.
 FIRST_UNMADE_DAY = DAYS_AHEAD + 1
+# Of every day's tables.
+GROWING = (
+    "autovacuum_analyze_threshold=10000",
+    "autovacuum_analyze_scale_factor=0.5",
+    "autovacuum_vacuum_threshold=50000",
+    "autovacuum_vacuum_scale_factor=0.5",
+    "autovacuum_vacuum_insert_threshold=100000",
+    "autovacuum_vacuum_insert_scale_factor=0.5",
+)
 # A table's columns, indexes, keys and checks, and triggers of rows, without the names that are its own.
 SHAPES = """
     select concat_ws(' ', 'column', a.attname, a.atttypid::regtype, a.attnotnull, a.attstorage,
@@ -54,6 +63,20 @@ async def test_days_are_made_while_somebody_reads_and_writes(database: Database)
             made = await asyncio.wait_for(clockwork_store.make_partitions(flow.pool, unmade, unmade), 10)
         assert made > 0
         assert len(await flow.submitted([message], carrier)) == 1
+
+
+async def test_a_day_is_vacuumed_and_analyzed_as_it_grows_by_half(database: Database) -> None:
+    """Each of them makes every connection plan its statements anew, over all days that are kept."""
+    lacking = f"""
+        select k.relname from pg_inherits i join pg_class k on k.oid = i.inhrelid and k.relkind = 'r'
+        where k.relname ~ $1 and not k.reloptions @> array[{", ".join(f"'{option}'" for option in GROWING)}]
+    """
+    fill = "select 'fillfactor=70' = any (reloptions) from pg_class where oid = $1::regclass"
+    async with open_flow(database) as flow:
+        unmade = await day(flow, FIRST_UNMADE_DAY)
+        assert await clockwork_store.make_partitions(flow.pool, unmade, unmade) > 0
+        assert await flow.pool.fetch(lacking, f"_{unmade:%Y%m%d}[ab]?$") == []
+        assert await flow.pool.fetchval(fill, f"ledger.credit_locks_{unmade:%Y%m%d}"), "and its own settings"
 
 
 async def test_messages_go_their_way_while_days_are_made(database: Database) -> None:
@@ -131,8 +154,8 @@ async def test_a_day_is_shaped_as_postgresql_would_shape_it(database: Database) 
         )
         for parent, storage in await flow.pool.fetch("select parent, storage from tollwire.partition_rules"):
             plain = f"{parent}_plain"
-            options = f" with ({storage})" if storage else ""
-            await flow.pool.execute(f"create table {plain} partition of {parent} default{options}")
+            options = ", ".join([storage, *GROWING] if storage else GROWING)
+            await flow.pool.execute(f"create table {plain} partition of {parent} default with ({options})")
             await flow.pool.execute(f"alter table {plain} owner to {owner}")
             ours = await flow.pool.fetchval(
                 "select min(c.oid::regclass::text) from pg_inherits i join pg_class c on c.oid = i.inhrelid"
