@@ -22,6 +22,8 @@ ANSWER_SECONDS: Final = 5.0
 SKEW_SEEN_SECONDS: Final = 1.0
 # The alert's threshold (docs/operations.md).
 CONNECTIONS_FULL: Final = 0.8
+# A flush of receipts locks every partition that is kept, and many wait side by side when commits stand still.
+LOCKS_MIN: Final = 256
 # Who may read most is asked first: what is asked once is the same for every role.
 ASKED_FIRST: Final = ("ledger", "api", "dlr", "worker")
 
@@ -51,6 +53,7 @@ SERVER: Final = """
            current_setting('synchronous_commit') as synchronous_commit,
            current_setting('full_page_writes') as full_page_writes,
            current_setting('autovacuum') as autovacuum,
+           current_setting('max_locks_per_transaction')::int as locks,
            current_setting('synchronous_standby_names') as standbys,
            current_setting('max_connections')::int
                - current_setting('superuser_reserved_connections')::int as places,
@@ -108,7 +111,8 @@ async def _check_server(connection: Connection, dsn: str) -> list[Finding]:
     row = await connection.fetchrow(SERVER)
     if row is None:
         return []
-    findings = [_version(row, dsn), await _clock(connection), *_durability(row), *_connections(row)]
+    findings = [_version(row, dsn), await _clock(connection), *_durability(row)]
+    findings += [*_connections(row), _locks(row)]
     for check in (check_schema, check_partitions, check_carriers):
         findings += await check(connection)
     return findings
@@ -168,6 +172,16 @@ def _connections(row: asyncpg.Record) -> list[Finding]:
         what_to_do = "Raise max_connections, lower TOLLWIRE_POSTGRES_POOL_MAX, or put a pooler between."
         return [warning("connections", text, what_to_do)]
     return [ok("connections", text)]
+
+
+def _locks(row: asyncpg.Record) -> Finding:
+    if row["locks"] < LOCKS_MIN:
+        return warning(
+            "locks",
+            f"max_locks_per_transaction is {row['locks']}: in a stall under load no lock may be left",
+            f"Set max_locks_per_transaction = {LOCKS_MIN} in postgresql.conf and restart PostgreSQL.",
+        )
+    return ok("locks", f"max_locks_per_transaction is {row['locks']}")
 
 
 async def _check_role(connection: Connection, service: str) -> list[Finding]:

@@ -73,6 +73,15 @@ def test_the_maxima_of_the_defaults_fit_into_the_database_of_the_defaults() -> N
     assert connections_at_most(objects) <= ALERT_SHARE * has(objects)
 
 
+@pytest.mark.parametrize("given", ["", "512"])
+def test_the_database_of_the_chart_has_locks_for_all_partitions(given: str) -> None:
+    """Unless the values say otherwise."""
+    name = "postgresql.cnpg.parameters.max_locks_per_transaction"
+    own = ("--set-string", f"{name}={given}") if given else ()
+    (cluster,) = of_kind(rendered("minimal", HELM4, "--set", CNPG, *own), "Cluster")
+    assert cluster["spec"]["postgresql"]["parameters"]["max_locks_per_transaction"] == (given or "256")
+
+
 @pytest.mark.parametrize(
     ("settings", "wanted", "given"),
     [

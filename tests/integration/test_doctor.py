@@ -6,8 +6,9 @@ import os
 import resource
 import shutil
 import socket
+import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from cli.doctor_valkey import check_valkey
 from cli.home import Home, ProcessState, State
 from embedded.files import FolderLock
 from embedded.ports import free_port
+from embedded.postgres import run_postgres
 from embedded.probe import ANSWER_SECONDS
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.keyring import Keyring
@@ -108,7 +110,7 @@ async def test_where_nothing_is_wrong_only_the_forgetful_database_of_the_tests_i
     }
     sound = {one.check for one in report.findings if one.level is Level.OK}
     assert sound >= {f"role {service}" for service in SERVICES} | {
-        "settings", "keyring", "postgresql", "clock", "schema", "partitions", "nats", "streams",
+        "settings", "keyring", "postgresql", "clock", "schema", "partitions", "locks", "nats", "streams",
         "valkey",
     }  # fmt: skip
     words = repr(report.findings)
@@ -117,6 +119,24 @@ async def test_where_nothing_is_wrong_only_the_forgetful_database_of_the_tests_i
         with_database["TOLLWIRE_POSTGRES_DSN"].split("@")[0],
     ):
         assert secret not in words
+
+
+@pytest.fixture
+def few_locks() -> Iterator[Path]:
+    """The folder of a PostgreSQL with its own default; root's nobody can pass through it, unlike tmp_path."""
+    made = Path(tempfile.mkdtemp(prefix="tollwire-test-"))
+    made.chmod(0o755)
+    (made / "own.conf").write_text("max_locks_per_transaction = 64\n")
+    yield made
+    shutil.rmtree(made)
+
+
+async def test_a_server_with_few_locks_is_told_before_they_are_used_up(environ, few_locks):
+    async with run_postgres(few_locks, durable=False) as server:
+        environ["TOLLWIRE_POSTGRES_DSN"] = server.dsn()
+        finding = await bad(check_postgres, environ, "locks", "api")
+    assert (finding.level, finding.text.split(":")[0]) == (Level.WARNING, "max_locks_per_transaction is 64")
+    assert "max_locks_per_transaction = 256" in finding.what_to_do
 
 
 async def test_wrong_missing_and_misspelt_settings_are_named(environ):
