@@ -50,6 +50,11 @@ HELD_MAX: Final = 10_000
 LEASE_SECONDS: Final = 60
 # What could not end within its lease is not begun: it may be another process's then. Loading takes of it too.
 LEASE_ROOM_SECONDS: Final = 5.0
+# What is noted so late that another may have leased it by then would look as if nobody had it. A note may
+# wait for a connection and for the server, and the settlement that leased it may have taken as long.
+NOTE_ROOM_SECONDS: Final = 20.0
+# What found too many of its endpoint's here is due again after this; sweeps fetch it once there is room.
+CROWDED_SECONDS: Final = 1.0
 # Messages of which this process remembers that it tells their end: of some seconds at full load, longer than
 # a load that read them before can take.
 ENDED_MAX: Final = 20_000
@@ -124,7 +129,7 @@ class Deliver(WithParts):
         self._latest.put(book, true_at)
 
     def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
-        """Take callbacks that are leased to this process; what does not fit is given back."""
+        """Take callbacks that are leased to this process; what does not fit is due again soon."""
         now = self._clock.monotonic()
         for work in works:
             if self._held.take(work.callback_id, work.endpoint_id):
@@ -160,21 +165,20 @@ class Deliver(WithParts):
         missing = set(callback_ids)
         try:
             works = await store.load_callbacks(self._pool, callback_ids)
-            for work in works:
+            have_room = [self._held.learn(work.callback_id, work.endpoint_id) for work in works]
+            for work, has_room in zip(works, have_room, strict=True):
                 missing.discard(work.callback_id)
-                if self._held.learn(work.callback_id, work.endpoint_id):
-                    self._deliver_later(work, leased_at)
-                else:
-                    self._give_back(work, leased_at)
+                (self._deliver_later if has_room else self._give_back)(work, leased_at)
         except Exception as error:  # noqa: BLE001 - their leases end, and a sweep takes them up again
             _log.warning("callbacks not loaded yet", callbacks=len(missing), error=repr(error))
         finally:
             self._held.let_go_all(missing)
 
     def _give_back(self, work: CallbackWork, leased_at: float) -> None:
-        """What its endpoint has no room for is due again soon; without any room here, when its lease ends."""
-        if self._held.take(work.callback_id):
-            self._send_back(work, leased_at)
+        """What has no room among its endpoint's is due again soon; where there is none at all, as leased."""
+        if self._held.take_aside(work.callback_id):
+            SENT_BACK.inc()
+            self._note_or_let_go(work, self._sent_back(work, own_host(work), leased_at, CROWDED_SECONDS))
 
     def _deliver_later(self, work: CallbackWork, leased_at: float) -> None:
         self._run(self._deliver(work, leased_at))
@@ -229,7 +233,7 @@ class Deliver(WithParts):
             return refused.record
         crash_point("callback.after_post")
         if outcome is None:
-            return self._sent_back(work, permit.host, leased_at)
+            return self._sent_back(work, permit.host, leased_at, CROWDED_SECONDS)
         if isinstance(outcome, Rejected) and outcome.reason is RejectReason.NO_CONNECTION_FREE:
             SENT_BACK.inc()
             return records.without_connection(work)
@@ -241,7 +245,7 @@ class Deliver(WithParts):
         return self._note(work, outcome, is_endpoint=not permit.host)
 
     def _send_back(self, work: CallbackWork, leased_at: float) -> None:
-        SENT_BACK.inc()
+        # Unless the process stops or a breaker opened, when its lease ends: what it is behind may take hours.
         self._note_or_let_go(work, self._sent_back(work, own_host(work), leased_at))
 
     def _note_or_let_go(self, work: CallbackWork, note: CallbackRecord | None) -> None:
@@ -250,12 +254,17 @@ class Deliver(WithParts):
         else:
             self._notes.add(note)
 
-    def _sent_back(self, work: CallbackWork, host: str, leased_at: float) -> CallbackRecord | None:
-        """What the endpoint had no turn for is due when it may have one; None: its lease ends before."""
+    def _sent_back(
+        self, work: CallbackWork, host: str, leased_at: float, crowded_seconds: float | None = None
+    ) -> CallbackRecord | None:
+        """What the endpoint had no turn for is due when it may have one; None: when its lease ends.
+
+        ``crowded_seconds``: when that is, where neither its breaker nor a stop says it.
+        """
         seconds = self._endpoints.again_in(work.endpoint_id, host)
-        # Noted so late that another may have leased it by then, it would look as if nobody had it.
-        left_seconds = leased_at + LEASE_SECONDS - LEASE_ROOM_SECONDS - self._clock.monotonic()
-        return None if seconds > left_seconds else records.sent_back(work, seconds)
+        seconds = crowded_seconds if seconds is None else seconds
+        left_seconds = leased_at + LEASE_SECONDS - NOTE_ROOM_SECONDS - self._clock.monotonic()
+        return None if seconds is None or seconds > left_seconds else records.sent_back(work, seconds)
 
     async def _may_have_left(self, work: CallbackWork, until: float) -> bool:
         """Whether the endpoint has left the URL that is gone; yes, too, while that is not known here."""

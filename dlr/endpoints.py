@@ -34,8 +34,6 @@ _SILENT: Final = "no callback was taken for five days"
 FORGET_AFTER: Final = timedelta(hours=36)
 # What an endpoint is given at once of its pile where a host that its messages name takes nothing.
 SLOW_EACH: Final = 10
-# What found too many waiting for an endpoint is due again after this; sweeps fetch it once there is room.
-CROWDED_SECONDS: Final = 1.0
 # Endpoints remembered while nothing goes on with them, about 1 kB each.
 LANES_MAX: Final = 50_000
 
@@ -118,7 +116,7 @@ class Endpoints:
         until: float = math.inf,
         renewed: Callable[[], Delivery] | None = None,
     ) -> Outcome | None:
-        """Post in the endpoint's turn. None: not now, and ``again_in`` says when.
+        """Post in the endpoint's turn. None: not now; ``again_in`` may say when.
 
         ``until``: the time of the clock after which it may be another process's and is not begun.
         ``renewed`` makes the delivery anew when the turn comes; what it raises gives the turn back.
@@ -133,10 +131,10 @@ class Endpoints:
             return None
         return await self._post(poster, renewed or (lambda: delivery), lane, place)
 
-    def again_in(self, endpoint_id: int, host: str) -> float:
-        """In how many seconds what found no turn may be tried again, by anybody."""
+    def again_in(self, endpoint_id: int, host: str) -> float | None:
+        """In how many seconds what found no turn may be tried again, by anybody; None: nothing says so."""
         open_seconds = self._lane(endpoint_id, host).breaker.open_seconds(self._clock.monotonic())
-        return 0.0 if self._is_stopping else open_seconds or CROWDED_SECONDS
+        return 0.0 if self._is_stopping else open_seconds or None
 
     def _give_up(self, lane: Lane, place: Place) -> None:
         if place is Place.PROBE:

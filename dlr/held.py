@@ -5,6 +5,8 @@ from uuid import UUID
 
 # Of callbacks that are to be loaded: nobody knows yet whose they are.
 UNKNOWN = 0
+# A tenth of the room is not for what is only given back: that has no share which bounds it.
+RESERVE = 10
 
 
 class Held:
@@ -33,6 +35,10 @@ class Held:
         self._of[callback_id] = endpoint_id
         self._each[endpoint_id] = has + 1
         return True
+
+    def take_aside(self, callback_id: UUID) -> bool:
+        """Hold what ``take`` refused while it is given back; False: it is held already, or room is short."""
+        return self.free > self._room // RESERVE and self.take(callback_id)
 
     def learn(self, callback_id: UUID, endpoint_id: int) -> bool:
         """Say whose a held callback is; False: its endpoint has enough, and it is not held any more."""

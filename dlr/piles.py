@@ -2,7 +2,7 @@
 
 A dead endpoint's pile hides nobody's, and costs little. So a sweep takes few of an endpoint until it has
 shown that there is more of it, and goes round all of them: who was cut off by one is the first of the next.
-Deep piles share a sweep, and a lone one gets half of it: nobody else needs what it takes.
+Deep piles share a sweep; one alone gets half of it, so that there is always room for those with few.
 """
 
 from collections import Counter as Tally

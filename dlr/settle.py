@@ -70,7 +70,7 @@ class Deliver(Protocol):
         ...
 
     def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
-        """Take them; never waits. What cannot be taken is swept when its lease ends."""
+        """Take them; never waits. What cannot be taken is given back, or swept when its lease ends."""
         ...
 
     def load_soon(self, callback_ids: Iterable[UUID]) -> None:

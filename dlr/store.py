@@ -251,11 +251,25 @@ class CallbackRecord(NamedTuple):
     answer_head: bytes | None
     retry_seconds: float
 
+    @property
+    def is_put_off(self) -> bool:
+        """True when this was no try, and ends nothing: the callback comes again."""
+        return self.outcome is None and self.error is None
+
 
 RECORD_CALLBACKS = "select tollwire.record_callbacks_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
 
 async def record_callbacks(pool: Pool, records: Sequence[CallbackRecord]) -> None:
-    """Note tries of callbacks."""
+    """Note tries of callbacks, and what ended without one."""
     columns = [list(column) for column in zip(*records, strict=True)]
     await call(pool, RECORD_CALLBACKS, *columns, deadline_seconds=CALL_DEADLINE_SECONDS)
+
+
+async def put_off_callbacks(pool: Pool, records: Sequence[CallbackRecord]) -> None:
+    """Give back callbacks that are leased to this process, ``is_put_off`` all of them.
+
+    Once: where an answer is lost, a repetition would take away the lease that another may have got since.
+    """
+    columns = [list(column) for column in zip(*records, strict=True)]
+    await call(pool, RECORD_CALLBACKS, *columns, deadline_seconds=CALL_DEADLINE_SECONDS, is_repeatable=False)

@@ -130,7 +130,10 @@ class Turns:
         """
         limits = self._limits
         most = limits.slow_waiting_max if lane.is_slow else limits.slow_waiting_max * lane.window
-        return max(0, min(most, limits.waiting_max) + lane.window - lane.in_flight - len(lane.waiting))
+        places = lane.window - lane.in_flight
+        if lane.is_slow:
+            places = min(places, limits.slow_total_max - self._slow_in_flight)
+        return max(0, min(most, limits.waiting_max) + places - len(lane.waiting))
 
     def mark(self, lane: Lane, *, is_slow: bool) -> None:
         """Move a lane and what it has under way to the slow share, or back."""

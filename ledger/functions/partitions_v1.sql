@@ -8,7 +8,7 @@ declare
     v_day timestamptz;
     -- Whatever a vacuum or an analyze notes of a table makes every connection plan anew what reads it, over all days that are kept: 1 ms of
     -- CPU each time in each connection. PostgreSQL's own measures come to one every few seconds in a day's first minutes; these to one
-    -- whenever a table has grown by half.
+    -- whenever a table has grown, or was changed, by half.
     c_growing constant text := 'autovacuum_analyze_threshold = 10000, autovacuum_analyze_scale_factor = 0.5, autovacuum_vacuum_threshold = 50000, '
         'autovacuum_vacuum_scale_factor = 0.5, autovacuum_vacuum_insert_threshold = 100000, autovacuum_vacuum_insert_scale_factor = 0.5';
 begin

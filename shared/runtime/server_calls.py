@@ -89,28 +89,34 @@ def is_retryable(error: BaseException) -> bool:
     return is_passing or is_partition_missing(error)
 
 
-async def call(pool: Pool, function_sql: str, *args: object, deadline_seconds: float) -> list[asyncpg.Record]:
+async def call(
+    pool: Pool, function_sql: str, *args: object, deadline_seconds: float, is_repeatable: bool = True
+) -> list[asyncpg.Record]:
     """Call a server function in autocommit and return its rows, whatever the connection does (RULES 4).
 
     After a lost connection, a timeout or SQLSTATE 08, 53, 57 the *same call with the same arguments* is
     made again until the deadline: the function is idempotent by its ids, so only its answer counts.
     After SQLSTATE 40 or 55P03, which say that nothing was done, too, and while the day's partitions are not
-    made: the ledger process makes them.
+    made: the ledger process makes them. ``is_repeatable`` False: it is not made again once a try may have
+    taken effect.
 
     Raises:
         OutcomeUnknown: no answer by the deadline; PartitionMissing: no partition by then.
         asyncpg.PostgresError: the server's refusal; nothing was done.
     """
-    return (await call_telling(pool, function_sql, *args, deadline_seconds=deadline_seconds))[0]
+    answer = await call_telling(
+        pool, function_sql, *args, deadline_seconds=deadline_seconds, is_repeatable=is_repeatable
+    )
+    return answer[0]
 
 
 async def call_telling(
-    pool: Pool, function_sql: str, *args: object, deadline_seconds: float
+    pool: Pool, function_sql: str, *args: object, deadline_seconds: float, is_repeatable: bool = True
 ) -> tuple[list[asyncpg.Record], bool]:
     """As ``call``; also whether an earlier try of it may have taken effect, whose answer was lost."""
     function = _function_name(function_sql)
     started_at = time.monotonic()
-    attempts = _Attempts(pool, function_sql, args, started_at + deadline_seconds)
+    attempts = _Attempts(pool, function_sql, args, started_at + deadline_seconds, is_repeatable=is_repeatable)
     try:
         return await attempts.until_answered(function), attempts.may_have_happened
     finally:
@@ -120,8 +126,17 @@ async def call_telling(
 class _Attempts:
     """The tries of one call, and whether any of them may have taken effect."""
 
-    def __init__(self, pool: Pool, function_sql: str, args: tuple[object, ...], deadline: float) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        function_sql: str,
+        args: tuple[object, ...],
+        deadline: float,
+        *,
+        is_repeatable: bool,
+    ) -> None:
         self._pool = pool
+        self._is_repeatable = is_repeatable
         self._function_sql = function_sql
         self._args = args
         self._deadline = deadline
@@ -136,6 +151,8 @@ class _Attempts:
             except (asyncpg.PostgresError, asyncpg.TargetServerAttributeNotMatched, OSError) as error:
                 failure = error
             self._judge(failure, function)
+            if self.may_have_happened and not self._is_repeatable:
+                self._give_up(failure, function)
             if sqlstate_of(failure) == _READ_ONLY:
                 # The primary became a standby under us: every connection to it has to go.
                 await self._pool.expire_connections()

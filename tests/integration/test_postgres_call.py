@@ -116,8 +116,10 @@ async def through_proxy(postgres: PostgresServer, watcher: Watcher) -> AsyncIter
         yield opened, proxy
 
 
-def ping(pool: Pool, deadline_seconds: float = DEADLINE_SECONDS) -> Awaitable[list[asyncpg.Record]]:
-    return call(pool, PING, uuid4(), deadline_seconds=deadline_seconds)
+def ping(
+    pool: Pool, deadline_seconds: float = DEADLINE_SECONDS, *, is_repeatable: bool = True
+) -> Awaitable[list[asyncpg.Record]]:
+    return call(pool, PING, uuid4(), deadline_seconds=deadline_seconds, is_repeatable=is_repeatable)
 
 
 async def test_a_call_returns_the_functions_rows(pool: Pool, watcher: Watcher) -> None:
@@ -138,6 +140,28 @@ async def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_id(
         proxy.heal()
         assert len(await calling) == 1
     assert await watcher.count() == (2, 3)
+
+
+async def test_an_answer_that_was_lost_is_not_asked_for_again_where_that_would_do_harm(
+    postgres: PostgresServer, watcher: Watcher
+) -> None:
+    async with through_proxy(postgres, watcher) as (pool, proxy):
+        proxy.swallow_answers()
+        calling = asyncio.ensure_future(ping(pool, is_repeatable=False))
+        await watcher.next_commit()
+        proxy.cut()
+        proxy.heal()
+        with pytest.raises(OutcomeUnknown):
+            await calling
+    assert await watcher.count() == (2, 2)
+
+
+async def test_what_was_not_done_is_tried_again_also_where_a_repetition_would_do_harm(
+    pool: Pool, watcher: Watcher
+) -> None:
+    await watcher.plan("40P01", 2)
+    assert len(await ping(pool, is_repeatable=False)) == 1
+    assert await watcher.count() == (1, 3)
 
 
 async def test_a_backend_that_was_terminated_is_asked_again(pool: Pool, watcher: Watcher) -> None:

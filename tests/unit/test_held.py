@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from dlr.held import Held
+from dlr.held import RESERVE, Held
 
 ROOM = 900
 
@@ -57,3 +57,14 @@ def test_what_is_loaded_counts_for_its_endpoint_once_that_is_known() -> None:
     assert held.free == 0
     kept = [callback_id for callback_id in loading if held.learn(callback_id, 1)]
     assert len(kept) == held.free == ROOM // 2
+
+
+def test_what_is_given_back_is_held_beside_and_leaves_a_reserve() -> None:
+    held = Held(ROOM)
+    fill(held, 1)
+    aside = [made for made in (uuid4() for _ in range(ROOM)) if held.take_aside(made)]
+    assert held.free == ROOM // RESERVE
+    assert not held.take_aside(aside[0]), "it is held already"
+    assert held.take(uuid4(), 2)
+    held.let_go_all(aside)
+    assert held.free == ROOM // 2 - 1
