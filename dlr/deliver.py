@@ -17,11 +17,12 @@ from dlr import records, store, traces
 from dlr.behind import Behind
 from dlr.endpoint_book import EndpointBook, LatestBook
 from dlr.endpoints import SENT_BACK, Endpoints
-from dlr.held import Held
+from dlr.held import Held, Lease
 from dlr.notes import CallbackNotes
 from dlr.permits import NotPermitted, Permit, own_host
 from dlr.piles import SWEEP_FIRST, SWEEP_MAX, Piles
 from dlr.poster import CallbackPoster
+from dlr.put_offs import PutOffs
 from dlr.store import CallbackRecord, CallbackWork
 from shared.domain.callback_events import EventType
 from shared.domain.callbacks import (
@@ -50,9 +51,6 @@ HELD_MAX: Final = 10_000
 LEASE_SECONDS: Final = 60
 # What could not end within its lease is not begun: it may be another process's then. Loading takes of it too.
 LEASE_ROOM_SECONDS: Final = 5.0
-# What is noted so late that another may have leased it by then would look as if nobody had it. A note may
-# wait for a connection and for the server, and the settlement that leased it may have taken as long.
-NOTE_ROOM_SECONDS: Final = 20.0
 # What found too many of its endpoint's here is due again after this; sweeps fetch it once there is room.
 CROWDED_SECONDS: Final = 1.0
 # Messages of which this process remembers that it tells their end: of some seconds at full load, longer than
@@ -91,11 +89,12 @@ class Deliver(WithParts):
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._notes = CallbackNotes(pool, self._held.let_go)
+        self._put_offs = PutOffs(pool, clock, self._held.let_go)
         self._behind = Behind(pool, clock, self._deliver_later, self._send_back)
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
         """The notes, and what waits for its turn behind others."""
-        return [self._notes, self._behind]
+        return [self._notes, self._put_offs, self._behind]
 
     async def __aexit__(self, *_: object) -> None:
         self._begin_no_more()
@@ -119,26 +118,26 @@ class Deliver(WithParts):
         self._behind.release_all()
         self._latest.close()
 
-    @property
-    def lease_seconds(self) -> int:
-        """How long a callback that is made now is this process's alone; 0: not at all, it is stopping."""
-        return 0 if self._is_stopping else LEASE_SECONDS
+    def lease(self) -> Lease:
+        """How long a callback that is made from now on is this process's alone; not at all if it stops."""
+        return Lease(0 if self._is_stopping else LEASE_SECONDS, self._clock.monotonic())
 
     def apply(self, book: EndpointBook, true_at: float) -> None:
         """Follow the configuration; ``true_at``: a time of the clock since which it was read, or found so."""
         self._latest.put(book, true_at)
 
-    def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
-        """Take callbacks that are leased to this process; what does not fit is due again soon."""
-        now = self._clock.monotonic()
+    def deliver_soon(self, works: Iterable[CallbackWork], leased_at: float | None = None) -> None:
+        """Take callbacks that are leased to this process, since a time of the clock; or since now.
+
+        What does not fit is due again soon.
+        """
+        leased_at = self._clock.monotonic() if leased_at is None else leased_at
         for work in works:
-            if self._held.take(work.callback_id, work.endpoint_id):
-                self._run(self._deliver(work))
-            else:
-                self._give_back(work, now)
+            has_room = self._held.take(work.callback_id, work.endpoint_id)
+            (self._deliver_later if has_room else self._give_back)(work, leased_at)
 
     def load_soon(self, callback_ids: Iterable[UUID], leased_at: float | None = None) -> None:
-        """The same for callbacks of which only the ids are known, leased at a time of the clock, or now."""
+        """The same for callbacks of which only the ids are known."""
         leased_at = self._clock.monotonic() if leased_at is None else leased_at
         held = [callback_id for callback_id in callback_ids if self._held.take(callback_id)]
         for start in range(0, len(held), LOAD_MAX):
@@ -175,20 +174,17 @@ class Deliver(WithParts):
             self._held.let_go_all(missing)
 
     def _give_back(self, work: CallbackWork, leased_at: float) -> None:
-        """What has no room among its endpoint's is due again soon; where there is none at all, as leased."""
+        """What has no room among its endpoint's is due soon; where memory is short, when its lease ends."""
         if self._held.take_aside(work.callback_id):
             SENT_BACK.inc()
-            self._note_or_let_go(work, self._sent_back(work, own_host(work), leased_at, CROWDED_SECONDS))
+            note = self._sent_back(work, own_host(work), leased_at, CROWDED_SECONDS)
+            self._note_or_let_go(work, note, leased_at)
 
     def _deliver_later(self, work: CallbackWork, leased_at: float) -> None:
         self._run(self._deliver(work, leased_at))
 
-    async def _deliver(self, work: CallbackWork, leased_at: float | None = None) -> None:
-        """Post it in its endpoint's turn, and note what became of it; without a note a sweep comes back.
-
-        ``leased_at``: of the clock, where it was not just now.
-        """
-        leased_at = self._clock.monotonic() if leased_at is None else leased_at
+    async def _deliver(self, work: CallbackWork, leased_at: float) -> None:
+        """Post it in its endpoint's turn, and note what became of it; without a note a sweep comes back."""
         if self._is_overtaken(work):
             work = work._replace(skip="superseded")
         if work.skip == "behind":
@@ -205,7 +201,7 @@ class Deliver(WithParts):
             elif work.skip == "open" and self._is_stopping:
                 note = self._sent_back(work, "", leased_at)
         finally:
-            self._note_or_let_go(work, note)
+            self._note_or_let_go(work, note, leased_at)
 
     def _is_overtaken(self, work: CallbackWork) -> bool:
         """True for a "sent" that was read before its message ended, when that end is already being told."""
@@ -246,11 +242,13 @@ class Deliver(WithParts):
 
     def _send_back(self, work: CallbackWork, leased_at: float) -> None:
         # Unless the process stops or a breaker opened, when its lease ends: what it is behind may take hours.
-        self._note_or_let_go(work, self._sent_back(work, own_host(work), leased_at))
+        self._note_or_let_go(work, self._sent_back(work, own_host(work), leased_at), leased_at)
 
-    def _note_or_let_go(self, work: CallbackWork, note: CallbackRecord | None) -> None:
+    def _note_or_let_go(self, work: CallbackWork, note: CallbackRecord | None, leased_at: float) -> None:
         if note is None:
             self._held.let_go(work.callback_id)
+        elif note.is_put_off:
+            self._put_offs.add(note, leased_at + LEASE_SECONDS)
         else:
             self._notes.add(note)
 
@@ -263,7 +261,7 @@ class Deliver(WithParts):
         """
         seconds = self._endpoints.again_in(work.endpoint_id, host)
         seconds = crowded_seconds if seconds is None else seconds
-        left_seconds = leased_at + LEASE_SECONDS - NOTE_ROOM_SECONDS - self._clock.monotonic()
+        left_seconds = leased_at + LEASE_SECONDS - self._clock.monotonic()
         return None if seconds is None or seconds > left_seconds else records.sent_back(work, seconds)
 
     async def _may_have_left(self, work: CallbackWork, until: float) -> bool:

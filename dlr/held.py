@@ -1,12 +1,20 @@
 """Callbacks in this process's memory: leased, and not noted yet."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 from uuid import UUID
 
 # Of callbacks that are to be loaded: nobody knows yet whose they are.
 UNKNOWN = 0
 # A tenth of the room is not for what is only given back: that has no share which bounds it.
 RESERVE = 10
+
+
+class Lease(NamedTuple):
+    """For how long callbacks are this process's alone, and since when at the earliest, by its clock."""
+
+    seconds: int
+    since: float
 
 
 class Held:

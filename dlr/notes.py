@@ -8,7 +8,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from asyncpg import PostgresError
 from prometheus_client import Counter
 
 from dlr import store
@@ -17,7 +16,7 @@ from shared.runtime.batcher import Batcher
 from shared.runtime.crash_points import crash_point
 from shared.runtime.metrics import SECONDS_BUCKETS, BulkHistogram
 from shared.runtime.parts import WithParts
-from shared.runtime.postgres import OutcomeUnknown, Pool, is_bisectable, is_retryable
+from shared.runtime.postgres import Pool, is_bisectable, is_retryable
 
 # In no hurry at all: the answer is given, and a lease is thousand times as long.
 GATHER_SECONDS: Final = 0.06
@@ -108,20 +107,9 @@ class CallbackNotes(WithParts):
             _log.exception("nobody heard of a note", callback_id=str(callback_id))
 
     async def _flush(self, records: Sequence[CallbackRecord]) -> Sequence[Exception | None]:
-        if tries := [record for record in records if not record.is_put_off]:
-            await store.record_callbacks(self._pool, tries)
-            _count(tries)
-        failure = await self._put_off([record for record in records if record.is_put_off])
-        return [failure if record.is_put_off else None for record in records]
-
-    async def _put_off(self, records: Sequence[CallbackRecord]) -> Exception | None:
-        """Beside them tries were noted, so what goes wrong is told of these alone."""
-        try:
-            if records:
-                await store.put_off_callbacks(self._pool, records)
-        except (OutcomeUnknown, PostgresError) as error:
-            return error
-        return None
+        await store.record_callbacks(self._pool, records)
+        _count(records)
+        return [None] * len(records)
 
 
 def _count(records: Sequence[CallbackRecord]) -> None:

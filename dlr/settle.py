@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import Counter
 
 from dlr import store, traces
+from dlr.held import Lease
 from dlr.store import CallbackWork, ReceivedReceipt, Settled
 from shared.events.facts import Fact
 from shared.runtime import tracing
@@ -64,16 +65,15 @@ _log = structlog.get_logger(__name__)
 class Deliver(Protocol):
     """Who takes callbacks that are leased to this process."""
 
-    @property
-    def lease_seconds(self) -> int:
-        """How long a callback that is made now is this process's alone; 0: not at all, it is stopping."""
+    def lease(self) -> Lease:
+        """How long a callback that is made from now on is this process's alone; not at all if it stops."""
         ...
 
-    def deliver_soon(self, works: Iterable[CallbackWork]) -> None:
+    def deliver_soon(self, works: Iterable[CallbackWork], leased_at: float) -> None:
         """Take them; never waits. What cannot be taken is given back, or swept when its lease ends."""
         ...
 
-    def load_soon(self, callback_ids: Iterable[UUID]) -> None:
+    def load_soon(self, callback_ids: Iterable[UUID], leased_at: float) -> None:
         """Take those of which only the ids are known."""
         ...
 
@@ -188,22 +188,24 @@ class Settle(WithParts):
 
     async def _commit(self, call: Callable[[int], Awaitable[list[Settled]]]) -> list[Settled]:
         """Make a call, with the lease of the callbacks that it makes, and hand on what it did."""
-        lease_seconds = self._deliver.lease_seconds
+        lease = self._deliver.lease()
         crash_point("settle.before_commit")
         start_ns = time.time_ns()
-        settled = await call(lease_seconds)
+        settled = await call(lease.seconds)
         crash_point("settle.after_commit")
         if tracing.is_on:
             traces.settled(settled, start_ns)
-        self._tell(settled, is_leased=lease_seconds > 0)
+        self._tell(settled, lease)
         return settled
 
-    def _tell(self, settled: Sequence[Settled], *, is_leased: bool) -> None:
+    def _tell(self, settled: Sequence[Settled], lease: Lease) -> None:
         """Hand on what was done: callbacks, unless they may be another process's by now; facts, counts."""
-        if is_leased:
+        if lease.seconds > 0:
             callbacks = [answer.told for answer in settled if answer.callback_id is not None]
-            self._deliver.deliver_soon([work for work in callbacks if work.event_type is not None])
-            self._deliver.load_soon([work.callback_id for work in callbacks if work.event_type is None])
+            known = [work for work in callbacks if work.event_type is not None]
+            self._deliver.deliver_soon(known, lease.since)
+            unknown = [work.callback_id for work in callbacks if work.event_type is None]
+            self._deliver.load_soon(unknown, lease.since)
         self._facts.add_all([_fact(answer) for answer in settled if answer.state is not None])
         _count(settled)
 

@@ -253,7 +253,7 @@ class CallbackRecord(NamedTuple):
 
     @property
     def is_put_off(self) -> bool:
-        """True when this was no try, and ends nothing: the callback comes again."""
+        """True when this was no try, and ends nothing: the callback comes again (``dlr.put_offs``)."""
         return self.outcome is None and self.error is None
 
 
@@ -266,10 +266,10 @@ async def record_callbacks(pool: Pool, records: Sequence[CallbackRecord]) -> Non
     await call(pool, RECORD_CALLBACKS, *columns, deadline_seconds=CALL_DEADLINE_SECONDS)
 
 
-async def put_off_callbacks(pool: Pool, records: Sequence[CallbackRecord]) -> None:
+async def put_off_callbacks(pool: Pool, records: Sequence[CallbackRecord], deadline_seconds: float) -> None:
     """Give back callbacks that are leased to this process, ``is_put_off`` all of them.
 
     Once: where an answer is lost, a repetition would take away the lease that another may have got since.
     """
     columns = [list(column) for column in zip(*records, strict=True)]
-    await call(pool, RECORD_CALLBACKS, *columns, deadline_seconds=CALL_DEADLINE_SECONDS, is_repeatable=False)
+    await call(pool, RECORD_CALLBACKS, *columns, deadline_seconds=deadline_seconds, is_repeatable=False)

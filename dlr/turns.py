@@ -132,7 +132,8 @@ class Turns:
         most = limits.slow_waiting_max if lane.is_slow else limits.slow_waiting_max * lane.window
         places = lane.window - lane.in_flight
         if lane.is_slow:
-            places = min(places, limits.slow_total_max - self._slow_in_flight)
+            free = min(limits.slow_total_max - self._slow_in_flight, limits.total_max - self._in_flight)
+            places = min(places, max(free, 0))
         return max(0, min(most, limits.waiting_max) + places - len(lane.waiting))
 
     def mark(self, lane: Lane, *, is_slow: bool) -> None:

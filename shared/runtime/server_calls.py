@@ -101,7 +101,7 @@ async def call(
     taken effect.
 
     Raises:
-        OutcomeUnknown: no answer by the deadline; PartitionMissing: no partition by then.
+        OutcomeUnknown: no answer by the deadline, or to the only try; PartitionMissing: no partition by then.
         asyncpg.PostgresError: the server's refusal; nothing was done.
     """
     answer = await call_telling(
@@ -176,6 +176,7 @@ class _Attempts:
             is_lost_before = _was_lost_before(connection, error)
             _release_aside(self._pool, connection)
             if is_lost_before:
+                self._is_sent = False
                 raise ConnectionResetError("the connection was closed") from error
             raise
         await self._pool.release(connection, timeout=RELEASE_SECONDS)

@@ -8,6 +8,7 @@ from dlr import store
 from dlr.deliver import Deliver
 from dlr.endpoints import Endpoints
 from dlr.health import HealthNotes
+from dlr.held import Lease
 from dlr.poster import CallbackPoster, CallbackSettings
 from dlr.settle import FLUSH_MAX, Settle
 from embedded.nats import NatsServer
@@ -33,15 +34,16 @@ IS_UNTOUCHED_AND_DUE = """
 class StopsAtFlush:
     """Who is told to stop when the first receipts are settled; nobody has an endpoint here."""
 
-    lease_seconds = LEASE_SECONDS
-
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
 
-    def deliver_soon(self, works: object) -> None:
+    def lease(self) -> Lease:
+        return Lease(LEASE_SECONDS, 0.0)
+
+    def deliver_soon(self, works: object, leased_at: float) -> None:
         self._stop.request("test")
 
-    def load_soon(self, callback_ids: object) -> None: ...
+    def load_soon(self, callback_ids: object, leased_at: float) -> None: ...
 
 
 async def test_a_backlog_of_receipts_is_left_to_others_after_the_stop(

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from dlr.held import Lease
 from dlr.settle import Settle
 from embedded.nats import NatsServer
 from shared.runtime.jetstream import open_jetstream
@@ -17,11 +18,12 @@ from worker.store import Claimed
 class Nobody:
     """Nobody has an endpoint here."""
 
-    lease_seconds = 0
+    def lease(self) -> Lease:
+        return Lease(0, 0.0)
 
-    def deliver_soon(self, works: object) -> None: ...
+    def deliver_soon(self, works: object, leased_at: float) -> None: ...
 
-    def load_soon(self, callback_ids: object) -> None: ...
+    def load_soon(self, callback_ids: object, leased_at: float) -> None: ...
 
 
 async def waiting(flow: Flow, carrier: int) -> dict[str, UUID]:

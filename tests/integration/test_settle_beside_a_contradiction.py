@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from dlr.held import Lease
 from dlr.settle import Settle
 from embedded.nats import NatsServer
 from shared.runtime.jetstream import open_jetstream
@@ -14,11 +15,12 @@ from tests.support.servers import Database
 class Nobody:
     """Nobody has an endpoint here."""
 
-    lease_seconds = 0
+    def lease(self) -> Lease:
+        return Lease(0, 0.0)
 
-    def deliver_soon(self, works: object) -> None: ...
+    def deliver_soon(self, works: object, leased_at: float) -> None: ...
 
-    def load_soon(self, callback_ids: object) -> None: ...
+    def load_soon(self, callback_ids: object, leased_at: float) -> None: ...
 
 
 async def test_a_message_without_a_hold_fails_alone_and_is_settled_when_it_is_mended(

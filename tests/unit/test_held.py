@@ -62,9 +62,11 @@ def test_what_is_loaded_counts_for_its_endpoint_once_that_is_known() -> None:
 def test_what_is_given_back_is_held_beside_and_leaves_a_reserve() -> None:
     held = Held(ROOM)
     fill(held, 1)
-    aside = [made for made in (uuid4() for _ in range(ROOM)) if held.take_aside(made)]
+    first = uuid4()
+    assert held.take_aside(first)
+    assert not held.take_aside(first), "it is held already"
+    aside = [first, *(made for made in (uuid4() for _ in range(ROOM)) if held.take_aside(made))]
     assert held.free == ROOM // RESERVE
-    assert not held.take_aside(aside[0]), "it is held already"
     assert held.take(uuid4(), 2)
     held.let_go_all(aside)
     assert held.free == ROOM // 2 - 1

@@ -1,0 +1,81 @@
+"""What a process gives back is nobody's lease but its own (docs/adr/0016)."""
+
+from uuid import UUID
+
+from dlr import records, store
+from dlr.put_offs import LEASE_LEFT_SECONDS, PutOffs
+from dlr.store import CallbackRecord, CallbackWork
+from shared.runtime.clock import Clock
+from shared.runtime.postgres import open_pool
+from tests.support.deliveries import client_at, ended
+from tests.support.flow import LEASE_SECONDS, Flow, PoolSettings, open_flow
+from tests.support.postgres_proxy import open_proxy
+from tests.support.servers import Database
+
+ROW = "select is_leased, attempts, due_at <= clock_timestamp() from tollwire.callbacks where id = $1"
+GIVEN_BACK, LEASED = (False, 0, True), (True, 0, False)
+URL = "https://example.org/"
+
+
+async def work_of(flow: Flow) -> CallbackWork:
+    """A callback that is leased to us."""
+    (work,) = await ended(flow, await client_at(flow, URL), None)
+    return work
+
+
+def due_now(work: CallbackWork) -> CallbackRecord:
+    return records.sent_back(work, 0.0)
+
+
+async def test_what_found_no_turn_is_given_back(database: Database) -> None:
+    async with open_flow(database) as flow:
+        work, clock, heard = await work_of(flow), Clock(), list[UUID]()
+        async with PutOffs(flow.pool, clock, heard.append) as put_offs:
+            put_offs.add(due_now(work), clock.monotonic() + LEASE_SECONDS)
+        assert tuple(await flow.row(ROW, work.callback_id)) == GIVEN_BACK
+        assert heard == [work.callback_id]
+
+
+async def test_what_might_be_anothers_by_then_is_left_to_its_lease(database: Database) -> None:
+    async with open_flow(database) as flow:
+        late, early = await work_of(flow), await work_of(flow)
+        clock, heard = Clock(), list[UUID]()
+        async with PutOffs(flow.pool, clock, heard.append) as put_offs:
+            put_offs.add(
+                due_now(late), clock.monotonic() + LEASE_LEFT_SECONDS
+            )  # less of it when it is written
+            put_offs.add(due_now(early), clock.monotonic() + LEASE_LEFT_SECONDS + 10)
+        assert tuple(await flow.row(ROW, late.callback_id)) == LEASED
+        assert tuple(await flow.row(ROW, early.callback_id)) == GIVEN_BACK
+        assert heard == [late.callback_id, early.callback_id], "both are held no longer"
+
+
+async def test_a_note_whose_answer_is_lost_takes_nothing_from_who_leased_it_since(database: Database) -> None:
+    async with (
+        open_flow(database) as flow,
+        open_proxy(database.dsn("postgres")) as (proxy, dsn),
+        open_pool(PoolSettings(dsn), application_name="test") as pool,
+    ):
+        work, clock = await work_of(flow), Clock()
+        async with PutOffs(pool, clock, lambda _: None) as put_offs:
+            proxy.break_instead_of_answering(work.callback_id.bytes)
+            put_offs.add(due_now(work), clock.monotonic() + LEASE_SECONDS)
+            await proxy.is_gone.wait()
+            leased = await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
+            assert [callback_id for callback_id, _ in leased] == [work.callback_id]
+            proxy.heal()
+        assert tuple(await flow.row(ROW, work.callback_id)) == LEASED
+
+
+async def test_a_database_that_is_away_leaves_it_to_its_lease_and_frees_its_place(database: Database) -> None:
+    async with (
+        open_flow(database) as flow,
+        open_proxy(database.dsn("postgres")) as (proxy, dsn),
+        open_pool(PoolSettings(dsn), application_name="test") as pool,
+    ):
+        work, clock, heard = await work_of(flow), Clock(), list[UUID]()
+        async with PutOffs(pool, clock, heard.append) as put_offs:
+            proxy.cut()
+            put_offs.add(due_now(work), clock.monotonic() + LEASE_SECONDS)
+        assert heard == [work.callback_id]
+        assert tuple(await flow.row(ROW, work.callback_id)) == LEASED
