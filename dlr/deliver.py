@@ -93,7 +93,7 @@ class Deliver(WithParts):
         self._behind = Behind(pool, clock, self._deliver_later, self._send_back)
 
     def parts(self) -> Sequence[AbstractAsyncContextManager[Any]]:
-        """The notes, and what waits for its turn behind others."""
+        """What is noted and put off, and what waits behind others: closed first, it is put off then."""
         return [self._notes, self._put_offs, self._behind]
 
     async def __aexit__(self, *_: object) -> None:

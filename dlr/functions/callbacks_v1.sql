@@ -53,6 +53,7 @@ declare
     v_min uuid; v_max uuid;
     c_id uuid[]; c_attempt smallint[]; c_outcome text[]; c_status smallint[]; c_duration_ms integer[]; c_retry_seconds double precision[];
     c_tries_kept constant integer := 20;  -- as the log shows
+    c_attempts_max constant integer := 32767;  -- beyond it tries have the same number
 begin
     select array_agg(x.id), array_agg(x.attempt_no), array_agg(x.outcome), array_agg(x.status), array_agg(x.duration_ms), array_agg(x.retry_seconds)
         into c_id, c_attempt, c_outcome, c_status, c_duration_ms, c_retry_seconds
@@ -80,7 +81,10 @@ begin
                    c_outcome[i], case when c_outcome[i] is not null then v_now end,
                    case when c_outcome[i] is null then v_now + c_retry_seconds[i] * interval '1 second' else c.due_at end
             from width_bucket(c.id, c_id) i cross join lateral (select c_attempt[i] > c.attempts or c_duration_ms[i] is not null) t(is_try))
-        where c.id = any (c_id) and c.id between v_min and v_max and c.done_at is null and c_attempt[width_bucket(c.id, c_id)] >= c.attempts;
+        where c.id = any (c_id) and c.id between v_min and v_max and c.done_at is null and c_attempt[width_bucket(c.id, c_id)] >= c.attempts
+          -- A failed try that is noted already: since it was due again another may have leased it, whose lease this would end.
+          and not exists (select from width_bucket(c.id, c_id) i where c_attempt[i] = c.attempts and c_outcome[i] is null
+                                                                       and c_duration_ms[i] is not null and c.attempts < c_attempts_max);
 end $$;
 
 -- Leases callbacks that are due, some of each endpoint in turn, so that a dead endpoint's pile hides nobody's (RULES 36).

@@ -168,9 +168,12 @@ class _Attempts:
         asked_at = time.monotonic()
         connection = await self._pool.acquire(timeout=min(left, CONNECT_SECONDS))
         metrics.POOL_WAIT.observe(time.monotonic() - asked_at)
+        left = self._seconds_left()
+        if left <= 0.0:  # this process stood still: what is sent now might come too late
+            _release_aside(self._pool, connection)
+            raise TimeoutError("the deadline is over")
         try:
             self._is_sent = True
-            left = max(self._seconds_left(), 0.001)
             rows = await connection.fetch(self._function_sql, *self._args, timeout=min(left, TRY_SECONDS))
         except BaseException as error:
             is_lost_before = _was_lost_before(connection, error)

@@ -8,6 +8,7 @@ import pytest
 from api.callback_reads import TRIES_MAX
 from dlr import store
 from dlr.notes import FLUSH_MAX, CallbackNotes
+from dlr.records import ATTEMPTS_MAX
 from dlr.store import CallbackRecord
 from shared.runtime.batcher import Stopped
 from tests.support.flow import LEASE_SECONDS, Flow, open_flow
@@ -16,6 +17,7 @@ from tests.support.servers import Database
 NOTED = "select count(*) from tollwire.callbacks where outcome = 'delivered'"
 PUT_BACK = "update tollwire.callbacks set done_at = null, outcome = null where id = $1"
 LAST_TRY = "select attempts, outcome, status, duration_ms from tollwire.callbacks where id = $1"
+IS_LEASED = "select is_leased from tollwire.callbacks where id = $1"
 KEPT = "select attempt_no from tollwire.callback_attempts where callback_id = $1 order by attempt_no"
 
 
@@ -107,3 +109,30 @@ async def test_a_try_without_an_answer_takes_the_place_of_the_one_before(databas
         for note, noted in ((answered, (503, 7)), (refused, (None, 9)), (unsigned, (None, None))):
             await store.record_callbacks(flow.pool, [note])
             assert tuple(await flow.row(LAST_TRY, callback_id))[2:] == noted
+
+
+async def test_a_failed_try_that_is_noted_again_takes_nothing_from_who_leased_it_since(
+    database: Database,
+) -> None:
+    async with open_flow(database) as flow:
+        (callback_id,) = await callbacks(flow, 1)
+        failed = CallbackRecord(callback_id, 1, None, 503, "HTTP 503", 7, "127.0.0.1", None, 0.0)
+        await store.record_callbacks(flow.pool, [failed])
+        leased = await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
+        assert [one for one, _ in leased] == [callback_id]
+        await store.record_callbacks(flow.pool, [failed])
+        assert await flow.pool.fetchval(IS_LEASED, callback_id)
+        await store.record_callbacks(flow.pool, [failed._replace(attempt_no=2)])
+        assert not await flow.pool.fetchval(IS_LEASED, callback_id)
+        await store.record_callbacks(flow.pool, [failed._replace(attempt_no=2, outcome="delivered")])
+        assert await flow.pool.fetchval(NOTED) == 1, "an end is noted, whoever made the try"
+
+
+async def test_tries_beyond_what_is_counted_are_noted(database: Database) -> None:
+    async with open_flow(database) as flow:
+        (callback_id,) = await callbacks(flow, 1)
+        failed = CallbackRecord(callback_id, ATTEMPTS_MAX, None, 503, "HTTP 503", 7, "127.0.0.1", None, 0.0)
+        for _ in range(2):
+            await store.record_callbacks(flow.pool, [failed])
+            assert not await flow.pool.fetchval(IS_LEASED, callback_id)
+            assert await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)

@@ -36,10 +36,14 @@ async def leased(flow: Flow) -> CallbackWork:
 
 
 async def noted(
-    flow: Flow, callback_id: UUID, outcome: str | None = "delivered", retry_seconds: float = RETRY_SECONDS
+    flow: Flow,
+    callback_id: UUID,
+    outcome: str | None = "delivered",
+    retry_seconds: float = RETRY_SECONDS,
+    attempt_no: int = 1,
 ) -> None:
     """It was tried; without an outcome it comes again."""
-    record = CallbackRecord(callback_id, 1, outcome, 204, None, 3, "127.0.0.1", None, retry_seconds)
+    record = CallbackRecord(callback_id, attempt_no, outcome, 204, None, 3, "127.0.0.1", None, retry_seconds)
     await store.record_callbacks(flow.pool, [record])
 
 
@@ -102,7 +106,7 @@ async def test_an_end_waits_for_a_retry_of_the_submit_that_somebody_may_be_posti
         retry = await leased(flow)
         settled = await flow.receipt(carrier, reference, "delivered")
         assert settled.told.skip == "behind"
-        await noted(flow, retry.callback_id, None, 5.0)
+        await noted(flow, retry.callback_id, None, 5.0, attempt_no=2)
         assert await skip(flow, settled.callback_id) is None
         assert (await outcomes(flow))[0] == ("message.sent", None)
         assert await skip(flow, retry.callback_id) == "superseded"

@@ -1,13 +1,16 @@
 """What a process gives back is nobody's lease but its own (docs/adr/0016)."""
 
+import asyncio
 from uuid import UUID
 
 from dlr import records, store
 from dlr.put_offs import LEASE_LEFT_SECONDS, PutOffs
 from dlr.store import CallbackRecord, CallbackWork
+from dlr.turns import Limits
 from shared.runtime.clock import Clock
 from shared.runtime.postgres import open_pool
-from tests.support.deliveries import client_at, ended
+from tests.support.deliveries import client_at, ended, open_deliver
+from tests.support.endpoints import Reply, Request, answer, endpoint
 from tests.support.flow import LEASE_SECONDS, Flow, PoolSettings, open_flow
 from tests.support.postgres_proxy import open_proxy
 from tests.support.servers import Database
@@ -60,7 +63,7 @@ async def test_a_note_whose_answer_is_lost_takes_nothing_from_who_leased_it_sinc
         async with PutOffs(pool, clock, lambda _: None) as put_offs:
             proxy.break_instead_of_answering(work.callback_id.bytes)
             put_offs.add(due_now(work), clock.monotonic() + LEASE_SECONDS)
-            await proxy.is_gone.wait()
+            await asyncio.wait_for(proxy.is_gone.wait(), 10)
             leased = await store.lease_callbacks(flow.pool, 10, 10, LEASE_SECONDS)
             assert [callback_id for callback_id, _ in leased] == [work.callback_id]
             proxy.heal()
@@ -79,3 +82,27 @@ async def test_a_database_that_is_away_leaves_it_to_its_lease_and_frees_its_plac
             put_offs.add(due_now(work), clock.monotonic() + LEASE_SECONDS)
         assert heard == [work.callback_id]
         assert tuple(await flow.row(ROW, work.callback_id)) == LEASED
+
+
+async def test_who_leaves_with_callbacks_in_its_lines_gives_them_back(database: Database) -> None:
+    gate = asyncio.Event()
+
+    async def silence(_: Request, reply: Reply) -> None:
+        await gate.wait()
+        await reply.send(answer(200))
+
+    async with open_flow(database) as flow, endpoint(silence) as server:
+        works = await ended(flow, await client_at(flow, server.url()), None, 4)
+        async with open_deliver(flow, limits=Limits(waiting_max=1)) as deliver:
+            deliver.deliver_soon(works)
+            await asyncio.sleep(0)
+            gate.set()
+        rows = [tuple(await flow.row(ROW, work.callback_id))[:2] for work in works]
+        assert rows == [(False, 1), *[(False, 0)] * 3]
+
+
+async def test_a_lease_counts_from_before_what_made_it(database: Database) -> None:
+    async with open_flow(database) as flow, open_deliver(flow) as deliver:
+        before = Clock().monotonic()
+        lease = deliver.lease()
+        assert (lease.seconds, before <= lease.since <= Clock().monotonic()) == (LEASE_SECONDS, True)

@@ -443,7 +443,8 @@ def record_callbacks(t: Tables, notes: list[tuple[UUID, int, str | None]]) -> No
     """Note tries; outcome None is "again in 30 s"."""
     for id_, attempt, outcome in notes:
         callback = t.callbacks[id_]
-        if callback.done_us is not None or attempt < callback.attempts:
+        is_noted = outcome is None and attempt == callback.attempts
+        if callback.done_us is not None or attempt < callback.attempts or is_noted:
             continue
         callback.attempts = attempt
         callback.outcome = outcome
