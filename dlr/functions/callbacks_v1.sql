@@ -82,9 +82,9 @@ begin
                    case when c_outcome[i] is null then v_now + c_retry_seconds[i] * interval '1 second' else c.due_at end
             from width_bucket(c.id, c_id) i cross join lateral (select c_attempt[i] > c.attempts or c_duration_ms[i] is not null) t(is_try))
         where c.id = any (c_id) and c.id between v_min and v_max and c.done_at is null and c_attempt[width_bucket(c.id, c_id)] >= c.attempts
-          -- A failed try that is noted already: since it was due again another may have leased it, whose lease this would end.
-          and not exists (select from width_bucket(c.id, c_id) i where c_attempt[i] = c.attempts and c_outcome[i] is null
-                                                                       and c_duration_ms[i] is not null and c.attempts < c_attempts_max);
+          -- A failed try that is noted already changes nothing: since it was due again another may have leased it.
+          and (c_outcome[width_bucket(c.id, c_id)] is not null or c_duration_ms[width_bucket(c.id, c_id)] is null
+               or c_attempt[width_bucket(c.id, c_id)] > c.attempts or c.attempts = c_attempts_max);
 end $$;
 
 -- Leases callbacks that are due, some of each endpoint in turn, so that a dead endpoint's pile hides nobody's (RULES 36).
