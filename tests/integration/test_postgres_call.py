@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -162,6 +163,25 @@ async def test_what_was_not_done_is_tried_again_also_where_a_repetition_would_do
     await watcher.plan("40P01", 2)
     assert len(await ping(pool, is_repeatable=False)) == 1
     assert await watcher.count() == (1, 3)
+
+
+async def test_what_comes_out_of_the_pool_after_its_deadline_is_not_sent(
+    pool: Pool, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = asyncpg.Pool.acquire
+
+    async def stand_still(self: Pool, **options: float) -> object:
+        connection = await acquire(self, **options)
+        time.sleep(0.3)  # noqa: ASYNC251 - as a process does that is stopped
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Pool, "acquire", stand_still)
+        with pytest.raises(OutcomeUnknown) as unknown:
+            await ping(pool, deadline_seconds=0.2)
+    assert not unknown.value.was_sent
+    assert len(await ping(pool)) == 1
+    assert await watcher.count() == (1, 1)
 
 
 async def test_a_backend_that_was_terminated_is_asked_again(pool: Pool, watcher: Watcher) -> None:
