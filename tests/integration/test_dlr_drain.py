@@ -12,7 +12,7 @@ from dlr.held import Lease
 from dlr.poster import CallbackPoster, CallbackSettings
 from dlr.settle import FLUSH_MAX, Settle
 from embedded.nats import NatsServer
-from shared.runtime.clock import open_clock
+from shared.runtime.clock import Clock, open_clock
 from shared.runtime.jetstream import open_jetstream
 from shared.runtime.loops import Stop
 from shared.runtime.server_settings import NatsAccess
@@ -66,6 +66,44 @@ async def test_a_backlog_of_receipts_is_left_to_others_after_the_stop(
 
         await settle.sweep(Stop())
         assert await flow.pool.fetchval(UNTOUCHED) == 0
+
+
+class NotesLeases:
+    """Who is given callbacks: since when it is told that they are leased."""
+
+    def __init__(self) -> None:
+        self.leased_at: list[float] = []
+
+    def lease(self) -> Lease:
+        return Lease(LEASE_SECONDS, Clock().monotonic())
+
+    def deliver_soon(self, works: object, leased_at: float) -> None:
+        self.leased_at.append(leased_at)
+
+    def load_soon(self, callback_ids: object, leased_at: float) -> None: ...
+
+
+async def test_a_lease_counts_from_before_the_settlement_that_gave_it(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """The database counts from within it, which may take seconds: what is later here would be too late."""
+    deliver = NotesLeases()
+    async with (
+        open_flow(database) as flow,
+        open_jetstream(NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)) as jetstream,
+        FactPublisher(jetstream) as facts,
+        Settle(flow.pool, facts, deliver) as settle,
+    ):
+        carrier, client = await flow.carrier(), await flow.client()
+        await flow.endpoint(client)
+        (reference,) = await flow.submitted(await flow.accepted(client), carrier)
+        receipt = flow.new_receipt(carrier, reference, "delivered")
+        await store.receive_batch(flow.pool, [receipt])
+        await settle.settle([receipt.receipt_id])
+        due_at = await flow.pool.fetchval("select extract(epoch from due_at) from tollwire.callbacks")
+        now = await flow.pool.fetchval("select extract(epoch from clock_timestamp())")
+        ends_in = deliver.leased_at[0] + LEASE_SECONDS - Clock().monotonic()
+    assert ends_in <= float(due_at - now), "it ends here no later than in the database"
 
 
 @asynccontextmanager

@@ -101,8 +101,9 @@ async def test_who_leaves_with_callbacks_in_its_lines_gives_them_back(database: 
         assert rows == [(False, 1), *[(False, 0)] * 3]
 
 
-async def test_a_lease_counts_from_before_what_made_it(database: Database) -> None:
-    async with open_flow(database) as flow, open_deliver(flow) as deliver:
-        before = Clock().monotonic()
-        lease = deliver.lease()
-        assert (lease.seconds, before <= lease.since <= Clock().monotonic()) == (LEASE_SECONDS, True)
+async def test_who_finds_no_turn_late_in_its_lease_leaves_it_to_that(database: Database) -> None:
+    async with open_flow(database) as flow:
+        work = await work_of(flow)
+        async with open_deliver(flow) as deliver:
+            deliver.deliver_soon([work], Clock().monotonic() - LEASE_SECONDS + LEASE_LEFT_SECONDS)
+        assert tuple(await flow.row(ROW, work.callback_id)) == LEASED
