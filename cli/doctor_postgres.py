@@ -22,7 +22,7 @@ ANSWER_SECONDS: Final = 5.0
 SKEW_SEEN_SECONDS: Final = 1.0
 # The alert's threshold (docs/operations.md).
 CONNECTIONS_FULL: Final = 0.8
-# A flush of receipts locks every partition that is kept, and many wait side by side when commits stand still.
+# A statement locks every partition that it may read, and many wait side by side when commits stand still.
 LOCKS_MIN: Final = 256
 # Who may read most is asked first: what is asked once is the same for every role.
 ASKED_FIRST: Final = ("ledger", "api", "dlr", "worker")
