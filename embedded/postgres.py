@@ -32,8 +32,8 @@ SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # TCP only: a socket's path must fit in 107 bytes
     "max_connections": str(CONNECTIONS_MAX),
-    # A transaction of dlr was seen to hold 1,653 locks with 90 days kept. PostgreSQL's own 64 give 59,000 over
-    # all connections: some dozens that stand still side by side leave no room for another's.
+    # A transaction of dlr was seen to hold 1,653 locks with 90 days kept. PostgreSQL's own 64 give 59,000
+    # over all connections: some dozens that stand still side by side leave no room for another's.
     "max_locks_per_transaction": "256",
     "shared_buffers": "256MB",
     "random_page_cost": "1.1",  # the disk is an SSD
