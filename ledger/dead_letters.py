@@ -43,13 +43,15 @@ DEAD_LETTERS: Final = Counter(
 _log = structlog.get_logger(__name__)
 
 CARRIERS = "select name from tollwire.carriers"
+UNTOLD = "select message_id from tollwire.untold_dead_letters order by message_id limit $1"
+# Asked for only where there is one: to plan it over all days that are kept takes longer than to read it.
 # A letter whose day was dropped has no row any more, and is only taken off.
-UNTOLD = """
+LETTERS = """
     select u.message_id, d.client_id, d.reason, d.attempts, d.at, coalesce(k.name, $2),
            case when d.reason = any ($3::text[]) then d.reason
                 else coalesce(a.outcome::text, 'unknown') end,
            (select m.is_test from tollwire.messages m where m.id = u.message_id)
-    from (select message_id from tollwire.untold_dead_letters order by message_id limit $1) u
+    from unnest($1::uuid[]) u(message_id)
     left join tollwire.dead_letters d on d.message_id = u.message_id
     left join tollwire.message_states s on s.message_id = u.message_id
     left join tollwire.carriers k on k.id = s.carrier_id
@@ -95,10 +97,7 @@ class DeadLetters:
             DEAD_LETTERS.labels(carrier, reason)
 
     async def _tell_some(self) -> int:
-        rows = await call(
-            self._pool, UNTOLD, LETTERS_MAX, NO_CARRIER, OWN_REASONS, deadline_seconds=CALL_DEADLINE_SECONDS
-        )
-        letters = [_Untold(*row) for row in rows]
+        letters = await self._untold()
         outcomes = await asyncio.gather(*map(self._publish, letters))
         told = {
             letter.message_id: letter for letter, is_told in zip(letters, outcomes, strict=True) if is_told
@@ -111,6 +110,16 @@ class DeadLetters:
         ).items():
             DEAD_LETTERS.labels(carrier, reason).inc(count)
         return len(told)
+
+    async def _untold(self) -> list[_Untold]:
+        rows = await call(self._pool, UNTOLD, LETTERS_MAX, deadline_seconds=CALL_DEADLINE_SECONDS)
+        if not rows:
+            return []
+        ids = [row[0] for row in rows]
+        rows = await call(
+            self._pool, LETTERS, ids, NO_CARRIER, OWN_REASONS, deadline_seconds=CALL_DEADLINE_SECONDS
+        )
+        return [_Untold(*row) for row in rows]
 
     async def _publish(self, letter: _Untold) -> bool:
         if letter.client_id is None:

@@ -97,7 +97,7 @@ end $$;
 create or replace function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[], p_after bigint)
 returns table (o_callback uuid, o_endpoint bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
     c_first constant uuid := '00000000-0000-0000-0000-000000000000';
@@ -176,7 +176,7 @@ end $$;
 -- Leases receipts that are due again, the longest due first: those whose settler died, and those that wait for their reference.
 create or replace function tollwire.lease_receipts_v1(p_limit integer, p_lease_seconds integer) returns setof uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_from timestamptz := v_now - interval '31 days';

@@ -25,6 +25,8 @@ begin
         from (select * from unnest(p_message, p_event, p_reason) y(id, event, reason) order by y.id) x;
     v_min := m_id[1];
     v_max := m_id[cardinality(m_id)];
+    -- By itself: whatever autovacuum notes of the outbox, and it does so every few seconds, has every plan made anew that reads it.
+    delete from tollwire.outbox where message_id = any (m_id);
     v_now := clock_timestamp();  -- before the hold ends: a message's story is told in the order of its times
     with moved as materialized (
         update tollwire.message_states s
@@ -48,8 +50,6 @@ begin
             from tollwire.callback_endpoints c
             left join tollwire.callback_health h on h.endpoint_id = c.id
             where c.client_id = m.client_id and tollwire.event_type_v1(v.state) = any (c.events) offset 0) e on true
-    ), undispatched as (
-        delete from tollwire.outbox where message_id = any (m_id)
     ), forgotten as (
         delete from tollwire.message_texts where message_id = any (m_id) and message_id between v_min and v_max and expires_on = date '0001-01-01'
     ), buried as (

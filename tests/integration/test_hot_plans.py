@@ -97,16 +97,23 @@ class OneConnection:
 
 
 @asynccontextmanager
+async def one_connection(database: Database, settings: dict[str, str]) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the server's owner, with these settings; ``OneConnection`` makes a pool of it."""
+    conn = await asyncpg.connect(database.dsn(), server_settings=settings)
+    try:
+        await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+        yield conn
+    finally:
+        await conn.close()
+
+
+@asynccontextmanager
 async def explained(database: Database) -> AsyncIterator[tuple[Flow, list[str]]]:
     """A flow, and the plans of everything that it runs."""
     plans: list[str] = []
-    conn = await asyncpg.connect(database.dsn(), server_settings=SETTINGS)
-    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
-    conn.add_log_listener(lambda _conn, message: plans.append(str(message.message)))
-    try:
+    async with one_connection(database, SETTINGS) as conn:
+        conn.add_log_listener(lambda _conn, message: plans.append(str(message.message)))
         yield Flow(cast("Pool", OneConnection(conn))), plans
-    finally:
-        await conn.close()
 
 
 def whole_scans(plans: str) -> list[str]:

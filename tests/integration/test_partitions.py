@@ -15,7 +15,7 @@ FIRST_UNMADE_DAY = DAYS_AHEAD + 1
 # Of every day's tables.
 GROWING = (
     "autovacuum_analyze_threshold=10000",
-    "autovacuum_analyze_scale_factor=0.5",
+    "autovacuum_analyze_scale_factor=2",
     "autovacuum_vacuum_threshold=50000",
     "autovacuum_vacuum_scale_factor=0.5",
     "autovacuum_vacuum_insert_threshold=100000",
@@ -65,7 +65,7 @@ async def test_days_are_made_while_somebody_reads_and_writes(database: Database)
         assert len(await flow.submitted([message], carrier)) == 1
 
 
-async def test_a_day_is_vacuumed_and_analyzed_as_it_grows_by_half(database: Database) -> None:
+async def test_a_day_is_vacuumed_and_analyzed_as_it_grows(database: Database) -> None:
     """Each of them makes every connection plan its statements anew, over all days that are kept."""
     lacking = """
         select k.relname from pg_inherits i join pg_class k on k.oid = i.inhrelid and k.relkind = 'r'

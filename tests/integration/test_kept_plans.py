@@ -1,0 +1,74 @@
+"""What reads days is not planned anew every few seconds: over 90 days each plan takes 2 to 20 ms of a CPU.
+
+``pg_stat_statements`` counts how often each statement was planned.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, cast
+
+from dlr import store as dlr_store
+from ledger import dead_letters
+from shared.runtime.postgres import Pool
+from tests.integration.test_hot_plans import OneConnection, one_connection
+from tests.support.flow import Flow
+from tests.support.servers import Database
+
+SETTINGS: Final = {"pg_stat_statements.track": "all", "pg_stat_statements.track_planning": "on"}
+# What autovacuum comes to every few seconds under load, whatever their day.
+SMALL_AND_BUSY: Final = ("tollwire.outbox", "ledger.accounts")
+# Of what was planned, what reads a table that is cut by days; an insert alone looks at none of them.
+PLANNED: Final = """
+    select distinct s.query from pg_stat_statements s, pg_partitioned_table p
+    where s.dbid = (select oid from pg_database where datname = current_database()) and s.plans > 0
+      and s.query ~ ('(from|join|update) ' || p.partrelid::regclass || '\\M')
+"""
+
+
+@asynccontextmanager
+async def counted(database: Database) -> AsyncIterator[Flow]:
+    """A flow over one connection whose plannings are counted."""
+    async with one_connection(database, SETTINGS) as conn:
+        await conn.execute("create extension if not exists pg_stat_statements")
+        yield Flow(cast("Pool", OneConnection(conn)))
+
+
+async def carry(flow: Flow, client: int, carrier: int) -> None:
+    """Some messages on their whole way, and the looks for what is due."""
+    for reference in await flow.submitted(await flow.accepted(client, 3), carrier):
+        await flow.receipt(carrier, reference, "delivered")
+    await look(flow)
+
+
+async def look(flow: Flow) -> None:
+    """What dlr and ledger ask every second, nothing being due."""
+    assert await dlr_store.lease_callbacks(flow.pool, 100, 10, 60) == []
+    assert await dlr_store.lease_receipts(flow.pool, 100) == []
+    assert await flow.pool.fetch(dead_letters.UNTOLD, 10) == []
+
+
+async def planned(flow: Flow) -> list[str]:
+    """What was planned over days since the last look."""
+    rows = await flow.pool.fetch(PLANNED)
+    await flow.pool.execute("select pg_stat_statements_reset()")
+    return [row[0] for row in rows]
+
+
+async def test_an_analyze_of_what_is_small_has_nothing_planned_anew_over_all_days(database: Database) -> None:
+    async with counted(database) as flow:
+        client, carrier = await flow.client(), await flow.carrier()
+        await flow.endpoint(client)
+        await carry(flow, client, carrier)
+        assert len(await planned(flow)) > 10  # so the eyes are open
+        await flow.pool.execute(f"analyze {', '.join(SMALL_AND_BUSY)}")
+        await carry(flow, client, carrier)
+        assert await planned(flow) == []
+
+
+async def test_the_looks_of_every_second_are_planned_once(database: Database) -> None:
+    async with counted(database) as flow:
+        await look(flow)
+        assert len(await planned(flow)) > 1
+        for _ in range(10):
+            await look(flow)
+        assert await planned(flow) == []
