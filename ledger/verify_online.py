@@ -151,7 +151,11 @@ class OnlineVerifier:
         low = max(self._message, await first_kept_message(conn))
         if self.is_of_unsealed:
             low = max(low, day_floor(await first_entries_day(conn, full=False)))
+        await conn.execute(
+            "set local plan_cache_mode = force_generic_plan"
+        )  # over all days, and always the same
         high = await conn.fetchval(NEXT_MESSAGE, low, MESSAGES_A_BITE) or ID_LAST
+        await conn.execute("set local plan_cache_mode = force_custom_plan")
         findings = await messages.fold_messages(conn, low, high, 0, Locks())
         return findings + await messages.find_holds(conn, low, high), high
 

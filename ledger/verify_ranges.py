@@ -42,8 +42,8 @@ async def keep_days(conn: Connection) -> None:
 
 
 FIRST_KEPT: Final = """
-select max(first) from (
-    select i.inhparent, min(substring(c.relname from '[0-9]{8}$')) as first
+select max(substring(first from '[0-9]{8}$')) from (
+    select i.inhparent, min(c.relname::text collate "C") as first
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent in ('ledger.credit_locks'::regclass, 'tollwire.messages'::regclass,
                           'tollwire.message_states'::regclass, 'tollwire.attempts'::regclass,

@@ -39,14 +39,23 @@ async def growth(report: Report, options: Options) -> None:
     """The whole way with millions stored over 90 days and 50,000 clients; verify beside accept; a backlog."""
     with scratch_folder(options.folder) as folder:
         async with rig(folder, scale=options.scale) as whole:
-            empty = [await _rate(whole) for _ in range(options.rounds)]
             await _fill(report, options, whole)
-            await _rate(whole)
-            full = [await _rate(whole) for _ in range(options.rounds)]
-            name = f"with {options.stored_messages:,} messages stored"
-            report.add(name, "msg/s", full, against=("empty", empty), goals=GROWN)
+            await _compare(report, options, whole)
             await _verify(report, options, whole)
             await _backlog(report, options, whole)
+
+
+async def _compare(report: Report, options: Options, whole: Rig) -> None:
+    """Beside an empty instance, in turns: what the machine does changes while millions are stored."""
+    empty, full = [], []
+    with scratch_folder(options.folder) as folder:
+        async with rig(folder, scale=options.scale) as other:
+            for _ in range(options.rounds):
+                for side, rates in ((other, empty), (whole, full)):
+                    await _rate(side)
+                    rates.append(await _rate(side))
+    name = f"with {options.stored_messages:,} messages stored"
+    report.add(name, "msg/s", full, against=("empty", empty), goals=GROWN)
 
 
 async def _rate(whole: Rig) -> float:
