@@ -44,8 +44,8 @@ _log = structlog.get_logger(__name__)
 
 CARRIERS = "select name from tollwire.carriers"
 UNTOLD = "select message_id from tollwire.untold_dead_letters order by message_id limit $1"
-# Asked for only where there is one: to plan it over all days that are kept takes longer than to read it.
-# A letter whose day was dropped has no row any more, and is only taken off.
+# A letter whose day was dropped has no row any more, and is only taken off. Asked only where there is one:
+# to plan it over all days that are kept takes longer than to read it.
 LETTERS = """
     select u.message_id, d.client_id, d.reason, d.attempts, d.at, coalesce(k.name, $2),
            case when d.reason = any ($3::text[]) then d.reason

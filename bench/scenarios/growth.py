@@ -1,7 +1,11 @@
 """What stored history and a backlog cost."""
 
 import asyncio
+import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from bench import books
@@ -23,6 +27,7 @@ DRAIN_SECONDS: Final = 3_600.0
 VACUUMS: Final = "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker'"
 REST_SECONDS: Final = 1_800.0
 CALM_LOOKS: Final = 10
+LEDGER: Final = "ledger"
 # Beside traffic verify takes one of the two CPUs, as docs/operations.md has it.
 GENTLY: Final = ("--full", "--connections", "1")
 STEADY_RATE: Final = 1_200
@@ -47,15 +52,34 @@ async def growth(report: Report, options: Options) -> None:
 
 async def _compare(report: Report, options: Options, whole: Rig) -> None:
     """Beside an empty instance, in turns: what the machine does changes while millions are stored."""
-    empty, full = [], []
+    empty: list[float] = []
+    full: list[float] = []
     with scratch_folder(options.folder) as folder:
         async with rig(folder, scale=options.scale) as other:
-            for _ in range(options.rounds):
-                for side, rates in ((other, empty), (whole, full)):
-                    await _rate(side)
-                    rates.append(await _rate(side))
+            for turn in range(options.rounds):
+                sides = [(other, whole, empty), (whole, other, full)]
+                for measured, resting, rates in sides[:: -1 if turn % 2 else 1]:
+                    with _ledger_stands_still(resting):
+                        await _rate(measured)
+                        rates.append(await _rate(measured))
     name = f"with {options.stored_messages:,} messages stored"
     report.add(name, "msg/s", full, against=("empty", empty), goals=GROWN)
+
+
+@contextmanager
+def _ledger_stands_still(resting: Rig) -> Iterator[None]:
+    """Who has millions stored proves them all the time, also while the other one is measured.
+
+    Frozen, not stopped: a new ledger process has other work for minutes, and plans of its own to make.
+    """
+    pid = resting.instance.units[LEDGER].child.pid
+    if pid is None:
+        raise RuntimeError("the ledger process died")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 async def _rate(whole: Rig) -> float:

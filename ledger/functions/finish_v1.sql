@@ -16,6 +16,7 @@ declare
     m_id uuid[]; m_event tollwire.message_event[]; m_reason text[];
     f_id uuid[]; f_state tollwire.message_state[]; f_callback uuid[]; f_endpoint bigint[]; f_url text[]; f_own boolean[]; f_skip text[];
     f_sent uuid[];  -- callbacks that may have told the submit
+    v_buried uuid[];
     v_leased uuid[];
 begin
     if coalesce(cardinality(p_message), 0) = 0 then
@@ -25,7 +26,8 @@ begin
         from (select * from unnest(p_message, p_event, p_reason) y(id, event, reason) order by y.id) x;
     v_min := m_id[1];
     v_max := m_id[cardinality(m_id)];
-    -- By itself: whatever autovacuum notes of the outbox, and it does so every few seconds, has every plan made anew that reads it.
+    -- By itself, as the untold letters below: autovacuum comes to these small tables all the time under load, and each time every plan
+    -- that has one in it is made anew.
     delete from tollwire.outbox where message_id = any (m_id);
     v_now := clock_timestamp();  -- before the hold ends: a message's story is told in the order of its times
     with moved as materialized (
@@ -57,17 +59,18 @@ begin
             select a.message_id, a.client_id, coalesce(a.error_code, 'unknown'), a.attempt_no, v_now from asked a where a.state = 'FAILED_PERM'
             on conflict (message_id) do nothing
         returning message_id
-    ), untold as (
-        insert into tollwire.untold_dead_letters (message_id) select b.message_id from buried b on conflict do nothing
     ), told as (
         insert into tollwire.callbacks (id, message_id, client_id, endpoint_id, event_type, sequence, due_at, created_at, own_url, is_leased)
             select a.callback_id, a.message_id, a.client_id, a.endpoint_id, a.event_type, a.sequence, v_now + p_lease_seconds * interval '1 second', v_now, a.own_url, p_lease_seconds > 0
             from asked a where a.callback_id is not null order by a.callback_id
     )
     select array_agg(a.message_id), array_agg(a.state), array_agg(a.callback_id), array_agg(a.endpoint_id), array_agg(a.url), array_agg(a.own_url), array_agg(a.skip),
-           array_agg(a.sent_id)
-        into f_id, f_state, f_callback, f_endpoint, f_url, f_own, f_skip, f_sent
+           array_agg(a.sent_id), (select array_agg(b.message_id) from buried b)
+        into f_id, f_state, f_callback, f_endpoint, f_url, f_own, f_skip, f_sent, v_buried
         from (select * from asked order by message_id) a;
+    if v_buried is not null then
+        insert into tollwire.untold_dead_letters (message_id) select unnest(v_buried) on conflict do nothing;
+    end if;
     -- Few subscribe to submits. What nobody has begun to tell is overtaken; what somebody may be telling goes first (docs/adr/0016).
     if array_remove(f_sent, null) <> '{}' then
         v_leased := tollwire.overtake_callbacks_v1(f_sent);

@@ -54,7 +54,7 @@ begin
               and t.outcome = 'uncertain');
     end if;
     if v_wins_all then
-        -- By itself: whatever autovacuum notes of the outbox, and it does so every few seconds, has every plan made anew that reads it.
+        -- By itself: autovacuum comes to the outbox all the time under load, and each time every plan that has it in it is made anew.
         select array_agg(x.dispatch_no) = v_dispatch and bool_and(x.dispatch_at <= v_now), array_agg(x.dispatch_at), max(x.due_at)
             into v_wins_all, v_dispatch_at, v_last_due
             from (select * from tollwire.outbox where message_id = any (v_ids) order by message_id) x;

@@ -43,7 +43,7 @@ IN_SQL: Final = (
         "fence dropped: any dispatch number claims", "tollwire.claim_batch_v1",
         (
             (" or a.wanted <> a.dispatch_no then 'stale'", " then 'stale'"),
-            ("select o.dispatch_no = v_dispatch and o.is_due", "select o.is_due"),
+            ("select array_agg(x.dispatch_no) = v_dispatch and bool_and(", "select bool_and("),
         ),
         100,
     ),
