@@ -97,12 +97,13 @@ end $$;
 create or replace function tollwire.lease_callbacks_v1(p_limit integer, p_each integer, p_lease_seconds integer, p_endpoint bigint[], p_room integer[], p_after bigint)
 returns table (o_callback uuid, o_endpoint bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_sort = off as $$
 declare
     v_now timestamptz := clock_timestamp();
     c_first constant uuid := '00000000-0000-0000-0000-000000000000';
     c_noted constant interval := '1 hour';
     v_from uuid := tollwire.uuid7_floor_v1(v_now - interval '31 days');
+    v_ids uuid[];
 begin
     -- Once an hour it is noted that somebody looks for what is due. Where nobody did for a day everything may have stood still, or the
     -- database was restored to a moment that long ago, or its clock was another: then what waits has its 6 days from now on
@@ -117,40 +118,42 @@ begin
     if found then
         v_from := c_first;
     end if;
-    return query
-        with recursive ends(endpoint_id, is_round) as (
-            select p_after, false
+    with recursive ends(endpoint_id, is_round) as (
+        select p_after, false
+        union all
+        -- Past the highest id the round begins, at an id that is nobody's, and it ends with p_after.
+        select coalesce(n.endpoint_id, 0), ends.is_round or n.endpoint_id is null
+        from ends left join lateral (
+            select c.endpoint_id from tollwire.callbacks c
+            where c.done_at is null and c.endpoint_id > ends.endpoint_id and c.id > v_from
+            order by c.endpoint_id limit 1) n on true
+        where not ends.is_round or n.endpoint_id <= p_after
+    ), chosen as materialized (
+        select d.id from ends
+        left join tollwire.callback_health h on h.endpoint_id = ends.endpoint_id
+        cross join lateral width_bucket(ends.endpoint_id, p_endpoint) w(i)
+        cross join lateral (
+            select case when p_endpoint[w.i] = ends.endpoint_id then p_room[w.i] else p_each end as room,
+                   case when h.open_until > v_now then 0 when h.consecutive_failures > 0 then 1 end as of_failing offset 0) r
+        cross join lateral (
+            select p.id from (
+                select c.id from tollwire.callbacks c
+                where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.due_at <= v_now and c.id > v_from
+                order by c.due_at limit least(r.room, r.of_failing) for update skip locked) p
             union all
-            -- Past the highest id the round begins, at an id that is nobody's, and it ends with p_after.
-            select coalesce(n.endpoint_id, 0), ends.is_round or n.endpoint_id is null
-            from ends left join lateral (
-                select c.endpoint_id from tollwire.callbacks c
-                where c.done_at is null and c.endpoint_id > ends.endpoint_id and c.id > v_from
-                order by c.endpoint_id limit 1) n on true
-            where not ends.is_round or n.endpoint_id <= p_after
-        ), chosen as materialized (
-            select d.id from ends
-            left join tollwire.callback_health h on h.endpoint_id = ends.endpoint_id
-            cross join lateral width_bucket(ends.endpoint_id, p_endpoint) w(i)
-            cross join lateral (
-                select case when p_endpoint[w.i] = ends.endpoint_id then p_room[w.i] else p_each end as room,
-                       case when h.open_until > v_now then 0 when h.consecutive_failures > 0 then 1 end as of_failing offset 0) r
-            cross join lateral (
-                select p.id from (
-                    select c.id from tollwire.callbacks c
-                    where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.due_at <= v_now and c.id > v_from
-                    order by c.due_at limit least(r.room, r.of_failing) for update skip locked) p
-                union all
-                -- One of these may be the one above; it is leased once all the same.
-                select o.id from (
-                    select c.id from tollwire.callbacks c
-                    where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.own_url and c.due_at <= v_now and c.id > v_from
-                    order by c.due_at limit case when r.of_failing is null then 0 else r.room end for update skip locked) o) d
-            where (ends.is_round or ends.endpoint_id > p_after) and h.disabled_at is null
-            limit p_limit
-        )
+            -- One of these may be the one above; it is leased once all the same.
+            select o.id from (
+                select c.id from tollwire.callbacks c
+                where c.endpoint_id = ends.endpoint_id and c.done_at is null and c.own_url and c.due_at <= v_now and c.id > v_from
+                order by c.due_at limit case when r.of_failing is null then 0 else r.room end for update skip locked) o) d
+        where (ends.is_round or ends.endpoint_id > p_after) and h.disabled_at is null
+        limit p_limit
+    )
+    select array_agg(c.id order by c.id) into v_ids from chosen c;
+    -- By their ids and not by a join, as everywhere (ledger/functions/settle_holds_v1.sql).
+    return query
         update tollwire.callbacks c set due_at = v_now + p_lease_seconds * interval '1 second', is_leased = true
-        from chosen where c.id = chosen.id and c.id > v_from returning c.id, c.endpoint_id;
+            where c.id = any (v_ids) and c.id between v_ids[1] and v_ids[cardinality(v_ids)] returning c.id, c.endpoint_id;
 end $$;
 
 -- Whether an endpoint took a callback at its own URL in the time until now, from whichever process. It looks at the client's latest callbacks
@@ -176,18 +179,20 @@ end $$;
 -- Leases receipts that are due again, the longest due first: those whose settler died, and those that wait for their reference.
 create or replace function tollwire.lease_receipts_v1(p_limit integer, p_lease_seconds integer) returns setof uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_from timestamptz := v_now - interval '31 days';
+    v_from uuid := tollwire.uuid7_floor_v1(v_now - interval '31 days');
+    v_ids uuid[];
 begin
+    select array_agg(c.id order by c.id) into v_ids
+        from (select k.id from tollwire.receipts k
+              where k.settled_at is null and k.due_at <= v_now and k.id > v_from
+              order by k.due_at limit p_limit for update skip locked) c;
+    -- By their ids and not by a join, as everywhere (ledger/functions/settle_holds_v1.sql).
     return query
-        with chosen as materialized (
-            select k.id from tollwire.receipts k
-            where k.settled_at is null and k.due_at <= v_now and k.id > tollwire.uuid7_floor_v1(v_from)
-            order by k.due_at limit p_limit for update skip locked)
         update tollwire.receipts k set due_at = v_now + p_lease_seconds * interval '1 second'
-        from chosen where k.id = chosen.id and k.id > tollwire.uuid7_floor_v1(v_from) returning k.id;
+            where k.id = any (v_ids) and k.id between v_ids[1] and v_ids[cardinality(v_ids)] returning k.id;
 end $$;
 
 grant execute on function
