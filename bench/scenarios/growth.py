@@ -72,14 +72,15 @@ def _ledger_stands_still(resting: Rig) -> Iterator[None]:
 
     Frozen, not stopped: a new ledger process has other work for minutes, and plans of its own to make.
     """
-    pid = resting.instance.units[LEDGER].child.pid
-    if pid is None:
-        raise RuntimeError("the ledger process died")
-    os.kill(pid, signal.SIGSTOP)
+    units = [unit for name, unit in resting.instance.units.items() if name.partition("-")[0] == LEDGER]
+    pids = [unit.child.pid for unit in units if unit.child.pid is not None]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def _rate(whole: Rig) -> float:

@@ -46,28 +46,6 @@ class StopsAtFlush:
     def load_soon(self, callback_ids: object, leased_at: float) -> None: ...
 
 
-async def test_a_backlog_of_receipts_is_left_to_others_after_the_stop(
-    database: Database, nats_server: NatsServer
-) -> None:
-    stop = Stop()
-    async with (
-        open_flow(database) as flow,
-        open_jetstream(NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)) as jetstream,
-        FactPublisher(jetstream) as facts,
-        Settle(flow.pool, facts, StopsAtFlush(stop)) as settle,
-    ):
-        carrier = await flow.carrier()
-        receipts = [flow.new_receipt(carrier, f"foreign-{n}", "delivered") for n in range(2 * FLUSH_MAX)]
-        await store.receive_batch(flow.pool, receipts)
-        await flow.pool.execute("update tollwire.receipts set due_at = '2026-01-01 00:00+00'")
-
-        await settle.run_sweeps(stop, interval_seconds=60)
-        assert await flow.pool.fetchval(UNTOUCHED) == FLUSH_MAX
-
-        await settle.sweep(Stop())
-        assert await flow.pool.fetchval(UNTOUCHED) == 0
-
-
 class NotesLeases:
     """Who is given callbacks: since when it is told that they are leased."""
 
@@ -83,17 +61,43 @@ class NotesLeases:
     def load_soon(self, callback_ids: object, leased_at: float) -> None: ...
 
 
-async def test_a_lease_counts_from_before_the_settlement_that_gave_it(
-    database: Database, nats_server: NatsServer
-) -> None:
-    """The database counts from within it, which may take seconds: what is later here would be too late."""
-    deliver = NotesLeases()
+@asynccontextmanager
+async def settling(
+    database: Database, nats_server: NatsServer, deliver: StopsAtFlush | NotesLeases
+) -> AsyncIterator[tuple[Flow, Settle]]:
+    """A flow, and who settles its receipts and hands their callbacks on."""
     async with (
         open_flow(database) as flow,
         open_jetstream(NatsAccess(nats_url=nats_server.url, nats_token=nats_server.token)) as jetstream,
         FactPublisher(jetstream) as facts,
         Settle(flow.pool, facts, deliver) as settle,
     ):
+        yield flow, settle
+
+
+async def test_a_backlog_of_receipts_is_left_to_others_after_the_stop(
+    database: Database, nats_server: NatsServer
+) -> None:
+    stop = Stop()
+    async with settling(database, nats_server, StopsAtFlush(stop)) as (flow, settle):
+        carrier = await flow.carrier()
+        receipts = [flow.new_receipt(carrier, f"foreign-{n}", "delivered") for n in range(2 * FLUSH_MAX)]
+        await store.receive_batch(flow.pool, receipts)
+        await flow.pool.execute("update tollwire.receipts set due_at = '2026-01-01 00:00+00'")
+
+        await settle.run_sweeps(stop, interval_seconds=60)
+        assert await flow.pool.fetchval(UNTOUCHED) == FLUSH_MAX
+
+        await settle.sweep(Stop())
+        assert await flow.pool.fetchval(UNTOUCHED) == 0
+
+
+async def test_a_lease_counts_from_before_the_settlement_that_gave_it(
+    database: Database, nats_server: NatsServer
+) -> None:
+    """The database counts from within it, which may take seconds: what is later here would be too late."""
+    deliver = NotesLeases()
+    async with settling(database, nats_server, deliver) as (flow, settle):
         carrier, client = await flow.carrier(), await flow.client()
         await flow.endpoint(client)
         (reference,) = await flow.submitted(await flow.accepted(client), carrier)
