@@ -13,6 +13,7 @@ from ledger.checkpoints import KeyringSigner, close_day, unsealed_days
 from ledger.clockwork_store import read_time
 from ledger.findings import Finding
 from ledger.pace import Pace, never
+from ledger.spread import Spread
 from ledger.tally import Tally
 from ledger.verify_online import OnlineVerifier
 from ledger.verify_unsealed import prove_unsealed
@@ -63,32 +64,42 @@ class Bookkeeping:
         self._seen = (0, 0)
         self._began_at = -ROUND_SECONDS
         self._is_resting = True
+        self._spread = Spread()
+        self._next_at = 0.0
         self._show()
 
     async def step(self) -> None:
         """Verify the next accounts and messages, and show what is found (``Tally``).
 
         When all accounts and messages were seen it rests until ``ROUND_SECONDS`` after it began with them.
+        Between steps it rests as long as ``Spread`` says, unless something is wrong: whoever mends it waits
+        for the next round to say so.
         """
-        if self._rests():
+        now = self._monotonic()
+        if self._rests(now):
             return
+        worked_before = self._verifier.worked_seconds
         try:
             findings = await self._verifier.step()
         finally:
             self._show()
         STEPPED.set_to_current_time()
+        due_seconds = self._spread.step(self._verifier.worked_seconds - worked_before)
+        is_wrong = self._verifier.of_accounts.shown or self._verifier.of_messages.shown
+        self._next_at = now if is_wrong else now + due_seconds
         self._is_resting = (
             self._verifier.rounds > self._seen[0] and self._verifier.message_rounds > self._seen[1]
         )
+        if self._is_resting:
+            self._spread.end()
         if self._verifier.rounds != self._rounds:
             self._rounds = self._verifier.rounds
             VERIFIED.set_to_current_time()
         if findings:
             self._tell(findings)
 
-    def _rests(self) -> bool:
-        now = self._monotonic()
-        if self._is_resting and now < self._began_at + ROUND_SECONDS:
+    def _rests(self, now: float) -> bool:
+        if now < self._next_at or (self._is_resting and now < self._began_at + ROUND_SECONDS):
             return True
         if self._is_resting:
             self._is_resting, self._began_at = False, now

@@ -64,6 +64,8 @@ class OnlineVerifier:
     rounds: int = 0
     """Over the accounts."""
     message_rounds: int = 0
+    worked_seconds: float = 0.0
+    """Of all steps, without the rests between their bites."""
     is_of_unsealed: bool = False
     """Only messages of the days that are not sealed, and those that entries of these days are about."""
     of_accounts: Tally = field(default_factory=Tally)
@@ -83,9 +85,11 @@ class OnlineVerifier:
             began = time.monotonic()
             self._found += await self.some_accounts()
             self._found += await self.some_messages()
+            worked_seconds = time.monotonic() - began
+            self.worked_seconds += worked_seconds
             if self.rounds != rounds:
                 break
-            await asyncio.sleep(min((time.monotonic() - began) * REST_TIMES, REST_MAX_SECONDS))
+            await asyncio.sleep(min(worked_seconds * REST_TIMES, REST_MAX_SECONDS))
         found, self._found = self._found, []
         return found
 

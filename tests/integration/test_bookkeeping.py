@@ -11,6 +11,8 @@ from prometheus_client import REGISTRY
 from ledger import retention_store, verify_messages, verify_online
 from ledger.bookkeeping import ROUND_SECONDS, Bookkeeping
 from ledger.checkpoints import KeyringSigner, close_day
+from ledger.findings import Finding
+from ledger.verify_online import OnlineVerifier
 from shared.runtime.keyring import Keyring
 from tests.support.flow import Flow, open_flow
 from tests.support.old_days import days_ago
@@ -93,6 +95,39 @@ async def test_books_that_were_all_seen_are_left_in_peace_for_a_minute(
         now = ROUND_SECONDS
         await bookkeeping.step()
         assert (findings() or 0) > 0
+
+
+async def test_a_long_round_rests_between_its_steps_unless_something_is_wrong(
+    database: Database, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round over the messages takes several steps, each of which seems to work for a second."""
+    monkeypatch.setattr(verify_online, "MESSAGES_A_BITE", 2)
+    taken: list[int] = []
+    step = OnlineVerifier.step
+
+    async def worked_for_a_second(verifier: OnlineVerifier) -> list[Finding]:
+        taken.append(now)
+        verifier.worked_seconds += 1
+        return await step(verifier)
+
+    monkeypatch.setattr(OnlineVerifier, "step", worked_for_a_second)
+    now = 0
+
+    async def steps_at(*moments: int) -> list[int]:
+        nonlocal now
+        taken.clear()
+        for now in moments:  # noqa: B007 - the clock
+            await bookkeeping.step()
+        return list(taken)
+
+    async with open_flow(database) as flow:
+        messages = await flow.accepted(await flow.client(), 14)
+        bookkeeping = Bookkeeping(flow.pool, database.dsn("ledger"), keyring, monotonic=lambda: now)
+        assert await steps_at(0, 1, 2, 3, 59) == [0, 1, 2, 3]  # nothing holds up the first round
+        await plant(database, f"update tollwire.messages set segments = 3 where id = '{messages[7]}'")
+        assert await steps_at(60, 159, 170) == [60, 170]
+        assert findings() == 1
+        assert await steps_at(171, 172) == [171, 172]
 
 
 async def test_a_fault_among_many_messages_shows_until_a_whole_round_is_without_it(
