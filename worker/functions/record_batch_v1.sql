@@ -47,9 +47,11 @@ begin
         -- The carrier knows our ids: what was asked before and not answered is this same submit, and its receipt is for both.
         update tollwire.attempts a set outcome = 'submitted', outcome_at = v_now, reference = n.reference
             from tollwire.attempts n, unnest(p_message, p_attempt, p_part) x(message_id, attempt_no, part_no)
-            where n.message_id = x.message_id and n.attempt_no = x.attempt_no and n.part_no = x.part_no and n.message_id >= v_min
+            where n.message_id = any (p_message) and n.message_id between v_min and v_max
+              and n.message_id = x.message_id and n.attempt_no = x.attempt_no and n.part_no = x.part_no
               and n.outcome = 'submitted' and n.outcome_at = v_now
-              and a.message_id = n.message_id and a.part_no = n.part_no and a.attempt_no < n.attempt_no and a.message_id >= v_min
+              and a.message_id = any (p_message) and a.message_id between v_min and v_max
+              and a.message_id = n.message_id and a.part_no = n.part_no and a.attempt_no < n.attempt_no
               and a.carrier_id = p_carrier and coalesce(a.outcome, 'uncertain') = 'uncertain';
     end if;
 
