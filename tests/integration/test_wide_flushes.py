@@ -1,6 +1,5 @@
 """A flush of messages that were accepted far apart reads nothing of what lies between them."""
 
-from typing import Any
 from uuid import UUID
 
 from tests.integration.test_hot_plans import LEFT_OUT, explained
@@ -12,11 +11,11 @@ FEW = 3
 BETWEEN = 400
 
 
-async def far_apart(flow: Flow, client: int, **changes: Any) -> tuple[list[UUID], list[UUID], list[UUID]]:
+async def far_apart(flow: Flow, client: int) -> tuple[list[UUID], list[UUID], list[UUID]]:
     """Few messages that came early, many, and few that came late."""
-    early = await flow.accepted(client, FEW, **changes)
+    early = await flow.accepted(client, FEW)
     between = await flow.accepted(client, BETWEEN)
-    return early, between, await flow.accepted(client, FEW, **changes)
+    return early, between, await flow.accepted(client, FEW)
 
 
 def most_left_out(plans: list[str], word: str) -> int:
