@@ -12,6 +12,7 @@ import structlog
 from rich.text import Text
 
 from cli.doctor_findings import Finding, Level, Report, fault, report_of
+from cli.doctor_kernel import check_writeback
 from cli.doctor_machine import check_disk, check_files, check_keyring, check_processes, check_python
 from cli.doctor_nats import check_nats
 from cli.doctor_place import SERVICES, Place, find_place
@@ -30,6 +31,7 @@ CHECKS: Final[Sequence[Check]] = (
     check_python,
     check_files,
     check_disk,
+    check_writeback,
     check_keyring,
     check_postgres,
     check_nats,
