@@ -45,19 +45,26 @@ _log = structlog.get_logger(__name__)
 CARRIERS = "select name from tollwire.carriers"
 UNTOLD = "select message_id from tollwire.untold_dead_letters order by message_id limit $1"
 # A letter whose day was dropped has no row any more, and is only taken off. Asked only where there is one:
-# to plan it over all days that are kept takes longer than to read it.
+# to plan it over all days that are kept takes longer than to read it. Each is looked up, whatever statistics
+# say of what else there is.
 LETTERS = """
     select u.message_id, d.client_id, d.reason, d.attempts, d.at, coalesce(k.name, $2),
            case when d.reason = any ($3::text[]) then d.reason
                 else coalesce(a.outcome::text, 'unknown') end,
-           (select m.is_test from tollwire.messages m where m.id = u.message_id)
+           m.is_test
     from unnest($1::uuid[]) u(message_id)
-    left join tollwire.dead_letters d on d.message_id = u.message_id
-    left join tollwire.message_states s on s.message_id = u.message_id
-    left join tollwire.carriers k on k.id = s.carrier_id
+    left join lateral (
+        select b.client_id, b.reason, b.attempts, b.at from tollwire.dead_letters b
+        where b.message_id = u.message_id offset 0) d on true
+    left join lateral (
+        select b.carrier_id from tollwire.message_states b
+        where b.message_id = u.message_id offset 0) s on true
+    left join lateral (
+        select b.is_test from tollwire.messages b where b.id = u.message_id offset 0) m on true
     left join lateral (
         select b.outcome from tollwire.attempts b where b.message_id = u.message_id
         order by b.attempt_no desc, b.outcome in ('refused_perm', 'refused_temp') desc limit 1) a on true
+    left join tollwire.carriers k on k.id = s.carrier_id
 """
 TELL = "select tollwire.tell_dead_letters_v1($1)"
 

@@ -131,6 +131,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
     v_now timestamptz := clock_timestamp();
     v_after timestamptz;
+    v_ids uuid[];
     v_callbacks integer;
     v_receipts integer;
 begin
@@ -140,17 +141,18 @@ begin
         return query select 0, 0;
         return;
     end if;
-    with chosen as materialized (
+    -- By their ids and not by a join, as everywhere (ledger/functions/settle_holds_v1.sql).
+    select array_agg(f.id order by f.id) into v_ids from (
         select c.id from tollwire.callbacks c
-        where c.done_at is null and c.due_at < v_now - interval '6 days' and c.id < tollwire.uuid7_floor_v1(v_now - interval '6 days') limit p_limit for update skip locked)
+        where c.done_at is null and c.due_at < v_now - interval '6 days' and c.id < tollwire.uuid7_floor_v1(v_now - interval '6 days') limit p_limit for update skip locked) f;
     update tollwire.callbacks c set done_at = v_now, outcome = case when c.attempts > 0 then 'gave_up' else 'discarded' end
-        from chosen where c.id = chosen.id and c.id < tollwire.uuid7_floor_v1(v_now - interval '6 days');
+        where c.id = any (v_ids) and c.id between v_ids[1] and v_ids[cardinality(v_ids)];
     get diagnostics v_callbacks = row_count;
-    with chosen as materialized (
+    select array_agg(f.id order by f.id) into v_ids from (
         select k.id from tollwire.receipts k
-        where k.settled_at is null and k.received_at < v_now - interval '14 days' and k.id < tollwire.uuid7_floor_v1(v_now - interval '14 days') limit p_limit for update skip locked)
+        where k.settled_at is null and k.received_at < v_now - interval '14 days' and k.id < tollwire.uuid7_floor_v1(v_now - interval '14 days') limit p_limit for update skip locked) f;
     update tollwire.receipts k set settled_at = v_now, outcome = 'unmatched'
-        from chosen where k.id = chosen.id and k.id < tollwire.uuid7_floor_v1(v_now - interval '14 days');
+        where k.id = any (v_ids) and k.id between v_ids[1] and v_ids[cardinality(v_ids)];
     get diagnostics v_receipts = row_count;
     return query select v_callbacks, v_receipts;
 end $$;

@@ -1,10 +1,13 @@
 """A page of dead letters looks each of its letters up, and nothing else, however many messages there are."""
 
 import re
+from typing import cast
 
 from api.admin_reads import LIST_DEAD_LETTERS, SCAN_MAX
 from api.cursors import LAST_ID
 from api.store import AcceptAnswer
+from ledger.dead_letters import LETTERS_MAX, DeadLetters
+from shared.runtime.jetstream import JetStream
 from tests.integration.test_hot_plans import explained, fill, whole_scans
 from tests.support.flow import Flow, accept_item, open_flow, outcome
 from tests.support.servers import Database
@@ -65,3 +68,27 @@ async def test_a_replay_among_others_goes_their_way_unless_it_was_delivered(data
             ["refused", "accepted", "accepted"],
             True,
         )
+
+
+# As above, and attempts: how often each was looked up.
+LOOKED_UP_TO_TELL = re.compile(
+    r"on (messages|message_states|attempts|dead_letters)(?:_\d+)? .*actual rows=([\d.]+) loops=(\d+)"
+)
+
+
+async def test_letters_that_are_told_are_looked_up_and_nothing_else(database: Database) -> None:
+    async with open_flow(database) as flow:
+        _, carrier = await fill(flow)
+        await bury(flow, carrier)
+    async with explained(database) as (flow, plans):
+        letters = DeadLetters(flow.pool, cast("JetStream", None))
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await flow.pool.execute(f"set plan_cache_mode = {mode}")
+            plans.clear()
+            untold = await letters._untold()
+            assert {(one.outcome, one.is_test) for one in untold} == {("refused_perm", False)}
+            said = "\n".join(plans)
+            assert not whole_scans(said), said
+            looked_up = [int(loops) for _, _, loops in LOOKED_UP_TO_TELL.findall(said)]
+            assert len(untold) == LETTERS_MAX
+            assert sum(looked_up) <= 5 * LETTERS_MAX, said
