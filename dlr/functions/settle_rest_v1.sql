@@ -90,8 +90,9 @@ begin
                       or r.knows_ids and (a.outcome is null or a.outcome in ('submitted', 'uncertain'))))
                   and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'));
             if v_has_it and v_answer <> 'submitted' then
+                -- Submitted when it was claimed, not when that is heard: what may still match, and be charged, counts from there.
                 insert into tollwire.carrier_references (carrier_id, reference, submitted_at, message_id, attempt_no, part_no)
-                    select c.carrier_id, c.reference, v_now, c.message_id, c.attempt_no, c.part_no
+                    select c.carrier_id, c.reference, greatest(c.claimed_at, v_now - c_match_window), c.message_id, c.attempt_no, c.part_no
                     from tollwire.attempts c where c.message_id = r.message_id and c.attempt_no = r.attempt_no and c.part_no = r.part_no;
             end if;
         end if;
@@ -100,7 +101,7 @@ begin
     -- Fold each message that got news over all its attempts that may have reached the carrier.
     for r in
         select n.message_id, s.state, s.submitted_at, s.possible_duplicate, l.state as lock_state, c.waive_late_capture,
-               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired, p.over, p.submitted,
+               s.parts_total, s.late_receipt, p.delivered, p.open, p.expired, p.over, p.submitted, p.claimed_at,
                l.state = 'HELD' and m.charge = 'submitted' and p.taken >= s.parts_total as pays_submit
         from (select distinct x.message_id
               from unnest(p_message, v_outcome) x(message_id, outcome) where x.outcome = 'noted') n
@@ -112,8 +113,8 @@ begin
             -- A part that some attempt delivered waits for nobody.
             select count(*) filter (where q.is_delivered) as delivered, count(*) filter (where q.is_open and not q.is_delivered) as open,
                    count(*) filter (where q.is_expired) as expired, count(*) filter (where q.is_taken) as taken, count(*) filter (where q.is_over and not q.is_delivered) as over,
-                   count(*) filter (where q.is_submitted) as submitted
-            from (select coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, bool_or(a.outcome = 'submitted') as is_submitted, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
+                   count(*) filter (where q.is_submitted) as submitted, max(q.claimed_at) as claimed_at
+            from (select max(a.claimed_at) filter (where a.receipt = 'delivered') as claimed_at, coalesce(bool_or(a.receipt = 'delivered'), false) as is_delivered, bool_or(a.outcome = 'submitted') as is_submitted, coalesce(bool_or(a.receipt = 'expired'), false) as is_expired,
                          bool_or((a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))) as is_open,
                          coalesce(bool_or(a.outcome = 'submitted' or a.receipt in ('enroute', 'accepted', 'delivered', 'undelivered', 'expired')), false) as is_taken,
                          coalesce(bool_or(a.receipt in ('undelivered', 'expired', 'rejected')
@@ -140,7 +141,7 @@ begin
                 f_kind := f_kind || case when r.lock_state = 'HELD' and not r.pays_submit then 'capture'::ledger.entry_kind end;
             elsif r.state <> 'DELIVERED' and not r.late_receipt then
                 l_id := l_id || r.message_id;
-                l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, v_now) > v_now - c_match_window);
+                l_sent := l_sent || (r.lock_state = 'RELEASED' and not r.waive_late_capture and coalesce(r.submitted_at, r.claimed_at) > v_now - c_match_window);
             end if;
         -- What waits to be asked again is over too, when the one that knows the id has said so: it would not send it again. And of an
         -- at_most_once message so is what nobody answered, whether or not its carrier is to be asked again by now: another submit would be

@@ -279,7 +279,8 @@ def _prove(t: Tables, message: Message, number: int, part: int, *, is_named: boo
     attempt = message.attempts[number, part]
     attempt.outcome, attempt.outcome_us = "submitted", t.now
     if is_named and attempt.reference is not None:
-        t.references.append(Reference(attempt.carrier, attempt.reference, t.now, message.id, number, part))
+        since_us = max(attempt.claimed_us, t.now - MATCH_US)
+        t.references.append(Reference(attempt.carrier, attempt.reference, since_us, message.id, number, part))
 
 
 def _standing(attempt: Attempt, word: str) -> str | None:
@@ -371,7 +372,8 @@ def _end(t: Tables, message: Message, event: str, kind: str, reason: str) -> tup
 
 
 def _capture_late(t: Tables, message: Message) -> tuple[str, None, UUID | None]:
-    submitted_us = t.now if message.submitted_us is None else message.submitted_us
+    claimed = [attempt.claimed_us for attempt in message.attempts.values() if attempt.receipt == "delivered"]
+    submitted_us = max(claimed) if message.submitted_us is None else message.submitted_us
     is_taken = message.lock == "RELEASED" and submitted_us > t.now - MATCH_US
     if is_taken:
         t.settle_hold(message, "late_capture", "delivered_late")
