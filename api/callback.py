@@ -149,7 +149,7 @@ async def replay_callbacks(resources: Resources, call: Call, *, body: CallbackRe
     """Replay callbacks.
 
     By their `ids`, or all `since` a time that never arrived. A callback keeps its `webhook-id`, so that a
-    receiver knows what it has seen; the `message.sent` of a message that has ended is passed over. When
+    receiver knows what it has seen; the `message.sent` of a message whose end is told is passed over. When
     `complete` is false, ask again with `next_cursor` as `cursor` beside the same `since`: one request looks
     at some thousand callbacks.
     """

@@ -38,6 +38,8 @@ _money = lru_cache(PRICES_REMEMBERED_MAX)(Money)
 def body_of(work: CallbackWork) -> bytes:
     """Return the callback's body; the same bytes on every attempt while the message's row stands.
 
+    But for the count of parts that were delivered: those may go on arriving after the message's end.
+
     Raises:
         ValueError: its message is gone, which ``skip`` says: such a callback is not posted.
     """

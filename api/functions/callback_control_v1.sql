@@ -31,11 +31,14 @@ begin
     select greatest(min(id::text collate "C")::uuid, v_kept), max(id::text collate "C")::uuid into v_min, v_max from unnest(v_ids) id;
     with chosen as materialized (
         select c.id from tollwire.callbacks c
-        left join lateral (select b.message_id, b.final_at from tollwire.message_states b where b.message_id = c.message_id offset 0) s on true
+        left join lateral (select b.message_id, b.state, b.final_at, b.late_receipt from tollwire.message_states b where b.message_id = c.message_id offset 0) s on true
+        left join tollwire.callback_endpoints e on e.id = c.endpoint_id
         where c.client_id = p_client and c.id = any (v_ids) and c.id between v_min and v_max and c.done_at is not null
           and (v_kept is null or c.message_id >= v_kept)
           and (p_callback is not null or c.outcome in ('gave_up', 'discarded'))
-          and (c.event_type = 'callback.test' or s.message_id is not null and (c.event_type <> 'message.sent' or s.final_at is null))
+          and (c.event_type = 'callback.test' or s.message_id is not null and (c.event_type <> 'message.sent' or s.final_at is null
+               -- As load_callbacks_v1 has it: nothing that is told came later.
+               or (tollwire.event_type_v1(s.state) = any (e.events) or s.late_receipt and 'message.late_receipt' = any (e.events)) is not true))
         order by c.id for update of c
     )
     update tollwire.callbacks c set done_at = null, outcome = null, due_at = clock_timestamp()

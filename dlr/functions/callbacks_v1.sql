@@ -1,7 +1,8 @@
 -- Everything that is needed to send callbacks. The ids are leased to the caller (by settle or by lease_callbacks_v1).
--- o_skip: done (already), gone (its message's day is dropped: there is nothing left to tell), superseded (a final event follows), disabled
+-- o_skip: done (already), gone (its message's day is dropped: there is nothing left to tell), superseded (a later event of its message is told, too), disabled
 -- (no live endpoint), open (the endpoint's breaker) or behind (the event before it is not told yet: an end waits for a "sent" that is
 -- leased, a late receipt for the end). o_own_url: o_url is another than the endpoint's, named by the message itself.
+-- What the message was when it happened is told, whenever it is posted: a submit does not know of the end, nor an end of a late receipt.
 create or replace function tollwire.load_callbacks_v1(p_callback uuid[])
 returns table (o_callback uuid, o_skip text, o_endpoint bigint, o_url text, o_own_url boolean, o_event_type text, o_sequence smallint, o_attempts smallint, o_created_at timestamptz,
                o_message uuid, o_state tollwire.message_state, o_msisdn text, o_sender text, o_client_ref text, o_segments smallint,
@@ -18,15 +19,17 @@ begin
     return query
         select c.id,
                case when c.done_at is not null then 'done' when m.id is null and c.event_type <> 'callback.test' then 'gone' when e.id is null or h.disabled_at is not null then 'disabled'
-                    when c.event_type = 'message.sent' and s.final_at is not null then 'superseded'
+                    when i.is_sent and (tollwire.event_type_v1(s.state) = any (e.events) and s.final_at is not null or s.late_receipt and 'message.late_receipt' = any (e.events)) then 'superseded'
                     when h.open_until > v_now and coalesce(m.callback_url, e.url) = e.url then 'open'
                     when b.due_at > v_now and b.is_leased or c.event_type = 'message.late_receipt' and b.id is not null then 'behind' end,
                c.endpoint_id, coalesce(m.callback_url, e.url), coalesce(m.callback_url <> e.url, false), c.event_type, c.sequence, c.attempts, c.created_at,
-               m.id, s.state, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency,
-               l.state = 'CAPTURED' or l.late_captured_at is not null, s.error_code, s.attempt_no, s.possible_duplicate,
-               s.late_receipt, s.parts_delivered, m.created_at, s.final_at
+               m.id, case when i.is_sent and s.final_at is not null then 'SENT' else s.state end, m.msisdn, m.sender, m.client_ref, m.segments, m.price_micros, m.currency,
+               case when i.is_sent then l.state = 'CAPTURED' and m.charge = 'submitted' else l.state = 'CAPTURED' or i.is_late and l.late_captured_at is not null end,
+               case when not i.is_sent then s.error_code end, s.attempt_no, s.possible_duplicate,
+               i.is_late, case when i.is_sent then 0::smallint else s.parts_delivered end, m.created_at, case when not i.is_sent then s.final_at end
         from unnest(p_callback) with ordinality x(id, nth)
         cross join lateral (select * from tollwire.callbacks b where b.id = x.id and b.id between v_min and v_max offset 0) c
+        cross join lateral (select c.event_type = 'message.sent' as is_sent, c.event_type = 'message.late_receipt' as is_late) i
         left join lateral (select * from tollwire.messages b where b.id = c.message_id offset 0) m on true
         left join lateral (select * from tollwire.message_states b where b.message_id = c.message_id offset 0) s on true
         left join lateral (select b.state, b.late_captured_at from ledger.credit_locks b where b.message_id = c.message_id offset 0) l on true

@@ -20,10 +20,10 @@ LEASE_ENDS = "update tollwire.callbacks set due_at = clock_timestamp() where id 
 RETRY_SECONDS = 300.0
 
 
-async def sent(flow: Flow) -> tuple[int, str]:
+async def sent(flow: Flow, events: list[str] = EVENTS) -> tuple[int, str]:
     """A message that was submitted, of a client that hears of it: its carrier and the reference."""
     carrier, client = await flow.carrier(), await flow.client()
-    await flow.endpoint(client, events=EVENTS)
+    await flow.endpoint(client, events=events)
     (reference,) = await flow.submitted(await flow.accepted(client), carrier)
     return carrier, reference
 

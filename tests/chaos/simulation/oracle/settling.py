@@ -6,6 +6,7 @@ from uuid import UUID
 
 from tests.chaos.simulation.oracle.sending import end_taken
 from tests.chaos.simulation.oracle.tables import (
+    EVENT_TYPES,
     FINAL_WORDS,
     HAS_IT_WORDS,
     LOST_WORDS,
@@ -411,14 +412,27 @@ def load_callbacks(t: Tables, ids: list[UUID]) -> list[tuple[Any, ...]]:
         callback = t.callbacks[id_]
         message = t.messages[callback.message]
         skip = "done" if callback.done_us is not None else None
-        if skip is None and callback.event_type == "message.sent" and message.final_us is not None:
+        is_sent = callback.event_type == "message.sent"
+        if skip is None and is_sent and _is_overtaken(t, message):
             skip = "superseded"
         if skip is None and _is_behind(t, callback, message):
             skip = "behind"
-        is_charged = message.lock == "CAPTURED" or message.is_late_captured
+        is_charged = message.lock == "CAPTURED"
+        if is_sent:
+            is_charged = is_charged and message.charge == "submitted"
+        elif callback.event_type == "message.late_receipt":
+            is_charged = is_charged or message.is_late_captured
         told = (callback.event_type, callback.sequence, callback.attempts)
-        answers.append((skip, *told, message.id, message.state.value, is_charged))
+        state = "SENT" if is_sent and message.final_us is not None else message.state.value
+        answers.append((skip, *told, message.id, state, is_charged))
     return answers
+
+
+def _is_overtaken(t: Tables, message: Message) -> bool:
+    """A later event than the submit is told, too."""
+    events = t.owners[message.account].events
+    is_end_told = message.final_us is not None and EVENT_TYPES[message.state.value] in events
+    return is_end_told or (message.is_late and "message.late_receipt" in events)
 
 
 def _is_behind(t: Tables, callback: Callback, message: Message) -> bool:
