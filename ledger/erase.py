@@ -107,12 +107,27 @@ async def erase(
     found.refuse_open()
     erased = Erased(pseudonym=new_pseudonym())
     await _note(pool, by, "pii.erase", msisdn, {"messages": found.messages}, reason)
-    # The messages go last: what else there is of the number is found by them.
-    async for row in _walk(pool, ERASE_ANSWERS, msisdn, "erasing answers", progress):
-        erased.answers += row["o_erased"]
+    # Before the messages: answers are found by their number. What comes while they go is found by what it
+    # is afterwards, and a receipt by what it tells itself.
+    await _erase_answers(pool, msisdn, erased, progress)
+    arrived = await _erase_messages(pool, msisdn, erased, progress)
+    if erased.messages:
+        await _erase_answers(pool, erased.pseudonym, erased, progress)
     async for row in _walk(pool, ERASE_RECEIPTS, msisdn, "erasing receipts", progress):
         erased.receipts += row["o_erased"]
         erased.waiting_receipts += row["o_waiting"]
+    await _note(pool, by, "pii.erased", msisdn, _counts(erased), reason)
+    arrived.refuse_open()
+    return erased
+
+
+async def _erase_answers(pool: Pool, number: str, erased: Erased, progress: Progress) -> None:
+    async for row in _walk(pool, ERASE_ANSWERS, number, "erasing answers", progress):
+        erased.answers += row["o_erased"]
+
+
+async def _erase_messages(pool: Pool, msisdn: str, erased: Erased, progress: Progress) -> Found:
+    """Return those that had not ended, and are left."""
     arrived = Found()
     async for row in _walk(pool, FIND, msisdn, "erasing messages", progress):
         (done,) = await call(
@@ -126,9 +141,7 @@ async def erase(
         erased.messages += done["o_erased"]
         erased.texts += done["o_texts"]
         arrived.add([], done["o_open"])
-    await _note(pool, by, "pii.erased", msisdn, _counts(erased), reason)
-    arrived.refuse_open()
-    return erased
+    return arrived
 
 
 def new_pseudonym() -> str:

@@ -68,7 +68,10 @@ begin
     -- First tries that were taken leave nothing in the log, and they are nearly all.
     if array_remove(p_error, null) <> '{}' or array_remove(p_answer, null) <> '{}' then
         insert into tollwire.callback_attempts (callback_id, attempt_no, at, status, error, duration_ms, address, answer_head)
-            select x.id, x.attempt_no, v_now, x.status, left(x.error, 200), x.duration_ms, x.address, x.answer
+            -- What was erased does not come back by an answer to what was posted before.
+            select x.id, x.attempt_no, v_now, x.status, left(x.error, 200), x.duration_ms, x.address, case when x.answer is not null and not exists (
+                       select from tollwire.callbacks b cross join lateral (select m.msisdn from tollwire.messages m where m.id = b.message_id offset 0) m
+                       where b.id = x.id and b.id between v_min and v_max and m.msisdn like '+999%') then x.answer end
             from unnest(p_callback, p_attempt, p_status, p_error, p_duration_ms, p_address, p_answer) x(id, attempt_no, status, error, duration_ms, address, answer)
             where x.error is not null or x.answer is not null
             order by x.id

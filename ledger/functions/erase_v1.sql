@@ -1,6 +1,7 @@
 -- `tollwire pii erase NUMBER` (RULES 29): a number and what was said to it go, the money's journal stays. Each function takes the next
--- p_limit rows from an id on and answers where it stopped (null: nothing was left). Answers before receipts before messages: an erasure
--- that was cut off finds everything again, since the message's number is what the others are found by.
+-- p_limit rows from an id on and answers where it stopped (null: nothing was left). Answers before messages: an erasure that was cut off
+-- finds everything again, since the message's number is what they are found by; and once more after them, by the pseudonym. Receipts last:
+-- one that is settled before its message is erased keeps the number, one after it does not.
 
 -- Finds the messages to a number, and those of them that have not ended.
 create or replace function tollwire.find_msisdn_v1(p_msisdn text, p_after uuid, p_limit integer) returns table (o_last uuid, o_found uuid[], o_open uuid[])
@@ -35,7 +36,8 @@ begin
     return query select v_last, v_erased;
 end $$;
 
--- The number in carriers' receipts. One that is not settled yet needs it to find its message, so it is left and counted.
+-- The number in carriers' receipts. One that is not settled yet needs it to find its message, so it is left and counted. One that never had
+-- a message may tell the number without its country's code, and fits as match_receipts_v1 has it: it may be another's.
 create or replace function tollwire.erase_receipts_v1(p_msisdn text, p_after uuid, p_limit integer) returns table (o_last uuid, o_erased bigint, o_waiting bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
@@ -43,8 +45,9 @@ declare
     v_ids uuid[];
     v_erased bigint;
 begin
-    select max(c.id::text collate "C")::uuid, coalesce(array_agg(c.id) filter (where c.msisdn = p_msisdn), '{}') into v_last, v_ids
-        from (select k.id, k.msisdn from tollwire.receipts k where k.id > p_after order by k.id limit p_limit) c;
+    select max(c.id::text collate "C")::uuid, coalesce(array_agg(c.id) filter (where c.msisdn = p_msisdn or c.message_id is null and length(p_msisdn) - length(c.msisdn) between 1 and 3
+                                                                                                  and right(p_msisdn, length(c.msisdn) - 1) = substr(c.msisdn, 2)), '{}') into v_last, v_ids
+        from (select k.id, k.msisdn, k.message_id from tollwire.receipts k where k.id > p_after order by k.id limit p_limit) c;
     perform 1 from tollwire.receipts where id = any (v_ids) order by id for update;
     update tollwire.receipts k set msisdn = null where k.id = any (v_ids) and k.settled_at is not null;
     get diagnostics v_erased = row_count;
