@@ -40,10 +40,11 @@ begin
         from tollwire.outbox o where o.due_at > v_now and o.due_at < p_next order by o.due_at desc limit p_rows_max
     loop
         v_seen := v_seen + 1;
-        -- Not test messages, which have no place, nor what a clock that was ahead accepted: its place is of a time that nobody else is in.
+        -- Not test messages, which have no place, nor what a clock that was ahead accepted, or started: its place is of a time that nobody
+        -- else is in.
         if v_seen = p_rows_max or r.waits
            and exists (select from tollwire.messages m where m.id = r.message_id and m.client_id = p_account and not m.is_test and m.created_at <= v_now + c_clocks_differ)
-           and exists (select from tollwire.message_states s where s.message_id = r.message_id and s.state = 'QUEUED') then
+           and exists (select from tollwire.message_states s where s.message_id = r.message_id and s.state = 'QUEUED' and s.updated_at <= v_now + c_clocks_differ) then
             return least(p_next, greatest(v_first, r.due_at + v_interval));
         end if;
     end loop;

@@ -34,6 +34,27 @@ async def next_wait_seconds(flow: Flow, client: int) -> float:
     return float(await flow.pool.fetchval(sql, await place(flow, message)))
 
 
+async def an_hour_ahead(flow: Flow, client: int, messages: Sequence[UUID], *, started: bool) -> None:
+    """What was accepted, or ``started``, just now was so while the database's clock was an hour ahead."""
+    later = "interval '1 hour' where"
+    ids = "any ($1::uuid[])"
+    await flow.pool.execute(
+        f"update tollwire.outbox set due_at = due_at + interval '1 hour',"
+        f" dispatch_at = dispatch_at + {later} message_id = {ids}",
+        messages,
+    )
+    states = f"update tollwire.message_states set updated_at = updated_at + {later} message_id = {ids}"
+    await flow.pool.execute(states, messages)
+    if not started:
+        made = f"update tollwire.messages set created_at = created_at + {later} id = {ids}"
+        await flow.pool.execute(made, messages)
+    await flow.pool.execute(
+        "update ledger.accounts set next_dispatch_at = next_dispatch_at + interval '1 hour',"
+        f" last_entry_at = last_entry_at + {later} id = $1",
+        client,
+    )
+
+
 async def test_after_all_was_cancelled_the_next_message_goes_at_once(database: Database) -> None:
     async with open_flow(database) as flow:
         client = await flow.client(interval_us=SECOND_US)
@@ -109,23 +130,34 @@ async def test_a_retry_and_a_scheduled_message_hold_no_place(database: Database)
 async def test_after_a_clock_that_was_ahead_nobody_waits_for_its_time(database: Database) -> None:
     async with open_flow(database) as flow:
         client = await flow.client(interval_us=SECOND_US)
-        ids = await flow.accepted(client, 3)
-        await flow.pool.execute(
-            "update ledger.accounts set next_dispatch_at = next_dispatch_at + interval '1 hour',"
-            " last_entry_at = last_entry_at + interval '1 hour' where id = $1",
-            client,
-        )
-        await flow.pool.execute(
-            "update tollwire.outbox set due_at = due_at + interval '1 hour',"
-            " dispatch_at = dispatch_at + interval '1 hour' where message_id = any ($1::uuid[])",
-            ids,
-        )
-        await flow.pool.execute("update tollwire.messages set created_at = created_at + interval '1 hour'")
+        await an_hour_ahead(flow, client, await flow.accepted(client, 3), started=False)
         assert await next_wait_seconds(flow, client) < SLACK_SECONDS
         many = await flow.accepted(client, 30)
         found = await places(flow, many)
         gaps = {(after - before).total_seconds() for before, after in pairwise(found)}
         assert gaps == {1.0}, "and they keep their pace"
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["accepted ahead", "started ahead"])
+async def test_after_a_clock_that_was_ahead_no_scheduled_message_waits_for_its_time(
+    database: Database, started: bool
+) -> None:
+    async with open_flow(database) as flow:
+        client = await flow.client(interval_us=SECOND_US)
+        at = await flow.pool.fetchval("select clock_timestamp() + interval '5 minutes'")
+        waiting = await flow.accepted(client, 2, send_at=at)
+        ahead = await flow.accepted(client, 3, send_at=at if started else None)
+        come = "update tollwire.outbox set dispatch_at = clock_timestamp(), due_at = clock_timestamp()"
+        await flow.pool.execute(come)
+        if started:
+            await start_scheduled(flow.pool, ahead)
+        await an_hour_ahead(flow, client, ahead, started=started)
+        assert {moved.state for moved in await start_scheduled(flow.pool, waiting)} == {"QUEUED"}
+        now = await flow.pool.fetchval("select clock_timestamp()")
+        first, second = await places(flow, waiting)
+        assert (first - now).total_seconds() < SLACK_SECONDS
+        assert (second - first).total_seconds() == 1, "in its pace"
+        assert await next_wait_seconds(flow, client) < SLACK_SECONDS, "nor does what comes behind them"
 
 
 async def test_test_messages_take_no_places(database: Database) -> None:
