@@ -126,7 +126,8 @@ begin
             v_state[r.nth] := 'FAILED_PERM';
             f_id := f_id || r.message_id; f_reason := f_reason || coalesce(r.error, 'refused');
             continue;
-        elsif r.outcome = 'uncertain' and (p_ask_again or r.delivery = 'at_least_once' and not r.possible_duplicate)
+        -- The one resend is used up by what may have gone, not by what was proved since never to have left.
+        elsif r.outcome = 'uncertain' and (p_ask_again or r.delivery = 'at_least_once' and not (r.possible_duplicate and tollwire.may_be_twice_v1(r.message_id)))
               and r.tries + 1 < p_tries_max and v_now + r.retry_seconds * interval '1 second' < r.valid_until then
             v_state[r.nth] := 'QUEUED';
         else

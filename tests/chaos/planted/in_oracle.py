@@ -13,11 +13,11 @@ IN_ORACLE: Final = (
     Plant("a claim keeps the old token", "sending:_take", (("message.attempt_no += 1", "message.attempt_no = 1"),), 50),
     Plant(
         "at_most_once is sent again", "sending:_next",
-        (('(message.delivery == "at_least_once" and not message.is_possible_duplicate)', "not message.is_possible_duplicate"),), 200,
+        (('(message.delivery == "at_least_once" and not is_used_up)', "not is_used_up"),), 200,
     ),
     Plant(
         "at_least_once is sent again and again", "sending:_next",
-        ((" and not message.is_possible_duplicate)", ")"),), 3_000,
+        ((" and not is_used_up)", ")"),), 3_000,
     ),
     Plant("possible_duplicate not set", "sending:_move", (("message.is_possible_duplicate |= ", "message.is_late |= False and "),), 200),
     Plant(

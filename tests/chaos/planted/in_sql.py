@@ -121,11 +121,11 @@ IN_SQL: Final = (
     ),
     Plant(
         "at_most_once is sent again", "tollwire.record_rest_v1",
-        (("r.delivery = 'at_least_once' and not r.possible_duplicate)", "not r.possible_duplicate)"),), 40,
+        (("r.delivery = 'at_least_once' and not (r.possible", "not (r.possible"),), 40,
     ),
     Plant(
         "at_least_once is sent again and again", "tollwire.record_rest_v1",
-        (("r.delivery = 'at_least_once' and not r.possible_duplicate)", "r.delivery = 'at_least_once')"),), 200,
+        ((" and not (r.possible_duplicate and tollwire.may_be_twice_v1(r.message_id))", ""),), 200,
     ),
     Plant(
         "possible_duplicate not set", "tollwire.record_rest_v1",

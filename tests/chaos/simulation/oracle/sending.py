@@ -288,7 +288,8 @@ def _next(message: Message, word: str, may_ask_again: bool, has_another: bool) -
         return S.QUEUED
     if word in REFUSALS:
         return S.FAILED_TEMP if word == "refused_temp" and has_another else S.UNKNOWN
-    sends_again = may_ask_again or (message.delivery == "at_least_once" and not message.is_possible_duplicate)
+    is_used_up = message.is_possible_duplicate and message.may_be_twice
+    sends_again = may_ask_again or (message.delivery == "at_least_once" and not is_used_up)
     return S.QUEUED if sends_again and has_another else S.UNKNOWN
 
 
