@@ -15,7 +15,7 @@ declare
     v_moved boolean[] := array_fill(false, array[v_n]);
     v_client bigint[] := array_fill(null::bigint, array[v_n]);
     i integer;
-    v_last boolean; v_reached boolean; v_bound boolean; v_taken boolean;
+    v_last boolean; v_reached boolean; v_bound boolean; v_taken boolean; v_used_up boolean;
     v_moved_id uuid;
     m_id uuid[] := '{}'; m_state tollwire.message_state[] := '{}'; m_tries smallint[] := '{}'; m_twice boolean[] := '{}'; m_error text[] := '{}'; m_sent boolean[] := '{}';
     w_id uuid[] := '{}'; w_at timestamptz[] := '{}'; w_carrier smallint[] := '{}';
@@ -116,6 +116,11 @@ begin
                     select from tollwire.attempts a where a.message_id = r.message_id and a.part_no = x.part_no and a.attempt_no < r.attempt_no
                        and not (p_ask_again and a.carrier_id = p_carrier) and (a.outcome is null or a.outcome in ('submitted', 'uncertain')) and (a.receipt is null or a.receipt in ('enroute', 'accepted', 'unknown'))));
         end if;
+        -- The one resend is used up by what may have gone, not by what was refused, or was proved since never to have left.
+        v_used_up := r.outcome = 'uncertain' and r.possible_duplicate and exists (
+            select from tollwire.attempts a
+            where a.message_id = r.message_id and a.attempt_no < r.attempt_no and coalesce(a.outcome in ('submitted', 'uncertain'), true)
+              and (a.error_code = 'restored' or a.part_no in (select x.part_no from tollwire.attempts x where x.message_id = r.message_id and x.attempt_no = r.attempt_no)));
         if r.outcome = 'submitted' then
             v_state[r.nth] := 'SENT';
         elsif r.outcome in ('throttled', 'unclaimed') then
@@ -126,8 +131,7 @@ begin
             v_state[r.nth] := 'FAILED_PERM';
             f_id := f_id || r.message_id; f_reason := f_reason || coalesce(r.error, 'refused');
             continue;
-        -- The one resend is used up by what may have gone, not by what was proved since never to have left.
-        elsif r.outcome = 'uncertain' and (p_ask_again or r.delivery = 'at_least_once' and not (r.possible_duplicate and tollwire.may_be_twice_v1(r.message_id)))
+        elsif r.outcome = 'uncertain' and (p_ask_again or r.delivery = 'at_least_once' and not v_used_up)
               and r.tries + 1 < p_tries_max and v_now + r.retry_seconds * interval '1 second' < r.valid_until then
             v_state[r.nth] := 'QUEUED';
         else

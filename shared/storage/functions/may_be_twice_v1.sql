@@ -1,6 +1,6 @@
 -- Whether a message that is marked possible_duplicate may have gone out twice: two attempts of a part were made of which we know not that
--- nothing was written, or what was made since a restored moment is not known. Asked where its sending ends, and before it goes once more:
--- until then the mark says that it may have to.
+-- nothing was written, or what was made since a restored moment is not known. Asked where its sending ends: until
+-- then the mark says that it may have to go once more. A refusal is no proof here: of what was refused, nobody is quite sure.
 create or replace function tollwire.may_be_twice_v1(p_message uuid) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

@@ -121,11 +121,11 @@ IN_SQL: Final = (
     ),
     Plant(
         "at_most_once is sent again", "tollwire.record_rest_v1",
-        (("r.delivery = 'at_least_once' and not (r.possible", "not (r.possible"),), 40,
+        (("r.delivery = 'at_least_once' and not v_used_up", "not v_used_up"),), 40,
     ),
     Plant(
         "at_least_once is sent again and again", "tollwire.record_rest_v1",
-        ((" and not (r.possible_duplicate and tollwire.may_be_twice_v1(r.message_id))", ""),), 200,
+        ((" and not v_used_up)", ")"),), 200,
     ),
     Plant(
         "possible_duplicate not set", "tollwire.record_rest_v1",

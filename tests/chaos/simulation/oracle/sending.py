@@ -249,7 +249,7 @@ def _move(
     if word in REFUSALS and is_last and not _may_have_reached(message, group[0].attempt, of_its_own):
         ends.append((message, error or "refused"))
         return S.FAILED_PERM
-    state = _next(message, word, may_ask_again, has_another)
+    state = _next(message, group[0].attempt, word, may_ask_again, has_another)
     message.is_possible_duplicate |= word == "uncertain" and not may_ask_again and state is S.QUEUED
     message.tries += word not in USES_NO_TRY
     message.state = state
@@ -281,16 +281,26 @@ def _may_have_reached(message: Message, number: int, of_its_own: int | None) -> 
     )
 
 
-def _next(message: Message, word: str, may_ask_again: bool, has_another: bool) -> MessageState:
+def _next(message: Message, number: int, word: str, may_ask_again: bool, has_another: bool) -> MessageState:
     if word == "submitted":
         return S.SENT
     if word in USES_NO_TRY:
         return S.QUEUED
     if word in REFUSALS:
         return S.FAILED_TEMP if word == "refused_temp" and has_another else S.UNKNOWN
-    is_used_up = message.is_possible_duplicate and message.may_be_twice
+    is_used_up = message.is_possible_duplicate and _has_gone_before(message, number)
     sends_again = may_ask_again or (message.delivery == "at_least_once" and not is_used_up)
     return S.QUEUED if sends_again and has_another else S.UNKNOWN
+
+
+def _has_gone_before(message: Message, number: int) -> bool:
+    """An attempt before this one may have brought one of its parts to the phone."""
+    parts = {part for (n, part) in message.attempts if n == number}
+    return any(
+        a.outcome in (None, "submitted", "uncertain") and (a.error == "restored" or part in parts)
+        for (n, part), a in message.attempts.items()
+        if n < number
+    )
 
 
 def _wait(t: Tables, message: Message, word: str, line: Line, retry_us: int, carrier: int) -> None:
